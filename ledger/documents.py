@@ -1,0 +1,323 @@
+"""Turns a decoded block into the documents that MongoDB keeps: a pure function of the chain.
+
+Names and shapes are those that other applications query; `docs/data-model.md` describes each field.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+from bson.datetime_ms import DatetimeMS
+from bson.int64 import Int64
+from msgspec import Struct
+
+from ledger.limits import fit
+from ledger.model import (
+    VALID,
+    Action,
+    Block,
+    ChannelConfig,
+    CollectionHashes,
+    Identity,
+    MetadataWrite,
+    RangeQuery,
+    Read,
+    ReadWriteSet,
+    Signer,
+    Timestamp,
+    Transaction,
+    Version,
+)
+from ledger.payloads import int_value, payload_fields, text_or_binary
+from protos import common_pb2 as common
+from protos import transaction_pb2 as transaction_pb
+
+Document = dict[str, Any]
+
+FORMAT: Final = 1
+"""Version of these shapes, in every document. It rises when the same chain would give other documents."""
+
+_STATUS: dict[int, str] = {number: name for name, number in transaction_pb.TxValidationCode.items()}
+_TYPE: dict[int, str] = {number: name for name, number in common.HeaderType.items()}
+_MIN_SECONDS, _MAX_SECONDS = -62135596800, 253402300799  # years 1 to 9999, as protobuf's Timestamp allows
+_ROOMY_BYTES = 1 << 18  # an envelope below this gives a document far below the limit, whatever is in it
+
+
+class BlockDocuments(Struct):
+    """All documents of one block."""
+
+    number: int
+    block: Document
+    transactions: list[Document]
+    events: list[Document]
+
+
+def position(number: int, index: int) -> Int64:
+    """Where an envelope stands on the chain, as one number: block * 2^20 + index."""
+    return Int64(number << 20 | index)
+
+
+def stored_tx_id(tx_id: str, place: Int64, *, owns: bool) -> str | Int64:
+    """What stands in `txId`: the id where the envelope owns it, else its position, which no id can equal."""
+    return tx_id if owns else place
+
+
+def status_name(code: int) -> str:
+    """The name of a validation code, else the number as text."""
+    return _STATUS.get(code) or str(code)
+
+
+def block_documents(block: Block, owns: Sequence[bool]) -> BlockDocuments:
+    """The block's documents. `owns[i]` says whether envelope i owns its transaction id, see `ledger.ownership`."""
+    transactions = []
+    events = []
+    for transaction, owned in zip(block.transactions, owns, strict=True):
+        place = position(block.number, transaction.index)
+        tx_id = stored_tx_id(transaction.tx_id, place, owns=owned)
+        document = _transaction(transaction, block.number, place, tx_id)
+        roomy = transaction.envelope_size < _ROOMY_BYTES
+        transactions.append(document if roomy else fit(document))
+        event = _event_document(transaction, block.number, place, tx_id, document["ts"])
+        if event is not None:
+            events.append(event if roomy else fit(event))
+    return BlockDocuments(
+        number=block.number,
+        block=fit(_block(block, len(events))),
+        transactions=transactions,
+        events=events,
+    )
+
+
+def _block(block: Block, event_count: int) -> Document:
+    codes = Counter(block.codes)
+    transactions = block.transactions
+    return {
+        "_id": block.number,
+        "number": block.number,
+        "blockHash": block.hash.hex(),
+        "previousHash": block.previous_hash.hex(),
+        "dataHash": block.data_hash.hex(),
+        "commitHash": block.commit_hash.hex() or None,
+        "transactionCount": len(transactions),
+        "validCount": codes[VALID],
+        "eventCount": event_count,
+        "ts": _median([ms for t in transactions if (ms := milliseconds(t.timestamp)) is not None]),
+        "size": block.size,
+        "validationCodes": block.codes,
+        "lastConfig": int_value(block.last_config) if block.last_config is not None else None,
+        "signers": [_signer(signer) for signer in block.signers],
+        "sums": {
+            "statuses": [{"name": status_name(code), "count": codes[code]} for code in sorted(codes)],
+            "types": _count(_type(t.type) for t in transactions),
+            "chaincodes": _count(t.chaincode_id for t in transactions),
+            "organisations": _count(t.creator.msp_id if t.creator is not None else None for t in transactions),
+        },
+        "format": FORMAT,
+    }
+
+
+def _count(names: Iterable[str | None]) -> list[Document]:
+    counts = Counter(names)
+    known = sorted(name for name in counts if name is not None)
+    return [{"name": name, "count": counts[name]} for name in (*known, *([None] if None in counts else []))]
+
+
+def _median(milliseconds: list[int]) -> DatetimeMS | None:
+    """The lower median: one client's absurd clock cannot move it far."""
+    return DatetimeMS(sorted(milliseconds)[(len(milliseconds) - 1) // 2]) if milliseconds else None
+
+
+def milliseconds(timestamp: Timestamp | None) -> int | None:
+    """Milliseconds since 1970, rounded down; None for no time, or one outside the years 1 to 9999."""
+    if timestamp is None or not _MIN_SECONDS <= timestamp.seconds <= _MAX_SECONDS:
+        return None
+    if not 0 <= timestamp.nanos < 1_000_000_000:
+        return None
+    return timestamp.seconds * 1000 + timestamp.nanos // 1_000_000
+
+
+def _type(number: int | None) -> str | None:
+    return None if number is None else _TYPE.get(number) or str(number)
+
+
+def _signer(signer: Signer) -> Document:
+    if signer.identity is None:
+        return {"consenterId": signer.consenter_id}
+    return _identity(signer.identity)
+
+
+def _identity(identity: Identity) -> Document:
+    document = {"mspId": identity.msp_id, "subject": identity.subject, "fingerprint": identity.fingerprint}
+    if identity.kind != "x509":
+        document["kind"] = identity.kind
+        document["digest"] = identity.digest
+    return document
+
+
+def _transaction(transaction: Transaction, number: int, place: Int64, tx_id: str | Int64) -> Document:
+    ms = milliseconds(transaction.timestamp)
+    timestamp = transaction.timestamp
+    document: Document = {
+        "_id": place,
+        "txId": tx_id,
+        "status": status_name(transaction.code),
+        "validationCode": transaction.code,
+        "chaincodeId": transaction.chaincode_id,
+        "blockNumber": number,
+        "txIndex": transaction.index,
+        "type": _type(transaction.type),
+        "ts": DatetimeMS(ms) if ms is not None else None,
+        "timestamp": {"seconds": timestamp.seconds, "nanos": timestamp.nanos} if timestamp is not None else None,
+        "creator": _identity(transaction.creator) if transaction.creator is not None else None,
+    }
+    if tx_id is place:
+        document["claimedTxId"] = transaction.tx_id
+    if transaction.actions:
+        first, *further = transaction.actions
+        document |= _action(first)
+        if first.event is not None and transaction.code != VALID:
+            document["event"] = _event_fields(first)
+        if further:
+            document["furtherActions"] = [_action(action) | _further_event(action) for action in further]
+    if transaction.lifecycle is not None:
+        document["lifecycle"] = msgspec.to_builtins(transaction.lifecycle)
+    if transaction.config is not None:
+        document["config"] = _config(transaction.config)
+    if transaction.errors:
+        document["errors"] = list(transaction.errors)
+    document["envelopeHash"] = transaction.envelope_hash.hex()
+    document["envelopeSize"] = transaction.envelope_size
+    document["format"] = FORMAT
+    return document
+
+
+def _further_event(action: Action) -> Document:
+    return {"event": _event_fields(action)} if action.event is not None else {}
+
+
+def _config(config: ChannelConfig) -> Document:
+    document: Document = msgspec.to_builtins(config)
+    document["sequence"] = int_value(config.sequence)
+    return document
+
+
+def _action(action: Action) -> Document:
+    arguments = [text_or_binary(argument) for argument in action.args]
+    document: Document = {
+        "chaincodeVersion": action.chaincode.version if action.chaincode is not None else None,
+        "endorsers": [_identity(endorser) if endorser is not None else None for endorser in action.endorsers],
+        "function": arguments[0] if arguments else None,
+        "args": arguments[1:],
+        "response": None,
+        "rwsets": [_rwset(rwset) for rwset in action.rwsets],
+    }
+    if action.is_init:
+        document["isInit"] = True
+    response = action.response
+    if response is not None:
+        document["response"] = {
+            "status": response.status,
+            "message": response.message,
+            "payload": text_or_binary(response.payload),
+        }
+    return document
+
+
+def _rwset(rwset: ReadWriteSet) -> Document:
+    document: Document = {
+        "namespace": rwset.namespace,
+        "reads": _reads(rwset.reads),
+        "writes": [
+            {"key": w.key, "isDelete": True} if w.is_delete and not w.value else _write(w.key, w.value, w.is_delete)
+            for w in rwset.writes
+        ],
+    }
+    if rwset.range_queries:
+        document["rangeQueries"] = [_range_query(query) for query in rwset.range_queries]
+    if rwset.metadata_writes:
+        document["metadataWrites"] = [_metadata_write(write) for write in rwset.metadata_writes]
+    if rwset.collections:
+        document["collections"] = [_collection(collection) for collection in rwset.collections]
+    return document
+
+
+def _write(key: str, value: bytes, is_delete: bool) -> Document:  # noqa: FBT001
+    return {"key": key, "value": text_or_binary(value), "isDelete": is_delete}
+
+
+def _reads(reads: Sequence[Read]) -> list[Document]:
+    return [{"key": read.key, "version": _version(read.version)} for read in reads]
+
+
+def _version(version: Version | None) -> Document | None:
+    if version is None:
+        return None
+    return {"block": int_value(version.block), "tx": int_value(version.transaction)}
+
+
+def _range_query(query: RangeQuery) -> Document:
+    document: Document = {"startKey": query.start_key, "endKey": query.end_key, "exhausted": query.exhausted}
+    if query.reads is not None:
+        document["reads"] = _reads(query.reads)
+    if query.merkle is not None:
+        document["merkle"] = {
+            "maxDegree": query.merkle.max_degree,
+            "maxLevel": query.merkle.max_level,
+            "hashes": [digest.hex() for digest in query.merkle.hashes],
+        }
+    return document
+
+
+def _metadata_write(write: MetadataWrite) -> Document:
+    return {
+        "key": write.key if isinstance(write.key, str) else write.key.hex(),
+        "entries": [{"name": entry.name, "value": entry.value} for entry in write.entries],
+    }
+
+
+def _collection(collection: CollectionHashes) -> Document:
+    document: Document = {
+        "collection": collection.collection,
+        "reads": [{"keyHash": read.key_hash.hex(), "version": _version(read.version)} for read in collection.reads],
+        "writes": [
+            {
+                "keyHash": write.key_hash.hex(),
+                "valueHash": write.value_hash.hex() or None,
+                "isDelete": write.is_delete,
+                "isPurge": write.is_purge,
+            }
+            for write in collection.writes
+        ],
+        "hash": collection.private_rwset_hash.hex() or None,
+    }
+    if collection.metadata_writes:
+        document["metadataWrites"] = [_metadata_write(write) for write in collection.metadata_writes]
+    return document
+
+
+def _event_fields(action: Action) -> Document:
+    event = action.event
+    assert event is not None  # noqa: S101 - callers ask first
+    return {
+        "chaincodeId": event.chaincode_id,
+        "eventName": event.name,
+        **payload_fields(event.payload),
+    }
+
+
+def _event_document(
+    transaction: Transaction, number: int, place: Int64, tx_id: str | Int64, ts: DatetimeMS | None
+) -> Document | None:
+    """Fabric's clients deliver events of VALID transactions only; so does this collection."""
+    if transaction.code != VALID or not transaction.actions or transaction.actions[0].event is None:
+        return None
+    return {
+        "_id": place,
+        "txId": tx_id,
+        **_event_fields(transaction.actions[0]),
+        "blockNumber": number,
+        "txIndex": transaction.index,
+        "ts": ts,
+        "format": FORMAT,
+    }

@@ -1,0 +1,39 @@
+"""Decides which envelope owns a transaction id.
+
+A transaction id is not unique on a Fabric ledger: envelopes are submitted again, and clients choose what they like
+for envelopes that end up invalid. One occurrence owns it: in the first block that has the id, the VALID one, else the
+lowest index. Fabric guarantees that the id of a VALID transaction is new across blocks, so only ids that invalid
+envelopes claim need a look-up.
+"""
+
+from collections.abc import Container
+
+from ledger.errors import CorruptBlockError
+from ledger.model import VALID, Block
+
+
+def doubtful_ids(block: Block) -> set[str]:
+    """Ids that a lower block may own already: those that an invalid envelope claims."""
+    return {t.tx_id for t in block.transactions if t.code != VALID and t.tx_id}
+
+
+def decide_owners(block: Block, taken: Container[str]) -> list[bool]:
+    """For each envelope whether it owns its id. `taken` holds the doubtful ids that lower blocks own.
+
+    Raises `CorruptBlockError` if two VALID transactions of the block have the same id, which Fabric excludes.
+    """
+    owners: dict[str, int] = {}
+    for transaction in block.transactions:
+        if transaction.code == VALID and transaction.tx_id:
+            other = owners.setdefault(transaction.tx_id, transaction.index)
+            if other != transaction.index:
+                raise CorruptBlockError(
+                    block.number,
+                    f"transaction {transaction.index}: tx_id",
+                    "an id of its own, as VALID transactions have",
+                    f"{transaction.tx_id!r}, which transaction {other} has too",
+                )
+    for transaction in block.transactions:
+        if transaction.tx_id and transaction.tx_id not in taken:
+            owners.setdefault(transaction.tx_id, transaction.index)
+    return [owners.get(transaction.tx_id) == transaction.index for transaction in block.transactions]
