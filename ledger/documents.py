@@ -12,7 +12,6 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 from msgspec import Struct
 
-from ledger.limits import fit
 from ledger.model import (
     VALID,
     Action,
@@ -41,13 +40,11 @@ FORMAT: Final = 1
 _STATUS: dict[int, str] = {number: name for name, number in transaction_pb.TxValidationCode.items()}
 _TYPE: dict[int, str] = {number: name for name, number in common.HeaderType.items()}
 _MIN_SECONDS, _MAX_SECONDS = -62135596800, 253402300799  # years 1 to 9999, as protobuf's Timestamp allows
-_ROOMY_BYTES = 1 << 18  # an envelope below this gives a document far below the limit, whatever is in it
 
 
 class BlockDocuments(Struct):
     """All documents of one block."""
 
-    number: int
     block: Document
     transactions: list[Document]
     events: list[Document]
@@ -76,17 +73,11 @@ def block_documents(block: Block, owns: Sequence[bool]) -> BlockDocuments:
         place = position(block.number, transaction.index)
         tx_id = stored_tx_id(transaction.tx_id, place, owns=owned)
         document = _transaction(transaction, block.number, place, tx_id)
-        roomy = transaction.envelope_size < _ROOMY_BYTES
-        transactions.append(document if roomy else fit(document))
+        transactions.append(document)
         event = _event_document(transaction, block.number, place, tx_id, document["ts"])
         if event is not None:
-            events.append(event if roomy else fit(event))
-    return BlockDocuments(
-        number=block.number,
-        block=fit(_block(block, len(events))),
-        transactions=transactions,
-        events=events,
-    )
+            events.append(event)
+    return BlockDocuments(block=_block(block, len(events)), transactions=transactions, events=events)
 
 
 def _block(block: Block, event_count: int) -> Document:

@@ -11,10 +11,12 @@ from collections.abc import Container
 from ledger.errors import CorruptBlockError
 from ledger.model import VALID, Block
 
+MAX_TX_ID_BYTES = 1 << 16
+
 
 def doubtful_ids(block: Block) -> set[str]:
     """Ids that a lower block may own already: those that an invalid envelope claims."""
-    return {t.tx_id for t in block.transactions if t.code != VALID and t.tx_id}
+    return {t.tx_id for t in block.transactions if t.code != VALID and _can_be_owned(t.tx_id)}
 
 
 def decide_owners(block: Block, taken: Container[str]) -> list[bool]:
@@ -24,7 +26,7 @@ def decide_owners(block: Block, taken: Container[str]) -> list[bool]:
     """
     owners: dict[str, int] = {}
     for transaction in block.transactions:
-        if transaction.code == VALID and transaction.tx_id:
+        if transaction.code == VALID and _can_be_owned(transaction.tx_id):
             other = owners.setdefault(transaction.tx_id, transaction.index)
             if other != transaction.index:
                 raise CorruptBlockError(
@@ -34,6 +36,10 @@ def decide_owners(block: Block, taken: Container[str]) -> list[bool]:
                     f"{transaction.tx_id!r}, which transaction {other} has too",
                 )
     for transaction in block.transactions:
-        if transaction.tx_id and transaction.tx_id not in taken:
+        if _can_be_owned(transaction.tx_id) and transaction.tx_id not in taken:
             owners.setdefault(transaction.tx_id, transaction.index)
     return [owners.get(transaction.tx_id) == transaction.index for transaction in block.transactions]
+
+
+def _can_be_owned(tx_id: str) -> bool:
+    return 0 < len(tx_id) <= MAX_TX_ID_BYTES // 4 or 0 < len(tx_id.encode()) <= MAX_TX_ID_BYTES
