@@ -1,0 +1,77 @@
+"""Where each channel stands, for operators: one small document a channel, the only one that is ever updated.
+
+Nothing is decided from it. The checkpoint is read from the blocks themselves.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from ledger.documents import Document
+from ledger.store import SYNC_STATE
+
+
+class State(StrEnum):
+    """What the daemon is doing about a channel."""
+
+    STARTING = "starting"
+    CATCHING_UP = "catching_up"
+    FOLLOWING = "following"
+    WAITING = "waiting"  # for a peer, or for MongoDB; the error says for what
+    STOPPED = "stopped"
+    FAILED = "failed"  # the chain does not match, or a block is corrupt: an operator must look
+
+
+class LastError(Struct, frozen=True, rename="camel"):
+    """The error that holds a channel up, or held it up last."""
+
+    at: datetime
+    message: str
+
+
+class Verification(Struct, frozen=True, rename="camel"):
+    """The last `kindledger verify`: when, up to which height, and how many differences it found."""
+
+    at: datetime
+    height: int
+    differences: int
+
+
+class SyncState(Struct, frozen=True, rename="camel"):
+    """One channel's progress. A height is the number of blocks: the highest number plus one."""
+
+    channel: str
+    state: State
+    peer: str | None
+    start_block: int
+    peer_height: int | None
+    seen_height: int
+    committed_height: int
+    transactions_per_second: float
+    error: LastError | None
+    started_at: datetime
+    updated_at: datetime
+    version: str
+    verification: Verification | None = None
+
+
+async def write_sync_state(database: Any, state: SyncState) -> None:
+    """Replaces the channel's progress; the last verification stays."""
+    fields = msgspec.to_builtins(state, builtin_types=(datetime,))
+    del fields["verification"]
+    await database[SYNC_STATE].update_one({"_id": state.channel}, {"$set": fields}, upsert=True)
+
+
+async def write_verification(database: Any, channel: str, verification: Verification) -> None:
+    """Records the outcome of a verification."""
+    fields = msgspec.to_builtins(verification, builtin_types=(datetime,))
+    await database[SYNC_STATE].update_one({"_id": channel}, {"$set": {"verification": fields}}, upsert=True)
+
+
+async def read_sync_state(database: Any) -> SyncState | None:
+    """The progress of the channel that this database holds; None before the daemon first wrote it."""
+    document: Document | None = await database[SYNC_STATE].find_one({"state": {"$exists": True}})
+    return msgspec.convert(document, SyncState) if document is not None else None
