@@ -12,15 +12,17 @@ from ledger.model import Block
 
 
 class EncodedBlock(Struct, frozen=True):
-    """A block's documents as MongoDB keeps them; `size` is their bytes."""
+    """A block's documents as MongoDB keeps them.
+
+    `size` is their bytes, `undecodable` counts the envelopes that could not be decoded to the bottom.
+    """
 
     number: int
-    hash: bytes
-    codes: bytes
     block: RawBSONDocument
     transactions: list[RawBSONDocument]
     events: list[RawBSONDocument]
     size: int
+    undecodable: int
 
 
 def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
@@ -31,12 +33,11 @@ def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
     events = [_encode(document) for document in documents.events]
     return EncodedBlock(
         number=block.number,
-        hash=block.hash,
-        codes=block.codes,
         block=encoded,
         transactions=transactions,
         events=events,
         size=len(encoded.raw) + sum(len(d.raw) for d in transactions) + sum(len(d.raw) for d in events),
+        undecodable=sum(bool(transaction.errors) for transaction in block.transactions),
     )
 
 

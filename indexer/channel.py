@@ -1,0 +1,179 @@
+"""Keeps one channel indexed: resumes at the checkpoint, takes its sources in turn, reconnects."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from itertools import cycle
+
+import structlog
+from msgspec import Struct
+
+from indexer.backoff import Backoff
+from indexer.chain import Chain
+from indexer.patience import GaveUpError, patiently
+from indexer.pipeline import Limits, Pipeline
+from indexer.progress import Progress
+from indexer.recurring import Recurring
+from indexer.source import BlockSource, Delivered, SourceUnavailableError
+from ledger.store import LedgerStore
+from ledger.sync_state import State
+
+log = structlog.get_logger()
+
+_PATIENT_SEEKS = 3
+
+
+class Patience(Struct, frozen=True):
+    """How long to wait for peers, in seconds."""
+
+    poll_s: float = 15.0
+    """Between questions for a peer's height."""
+    stall_s: float = 30.0
+    """Until a stream that delivers nothing, though the peer has more, counts as broken."""
+    peer_retry_s: float = 3600.0
+    """Until the daemon gives up when no peer can be reached."""
+
+
+class _SkippedError(Exception):
+    """The source skipped a block: what is wanted must be sought again."""
+
+
+class ChannelIndexer:
+    """Indexes one channel from its sources, which are tried in turn."""
+
+    def __init__(
+        self,
+        store: LedgerStore,
+        sources: Sequence[BlockSource],
+        progress: Progress,
+        *,
+        first: int = 0,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        patience: Patience = Patience(),  # noqa: B008 - frozen
+    ) -> None:
+        self._store, self._sources, self._progress, self._first = store, sources, progress, first
+        self._limits, self._patience = limits, patience
+        self._stop = asyncio.Event()
+        self._trouble = Recurring("peer_unavailable", progress, time.monotonic)
+        self._skipped = 0
+        self._last_contact = time.monotonic()
+
+    def stop(self) -> None:
+        """Takes no more blocks; `run` returns when those that it has are durable."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Runs until stopped, or until the sources end, if they are files.
+
+        Raises `LedgerError` when this channel must not go on, `GaveUpError` when MongoDB or every peer stays away.
+        """
+        budget_s = self._limits.store_retry_s
+        await patiently(self._store.prepare, budget_s, self._progress)
+        checkpoint = await patiently(self._store.checkpoint, budget_s, self._progress)
+        first = self._first
+        if checkpoint is not None:
+            first = checkpoint.start
+            if self._first not in (0, first):
+                log.warning("start_block_kept", channel=self._progress.channel, stored=first, configured=self._first)
+        chain = Chain(self._progress.channel, first, checkpoint.head if checkpoint is not None else None)
+        self._progress.resume(first, chain.next_number)
+        log.info("channel_started", channel=chain.channel, start_block=first, height=chain.next_number)
+        await Pipeline(self._store, chain, self._progress, self._limits).run(self._feed)
+        log.info("channel_stopped", channel=chain.channel, height=self._progress.committed_height)
+
+    async def _feed(self, pipeline: Pipeline) -> None:
+        """Puts blocks in until stopped, or until a file source ends."""
+        following = asyncio.create_task(self._follow(pipeline))
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                following.result()
+        finally:
+            stopping.cancel()
+            following.cancel()
+            await asyncio.gather(following, stopping, return_exceptions=True)
+
+    async def _follow(self, pipeline: Pipeline) -> None:
+        backoff = Backoff()
+        for source in cycle(self._sources):
+            wanted = pipeline.wanted
+            try:
+                await self._session(source, pipeline)
+                if source.finite:
+                    return
+            except _SkippedError:
+                continue
+            except SourceUnavailableError as error:
+                self._trouble.failed(str(error), peer=source.name, reason=error.reason)
+            if pipeline.wanted > wanted:
+                backoff.reset()
+            if time.monotonic() - self._last_contact > self._patience.peer_retry_s:
+                error = self._progress.error
+                raise GaveUpError(
+                    f"no peer of channel {self._progress.channel} could be followed: {error and error.message}"
+                )
+            await asyncio.sleep(backoff.next_delay())
+
+    async def _session(self, source: BlockSource, pipeline: Pipeline) -> None:
+        """One connection to one source, from the last accepted block on."""
+        self._progress.peer = source.name
+        await self._ask_height(source, pipeline)
+        tip = pipeline.wanted - 1 if pipeline.wanted > self._progress.start_block else None
+        quiet_s = 0.0
+        async with aclosing(source.blocks(pipeline.wanted, tip)) as blocks:
+            following = asyncio.ensure_future(anext(blocks, None))
+            try:
+                while True:
+                    done, _ = await asyncio.wait((following,), timeout=self._patience.poll_s)
+                    if not done:
+                        quiet_s += self._patience.poll_s
+                        await self._quiet(source, pipeline, quiet_s)
+                        continue
+                    delivered = following.result()
+                    if delivered is None:
+                        return
+                    quiet_s = 0.0
+                    await self._accept(delivered, source, pipeline)
+                    following = asyncio.ensure_future(anext(blocks, None))
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+
+    async def _accept(self, delivered: Delivered, source: BlockSource, pipeline: Pipeline) -> None:
+        number = delivered.block.header.number
+        if number == pipeline.wanted:
+            self._trouble.over()
+            self._skipped = 0
+        elif number > pipeline.wanted and not source.finite and self._skipped < _PATIENT_SEEKS:
+            self._skipped += 1
+            raise _SkippedError
+        await pipeline.put(delivered)
+
+    async def _ask_height(self, source: BlockSource, pipeline: Pipeline) -> None:
+        """Learns the source's height; compares its highest block with ours if it has no more than we have."""
+        newest = await source.newest()
+        if newest is None:
+            return
+        self._last_contact = time.monotonic()
+        height = newest.block.header.number + 1
+        self._progress.saw_peer_height(height)
+        if height < pipeline.wanted:
+            await pipeline.put(newest)
+            raise SourceUnavailableError(
+                "behind",
+                f"{source.name} has {height} blocks, {pipeline.wanted} are stored: waiting for it. If its channel was "
+                "rebuilt, it will never catch up on this chain",
+            )
+
+    async def _quiet(self, source: BlockSource, pipeline: Pipeline, quiet_s: float) -> None:
+        """Nothing came for a while: is there nothing, or does the stream hang?"""
+        await self._ask_height(source, pipeline)
+        if self._progress.lag == 0:
+            self._trouble.over()
+            self._progress.set_state(State.FOLLOWING)
+        elif (self._progress.peer_height or 0) > pipeline.wanted and quiet_s >= self._patience.stall_s:
+            raise SourceUnavailableError(
+                "stalled", f"{source.name} delivered nothing for {quiet_s:.0f} s, though it has more"
+            )

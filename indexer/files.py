@@ -1,0 +1,110 @@
+"""Blocks from folders and archives of `*.block` files, one serialized `common.Block` each."""
+
+import asyncio
+import gzip
+import lzma
+import tarfile
+import tempfile
+import zlib
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from pathlib import Path
+
+from indexer.source import Delivered, parse_delivered
+from ledger.errors import LedgerError
+
+_SUFFIX = ".block"
+_READ_AHEAD = 16
+
+
+class CorruptArchiveError(LedgerError):
+    """An archive that cannot be read to its end."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        super().__init__(
+            f"{path}: not a whole archive of *.block files: {error}. The blocks that were read before are stored; get "
+            "the archive again and repeat the import, it goes on from there."
+        )
+
+
+class FileSource:
+    """Delivers every block below the given paths: folders, tar archives (any compression) and single files.
+
+    Whatever the order of the files, the blocks that are wanted come in ascending order: one that comes too early waits
+    on disk. If one is missing the next higher follows, and the pipeline says that there is a gap.
+    """
+
+    finite = True
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = tuple(paths)
+        self.name = ", ".join(str(path) for path in paths)
+        self.size = sum(path.stat().st_size for top in paths for path in _files(top))
+
+    async def newest(self) -> None:
+        """Files do not tell before they are read."""
+
+    async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[Delivered, None]:  # noqa: ARG002 - files know no tip
+        """Every block of the files; those from `start` on in ascending order."""
+        with tempfile.TemporaryDirectory(prefix="kindledger-") as folder:
+            ordered = self._ordered(start, Path(folder))
+            while chunk := await asyncio.to_thread(_take, ordered, _READ_AHEAD):
+                for delivered in chunk:
+                    yield delivered
+
+    def _ordered(self, wanted: int, folder: Path) -> Iterator[Delivered]:
+        early: dict[int, list[Path]] = defaultdict(list)
+        for origin, path, data in self._contents():
+            delivered = parse_delivered(data, origin)
+            number = delivered.block.header.number
+            if number > wanted:
+                early[number].append(path or _spool(folder, data))
+                continue
+            yield delivered
+            wanted += number == wanted
+            while wanted in early:
+                yield from map(_load, early.pop(wanted))
+                wanted += 1
+        for number in sorted(early):
+            yield from map(_load, early[number])
+
+    def _contents(self) -> Iterator[tuple[str, Path | None, bytes]]:
+        for top in self._paths:
+            for path in _files(top):
+                if path.suffix == _SUFFIX:
+                    yield str(path), path, path.read_bytes()
+                else:
+                    yield from _archived(path)
+
+
+def _files(top: Path) -> list[Path]:
+    """Block files and archives below a folder in natural order, or the file itself."""
+    if not top.is_dir():
+        return [top]
+    found = [path for path in top.rglob("*") if path.is_file() and (path.suffix == _SUFFIX or ".tar" in path.suffixes)]
+    return sorted(found, key=lambda path: (path.parent, int(path.stem) if path.stem.isdecimal() else -1, path.name))
+
+
+def _archived(path: Path) -> Iterator[tuple[str, None, bytes]]:
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                content = archive.extractfile(member) if member.name.endswith(_SUFFIX) else None
+                if content is not None:
+                    yield f"{path}:{member.name}", None, content.read()
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        raise CorruptArchiveError(path, error) from error
+
+
+def _spool(folder: Path, data: bytes) -> Path:
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        file.write(data)
+    return Path(file.name)
+
+
+def _load(path: Path) -> Delivered:
+    return parse_delivered(path.read_bytes(), str(path))
+
+
+def _take(blocks: Iterator[Delivered], count: int) -> list[Delivered]:
+    return [delivered for _, delivered in zip(range(count), blocks, strict=False)]

@@ -1,0 +1,54 @@
+"""Repeats calls to MongoDB while it is away."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError, WTimeoutError
+
+from indexer.backoff import Backoff
+from indexer.progress import Progress
+from indexer.recurring import Recurring
+
+T = TypeVar("T")
+
+# Codes with which a replica set says "not now": steps down, shuts down, fails over, is overloaded.
+_TRANSIENT_CODES = frozenset({6, 7, 50, 64, 89, 91, 112, 133, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
+
+
+class GaveUpError(Exception):
+    """A needed server stayed away longer than the retry budget: end, and be restarted."""
+
+
+def is_transient(error: PyMongoError) -> bool:
+    """Whether the same call may succeed later."""
+    if isinstance(error, ConnectionFailure | WTimeoutError) or error.has_error_label("RetryableWriteError"):
+        return True
+    if isinstance(error, BulkWriteError):
+        failures = [*error.details.get("writeErrors", ()), *error.details.get("writeConcernErrors", ())]
+        return all(failure["code"] in _TRANSIENT_CODES for failure in failures)
+    return isinstance(error, OperationFailure) and error.code in _TRANSIENT_CODES
+
+
+async def patiently(call: Callable[[], Awaitable[T]], budget_s: float, progress: Progress) -> T:
+    """The result of `call`, which must be safe to repeat.
+
+    Raises `GaveUpError` after `budget_s` seconds of failures, and at once what waiting cannot cure.
+    """
+    backoff = Backoff()
+    trouble = Recurring("mongodb_unavailable", progress, time.monotonic)
+    deadline = time.monotonic() + budget_s
+    while True:
+        try:
+            result = await call()
+        except PyMongoError as error:
+            if not is_transient(error):
+                raise
+            if time.monotonic() > deadline:
+                raise GaveUpError(f"MongoDB did not answer for {budget_s:.0f} s: {error}") from error
+            trouble.failed(f"MongoDB: {error}")
+            await asyncio.sleep(backoff.next_delay())
+        else:
+            trouble.over()
+            return result

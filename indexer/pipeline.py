@@ -1,0 +1,196 @@
+"""From delivered blocks to durable documents.
+
+Three stages, joined by queues that are bounded in bytes: the source puts blocks in; `_prepare` checks them against the
+chain, decodes them and decides who owns each transaction id, strictly in ascending order; `_write` makes them durable.
+Whatever has queued up becomes one batch, so a single block commits at once when live, and thousands of transactions
+commit together when behind.
+
+Batches are written in parallel, but a batch's block documents only after those of every batch before it: see
+`ledger.store` for why that order is the crash protocol.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from msgspec import Struct
+
+from indexer.byte_queue import ByteQueue
+from indexer.chain import Chain, compare_known
+from indexer.patience import patiently
+from indexer.progress import Progress
+from indexer.source import Delivered
+from indexer.tasks import plain_errors
+from ledger.blocks import Frame, decode_block, frame_of
+from ledger.encoding import EncodedBlock, encode_block
+from ledger.errors import LedgerError
+from ledger.model import Block
+from ledger.ownership import decide_owners, doubtful_ids
+from ledger.store import LedgerStore, StoredBlock
+
+T = TypeVar("T")
+
+
+class Limits(Struct, frozen=True):
+    """Bounds of the pipeline; sizes in bytes, times in seconds."""
+
+    delivered_bytes: int = 24 << 20
+    decode_bytes: int = 4 << 20
+    encoded_bytes: int = 32 << 20
+    batch_bytes: int = 16 << 20
+    parallel_batches: int = 2
+    store_retry_s: float = 600.0
+
+
+class Pipeline:
+    """Indexes the blocks that are put in. Use `run`, which starts the stages and waits until all is durable."""
+
+    def __init__(self, store: LedgerStore, chain: Chain, progress: Progress, limits: Limits) -> None:
+        self._store, self._chain, self._progress, self._limits = store, chain, progress, limits
+        self._delivered: ByteQueue[Delivered] = ByteQueue(limits.delivered_bytes)
+        self._encoded: ByteQueue[EncodedBlock] = ByteQueue(limits.encoded_bytes)
+        self._pending: dict[int, StoredBlock] = {}  # accepted, not committed
+        self._pending_ids: dict[str, int] = {}  # ids that pending blocks own, with the block's number
+        self._slots = asyncio.Semaphore(limits.parallel_batches)
+        self._failure: LedgerError | None = None
+        self._source_failure: LedgerError | None = None
+        self.wanted = chain.next_number
+        """Number of the block to put in next."""
+
+    async def run(self, feed: Callable[["Pipeline"], Awaitable[None]]) -> None:
+        """Runs the stages while `feed` puts blocks in; returns when all that it put in is durable.
+
+        Raises `LedgerError` when a block must not be stored, after what came before it is; `GaveUpError` when MongoDB
+        stays away too long; and what `feed` raises. Whatever was not committed by then is invisible.
+        """
+        with plain_errors():
+            async with asyncio.TaskGroup() as stages:
+                feeding = stages.create_task(self._feed(feed))
+                stages.create_task(self._prepare(feeding))
+                stages.create_task(self._write())
+        failure = self._failure or self._source_failure
+        if failure is not None:
+            raise failure
+
+    async def put(self, delivered: Delivered) -> None:
+        """Adds a block that a source delivered, when there is room."""
+        number = delivered.block.header.number
+        self._progress.saw(number, delivered.size)
+        self.wanted = max(self.wanted, number + 1)
+        await self._delivered.put(delivered, delivered.size)
+
+    async def _feed(self, feed: Callable[["Pipeline"], Awaitable[None]]) -> None:
+        try:
+            await feed(self)
+        except LedgerError as error:
+            self._source_failure = error
+        await self._delivered.close()
+
+    async def _prepare(self, feeding: asyncio.Task[None]) -> None:
+        while self._failure is None and (chunk := await self._delivered.take(self._limits.decode_bytes)):
+            opened, self._failure = await asyncio.to_thread(_open, chunk, self._chain.next_number)
+            blocks = []
+            try:
+                await self._compare([frame for frame, block in opened if block is None])
+                for frame, block in opened:
+                    if block is not None and frame.number < self._chain.next_number:
+                        await self._compare([frame])  # twice in one chunk
+                    elif block is not None:
+                        self._chain.extend(frame, block)
+                        self._pending[frame.number] = StoredBlock(frame.number, frame.hash, frame.codes)
+                        blocks.append(block)
+            except LedgerError as error:
+                self._failure = error
+            await self._encode(blocks)
+        feeding.cancel()
+        await self._encoded.close()
+
+    async def _compare(self, frames: list[Frame]) -> None:
+        """Compares blocks that were delivered again with what is stored, or on its way there."""
+        known = {frame.number: self._pending[frame.number] for frame in frames if frame.number in self._pending}
+        unknown = [frame.number for frame in frames if frame.number not in known]
+        if unknown:
+            known |= await self._patiently(lambda: self._store.stored_blocks(min(unknown), max(unknown)))
+        for frame in frames:
+            if frame.number in known:  # else it lies before the start block
+                compare_known(frame, known[frame.number])
+                self._progress.known_blocks += 1
+
+    async def _encode(self, blocks: list[Block]) -> None:
+        doubtful: set[str] = set().union(*map(doubtful_ids, blocks))
+        taken = doubtful & self._pending_ids.keys()  # before the store is asked: what is committed meanwhile counts
+        if doubtful:
+            taken |= await self._patiently(lambda: self._store.owned_ids(doubtful, blocks[0].number))
+        encoded, failure = await asyncio.to_thread(_encode, blocks, taken)
+        self._failure = failure or self._failure
+        for block, owned in encoded:
+            self._pending_ids |= dict.fromkeys(owned, block.number)
+            await self._encoded.put(block, block.size)
+
+    async def _write(self) -> None:
+        async with asyncio.TaskGroup() as batches:
+            previous: asyncio.Task[None] | None = None
+            while True:
+                await self._slots.acquire()
+                batch = await self._encoded.take(self._limits.batch_bytes)
+                if not batch:
+                    return
+                previous = batches.create_task(self._write_batch(batch, previous))
+
+    async def _write_batch(self, batch: list[EncodedBlock], previous: asyncio.Task[None] | None) -> None:
+        await self._patiently(lambda: self._store.insert_transactions(batch))
+        await self._patiently(lambda: self._store.insert_events(batch))
+        if previous is not None:
+            await previous
+        await self._patiently(lambda: self._store.insert_blocks(batch))
+        self._commit(batch)
+        self._slots.release()
+
+    def _commit(self, batch: list[EncodedBlock]) -> None:
+        """Forgets what the store can tell from now on."""
+        for block in batch:
+            del self._pending[block.number]
+        height = batch[-1].number + 1
+        self._pending_ids = {tx_id: number for tx_id, number in self._pending_ids.items() if number >= height}
+        self._progress.committed(
+            height,
+            blocks=len(batch),
+            transactions=sum(len(block.transactions) for block in batch),
+            events=sum(len(block.events) for block in batch),
+            undecodable=sum(block.undecodable for block in batch),
+        )
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeats a call to the store while MongoDB is away: each may be repeated, see `LedgerStore`."""
+        return await patiently(call, self._limits.store_retry_s, self._progress)
+
+
+def _open(chunk: Sequence[Delivered], wanted: int) -> tuple[list[tuple[Frame, Block | None]], LedgerError | None]:
+    """Checks each block against itself, up to the first that is corrupt; decodes those from `wanted` on."""
+    opened: list[tuple[Frame, Block | None]] = []
+    try:
+        for delivered in chunk:
+            frame = frame_of(delivered.block)
+            opened.append((frame, decode_block(frame) if frame.number >= wanted else None))
+    except LedgerError as error:
+        return opened, error
+    return opened, None
+
+
+def _encode(
+    blocks: Sequence[Block], taken: set[str]
+) -> tuple[list[tuple[EncodedBlock, list[str]]], LedgerError | None]:
+    """Decides ownership in ascending order and encodes; with each block the ids that it owns.
+
+    `taken` holds the doubtful ids of these blocks that lower blocks own, and learns those that these blocks own.
+    """
+    encoded: list[tuple[EncodedBlock, list[str]]] = []
+    try:
+        for block in blocks:
+            owns = decide_owners(block, taken)
+            owned = [t.tx_id for t, owner in zip(block.transactions, owns, strict=True) if owner]
+            taken.update(owned)
+            encoded.append((encode_block(block, owns), owned))
+    except LedgerError as error:
+        return encoded, error
+    return encoded, None
