@@ -110,10 +110,8 @@ class ChannelIndexer:
             if pipeline.wanted > wanted:
                 backoff.reset()
             if time.monotonic() - self._last_contact > self._patience.peer_retry_s:
-                error = self._progress.error
-                raise GaveUpError(
-                    f"no peer of channel {self._progress.channel} could be followed: {error and error.message}"
-                )
+                last = self._progress.error.message if self._progress.error is not None else "no error"
+                raise GaveUpError(f"no peer of channel {self._progress.channel} could be followed: {last}")
             await asyncio.sleep(backoff.next_delay())
 
     async def _session(self, source: BlockSource, pipeline: Pipeline) -> None:

@@ -52,13 +52,13 @@ _ADVICE = {
 
 
 class Endpoint(Struct, frozen=True):
-    """A peer's address and TLS files; without `tls_ca` the connection is plaintext.
+    """A peer's address and TLS files (the CA also as PEM bytes); without `tls_ca` the connection is plaintext.
 
     `tls_name` is the name in the peer's certificate where it is not the address.
     """
 
     address: str
-    tls_ca: Path | None = None
+    tls_ca: Path | bytes | None = None
     tls_name: str | None = None
     client_certificate: Path | None = None
     client_key: Path | None = None
@@ -189,5 +189,5 @@ def _tls_certificate_hash(endpoint: Endpoint) -> bytes:
     return sha256(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).digest()
 
 
-def _read_file(path: Path | None) -> bytes | None:
-    return path.read_bytes() if path is not None else None
+def _read_file(path: Path | bytes | None) -> bytes | None:
+    return path.read_bytes() if isinstance(path, Path) else path

@@ -11,7 +11,10 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 
 from indexer.source import Delivered, parse_delivered
+from ledger.blocks import read_frame
 from ledger.errors import LedgerError
+from ledger.model import VALID
+from ledger.transactions import decode_transaction
 
 _SUFFIX = ".block"
 _READ_AHEAD = 16
@@ -40,6 +43,22 @@ class FileSource:
         self._paths = tuple(paths)
         self.name = ", ".join(str(path) for path in paths)
         self.size = sum(path.stat().st_size for top in paths for path in _files(top))
+        self.read_bytes = 0
+        """How far reading has come, of `size` bytes (compressed ones, of archives)."""
+
+    def channel(self) -> str | None:
+        """The channel that the blocks belong to, from the first that names one; None if none does.
+
+        Raises `LedgerError` as reading the blocks does.
+        """
+        for _, _, data in self._contents():
+            frame = read_frame(data)
+            for index, code in enumerate(frame.codes):
+                transaction = decode_transaction(frame.envelopes[index], index, code)
+                if code == VALID and transaction.channel_id:
+                    self.read_bytes = 0
+                    return transaction.channel_id
+        return None
 
     async def newest(self) -> None:
         """Files do not tell before they are read."""
@@ -72,9 +91,23 @@ class FileSource:
         for top in self._paths:
             for path in _files(top):
                 if path.suffix == _SUFFIX:
-                    yield str(path), path, path.read_bytes()
+                    data = path.read_bytes()
+                    self.read_bytes += len(data)
+                    yield str(path), path, data
                 else:
-                    yield from _archived(path)
+                    yield from self._archived(path)
+
+    def _archived(self, path: Path) -> Iterator[tuple[str, None, bytes]]:
+        before = self.read_bytes
+        try:
+            with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+                for member in archive:
+                    content = archive.extractfile(member) if member.name.endswith(_SUFFIX) else None
+                    self.read_bytes = before + file.tell()
+                    if content is not None:
+                        yield f"{path}:{member.name}", None, content.read()
+        except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+            raise CorruptArchiveError(path, error) from error
 
 
 def _files(top: Path) -> list[Path]:
@@ -83,17 +116,6 @@ def _files(top: Path) -> list[Path]:
         return [top]
     found = [path for path in top.rglob("*") if path.is_file() and (path.suffix == _SUFFIX or ".tar" in path.suffixes)]
     return sorted(found, key=lambda path: (path.parent, int(path.stem) if path.stem.isdecimal() else -1, path.name))
-
-
-def _archived(path: Path) -> Iterator[tuple[str, None, bytes]]:
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                content = archive.extractfile(member) if member.name.endswith(_SUFFIX) else None
-                if content is not None:
-                    yield f"{path}:{member.name}", None, content.read()
-    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
-        raise CorruptArchiveError(path, error) from error
 
 
 def _spool(folder: Path, data: bytes) -> Path:

@@ -1,0 +1,1 @@
+"""The command `kindledger`: reads the configuration and puts the parts together. Nothing imports it."""

@@ -1,0 +1,65 @@
+"""How each kind of failure ends the command: a message for people, an exit code for supervisors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+import click
+from pymongo.errors import ConfigurationError as MongoConfigurationError
+from pymongo.errors import ConnectionFailure, InvalidURI, OperationFailure, PyMongoError
+
+from indexer.patience import GaveUpError
+from indexer.source import SourceUnavailableError
+from ledger.errors import LedgerError
+from ledger.signing import IdentityError
+
+
+class Exit(IntEnum):
+    """Exit codes, after sysexits.h where it has one."""
+
+    OK = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    DATA = 65
+    UNAVAILABLE = 69
+    RESTART = 75
+    CONFIGURATION = 78
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message names each key and what is wrong with it."""
+
+
+_AUTHENTICATION_CODES = frozenset({13, 18, 8000})
+
+
+@contextmanager
+def exits(*, daemon: bool = False) -> Iterator[None]:
+    """Ends the process with the code that fits what is raised inside; a daemon asks for a restart where it helps."""
+    try:
+        yield
+    except (ConfigurationError, IdentityError, MongoConfigurationError, InvalidURI) as error:
+        _end(Exit.CONFIGURATION, str(error))
+    except LedgerError as error:
+        _end(Exit.DATA, str(error))
+    except (GaveUpError, SourceUnavailableError, ConnectionFailure) as error:
+        _end(Exit.RESTART if daemon else Exit.UNAVAILABLE, f"{error}. `kindledger doctor` tells which part is missing.")
+    except OperationFailure as error:
+        if error.code in _AUTHENTICATION_CODES:
+            advice = "Check user, password and roles in KINDLEDGER_MONGO__URI (config/mongo-roles.js has the roles)."
+            _end(
+                Exit.CONFIGURATION,
+                f"MongoDB refuses: {error.details.get('errmsg') if error.details else error}. {advice}",
+            )
+        _end(Exit.RESTART if daemon else Exit.UNEXPECTED, f"MongoDB failed: {error}")
+    except PyMongoError as error:
+        _end(Exit.RESTART if daemon else Exit.UNEXPECTED, f"MongoDB failed: {error}")
+    except KeyboardInterrupt:
+        _end(Exit.INTERRUPTED, "interrupted")
+
+
+def _end(code: Exit, message: str) -> None:
+    click.echo(f"kindledger: {message}", err=True)
+    raise SystemExit(code)

@@ -1,0 +1,94 @@
+"""The Fabric network as configured: peers, TLS files and the identity, from a connection profile or given directly.
+
+A connection profile is the YAML or JSON file that Fabric's SDKs take.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from cli.errors import ConfigurationError
+from cli.settings import FabricSettings, PeerSettings
+from indexer.deliver import Endpoint, PeerSource
+from ledger.signing import SigningIdentity, load_signing_identity
+
+
+def endpoints(settings: FabricSettings, channel: str) -> list[Endpoint]:
+    """The peers to take the channel from, in order. Raises `ConfigurationError`."""
+    peers = list(settings.peers)
+    if settings.connection_profile is not None:
+        peers += _profile_peers(settings.connection_profile, channel)
+    if not peers:
+        raise ConfigurationError("fabric.peers: no peer is configured; give one, or fabric.connection_profile")
+    return [_endpoint(peer, settings) for peer in peers]
+
+
+def identity_loader(settings: FabricSettings) -> Callable[[], SigningIdentity]:
+    """Loads the identity, anew at each call, so that rotated files are seen. Raises `ConfigurationError`."""
+    missing = [key for key in ("msp_id", "certificate", "key") if getattr(settings, key) is None]
+    if settings.msp_id is None or settings.certificate is None or settings.key is None:
+        keys = ", ".join(f"fabric.{key}" for key in missing)
+        raise ConfigurationError(f"{keys}: needed to read from a peer: the MSP id, certificate and key of a member")
+    return partial(load_signing_identity, settings.msp_id, settings.certificate, settings.key)
+
+
+def peer_sources(settings: FabricSettings, channel: str) -> list[PeerSource]:
+    """A source for each peer. Raises `ConfigurationError`, and `IdentityError` for unusable files."""
+    loader = identity_loader(settings)
+    loader()
+    return [PeerSource(endpoint, channel, loader) for endpoint in endpoints(settings, channel)]
+
+
+def _endpoint(peer: PeerSettings, settings: FabricSettings) -> Endpoint:
+    url = urlsplit(peer.address if "://" in peer.address else f"//{peer.address}")
+    tls_ca: Path | bytes | None = peer.tls_ca_pem.encode() if peer.tls_ca_pem is not None else peer.tls_ca
+    tls = url.scheme == "grpcs" or (url.scheme != "grpc" and tls_ca is not None)
+    if url.scheme not in ("", "grpc", "grpcs") or not url.hostname or not url.port or url.path not in ("", "/"):
+        raise ConfigurationError(f"fabric.peers: {peer.address!r}: expected grpcs://host:port or grpc://host:port")
+    if tls and tls_ca is None:
+        raise ConfigurationError(
+            f"fabric.peers: {peer.address!r}: tls_ca is needed, the certificate of the peer's TLS CA"
+        )
+    for path in (peer.tls_ca, settings.client_tls_certificate, settings.client_tls_key):
+        if tls and path is not None and not path.is_file():
+            raise ConfigurationError(f"fabric: {path}: no such file")
+    return Endpoint(
+        address=url.netloc,
+        tls_ca=tls_ca if tls else None,
+        tls_name=peer.tls_name,
+        client_certificate=settings.client_tls_certificate if tls else None,
+        client_key=settings.client_tls_key if tls else None,
+    )
+
+
+def _profile_peers(path: Path, channel: str) -> list[PeerSettings]:
+    try:
+        profile: Any = yaml.safe_load(path.read_text())
+        peers = profile["peers"]
+        listed = (profile.get("channels") or {}).get(channel, {}).get("peers")
+        names = [name for name in listed or peers if (listed or {}).get(name, {}).get("ledgerQuery", True)]
+        return [_profile_peer(peers[name], path) for name in names]
+    except OSError as error:
+        raise ConfigurationError(f"fabric.connection_profile: {path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"fabric.connection_profile: {path}: neither YAML nor JSON: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"fabric.connection_profile: {path}: not a connection profile with peers and their url ({error!r})"
+        ) from error
+
+
+def _profile_peer(peer: dict[str, Any], profile: Path) -> PeerSettings:
+    options = peer.get("grpcOptions") or {}
+    certificates = peer.get("tlsCACerts") or {}
+    pem = certificates.get("pem")
+    return PeerSettings(
+        address=peer["url"],
+        tls_ca=profile.parent / certificates["path"] if "path" in certificates else None,
+        tls_ca_pem="".join(pem) if isinstance(pem, list) else pem,
+        tls_name=options.get("ssl-target-name-override") or options.get("hostnameOverride"),
+    )

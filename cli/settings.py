@@ -1,0 +1,257 @@
+"""The configuration: TOML from the named file, overridden by the environment, checked as a whole."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from cli.errors import ConfigurationError
+from ledger.store import database_name
+
+PREFIX = "KINDLEDGER_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+_DELIMITER = "__"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+Bytes = Annotated[int, Field(gt=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Address(_Part):
+    """Where a server is, with its password: given directly, or as a file that holds it."""
+
+    uri: SecretStr | None = None
+    uri_file: Path | None = None
+
+    def reveal(self) -> str | None:
+        """The address itself; None where the part is not configured. Raises `ConfigurationError`."""
+        if self.uri_file is not None:
+            try:
+                return self.uri_file.read_text().strip()
+            except OSError as error:
+                raise ConfigurationError(f"{self.uri_file}: cannot be read: {error.strerror}") from error
+        return self.uri.get_secret_value() if self.uri is not None else None
+
+
+class MongoSettings(Address):
+    """The ledger's database, `mongodb://…`; how long one call may take."""
+
+    timeout_s: Seconds = 30.0
+
+
+class PostgresSettings(_Part):
+    """The business database, `postgresql://…`."""
+
+    dsn: SecretStr | None = None
+    dsn_file: Path | None = None
+
+    def reveal(self) -> str | None:
+        """The address itself, see `Address.reveal`."""
+        return Address(uri=self.dsn, uri_file=self.dsn_file).reveal()
+
+
+class RedisSettings(_Part):
+    """Redis, `redis://…`."""
+
+    url: SecretStr | None = None
+    url_file: Path | None = None
+
+    def reveal(self) -> str | None:
+        """The address itself, see `Address.reveal`."""
+        return Address(uri=self.url, uri_file=self.url_file).reveal()
+
+
+class ApiSettings(_Part):
+    """Where the explorer API listens."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+
+
+class LogSettings(_Part):
+    """What is logged, and how: `auto` is for people on a terminal and JSON elsewhere."""
+
+    level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    format: str = Field(default="auto", pattern="^(auto|console|json)$")
+
+
+class PeerSettings(_Part):
+    """A peer: `grpcs://host:port`, `grpc://host:port` (no TLS), or `host:port` (TLS where `tls_ca` is given)."""
+
+    address: str
+    tls_ca: Path | None = None
+    tls_ca_pem: str | None = None
+    tls_name: str | None = None
+
+
+class FabricSettings(_Part):
+    """The network, by a connection profile or directly, and the identity that reads from it."""
+
+    connection_profile: Path | None = None
+    peers: tuple[PeerSettings, ...] = ()
+    msp_id: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    client_tls_certificate: Path | None = None
+    client_tls_key: Path | None = None
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "FabricSettings":
+        if (self.client_tls_certificate is None) != (self.client_tls_key is None):
+            raise ValueError("client_tls_certificate and client_tls_key go together")
+        return self
+
+
+class ChannelSettings(_Part):
+    """A channel to index; the database is named after it unless said otherwise."""
+
+    database: str | None = None
+    start_block: int = Field(default=0, ge=0)
+
+
+class IndexerSettings(_Part):
+    """Bounds of the daemon's memory and patience."""
+
+    delivered_bytes: Bytes = 24 << 20
+    encoded_bytes: Bytes = 32 << 20
+    parallel_batches: int = Field(default=2, ge=1, le=16)
+    store_retry_s: Seconds = 600.0
+    peer_retry_s: Seconds = 3600.0
+    poll_s: Seconds = 15.0
+    stall_s: Seconds = 30.0
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. The environment says `KINDLEDGER_MONGO__URI` for `mongo.uri`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=_DELIMITER, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    mongo: MongoSettings = MongoSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    redis: RedisSettings = RedisSettings()
+    api: ApiSettings = ApiSettings()
+    log: LogSettings = LogSettings()
+    fabric: FabricSettings = FabricSettings()
+    channels: dict[str, ChannelSettings] = {}
+    indexer: IndexerSettings = IndexerSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes before the file, which `load_settings` passes as initial values."""
+        return env_settings, init_settings
+
+    def database_of(self, channel: str) -> str:
+        """The database that keeps a channel. Raises `ConfigurationError` where its name cannot serve as one."""
+        configured = self.channels.get(channel, ChannelSettings()).database
+        name = configured or database_name(channel)
+        if name is None:
+            raise ConfigurationError(
+                f"channels.{channel}.database: MongoDB takes no database of that channel's name; configure another one"
+            )
+        return name
+
+
+def load_settings(path: Path | None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Reads the file (`path`, else the one that KINDLEDGER_CONFIG names, else none) and the environment.
+
+    Raises `ConfigurationError` that lists every mistake, with the nearest right name of an unknown key.
+    """
+    named = path or (Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None)
+    values = _read_toml(named) if named is not None else {}
+    mistakes = list(_unknown_variables(environment))
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        mistakes += [_mistake(dict(detail)) for detail in error.errors(include_url=False, include_input=False)]
+    except SettingsError as error:
+        mistakes.append(str(error))
+    if mistakes:
+        raise ConfigurationError("configuration: " + "; ".join(mistakes))
+    return settings
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not TOML: {error}") from error
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """Variables with our prefix that no setting has: most often `_` where `__` belongs."""
+    known = {_variable(path): path for path in _paths(Settings, ())}
+    for name in sorted(environment):
+        top = name.removeprefix(PREFIX).split(_DELIMITER)[0].lower()
+        if name.upper().startswith(PREFIX) and name != CONFIG_VARIABLE and top not in Settings.model_fields:
+            yield f"{name}: unknown variable{_nearest(name.upper(), known)}"
+
+
+def _mistake(detail: dict[str, Any]) -> str:
+    location = tuple(str(part) for part in detail["loc"])
+    key = f"{'.'.join(location)} ({_variable(location)})"
+    if detail["type"] == "extra_forbidden":
+        known = [".".join(path) for path in _paths(Settings, ())]
+        return f"{key}: unknown key{_nearest('.'.join(location), known)}"
+    return f"{key}: {detail['msg']}"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f", did you mean {matches[0]}?" if matches else ""
+
+
+def _variable(path: tuple[str, ...]) -> str:
+    return PREFIX + _DELIMITER.join(path).upper()
+
+
+def _paths(model: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        part = field.annotation
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            yield from _paths(part, (*prefix, name))
+        else:
+            yield (*prefix, name)
+
+
+def redacted(settings: Settings) -> dict[str, Any]:
+    """The configuration as it may be shown: no password, no address with one."""
+    return {key: _redact(value) for key, value in settings.model_dump().items()}
+
+
+def _redact(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _redact(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redact(item) for item in value]
+    if isinstance(value, SecretStr):
+        return redact_uri(value.get_secret_value())
+    return str(value) if isinstance(value, Path) else value
+
+
+def redact_uri(uri: str) -> str:
+    """An address without its password."""
+    head, at, tail = uri.rpartition("@")
+    if not at:
+        return uri
+    scheme, _, user = head.partition("://")
+    return f"{scheme}://{user.split(':')[0]}:***@{tail}"
