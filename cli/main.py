@@ -1,0 +1,131 @@
+"""The commands, their options and their help."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.errors import exits
+from cli.importing import import_files
+from cli.logs import configure_logs
+from cli.output import print_json
+from cli.service import VERSION, run_api, run_daemon
+from cli.settings import Settings, load_settings, redacted
+from cli.status import show_status
+from cli.verification import PEER, verify
+
+_PATH = click.Path(path_type=Path, exists=True)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file (TOML).")
+@click.version_option(VERSION)
+@click.pass_context
+def main(context: click.Context, config: Path | None) -> None:
+    """Indexes Hyperledger Fabric ledgers into MongoDB and serves them.
+
+    Configured by a TOML file (--config or KINDLEDGER_CONFIG) and the environment (KINDLEDGER_MONGO__URI for mongo.uri).
+    Exit codes: 0 ok, 1 unexpected, 2 usage, 65 chain mismatch or corrupt data, 69 a needed server is unavailable, 75
+    gave up, restart me, 78 configuration, 130 and 143 signals.
+    """
+    context.obj = lambda: _settings(config)
+
+
+def _settings(config: Path | None) -> Settings:
+    settings = load_settings(config)
+    configure_logs(settings.log)
+    return settings
+
+
+_Loader = Callable[[], Settings]
+
+
+@main.command()
+@click.option("--with-api", is_flag=True, help="Serve the explorer API in the same process.")
+@click.pass_obj
+def run(load: _Loader, /, *, with_api: bool) -> None:
+    """The daemon: follow the configured channels until SIGTERM or SIGINT."""
+    with exits(daemon=True):
+        raise SystemExit(asyncio.run(run_daemon(load(), with_api=with_api)))
+
+
+@main.command()
+@click.pass_obj
+def api(load: _Loader, /) -> None:
+    """The explorer API alone."""
+    with exits(daemon=True):
+        raise SystemExit(asyncio.run(run_api(load())))
+
+
+@main.command("import")
+@click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH...")
+@click.option("--start", type=click.IntRange(0), help="First block of an empty store; the ledger begins there.")
+@click.option("--database", help="Database to index into, instead of the channel's.")
+@_json_option
+@click.pass_obj
+def import_command(
+    load: _Loader, /, *, paths: tuple[Path, ...], start: int | None, database: str | None, as_json: bool
+) -> None:
+    """Index block files: folders or tar archives of *.block, one serialized block each."""
+    with exits():
+        code = asyncio.run(import_files(load(), paths, start=start, database=database, as_json=as_json))
+        raise SystemExit(code)
+
+
+@main.command()
+@_json_option
+@click.pass_obj
+def status(load: _Loader, /, *, as_json: bool) -> None:
+    """Where each channel stands: stored, seen and peer height, state and last error."""
+    with exits():
+        asyncio.run(show_status(load(), as_json=as_json))
+
+
+@main.command("verify")
+@click.option("--channel", help="Only this channel.")
+@click.option(
+    "--source", metavar=f"PATH|{PEER}", help="Compare with block files, or with the configured peer, as well."
+)
+@_json_option
+@click.pass_obj
+def verify_command(load: _Loader, /, *, channel: str | None, source: str | None, as_json: bool) -> None:
+    """Check stored ledgers: chain, counts and events; with --source every document, in both directions.
+
+    Exits 65 on a difference.
+    """
+    with exits():
+        raise SystemExit(asyncio.run(verify(load(), channel, source, as_json=as_json)))
+
+
+@main.group()
+def config() -> None:
+    """The configuration."""
+
+
+@config.command("show")
+@_json_option
+@click.pass_obj
+def config_show(load: _Loader, /, *, as_json: bool) -> None:
+    """The configuration in effect, without secrets."""
+    with exits():
+        values = redacted(load())
+        if as_json:
+            print_json(values)
+            return
+        for key, value in _flat(values):
+            click.echo(f"{key} = {value!r}")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    lines: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        nested = isinstance(value, dict) and value
+        lines += _flat(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
+    return lines
+
+
+if __name__ == "__main__":
+    main()

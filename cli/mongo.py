@@ -1,0 +1,46 @@
+"""The connection to MongoDB as configured."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pymongo import AsyncMongoClient
+
+from cli.errors import ConfigurationError
+from cli.settings import Settings
+from ledger.store import SYNC_STATE
+
+_SELECTION_TIMEOUT_MS = 5000
+
+
+@asynccontextmanager
+async def mongo_client(settings: Settings) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    """A client with time limits. Raises `ConfigurationError` if no address is configured."""
+    uri = settings.mongo.reveal()
+    if uri is None:
+        raise ConfigurationError(
+            "mongo.uri (KINDLEDGER_MONGO__URI): not set; give the address of the replica set, such as "
+            "mongodb://host:27017/?replicaSet=rs0"
+        )
+    timeout_ms = int(settings.mongo.timeout_s * 1000)
+    async with AsyncMongoClient[dict[str, Any]](
+        uri,
+        tz_aware=True,
+        appname="kindledger-explorer",
+        serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
+        connectTimeoutMS=_SELECTION_TIMEOUT_MS,
+        socketTimeoutMS=timeout_ms,
+    ) as client:
+        yield client
+
+
+async def stored_channels(client: AsyncMongoClient[dict[str, Any]], settings: Settings) -> dict[str, str]:
+    """Channels with their databases: the configured ones, else every one that MongoDB holds."""
+    if settings.channels:
+        return {channel: settings.database_of(channel) for channel in settings.channels}
+    found: dict[str, str] = {}
+    for name in await client.list_database_names():
+        if name not in ("admin", "config", "local"):
+            async for state in client[name][SYNC_STATE].find({"channel": {"$exists": True}}, {"channel": 1}):
+                found[state["channel"]] = name
+    return found

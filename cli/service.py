@@ -1,0 +1,118 @@
+"""Puts the daemon together and runs it until a signal comes."""
+
+import asyncio
+import signal
+import time
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from pymongo import AsyncMongoClient
+
+from cli.errors import ConfigurationError, Exit
+from cli.mongo import mongo_client
+from cli.network import peer_sources
+from cli.settings import IndexerSettings, Settings
+from indexer.channel import ChannelIndexer, Patience
+from indexer.daemon import Daemon, Member
+from indexer.pipeline import Limits
+from indexer.progress import Progress
+from indexer.source import BlockSource
+from ledger.store import LedgerStore
+
+VERSION = version("kindledger-explorer")
+
+
+def new_progress(channel: str) -> Progress:
+    """Progress by the machine's clocks."""
+    return Progress(channel, time.monotonic, lambda: datetime.now(UTC))
+
+
+def limits_of(settings: IndexerSettings, store_retry_s: float | None = None) -> Limits:
+    """The pipeline's bounds as configured; a one-shot command waits for MongoDB no longer than it says."""
+    return Limits(
+        delivered_bytes=settings.delivered_bytes,
+        encoded_bytes=settings.encoded_bytes,
+        parallel_batches=settings.parallel_batches,
+        store_retry_s=store_retry_s or settings.store_retry_s,
+    )
+
+
+async def run_daemon(settings: Settings, *, with_api: bool) -> Exit:
+    """Follows the configured channels until SIGTERM or SIGINT; a second signal ends at once."""
+    if not settings.channels:
+        raise ConfigurationError("channels: none is configured; add a table such as [channels.kindledger]")
+    sources: dict[str, list[BlockSource]] = {
+        channel: list(peer_sources(settings.fabric, channel)) for channel in settings.channels
+    }
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(mongo_client(settings))
+        members = [_member(client, settings, channel, sources[channel]) for channel in settings.channels]
+        if with_api:
+            await stack.enter_async_context(serve_api(client, settings))
+        daemon = Daemon(members, VERSION)
+        return await until_signal(daemon)
+
+
+def _member(
+    client: AsyncMongoClient[dict[str, Any]], settings: Settings, channel: str, sources: list[BlockSource]
+) -> Member:
+    store = LedgerStore(client, settings.database_of(channel))
+    progress = new_progress(channel)
+    indexer = ChannelIndexer(
+        store,
+        sources,
+        progress,
+        first=settings.channels[channel].start_block,
+        limits=limits_of(settings.indexer),
+        patience=Patience(
+            poll_s=settings.indexer.poll_s,
+            stall_s=settings.indexer.stall_s,
+            peer_retry_s=settings.indexer.peer_retry_s,
+        ),
+    )
+    return Member(indexer, progress, store.database)
+
+
+async def until_signal(daemon: Daemon) -> Exit:
+    """Runs the daemon; returns the exit code that the signal asks for."""
+    loop = asyncio.get_running_loop()
+    received: list[signal.Signals] = []
+    running = asyncio.ensure_future(daemon.run())
+
+    def on_signal(number: signal.Signals) -> None:
+        if received:
+            running.cancel()
+        received.append(number)
+        daemon.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not received:
+            raise
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+    if not received:
+        return Exit.OK
+    return Exit.TERMINATED if received[0] is signal.SIGTERM else Exit.INTERRUPTED
+
+
+@asynccontextmanager
+async def serve_api(client: AsyncMongoClient[dict[str, Any]], settings: Settings) -> AsyncIterator[int]:
+    """Serves the explorer API while the context lasts; yields the port."""
+    channels = {channel: settings.database_of(channel) for channel in settings.channels} or None
+    app = create_app(client, channels, version=VERSION)
+    async with serve(app, settings.api.host, settings.api.port) as port:
+        log.info("api_started", url=f"http://{settings.api.host}:{port}/api/v1/status")
+        yield port
+
+
+async def run_api(settings: Settings) -> Exit:
+    """Serves the API alone until SIGTERM or SIGINT."""
+    async with mongo_client(settings) as client, serve_api(client, settings):
+        return await signalled()

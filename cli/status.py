@@ -1,0 +1,51 @@
+"""`kindledger status`: where each channel stands."""
+
+from typing import Any
+
+import msgspec
+from pymongo import DESCENDING, AsyncMongoClient
+
+from cli.mongo import mongo_client, stored_channels
+from cli.output import print_json, print_table
+from cli.settings import Settings
+from ledger.store import BLOCKS
+from ledger.sync_state import SyncState, read_sync_state
+
+
+async def show_status(settings: Settings, *, as_json: bool) -> None:
+    """Prints the stored height of each channel, and what its daemon last said."""
+    async with mongo_client(settings) as client:
+        rows = [
+            (channel, database, await _stored_height(client, database), await read_sync_state(client[database]))
+            for channel, database in (await stored_channels(client, settings)).items()
+        ]
+    if as_json:
+        print_json({"channels": [_as_json(*row) for row in rows]})
+        return
+    columns = ("channel", "state", "stored height", "seen", "peer height", "tx/s", "updated", "error")
+    print_table(columns, (_as_row(channel, height, state) for channel, _, height, state in rows))
+
+
+async def _stored_height(client: AsyncMongoClient[dict[str, Any]], database: str) -> int:
+    highest = await client[database][BLOCKS].find_one({}, {"_id": 1}, sort=[("number", DESCENDING)])
+    return highest["_id"] + 1 if highest is not None else 0
+
+
+def _as_json(channel: str, database: str, height: int, state: SyncState | None) -> dict[str, Any]:
+    return {"channel": channel, "database": database, "storedHeight": height, "sync": msgspec.to_builtins(state)}
+
+
+def _as_row(channel: str, height: int, state: SyncState | None) -> tuple[object, ...]:
+    if state is None:
+        return channel, "never indexed", height, None, None, None, None, None
+    error = state.error.message if state.error is not None else None
+    return (
+        channel,
+        state.state,
+        height,
+        state.seen_height,
+        state.peer_height,
+        state.transactions_per_second,
+        state.updated_at,
+        error,
+    )

@@ -1,0 +1,82 @@
+"""`kindledger verify`: checks stored ledgers against themselves and against blocks."""
+
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+from pymongo import AsyncMongoClient
+
+from cli.errors import ConfigurationError, Exit
+from cli.mongo import mongo_client, stored_channels
+from cli.network import peer_sources
+from cli.output import messages, print_json
+from cli.settings import Settings
+from indexer.files import FileSource
+from indexer.source import BlockSource
+from indexer.verify import Difference, Verifier
+from ledger.store import LedgerStore
+from ledger.sync_state import Verification, write_verification
+
+_SHOWN = 100
+PEER = "peer"
+"""What `--source` says for the configured peers."""
+
+
+class Report(Struct, frozen=True, rename="camel"):
+    """The outcome for one channel; `shown` holds the first differences."""
+
+    channel: str
+    height: int
+    source: str | None
+    differences: int
+    shown: list[Difference]
+
+
+async def verify(settings: Settings, channel: str | None, source: str | None, *, as_json: bool) -> Exit:
+    """Verifies one channel or all; `source` is a path of block files, or `peer`. DATA if anything differs."""
+    async with mongo_client(settings) as client:
+        channels = await stored_channels(client, settings)
+        if channel is not None:
+            channels = {channel: channels.get(channel) or settings.database_of(channel)}
+        if not channels:
+            raise ConfigurationError("no channel is stored in this MongoDB, so there is nothing to verify")
+        reports = [await _verify(client, settings, name, database, source) for name, database in channels.items()]
+    if as_json:
+        print_json({"channels": reports})
+    for report in reports:
+        against = f" and against {report.source}" if report.source else ""
+        verdict = "no difference" if report.differences == 0 else f"{report.differences:,} differences"
+        messages.print(f"{report.channel}: {report.height:,} blocks checked against themselves{against}: {verdict}")
+    return Exit.DATA if any(report.differences for report in reports) else Exit.OK
+
+
+async def _verify(
+    client: AsyncMongoClient[dict[str, Any]], settings: Settings, channel: str, database: str, source: str | None
+) -> Report:
+    store = LedgerStore(client, database)
+    shown: list[Difference] = []
+
+    def report(difference: Difference) -> None:
+        if len(shown) < _SHOWN:
+            shown.append(difference)
+            messages.print(f"{channel}: block {difference.block}: {difference.what}", markup=False, highlight=False)
+
+    with messages.status(f"verifying {channel}") as status:
+        verifier = Verifier(store, report, lambda height: status.update(f"verifying {channel}: block {height:,}"))
+        height = await verifier.against_itself()
+        checkpoint = await store.checkpoint()
+        if source is not None and checkpoint is not None:
+            blocks = _source(settings, channel, source)
+            async with aclosing(blocks.blocks(checkpoint.start, None)) as delivered:
+                await verifier.against_blocks(delivered, checkpoint.start, height)
+    outcome = Verification(datetime.now(UTC), height, verifier.differences)
+    await write_verification(store.database, channel, outcome)
+    return Report(channel, height, source, verifier.differences, shown)
+
+
+def _source(settings: Settings, channel: str, source: str) -> BlockSource:
+    if source == PEER:
+        return peer_sources(settings.fabric, channel)[0]
+    return FileSource([Path(source)])
