@@ -12,7 +12,7 @@ from typing import Any
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
-from pymongo import ASCENDING
+from pymongo import ASCENDING, DESCENDING
 
 from indexer.source import Delivered
 from ledger.blocks import decode_block, frame_of
@@ -50,7 +50,11 @@ class Verifier:
         self._report(Difference(block, what))
 
     async def against_itself(self) -> int:
-        """Checks the stored blocks from the lowest to the highest; returns the height that was checked."""
+        """Checks the stored blocks from the lowest to what is the highest now; returns the height that was checked."""
+        highest = await self._database[BLOCKS].find_one({}, {"_id": 1}, sort=[("_id", DESCENDING)])
+        if highest is None:
+            return 0
+        stored = {"_id": {"$lte": highest["_id"]}}  # what a daemon adds meanwhile is left to the next time
         previous: dict[str, Any] | None = None
         start = 0
         transactions = self._grouped(TRANSACTIONS, {"txId": 1, "status": 1, "validationCode": 1})
@@ -58,7 +62,7 @@ class Verifier:
         async with aclosing(transactions), aclosing(events):
             stored_transactions = _Lookahead(transactions)
             stored_events = _Lookahead(events)
-            async for block in self._database[BLOCKS].find({}, sort=[("_id", ASCENDING)]):
+            async for block in self._database[BLOCKS].find(stored, sort=[("_id", ASCENDING)]):
                 number = block["_id"]
                 start = number if previous is None else start
                 self._check_chain(block, previous)
@@ -68,7 +72,7 @@ class Verifier:
                 previous = block
                 if number % _REPORT_EVERY == 0:
                     self._advance(number + 1)
-        return previous["_id"] + 1 if previous is not None else 0
+        return int(highest["_id"]) + 1
 
     def _orphan(self, name: str, start: int) -> Callable[[int, int], None]:
         def report(number: int, count: int) -> None:
