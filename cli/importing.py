@@ -79,4 +79,5 @@ def _say_what_was_done(progress: Progress, seconds: float) -> None:
         f"{seconds:.1f} s ({rate:,.0f} tx/s); {progress.known_blocks:,} blocks were there already; "
         f"{progress.undecodable:,} envelopes could not be decoded to the bottom",
         highlight=False,
+        soft_wrap=True,
     )

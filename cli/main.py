@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cli.demo import default_folder, demo, demo_once
 from cli.errors import exits
 from cli.importing import import_files
 from cli.logs import configure_logs
@@ -73,6 +74,22 @@ def import_command(
     with exits():
         code = asyncio.run(import_files(load(), paths, start=start, database=database, as_json=as_json))
         raise SystemExit(code)
+
+
+@main.command("demo")
+@click.option("--once", is_flag=True, help="Index the recorded ledger, print a summary and exit.")
+@click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), help="Folder of the network and the database."
+)
+@click.option("--port", type=click.IntRange(0, 65535), help="The API's port.  [default: 8080, or a free one]")
+@click.option("--interval-ms", type=click.IntRange(1), default=1000, show_default=True, help="Time between new blocks.")
+@_json_option
+def demo_command(*, once: bool, data: Path | None, port: int | None, interval_ms: int, as_json: bool) -> None:
+    """Embedded MongoDB, a forged Fabric network with live traffic, the indexer and the API."""
+    with exits():
+        if once:
+            raise SystemExit(demo_once(as_json=as_json))
+        raise SystemExit(demo(data or default_folder(), port, interval_ms))
 
 
 @main.command()

@@ -3,23 +3,28 @@
 import asyncio
 import signal
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+import structlog
 from pymongo import AsyncMongoClient
 
 from cli.errors import ConfigurationError, Exit
 from cli.mongo import mongo_client
 from cli.network import peer_sources
 from cli.settings import IndexerSettings, Settings
+from explorer_api.app import create_app, serve
 from indexer.channel import ChannelIndexer, Patience
 from indexer.daemon import Daemon, Member
 from indexer.pipeline import Limits
 from indexer.progress import Progress
 from indexer.source import BlockSource
 from ledger.store import LedgerStore
+
+log = structlog.get_logger()
 
 VERSION = version("kindledger-explorer")
 
@@ -76,10 +81,9 @@ def _member(
 
 
 async def until_signal(daemon: Daemon) -> Exit:
-    """Runs the daemon; returns the exit code that the signal asks for."""
-    loop = asyncio.get_running_loop()
-    received: list[signal.Signals] = []
+    """Runs the daemon; the first signal ends it in order, the second at once. Returns the exit code."""
     running = asyncio.ensure_future(daemon.run())
+    received: list[signal.Signals] = []
 
     def on_signal(number: signal.Signals) -> None:
         if received:
@@ -87,32 +91,59 @@ async def until_signal(daemon: Daemon) -> Exit:
         received.append(number)
         daemon.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    with _signals(on_signal):
+        try:
+            await running
+        except asyncio.CancelledError:
+            if not received:
+                raise
+    return _exit_of(received[0]) if received else Exit.OK
+
+
+@contextmanager
+def _signals(on_signal: Callable[[signal.Signals], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:
-        await running
-    except asyncio.CancelledError:
-        if not received:
-            raise
+        yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)
-    if not received:
-        return Exit.OK
-    return Exit.TERMINATED if received[0] is signal.SIGTERM else Exit.INTERRUPTED
+
+
+def _exit_of(received: signal.Signals) -> Exit:
+    return Exit.TERMINATED if received is signal.SIGTERM else Exit.INTERRUPTED
 
 
 @asynccontextmanager
-async def serve_api(client: AsyncMongoClient[dict[str, Any]], settings: Settings) -> AsyncIterator[int]:
-    """Serves the explorer API while the context lasts; yields the port."""
+async def serve_api(client: AsyncMongoClient[dict[str, Any]], settings: Settings) -> AsyncIterator[str]:
+    """Serves the explorer API while the context lasts; yields its address."""
     channels = {channel: settings.database_of(channel) for channel in settings.channels} or None
     app = create_app(client, channels, version=VERSION)
-    async with serve(app, settings.api.host, settings.api.port) as port:
-        log.info("api_started", url=f"http://{settings.api.host}:{port}/api/v1/status")
-        yield port
+    try:
+        runner, port = await serve(app, settings.api.host, settings.api.port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"api: {settings.api.host}:{settings.api.port}: cannot listen: {error.strerror}"
+        ) from error
+    address = f"http://{settings.api.host}:{port}"
+    log.info("api_started", url=f"{address}/api/v1/status")
+    try:
+        yield address
+    finally:
+        await runner.cleanup()
 
 
 async def run_api(settings: Settings) -> Exit:
     """Serves the API alone until SIGTERM or SIGINT."""
+    received: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+
+    def on_signal(number: signal.Signals) -> None:
+        if not received.done():
+            received.set_result(number)
+
     async with mongo_client(settings) as client, serve_api(client, settings):
-        return await signalled()
+        with _signals(on_signal):
+            return _exit_of(await received)

@@ -130,12 +130,8 @@ class IndexerSettings(_Part):
     stall_s: Seconds = 30.0
 
 
-class Settings(BaseSettings):
-    """Everything that can be configured. The environment says `KINDLEDGER_MONGO__URI` for `mongo.uri`."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter=_DELIMITER, extra="forbid", frozen=True, hide_input_in_errors=True
-    )
+class Settings(_Part):
+    """Everything that can be configured."""
 
     mongo: MongoSettings = MongoSettings()
     postgres: PostgresSettings = PostgresSettings()
@@ -146,22 +142,9 @@ class Settings(BaseSettings):
     channels: dict[str, ChannelSettings] = {}
     indexer: IndexerSettings = IndexerSettings()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment goes before the file, which `load_settings` passes as initial values."""
-        return env_settings, init_settings
-
     def database_of(self, channel: str) -> str:
         """The database that keeps a channel. Raises `ConfigurationError` where its name cannot serve as one."""
-        configured = self.channels.get(channel, ChannelSettings()).database
-        name = configured or database_name(channel)
+        name = self.channels.get(channel, ChannelSettings()).database or database_name(channel)
         if name is None:
             raise ConfigurationError(
                 f"channels.{channel}.database: MongoDB takes no database of that channel's name; configure another one"
@@ -169,16 +152,37 @@ class Settings(BaseSettings):
         return name
 
 
-def load_settings(path: Path | None, environment: Mapping[str, str] = os.environ) -> Settings:
+class _FileAndEnvironment(Settings, BaseSettings):
+    """The same, read from the environment before the values given: `KINDLEDGER_MONGO__URI` is `mongo.uri`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=_DELIMITER, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes before the file."""
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None) -> Settings:
     """Reads the file (`path`, else the one that KINDLEDGER_CONFIG names, else none) and the environment.
 
     Raises `ConfigurationError` that lists every mistake, with the nearest right name of an unknown key.
     """
-    named = path or (Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None)
-    values = _read_toml(named) if named is not None else {}
-    mistakes = list(_unknown_variables(environment))
+    named = path or os.environ.get(CONFIG_VARIABLE)
+    values = _read_toml(Path(named)) if named else {}
+    mistakes = list(_unknown_variables(os.environ))
+    settings = Settings()
     try:
-        settings = Settings(**values)
+        settings = _FileAndEnvironment(**values)
     except ValidationError as error:
         mistakes += [_mistake(dict(detail)) for detail in error.errors(include_url=False, include_input=False)]
     except SettingsError as error:
