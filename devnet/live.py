@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -38,7 +38,12 @@ def main(*, folder: Path, channel: str, interval_ms: int, at_once: int) -> None:
 
 
 async def _run(folder: Path, channel: str, interval_ms: int, at_once: int, parent: int) -> None:
-    recipe = Recipe(channel=channel, started=_started(folder), interval_milliseconds=interval_ms, hostile_share=0.005)
+    recipe = Recipe(
+        channel=channel,
+        started=_started(folder, timedelta(milliseconds=interval_ms * at_once)),
+        interval_milliseconds=interval_ms,
+        hostile_share=0.005,
+    )
     recipe.network().client.write(folder / IDENTITY)
     blocks = folder / _BLOCKS
     blocks.mkdir(exist_ok=True)
@@ -60,12 +65,12 @@ async def _run(folder: Path, channel: str, interval_ms: int, at_once: int, paren
         forging.cancel()
 
 
-def _started(folder: Path) -> datetime:
-    """When the network was made, to the second."""
+def _started(folder: Path, history: timedelta) -> datetime:
+    """The time of the genesis block, to the second: a new network looks back on some history."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _STARTED
     if not path.exists():
-        path.write_text(datetime.now(UTC).isoformat(timespec="seconds"))
+        path.write_text((datetime.now(UTC) - history).isoformat(timespec="seconds"))
     return datetime.fromisoformat(path.read_text())
 
 

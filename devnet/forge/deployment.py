@@ -1,0 +1,55 @@
+"""Deploying a chaincode: an approval by each organisation, then the commit of the definition."""
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from devnet.forge import lifecycle
+from devnet.forge.draws import Draws
+from devnet.forge.gateway import Endorsed, Gateway
+from devnet.forge.kindledger import Outcome, Stub
+from devnet.forge.lifecycle import Definition
+from devnet.forge.network import Network, Organisation
+
+
+class Deployment:
+    """The `_lifecycle` transactions of one channel; they are submitted by administrators."""
+
+    def __init__(self, network: Network, gateway: Gateway) -> None:
+        self._network = network
+        self._gateway = gateway
+
+    def approve(
+        self, definition: Definition, organisation: Organisation, *, draws: Draws, timestamp: Timestamp
+    ) -> Endorsed:
+        """An organisation's approval, endorsed by its own peer."""
+
+        def execute(stub: Stub) -> Outcome:
+            lifecycle.approve(stub.simulation, definition, organisation.mspid)
+            return Outcome()
+
+        return self._gateway.endorse(
+            lifecycle.SYSTEM_CHAINCODE,
+            lifecycle.approve_arguments(definition),
+            execute,
+            creator=organisation.admin,
+            endorsers=(organisation.peer,),
+            draws=draws,
+            timestamp=timestamp,
+        )
+
+    def commit(self, definition: Definition, *, draws: Draws, timestamp: Timestamp) -> Endorsed:
+        """The commit of what all organisations approved, endorsed by a majority's peers."""
+        mspids = [organisation.mspid for organisation in self._network.organisations]
+
+        def execute(stub: Stub) -> Outcome:
+            lifecycle.commit(stub.simulation, definition, mspids)
+            return Outcome()
+
+        return self._gateway.endorse(
+            lifecycle.SYSTEM_CHAINCODE,
+            lifecycle.commit_arguments(definition),
+            execute,
+            creator=self._network.organisations[0].admin,
+            endorsers=self._network.endorsers,
+            draws=draws,
+            timestamp=timestamp,
+        )

@@ -1,0 +1,49 @@
+"""Deterministic draws: the forger's only source of chance.
+
+Python's `random` promises equal sequences for `random()` only; a hash promises them for everything.
+"""
+
+from collections.abc import Sequence
+from hashlib import shake_256
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_CHUNK_BYTES = 8192
+
+
+class Draws:
+    """A stream of pseudo-random bytes that depends on its label alone."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label.encode()
+        self._chunk = b""
+        self._position = 0
+        self._chunks = 0
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes, at most 8192."""
+        end = self._position + count
+        if end > len(self._chunk):
+            self._chunk = shake_256(b"%d/%b" % (self._chunks, self._label)).digest(_CHUNK_BYTES)
+            self._chunks += 1
+            self._position, end = 0, count
+        drawn = self._chunk[self._position : end]
+        self._position = end
+        return drawn
+
+    def nonce(self) -> bytes:
+        """24 bytes, as many as Fabric's clients draw."""
+        return self.take(24)
+
+    def below(self, limit: int) -> int:
+        """An integer from 0 to `limit` - 1; the bias is under 2^-32 for limits below 2^32."""
+        return int.from_bytes(self.take(8), "big") % limit
+
+    def chance(self, share: float) -> bool:
+        """True with probability `share`."""
+        return int.from_bytes(self.take(8), "big") < share * 2**64
+
+    def pick(self, options: Sequence[T]) -> T:
+        """One of `options`, which must not be empty."""
+        return options[self.below(len(options))]

@@ -1,0 +1,156 @@
+"""Whole chains, as long as one likes: genesis, set-up, and then KindLedger's business for ever."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from devnet.forge import lifecycle
+from devnet.forge.business import BULK, EVERYDAY, Business
+from devnet.forge.chain import Chain
+from devnet.forge.config_updates import (
+    acl_update,
+    anchor_peer_update,
+    batch_size_update,
+    organisation_update,
+)
+from devnet.forge.deployment import Deployment
+from devnet.forge.draws import Draws
+from devnet.forge.gateway import Endorsed, Gateway, Submission, timestamp
+from devnet.forge.identities import Signer
+from devnet.forge.kindledger import WRITE_ONCE, definitions
+from devnet.forge.network import Network
+from devnet.forge.state import Height, WorldState
+from devnet.forge.workload import Workload
+from protos.configuration_pb2 import ConfigUpdate
+
+_CONFIG_EVERY = 100
+_ACLS = {"event/Block": "/Channel/Application/Readers", "event/FilteredBlock": "/Channel/Application/Readers"}
+_LEAST_ACCOUNTS = 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """What decides a chain: equal recipes give equal blocks, byte for byte.
+
+    `transactions_per_block`: a number, or a range of which each block draws one.
+    `invalid_share`: how often, from 0 to 1, a transaction is made to fail (a quarter of these need a valid one more).
+    `hostile_share`: how often, from 0 to 1, an envelope comes from the hostile catalogue.
+    `bulk`: nothing but donations, mints and transfers, as benchmarks submit them.
+    `signed`: False puts placeholders in place of clients' and endorsers' signatures, which is several times faster.
+    `started`: the time of the genesis block; block n's transactions are signed n intervals later.
+    `branch_at`: from this block on the chain takes another course, so that it forks off the one without a branch.
+    """
+
+    seed: int = 1
+    channel: str = "kindledger"
+    organisations: int = 2
+    transactions_per_block: int | range = range(1, 11)
+    invalid_share: float = 0.03
+    hostile_share: float = 0.0
+    bulk: bool = False
+    signed: bool = True
+    started: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    interval_milliseconds: int = 1_000
+    branch_at: int | None = None
+
+    def network(self) -> Network:
+        """The identities of the chain."""
+        return Network(self.seed, self.channel, self.organisations, signed=self.signed)
+
+
+@dataclass(frozen=True, slots=True)
+class ForgedBlock:
+    """A serialized `common.Block`, and what was submitted to be in it: nothing for a CONFIG block."""
+
+    number: int
+    data: bytes
+    submissions: tuple[Submission, ...] = ()
+
+
+def forge(recipe: Recipe) -> Iterator[ForgedBlock]:
+    """An endless chain from its genesis block on.
+
+    Anchor peers, approvals and commits of both chaincodes come first, as on every new channel; every hundredth block
+    is a change of the configuration. To go on at block n, forge anew and skip n blocks.
+    """
+    return _Forge(recipe).blocks()
+
+
+class _Forge:
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._network = recipe.network()
+        self._chain = Chain(self._network)
+        self._state = WorldState(write_once=WRITE_ONCE)
+        sizes = recipe.transactions_per_block
+        self._sizes = sizes if isinstance(sizes, range) else range(sizes, sizes + 1)
+        gateway = Gateway(self._network, self._state)
+        self._deployment = Deployment(self._network, gateway)
+        self._workload = Workload(
+            self._network,
+            self._state,
+            gateway,
+            Business(BULK if recipe.bulk else EVERYDAY, accounts=max(_LEAST_ACCOUNTS, 2 * self._sizes[-1])),
+            invalid_share=recipe.invalid_share,
+            hostile_share=recipe.hostile_share,
+        )
+
+    def blocks(self) -> Iterator[ForgedBlock]:
+        yield ForgedBlock(0, self._chain.genesis(self._milliseconds() // 1000))
+        yield from self._set_up()
+        while True:
+            yield self._reconfigure() if self._chain.height % _CONFIG_EVERY == 0 else self._work()
+
+    def _set_up(self) -> Iterator[ForgedBlock]:
+        for organisation in self._network.organisations:
+            update = anchor_peer_update(self._network.channel, self._chain.config, organisation)
+            yield self._configure(update, [organisation.admin])
+        for definition in definitions(self._network):
+            for organisation in self._network.organisations:
+                approval = self._deployment.approve(
+                    definition, organisation, draws=self._draws(), timestamp=timestamp(self._milliseconds())
+                )
+                yield self._deploy("ApproveChaincodeDefinitionForMyOrg", approval)
+            commit = self._deployment.commit(definition, draws=self._draws(), timestamp=timestamp(self._milliseconds()))
+            yield self._deploy("CommitChaincodeDefinition", commit)
+
+    def _deploy(self, function: str, endorsed: Endorsed) -> ForgedBlock:
+        code = self._state.commit(endorsed.simulation, Height(self._chain.height, 0))
+        return self._cut([Submission(endorsed.envelope, code, endorsed.tx_id, lifecycle.NAMESPACE, function)])
+
+    def _work(self) -> ForgedBlock:
+        draws = self._draws()
+        size = draws.pick(self._sizes)
+        return self._cut(self._workload.batch(self._chain.height, size, draws, self._milliseconds()))
+
+    def _cut(self, submissions: list[Submission]) -> ForgedBlock:
+        number = self._chain.height
+        data = self._chain.cut([(submission.envelope, submission.code) for submission in submissions])
+        return ForgedBlock(number, data, tuple(submissions))
+
+    def _reconfigure(self) -> ForgedBlock:
+        """A new organisation, then access rules, then batch sizes for ever."""
+        channel, config = self._network.channel, self._chain.config
+        turn = self._chain.height // _CONFIG_EVERY
+        organisations = self._network.organisations
+        majority = [organisation.admin for organisation in organisations[: len(organisations) // 2 + 1]]
+        match turn:
+            case 1:
+                return self._configure(organisation_update(channel, config, self._network.newcomer), majority)
+            case 2:
+                return self._configure(acl_update(channel, config, _ACLS), majority)
+        return self._configure(batch_size_update(channel, config, 500 + turn), [self._network.ordering.admin])
+
+    def _configure(self, update: ConfigUpdate, admins: list[Signer]) -> ForgedBlock:
+        number = self._chain.height
+        return ForgedBlock(number, self._chain.configure(update, admins, self._milliseconds() // 1000))
+
+    def _draws(self) -> Draws:
+        recipe, number = self._recipe, self._chain.height
+        branch = "branch" if recipe.branch_at is not None and number >= recipe.branch_at else "trunk"
+        return Draws(f"{recipe.seed}/{recipe.channel}/{branch}/{number}")
+
+    def _milliseconds(self) -> int:
+        """The time of the next block, since 1970."""
+        started = int(self._recipe.started.timestamp() * 1000)
+        return started + self._chain.height * self._recipe.interval_milliseconds

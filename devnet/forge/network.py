@@ -1,0 +1,84 @@
+"""The members of a forged network: application organisations, an ordering organisation and the channel they share."""
+
+from functools import cached_property
+from typing import NamedTuple
+
+from devnet.forge.identities import CertificateAuthority, PlaceholderSigner, Signer
+
+
+class Endpoint(NamedTuple):
+    """Where a node would listen."""
+
+    host: str
+    port: int
+
+
+class Organisation:
+    """An organisation of the application: its authorities, one peer, one administrator and two clients."""
+
+    def __init__(self, seed: int, number: int, *, signer: type[Signer]) -> None:
+        self.mspid = f"Org{number}MSP"
+        self.domain = f"org{number}.example.com"
+        self.authority = CertificateAuthority(seed, self.domain, name="ca")
+        self.tls_authority = CertificateAuthority(seed, self.domain, name="tlsca")
+        self.endpoint = Endpoint(f"peer0.{self.domain}", 5051 + 2000 * number)
+        self.peer = self.authority.enroll(self.mspid, self.endpoint.host, "peer", signer=signer)
+        self.admin = self.authority.enroll(self.mspid, f"Admin@{self.domain}", "admin", signer=signer)
+        self.clients = tuple(
+            self.authority.enroll(self.mspid, f"User{user}@{self.domain}", "client", signer=signer) for user in (1, 2)
+        )
+
+
+class OrderingOrganisation:
+    """The organisation that runs the single Raft orderer."""
+
+    mspid = "OrdererMSP"
+    domain = "example.com"
+    endpoint = Endpoint("orderer.example.com", 7050)
+
+    def __init__(self, seed: int) -> None:
+        self.authority = CertificateAuthority(seed, self.domain, name="ca")
+        self.tls_authority = CertificateAuthority(seed, self.domain, name="tlsca")
+        self.orderer = self.authority.enroll(self.mspid, self.endpoint.host, "orderer")
+        self.admin = self.authority.enroll(self.mspid, f"Admin@{self.domain}", "admin")
+        self.orderer_tls_certificate = self.tls_authority.issue_server(self.endpoint.host)
+
+
+class Network:
+    """Everyone who signs on one channel.
+
+    `seed` decides every key. `organisations`: how many of the application are members from the genesis block on.
+    Without `signed` the signatures of clients and endorsers are placeholders, which forges several times faster;
+    the orderer's are always real.
+    """
+
+    def __init__(self, seed: int, channel: str = "kindledger", organisations: int = 2, *, signed: bool = True) -> None:
+        self.seed = seed
+        self.channel = channel
+        self._signer = Signer if signed else PlaceholderSigner
+        self.organisations = tuple(self._organisation(number) for number in range(1, organisations + 1))
+        self.ordering = OrderingOrganisation(seed)
+
+    @cached_property
+    def newcomer(self) -> Organisation:
+        """An organisation that is no member at first, for a configuration update that lets it in."""
+        return self._organisation(len(self.organisations) + 1)
+
+    @property
+    def client(self) -> Signer:
+        """An ordinary member of the first organisation, with the channel's right to read."""
+        return self.organisations[0].clients[0]
+
+    @cached_property
+    def clients(self) -> tuple[Signer, ...]:
+        """The clients of every organisation."""
+        return tuple(client for organisation in self.organisations for client in organisation.clients)
+
+    @cached_property
+    def endorsers(self) -> tuple[Signer, ...]:
+        """The peers that endorse: one each of just as many organisations as a majority needs."""
+        majority = len(self.organisations) // 2 + 1
+        return tuple(organisation.peer for organisation in self.organisations[:majority])
+
+    def _organisation(self, number: int) -> Organisation:
+        return Organisation(self.seed, number, signer=self._signer)

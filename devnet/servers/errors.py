@@ -1,0 +1,13 @@
+"""What can go wrong with an embedded server."""
+
+
+class ServerError(Exception):
+    """An embedded server could not be found, started or used; the text says why and what to do next."""
+
+
+class BinaryMissing(ServerError):  # noqa: N818 - named for what happened
+    """No program of this server was found: not installed, not fetched, not on PATH."""
+
+
+class FetchFailed(ServerError):  # noqa: N818 - named for what happened
+    """A program's archive could not be downloaded, or is not the pinned one."""
