@@ -1,0 +1,114 @@
+"""Blocks: the list, and one by number, by hash, or the latest."""
+
+import re
+from datetime import datetime
+
+from bson.datetime_ms import DatetimeMS
+
+from explorer_api.channels import Standing
+from explorer_api.dispatch import IMMUTABLE, NO_CACHE, Answer, ChannelCall
+from explorer_api.lists import Listing, check_range
+from explorer_api.parameters import block_number, choice, time
+from explorer_api.problems import (
+    ProblemError,
+    block_not_found,
+    block_not_indexed_yet,
+    filter_not_indexed,
+    invalid_cursor,
+    invalid_parameter,
+)
+from explorer_api.representations import BlockPage, block_detail, block_row
+from ledger.blocks import MAX_BLOCK_NUMBER
+from ledger.documents import Document
+from ledger.reader import Page
+
+NUMBER_GE = block_number("number.ge")
+NUMBER_LE = block_number("number.le")
+TS_GE = time("ts.ge")
+TS_LT = time("ts.lt")
+INCLUDE = choice("include", "transactions")
+
+_HASH = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
+
+
+async def list_blocks(call: ChannelCall) -> Answer:
+    """Blocks by number; with a range of times, by time and then number."""
+    since, until = call.query.get(TS_GE), call.query.get(TS_LT)
+    first, highest = call.query.get(NUMBER_GE), call.query.get(NUMBER_LE)
+    check_range(call, NUMBER_GE, NUMBER_LE)
+    check_range(call, TS_GE, TS_LT, strictly=True)
+    times = [int(bound) if bound is not None else None for bound in (since, until)]
+    listing = Listing(call, "blocks", first, highest, *times)
+    by_time = since is not None or until is not None
+    if not by_time:
+        page = await call.channel.reader.blocks(first or 0, listing.last(highest), listing.window)
+    else:
+        if first is not None or highest is not None:
+            raise filter_not_indexed(
+                (NUMBER_GE if first is not None else NUMBER_LE).name,
+                "No index answers a range of times together with a range of numbers.",
+                "Give ts.ge and ts.lt, or number.ge and number.le.",
+            )
+        page = await _blocks_by_time(call, listing, since, until)
+    rows = [block_row(document) for document in page.documents]
+    caching = listing.caching(page, call, highest, by_time=by_time)
+    return Answer(BlockPage(rows, listing.page_info(page), listing.height), caching)
+
+
+async def _blocks_by_time(
+    call: ChannelCall, listing: Listing, since: DatetimeMS | None, until: DatetimeMS | None
+) -> Page:
+    window, reader = listing.window, call.channel.reader
+    after_ts: datetime | None = None
+    if window.after is not None:
+        block = await reader.block(window.after)
+        after_ts = block["ts"] if block is not None else None
+        if after_ts is None or not _within(DatetimeMS(after_ts), since, until):
+            raise invalid_cursor("points at no block of this range")
+    return await reader.blocks_by_time(since, until, listing.height - 1, window, after_ts)
+
+
+def _within(ts: DatetimeMS, since: DatetimeMS | None, until: DatetimeMS | None) -> bool:
+    return (since is None or ts >= since) and (until is None or ts < until)
+
+
+async def get_block(call: ChannelCall) -> Answer:
+    """A whole block. By number or hash it never changes."""
+    reference = call.path["block"].decode(errors="replace")
+    document = await _find_block(call, reference)
+    transactions = None
+    if call.query.get(INCLUDE) is not None:
+        transactions = await call.channel.reader.transaction_rows(document["number"])
+    return Answer(block_detail(document, transactions), NO_CACHE if reference == "latest" else IMMUTABLE)
+
+
+async def _find_block(call: ChannelCall, reference: str) -> Document:
+    reader = call.channel.reader
+    if reference == "latest":
+        if call.standing.head is None:
+            raise _missing_number(0, call.standing, None)
+        return call.standing.head
+    if _HASH.fullmatch(reference):
+        found = await reader.block_by_hash(reference.lower(), call.last)
+        if found is None:
+            raise block_not_found(
+                f"with hash {reference.lower()}",
+                "Block hashes are those of the headers; a new block may be on its way.",
+            )
+        return found
+    number = int(reference) if _NUMBER.fullmatch(reference) else MAX_BLOCK_NUMBER + 1
+    if number > MAX_BLOCK_NUMBER:
+        raise invalid_parameter("block", reference, f"a number from 0 to {MAX_BLOCK_NUMBER}, a hash, or latest")
+    document = await reader.block(number) if number <= call.last else None
+    if document is None:
+        raise _missing_number(number, call.standing, await reader.first_block())
+    return document
+
+
+def _missing_number(number: int, standing: Standing, first: Document | None) -> ProblemError:
+    if standing.height <= number < (standing.peer_height or 0):
+        return block_not_indexed_yet(str(number), standing.height, standing.peer_height or 0)
+    if first is None:
+        return block_not_found(str(number), "Nothing of this channel is indexed yet; see /api/v1/status.")
+    return block_not_found(str(number), f"Indexed are blocks {first['number']} to {standing.height - 1}.")

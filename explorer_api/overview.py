@@ -1,0 +1,177 @@
+"""The channels, and the state of the whole service."""
+
+import time
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from explorer_api.channels import Channel, Standing
+from explorer_api.dispatch import NO_CACHE, NO_STORE, Answer, Call, ChannelCall
+from ledger.documents import Document
+from ledger.reader import Totals, Window
+from ledger.sync_state import LastError
+
+_RECENT_BLOCKS = 10
+
+
+class ChannelRow(Struct, frozen=True, rename="camel"):
+    """A channel and its heights; a height is the highest block's number plus one."""
+
+    name: str
+    height: int
+    peer_height: int | None
+    lag_blocks: int | None
+    state: str | None
+
+
+class ChannelList(Struct, frozen=True):
+    """Every channel, by name."""
+
+    items: list[ChannelRow]
+
+
+class Counts(Struct, frozen=True, rename="camel"):
+    """Sums over all blocks."""
+
+    blocks: int
+    transactions: int
+    valid_transactions: int
+    events: int
+
+
+class ChannelDetail(ChannelRow, frozen=True, rename="camel"):
+    """A channel whole. The organisations and the ordering service are those of the configuration block in force.
+
+    They are null while that block is not stored, as in a ledger that begins later.
+    """
+
+    start_block: int | None
+    head_hash: str | None
+    genesis_hash: str | None
+    last_config_block: int | None
+    organisations: list[Any] | None
+    orderer_organisations: list[Any] | None
+    orderers: list[Any] | None
+    consensus_type: str | None
+    counts: Counts
+
+
+class ChannelStatus(Struct, frozen=True, rename="camel"):
+    """A channel's progress, as the daemon last reported it; the committed height is read from the store itself."""
+
+    name: str
+    state: str | None
+    peer: str | None
+    peer_height: int | None
+    seen_height: int | None
+    committed_height: int
+    lag_blocks: int | None
+    transactions_per_second: float | None
+    eta_seconds: float | None
+    error: LastError | None
+    updated_at: datetime | None
+
+
+class Status(Struct, frozen=True, rename="camel"):
+    """The service: its version, how long it runs, and every channel."""
+
+    version: str
+    uptime_seconds: float
+    channels: list[ChannelStatus]
+
+
+async def list_channels(call: Call) -> Answer:
+    """Every channel."""
+    rows = [
+        ChannelRow(**_row_fields(channel, await channel.standing())) for channel in await call.services.channels.all()
+    ]
+    return Answer(ChannelList(rows), NO_CACHE)
+
+
+async def get_channel(call: ChannelCall) -> Answer:
+    """One channel, with its configuration and counts."""
+    reader, head = call.channel.reader, call.standing.head
+    first = await reader.first_block()
+    config = await _configuration(call, head) if head is not None else None
+    totals = await call.channel.totals.up_to(head) if head is not None else Totals()
+    body = ChannelDetail(
+        **_row_fields(call.channel, call.standing),
+        start_block=first["number"] if first is not None else None,
+        head_hash=head["blockHash"] if head is not None else None,
+        genesis_hash=first["blockHash"] if first is not None and first["number"] == 0 else None,
+        last_config_block=_last_config(head),
+        organisations=config["organisations"] if config is not None else None,
+        orderer_organisations=config["ordererOrganisations"] if config is not None else None,
+        orderers=config["consenters"] if config is not None else None,
+        consensus_type=config["consensusType"] if config is not None else None,
+        counts=Counts(totals.blocks, totals.transactions, totals.valid_transactions, totals.events),
+    )
+    return Answer(body, NO_CACHE)
+
+
+async def _configuration(call: ChannelCall, head: Document) -> Document | None:
+    """A configuration block has one transaction, the configuration."""
+    number = _last_config(head)
+    if number is None or number > call.last:
+        return None
+    transaction = await call.channel.reader.transaction_at(number, 0)
+    return transaction.get("config") if transaction is not None else None
+
+
+def _last_config(head: Document | None) -> int | None:
+    """Genesis names no configuration block: it is the first one itself."""
+    if head is None:
+        return None
+    number = head["lastConfig"]
+    if number is None and head["number"] == 0:
+        return 0
+    return number if isinstance(number, int) else None
+
+
+def _row_fields(channel: Channel, standing: Standing) -> dict[str, Any]:
+    return {
+        "name": channel.name,
+        "height": standing.height,
+        "peer_height": standing.peer_height,
+        "lag_blocks": standing.lag_blocks,
+        "state": standing.sync.state if standing.sync is not None else None,
+    }
+
+
+async def get_status(call: Call) -> Answer:
+    """The service and the progress of every channel."""
+    channels = [await _channel_status(channel) for channel in await call.services.channels.all()]
+    uptime = round(time.monotonic() - call.services.started_at, 3)
+    return Answer(Status(call.services.version, uptime, channels), NO_STORE)
+
+
+async def _channel_status(channel: Channel) -> ChannelStatus:
+    standing = await channel.standing()
+    sync = standing.sync
+    return ChannelStatus(
+        name=channel.name,
+        state=sync.state if sync is not None else None,
+        peer=sync.peer if sync is not None else None,
+        peer_height=standing.peer_height,
+        seen_height=max(sync.seen_height, standing.height) if sync is not None else None,
+        committed_height=standing.height,
+        lag_blocks=standing.lag_blocks,
+        transactions_per_second=sync.transactions_per_second if sync is not None else None,
+        eta_seconds=await _eta(channel, standing),
+        error=sync.error if sync is not None else None,
+        updated_at=sync.updated_at if sync is not None else None,
+    )
+
+
+async def _eta(channel: Channel, standing: Standing) -> float | None:
+    """Seconds until the peer's height, if the blocks to come are as large as the last ones; None if none can tell."""
+    if standing.lag_blocks == 0:
+        return 0.0
+    if standing.lag_blocks is None or standing.sync is None or standing.sync.transactions_per_second <= 0:
+        return None
+    recent = await channel.reader.blocks(0, standing.height - 1, Window(_RECENT_BLOCKS, descending=True))
+    if not recent.documents:
+        return None
+    per_block = sum(int(block["transactionCount"]) for block in recent.documents) / len(recent.documents)
+    return round(standing.lag_blocks * per_block / standing.sync.transactions_per_second, 1)

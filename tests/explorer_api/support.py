@@ -1,0 +1,209 @@
+"""What the API's tests share: forged blocks, a store to put them into, and a client that knows the rules."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from pymongo import AsyncMongoClient
+from yarl import URL
+
+from explorer_api.app import create_app, serve
+from ledger import hashes
+from ledger.blocks import decode_block, read_frame
+from ledger.encoding import EncodedBlock, encode_block
+from ledger.model import VALID, Action, Block, Chaincode, ChaincodeEvent, Timestamp, Transaction
+from ledger.ownership import decide_owners, doubtful_ids
+from ledger.store import LedgerStore
+from ledger.sync_state import State, SyncState
+
+CHANNEL = "kindledger"
+Json = dict[str, Any]
+MOMENT = datetime.fromisoformat("2026-01-02T03:04:05.678Z")
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+    @property
+    def json(self) -> Json:
+        parsed: Json = json.loads(self.body)
+        return parsed
+
+
+class Api:
+    """A client of one running API. Paths are sent as they are given."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
+        self.session, self.base = session, base
+
+    async def request(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
+        url = URL(self.base + path, encoded=True)
+        async with self.session.request(method, url, headers=headers) as response:
+            body = await response.read()
+            return Response(response.status, response.headers, body)
+
+    async def get(self, path: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+        response = await self.request("GET", path, headers)
+        assert response.status == status, response.body
+        return response
+
+    async def channel(self, path: str = "", status: int = 200, **parameters: Any) -> Json:
+        """The JSON of a route below the channel."""
+        query = "?" + urlencode({name.replace("__", "."): value for name, value in parameters.items()})
+        response = await self.get(f"/api/v1/channels/{CHANNEL}{path}{query if parameters else ''}", status)
+        return response.json
+
+    async def problem(self, path: str, status: int, name: str, method: str = "GET") -> Response:
+        """The answer, checked to be a complete problem of that name."""
+        response = await self.request(method, path)
+        assert response.status == status, response.body
+        assert response.headers["Content-Type"] == "application/problem+json"
+        problem = response.json
+        assert problem["type"].endswith(f":{name}"), problem
+        assert problem["status"] == status
+        assert problem["title"]
+        assert problem["detail"]
+        assert problem["hint"]
+        assert problem["requestId"] == response.headers["X-Request-ID"]
+        return response
+
+    async def pages(self, path: str, **parameters: Any) -> list[list[Json]]:
+        """The items of every page, from the first to the last."""
+        pages = []
+        cursor: Json = {}
+        while True:
+            answer = await self.channel(path, **parameters, **cursor)
+            pages.append(answer["items"])
+            if answer["page"]["next"] is None:
+                return pages
+            assert len(pages) < 1000, "the paging does not end"
+            cursor = {"cursor": answer["page"]["next"]}
+
+    async def items(self, path: str, **parameters: Any) -> list[Json]:
+        return [item for page in await self.pages(path, **parameters) for item in page]
+
+
+@asynccontextmanager
+async def running_api(
+    client: AsyncMongoClient[Any], channels: Mapping[str, str] | None, seconds_per_request: float = 5.0
+) -> AsyncIterator[Api]:
+    app = create_app(client, channels, version="1.2.3", seconds_per_request=seconds_per_request)
+    runner, port = await serve(app, "127.0.0.1", 0)
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield Api(session, f"http://127.0.0.1:{port}")
+    finally:
+        await runner.cleanup()
+
+
+def transaction(index: int, tx_id: str, code: int = VALID, **fields: Any) -> Transaction:
+    """A transaction as the decoder gives it."""
+    values: Json = {
+        "envelope_hash": sha256(f"{index} {tx_id}".encode()).digest(),
+        "envelope_size": 100,
+        "type": 3,
+        "channel_id": CHANNEL,
+        "timestamp": Timestamp(1_750_000_000, 0),
+        "creator": None,
+        "chaincode_id": "token",
+        "actions": (),
+        "config": None,
+        "lifecycle": None,
+        "errors": (),
+    }
+    return Transaction(index=index, code=code, tx_id=tx_id, **(values | fields))
+
+
+def with_event(index: int, tx_id: str, name: str, payload: bytes, code: int = VALID) -> Transaction:
+    """A transaction that set an event."""
+    event = ChaincodeEvent("token", tx_id, name, payload)
+    return transaction(index, tx_id, code, actions=(action(event=event),))
+
+
+def action(**fields: Any) -> Action:
+    values: Json = {"chaincode": Chaincode("token", "1.0"), "args": (), "is_init": False, "endorsers": ()}
+    values |= {"response": None, "rwsets": (), "event": None}
+    return Action(**(values | fields))
+
+
+def block(number: int, transactions: Iterable[Transaction], previous_hash: bytes = b"") -> Block:
+    """A block of these transactions; its hash depends on its number alone."""
+    transactions = tuple(transactions)
+    return Block(
+        number=number,
+        hash=hashes.block_hash(number, previous_hash, b""),
+        previous_hash=previous_hash,
+        data_hash=b"",
+        commit_hash=b"",
+        codes=bytes(t.code for t in transactions),
+        last_config=0,
+        signers=(),
+        size=sum(t.envelope_size for t in transactions),
+        transactions=transactions,
+    )
+
+
+def decoded(block_bytes: bytes) -> Block:
+    return decode_block(read_frame(block_bytes))
+
+
+async def encoded(store: LedgerStore, blocks: Sequence[Block]) -> list[EncodedBlock]:
+    """The blocks' documents, ids decided against what is stored and against each other."""
+    taken: set[str] = set()
+    result = []
+    for item in blocks:
+        taken |= await store.owned_ids(doubtful_ids(item) - taken, item.number)
+        owners = decide_owners(item, taken)
+        taken |= {t.tx_id for t, owns in zip(item.transactions, owners, strict=True) if owns}
+        result.append(encode_block(item, owners))
+    return result
+
+
+async def append(client: AsyncMongoClient[Any], database: str, blocks: Sequence[Block]) -> None:
+    """Stores the blocks as the indexer does."""
+    store = LedgerStore(client, database)
+    await store.prepare()
+    documents = await encoded(store, blocks)
+    await store.insert_transactions(documents)
+    await store.insert_events(documents)
+    await store.insert_blocks(documents)
+
+
+def append_now(uri: str, database: str, blocks: Sequence[Block]) -> None:
+    """`append` with a client and a loop of its own, for fixtures that outlive a test."""
+
+    async def run() -> None:
+        async with AsyncMongoClient[Any](uri) as client:
+            await append(client, database, blocks)
+
+    asyncio.run(run())
+
+
+def sync_state(channel: str = CHANNEL, **fields: Any) -> SyncState:
+    """A progress report of the daemon."""
+    values: dict[str, Any] = {
+        "channel": channel,
+        "state": State.CATCHING_UP,
+        "peer": "peer0.example.com:7051",
+        "start_block": 0,
+        "peer_height": None,
+        "seen_height": 0,
+        "committed_height": 0,
+        "transactions_per_second": 0.0,
+        "error": None,
+        "started_at": MOMENT,
+        "updated_at": MOMENT,
+        "version": "1.2.3",
+    }
+    return SyncState(**(values | fields))

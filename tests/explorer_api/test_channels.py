@@ -1,0 +1,139 @@
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pymongo import AsyncMongoClient, MongoClient
+
+from ledger.sync_state import LastError, write_sync_state
+from tests.explorer_api.support import CHANNEL, MOMENT, Api, append, block, running_api, sync_state, transaction
+
+
+async def test_the_recorded_channel(recorded_api: Api, recorded_database: str, client: AsyncMongoClient[Any]) -> None:
+    rows = (await recorded_api.get("/api/v1/channels")).json["items"]
+    assert rows == [{"name": CHANNEL, "height": 136, "peerHeight": None, "lagBlocks": None, "state": None}]
+    for _ in range(2):  # the second time the sums are known
+        detail = await recorded_api.channel()
+        database = client[recorded_database]
+        assert detail["counts"] == {
+            "blocks": await database.blocks.count_documents({}),
+            "transactions": await database.transactions_ledger.count_documents({}),
+            "validTransactions": await database.transactions_ledger.count_documents({"status": "VALID"}),
+            "events": await database.chaincode_events.count_documents({}),
+        }
+    assert detail["genesisHash"] == (await recorded_api.channel("/blocks/0"))["hash"]
+    assert (detail["startBlock"], detail["height"]) == (0, 136)
+    assert sorted(org["mspId"] for org in detail["organisations"]) == ["Org1MSP", "Org2MSP"]
+    assert [org["mspId"] for org in detail["ordererOrganisations"]] == ["OrdererMSP"]
+    assert detail["consensusType"] == "etcdraft"
+    assert detail["orderers"][0].keys() >= {"host", "port", "id", "mspId"}
+    last_config = await recorded_api.channel(f"/blocks/{detail['lastConfigBlock']}", include="transactions")
+    assert [row["type"] for row in last_config["transactions"]] == ["CONFIG"]
+
+
+async def test_an_empty_channel(api: Api) -> None:
+    assert await api.channel() == {
+        "name": CHANNEL,
+        "height": 0,
+        "peerHeight": None,
+        "lagBlocks": None,
+        "state": None,
+        "startBlock": None,
+        "headHash": None,
+        "genesisHash": None,
+        "lastConfigBlock": None,
+        "organisations": None,
+        "ordererOrganisations": None,
+        "orderers": None,
+        "consensusType": None,
+        "counts": {"blocks": 0, "transactions": 0, "validTransactions": 0, "events": 0},
+    }
+    for route in ("/blocks", "/events"):
+        assert await api.channel(route) == {"items": [], "page": {"next": None, "limit": 50}, "height": 0}
+    assert await api.items("/events", name__eq="Mint") == []
+
+
+async def test_heights_and_progress(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+    blocks = [block(n, [transaction(i, f"{n}-{i}") for i in range(4)]) for n in range(7, 10)]
+    await append(client, database_name, blocks)
+    error = LastError(MOMENT, "the peer is away")
+    state = sync_state(peer_height=20, seen_height=12, transactions_per_second=8.0, error=error)
+    await write_sync_state(client[database_name], state)
+
+    response = await api.get(f"/api/v1/channels/{CHANNEL}")
+    assert (response.headers["Ledger-Height"], response.headers["Ledger-Peer-Height"]) == ("10", "20")
+    assert response.json["counts"]["transactions"] == 12
+    assert (response.json["startBlock"], response.json["genesisHash"]) == (7, None)
+    (row,) = (await api.get("/api/v1/channels")).json["items"]
+    assert row == {"name": CHANNEL, "height": 10, "peerHeight": 20, "lagBlocks": 10, "state": "catching_up"}
+
+    status = await api.get("/api/v1/status")
+    assert status.headers["Cache-Control"] == "no-store"
+    assert status.json["version"] == "1.2.3"
+    assert status.json["uptimeSeconds"] >= 0
+    assert status.json["channels"] == [
+        {
+            "name": CHANNEL,
+            "state": "catching_up",
+            "peer": "peer0.example.com:7051",
+            "peerHeight": 20,
+            "seenHeight": 12,
+            "committedHeight": 10,
+            "lagBlocks": 10,
+            "transactionsPerSecond": 8.0,
+            "etaSeconds": 5.0,
+            "error": {"at": "2026-01-02T03:04:05.678000Z", "message": "the peer is away"},
+            "updatedAt": "2026-01-02T03:04:05.678000Z",
+        }
+    ]
+    # the daemon's report is up to a second old: what is stored a peer must have had
+    await write_sync_state(client[database_name], sync_state(peer_height=9, seen_height=9))
+    (channel,) = (await api.get("/api/v1/status")).json["channels"]
+    heights = [channel[f"{height}Height"] for height in ("peer", "seen", "committed")]
+    assert (heights, channel["lagBlocks"], channel["etaSeconds"]) == ([10, 10, 10], 0, 0.0)
+
+
+async def test_counts_follow_a_database_that_is_indexed_anew(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
+    await append(client, database_name, [block(n, [transaction(0, f"{n}")]) for n in range(3)])
+    assert (await api.channel())["counts"]["transactions"] == 3
+    await append(client, database_name, [block(3, [transaction(0, "three")])])
+    assert (await api.channel())["counts"]["transactions"] == 4
+    await client.drop_database(database_name)
+    await append(client, database_name, [block(n, [], previous_hash=b"another") for n in range(5)])
+    assert (await api.channel())["counts"] == {"blocks": 5, "transactions": 0, "validTransactions": 0, "events": 0}
+
+
+@pytest.fixture
+def foreign_database(mongo_uri: str) -> Iterator[str]:
+    """Another application's database that has a collection of the same name."""
+    name = f"test_foreign_{uuid4().hex}"
+    yield name
+    with MongoClient[Any](mongo_uri) as client:
+        client.drop_database(name)
+
+
+async def test_channels_are_found_by_themselves(
+    client: AsyncMongoClient[Any], database_name: str, foreign_database: str
+) -> None:
+    channel = f"found.{uuid4().hex}"
+    await append(client, database_name, [block(0, [transaction(0, "a")])])
+    await write_sync_state(client[database_name], sync_state(channel))
+    await client[foreign_database].sync_state.insert_one({"state": "something else's"})
+    async with running_api(client, None) as api:
+        names = [item["name"] for item in (await api.get("/api/v1/channels")).json["items"]]
+        assert channel in names
+        assert (await api.get(f"/api/v1/channels/{channel}/transactions/a")).json["txId"] == "a"
+        response = await api.problem("/api/v1/channels/nowhere", 404, "channel-not-found")
+        assert channel in response.json["hint"]
+
+
+async def test_a_block_is_visible_as_soon_as_it_is_committed(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
+    for number in range(10):
+        await append(client, database_name, [block(number, [transaction(0, f"tx-{number}")])])
+        response = await api.get(f"/api/v1/channels/{CHANNEL}/blocks/latest")
+        assert (response.json["number"], response.headers["Ledger-Height"]) == (number, str(number + 1))
+        assert (await api.channel(f"/transactions/tx-{number}"))["block"] == number
