@@ -8,12 +8,14 @@ from typing import Any
 import click
 
 from cli.demo import default_folder, demo, demo_once
+from cli.doctor.command import doctor
 from cli.errors import exits
 from cli.importing import import_files
 from cli.logs import configure_logs
 from cli.output import print_json
+from cli.redaction import redacted
 from cli.service import VERSION, run_api, run_daemon
-from cli.settings import Settings, load_settings, redacted
+from cli.settings import Settings, load_settings
 from cli.status import show_status
 from cli.verification import PEER, verify
 
@@ -115,6 +117,18 @@ def verify_command(load: _Loader, /, *, channel: str | None, source: str | None,
     """
     with exits():
         raise SystemExit(asyncio.run(verify(load(), channel, source, as_json=as_json)))
+
+
+@main.command("doctor")
+@_json_option
+@click.pass_obj
+def doctor_command(load: _Loader, /, *, as_json: bool) -> None:
+    """Check each peer and server that the configuration names: what fails, and what to do.
+
+    Writes nothing. Exits 78 if the configuration, an identity or a right is at fault, else 69 if a server is.
+    """
+    with exits():
+        raise SystemExit(doctor(load, as_json=as_json))
 
 
 @main.group()

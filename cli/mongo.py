@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from pymongo import AsyncMongoClient
+from pymongo.errors import ConfigurationError as MongoConfigurationError
 
 from cli.errors import ConfigurationError
+from cli.redaction import unusable_address
 from cli.settings import Settings
 from ledger.store import SYNC_STATE
 
@@ -15,7 +17,7 @@ _SELECTION_TIMEOUT_MS = 5000
 
 @asynccontextmanager
 async def mongo_client(settings: Settings) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
-    """A client with time limits. Raises `ConfigurationError` if no address is configured."""
+    """A client with time limits. Raises `ConfigurationError` if no usable address is configured."""
     uri = settings.mongo.reveal()
     if uri is None:
         raise ConfigurationError(
@@ -23,14 +25,18 @@ async def mongo_client(settings: Settings) -> AsyncIterator[AsyncMongoClient[dic
             "mongodb://host:27017/?replicaSet=rs0"
         )
     timeout_ms = int(settings.mongo.timeout_s * 1000)
-    async with AsyncMongoClient[dict[str, Any]](
-        uri,
-        tz_aware=True,
-        appname="kindledger-explorer",
-        serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
-        connectTimeoutMS=_SELECTION_TIMEOUT_MS,
-        socketTimeoutMS=timeout_ms,
-    ) as client:
+    try:
+        client = AsyncMongoClient[dict[str, Any]](
+            uri,
+            tz_aware=True,
+            appname="kindledger-explorer",
+            serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
+            connectTimeoutMS=_SELECTION_TIMEOUT_MS,
+            socketTimeoutMS=timeout_ms,
+        )
+    except (MongoConfigurationError, ValueError) as error:
+        raise ConfigurationError(f"mongo.uri (KINDLEDGER_MONGO__URI): {unusable_address(uri, error)}") from error
+    async with client:
         yield client
 
 

@@ -44,11 +44,9 @@ def peer_sources(settings: FabricSettings, channel: str) -> list[PeerSource]:
 
 
 def _endpoint(peer: PeerSettings, settings: FabricSettings) -> Endpoint:
-    url = urlsplit(peer.address if "://" in peer.address else f"//{peer.address}")
+    scheme, address = _split(peer.address)
     tls_ca: Path | bytes | None = peer.tls_ca_pem.encode() if peer.tls_ca_pem is not None else peer.tls_ca
-    tls = url.scheme == "grpcs" or (url.scheme != "grpc" and tls_ca is not None)
-    if url.scheme not in ("", "grpc", "grpcs") or not url.hostname or not url.port or url.path not in ("", "/"):
-        raise ConfigurationError(f"fabric.peers: {peer.address!r}: expected grpcs://host:port or grpc://host:port")
+    tls = scheme == "grpcs" or (scheme != "grpc" and tls_ca is not None)
     if tls and tls_ca is None:
         raise ConfigurationError(
             f"fabric.peers: {peer.address!r}: tls_ca is needed, the certificate of the peer's TLS CA"
@@ -57,7 +55,7 @@ def _endpoint(peer: PeerSettings, settings: FabricSettings) -> Endpoint:
         if tls and path is not None and not path.is_file():
             raise ConfigurationError(f"fabric: {path}: no such file")
     return Endpoint(
-        address=url.netloc,
+        address=address,
         tls_ca=tls_ca if tls else None,
         tls_name=peer.tls_name,
         client_certificate=settings.client_tls_certificate if tls else None,
@@ -65,18 +63,30 @@ def _endpoint(peer: PeerSettings, settings: FabricSettings) -> Endpoint:
     )
 
 
+def _split(address: str) -> tuple[str, str]:
+    """Scheme (`grpcs`, `grpc` or none) and `host:port`. Raises `ConfigurationError`."""
+    try:
+        url = urlsplit(address if "://" in address else f"//{address}")
+        good = url.scheme in ("", "grpc", "grpcs") and url.hostname and url.port and url.path in ("", "/")
+    except ValueError:
+        good = False
+    if not good or "@" in url.netloc:
+        raise ConfigurationError(f"fabric.peers: {address!r}: expected grpcs://host:port or grpc://host:port")
+    return url.scheme, url.netloc
+
+
 def _profile_peers(path: Path, channel: str) -> list[PeerSettings]:
     try:
         profile: Any = yaml.safe_load(path.read_text())
         peers = profile["peers"]
-        listed = (profile.get("channels") or {}).get(channel, {}).get("peers")
-        names = [name for name in listed or peers if (listed or {}).get(name, {}).get("ledgerQuery", True)]
+        listed = ((profile.get("channels") or {}).get(channel) or {}).get("peers") or {}
+        names = [name for name in listed or peers if (listed.get(name) or {}).get("ledgerQuery", True)]
         return [_profile_peer(peers[name], path) for name in names]
     except OSError as error:
         raise ConfigurationError(f"fabric.connection_profile: {path}: cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise ConfigurationError(f"fabric.connection_profile: {path}: neither YAML nor JSON: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigurationError(
             f"fabric.connection_profile: {path}: not a connection profile with peers and their url ({error!r})"
         ) from error

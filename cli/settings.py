@@ -235,27 +235,3 @@ def _paths(model: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[st
             yield from _paths(part, (*prefix, name))
         else:
             yield (*prefix, name)
-
-
-def redacted(settings: Settings) -> dict[str, Any]:
-    """The configuration as it may be shown: no password, no address with one."""
-    return {key: _redact(value) for key, value in settings.model_dump().items()}
-
-
-def _redact(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _redact(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redact(item) for item in value]
-    if isinstance(value, SecretStr):
-        return redact_uri(value.get_secret_value())
-    return str(value) if isinstance(value, Path) else value
-
-
-def redact_uri(uri: str) -> str:
-    """An address without its password."""
-    head, at, tail = uri.rpartition("@")
-    if not at:
-        return uri
-    scheme, _, user = head.partition("://")
-    return f"{scheme}://{user.split(':')[0]}:***@{tail}"

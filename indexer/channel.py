@@ -141,6 +141,7 @@ class ChannelIndexer:
 
     async def _accept(self, delivered: Delivered, source: BlockSource, pipeline: Pipeline) -> None:
         number = delivered.block.header.number
+        self._last_contact = time.monotonic()
         if number == pipeline.wanted:
             self._trouble.over()
             self._skipped = 0
@@ -151,7 +152,13 @@ class ChannelIndexer:
 
     async def _ask_height(self, source: BlockSource, pipeline: Pipeline) -> None:
         """Learns the source's height; compares its highest block with ours if it has no more than we have."""
-        newest = await source.newest()
+        try:
+            async with asyncio.timeout(self._patience.stall_s):
+                newest = await source.newest()
+        except TimeoutError:
+            raise SourceUnavailableError(
+                "stalled", f"{source.name} did not tell its height within {self._patience.stall_s:.0f} s"
+            ) from None
         if newest is None:
             return
         self._last_contact = time.monotonic()
@@ -161,8 +168,8 @@ class ChannelIndexer:
             await pipeline.put(newest)
             raise SourceUnavailableError(
                 "behind",
-                f"{source.name} has {height} blocks, {pipeline.wanted} are stored: waiting for it. If its channel was "
-                "rebuilt, it will never catch up on this chain",
+                f"{source.name} has {height} blocks, wanted is block {pipeline.wanted}: waiting for it. If its channel "
+                "was rebuilt, it will never catch up on this chain",
             )
 
     async def _quiet(self, source: BlockSource, pipeline: Pipeline, quiet_s: float) -> None:

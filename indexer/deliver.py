@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from indexer.source import BlockNotAvailableError, Delivered, SourceUnavailableError
 from ledger.errors import CorruptBlockError
-from ledger.signing import SigningIdentity
+from ledger.signing import IdentityError, SigningIdentity
 from protos import common_pb2 as common
 from protos import events_pb2 as events
 from protos import orderer_pb2 as orderer
@@ -49,6 +49,16 @@ _ADVICE = {
     ),
     common.SERVICE_UNAVAILABLE: "it cannot serve the channel now",
 }
+_CONNECTION_ADVICE = {  # by what gRPC's details contain
+    "CERTIFICATE_VERIFY_FAILED": "its TLS certificate has expired, or was not issued by the configured tls_ca",
+    "Hostname Verification": "its TLS certificate is for another name; set tls_name to one that it has",
+    "WRONG_VERSION_NUMBER": "it speaks no TLS; if that is right, configure it as grpc://",
+    "security handshaker": "tls_ca, or the TLS certificate and key of the client, cannot be used",
+    "Socket closed": (
+        "it closed the connection; if that goes on, it wants TLS (grpcs://), or does not accept the client's TLS "
+        "certificate: there is none, it has expired, or another CA issued it"
+    ),
+}
 
 
 class Endpoint(Struct, frozen=True):
@@ -62,6 +72,17 @@ class Endpoint(Struct, frozen=True):
     tls_name: str | None = None
     client_certificate: Path | None = None
     client_key: Path | None = None
+
+
+class _Credentials(Struct, frozen=True):
+    """What one connection needs, read from the files at one time; PEM. `tls_ca` None: plaintext."""
+
+    identity: SigningIdentity
+    tls_ca: bytes | None
+    certificate: bytes | None
+    key: bytes | None
+    certificate_hash: bytes
+    """What a peer that demands mutual TLS wants in the seek: the SHA-256 of the client certificate's DER."""
 
 
 class PeerSource:
@@ -85,55 +106,85 @@ class PeerSource:
         seek = orderer.SeekInfo(
             start=_specified(first), stop=_specified(_NO_LIMIT), behavior=orderer.SeekInfo.BLOCK_UNTIL_READY
         )
-        async for delivered in self._deliver(seek):
-            yield delivered
+        try:
+            async with aclosing(self._deliver(seek)) as answers:
+                async for delivered in answers:
+                    yield delivered
+        except BlockNotAvailableError:
+            raise BlockNotAvailableError(
+                f"{self.name} has no block {first} of channel {self._channel}: it joined the channel later, from a "
+                "snapshot. Use a peer that has the whole ledger; only an empty store can begin later, at the channel's "
+                "start_block"
+            ) from None
         raise SourceUnavailableError("ended", f"{self.name} ended the stream of blocks")
 
     async def newest(self) -> Delivered:
         """The peer's highest block."""
         newest = orderer.SeekPosition(newest=orderer.SeekNewest())
-        async for delivered in self._deliver(orderer.SeekInfo(start=newest, stop=newest)):
-            return delivered
+        async with aclosing(self._deliver(orderer.SeekInfo(start=newest, stop=newest))) as answers:
+            async for delivered in answers:
+                return delivered
         raise BlockNotAvailableError(f"{self.name} has no block of channel {self._channel}")
 
-    async def _deliver(self, seek: orderer.SeekInfo) -> AsyncIterator[Delivered]:
-        async with self._connected() as connection:
+    async def _deliver(self, seek: orderer.SeekInfo) -> AsyncGenerator[Delivered, None]:
+        credentials = await asyncio.to_thread(self._credentials)
+        async with self._connected(credentials) as connection:
             deliver: grpc.aio.StreamStreamMultiCallable[common.Envelope, bytes] = connection.stream_stream(
                 _DELIVER, common.Envelope.SerializeToString
             )
             call = deliver()
             try:
-                await call.write(self._seek_envelope(seek))
+                await call.write(self._seek_envelope(seek, credentials))
+                before = "the seek"
                 async for response_bytes in call:
-                    delivered = self._read(response_bytes)
+                    delivered = self._read(response_bytes, before)
                     if delivered is None:
                         return
+                    before = f"block {delivered.block.header.number}"
                     yield delivered
             except grpc.aio.AioRpcError as error:
                 raise self._unavailable(error) from error
             finally:
                 call.cancel()
 
+    def _credentials(self) -> _Credentials:
+        endpoint = self._endpoint
+        try:
+            certificate = _read_file(endpoint.client_certificate)
+            return _Credentials(
+                identity=self._identity(),
+                tls_ca=_read_file(endpoint.tls_ca),
+                certificate=certificate,
+                key=_read_file(endpoint.client_key),
+                certificate_hash=_certificate_hash(certificate),
+            )
+        except (OSError, ValueError, IdentityError) as error:
+            raise SourceUnavailableError(
+                "credentials",
+                f"{self.name}: not asked, because a certificate or key cannot be used: {error}. Put usable files in "
+                "place; they are read anew at every try",
+            ) from error
+
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[grpc.aio.Channel]:
+    async def _connected(self, credentials: _Credentials) -> AsyncIterator[grpc.aio.Channel]:
         endpoint = self._endpoint
         options: list[tuple[str, int | str]] = list(_CHANNEL_OPTIONS)
-        if endpoint.tls_ca is None:
+        if credentials.tls_ca is None:
             channel = grpc.aio.insecure_channel(endpoint.address, options)
         else:
             if endpoint.tls_name is not None:
                 options.append(("grpc.ssl_target_name_override", endpoint.tls_name))
-            credentials = await asyncio.to_thread(_credentials, endpoint)
-            channel = grpc.aio.secure_channel(endpoint.address, credentials, options)
+            tls = grpc.ssl_channel_credentials(credentials.tls_ca, credentials.key, credentials.certificate)
+            channel = grpc.aio.secure_channel(endpoint.address, tls, options)
         try:
             yield channel
         finally:
             await channel.close()
 
-    def _seek_envelope(self, seek: orderer.SeekInfo) -> common.Envelope:
-        identity = self._identity()
+    def _seek_envelope(self, seek: orderer.SeekInfo, credentials: _Credentials) -> common.Envelope:
+        identity = credentials.identity
         header = common.ChannelHeader(
-            type=common.DELIVER_SEEK_INFO, channel_id=self._channel, tls_cert_hash=_tls_certificate_hash(self._endpoint)
+            type=common.DELIVER_SEEK_INFO, channel_id=self._channel, tls_cert_hash=credentials.certificate_hash
         )
         header.timestamp.FromNanoseconds(int(self._now() * 1e9))
         signature_header = common.SignatureHeader(creator=identity.creator, nonce=os.urandom(24))
@@ -145,13 +196,13 @@ class PeerSource:
         ).SerializeToString()
         return common.Envelope(payload=payload, signature=identity.sign(payload))
 
-    def _read(self, response_bytes: bytes) -> Delivered | None:
+    def _read(self, response_bytes: bytes, before: str) -> Delivered | None:
         """The block in a response; None for the status that ends a sequence well."""
         try:
             response = events.DeliverResponse.FromString(response_bytes)
         except DecodeError:
             got = f"{len(response_bytes)} bytes that do not parse"
-            raise CorruptBlockError(None, f"response of {self.name}", "a DeliverResponse", got) from None
+            raise CorruptBlockError(None, f"answer of {self.name} after {before}", "a DeliverResponse", got) from None
         kind = response.WhichOneof("Type")
         if kind == "block":
             return Delivered(response.block, len(response_bytes))
@@ -160,33 +211,22 @@ class PeerSource:
         if response.status == common.SUCCESS:
             return None
         if response.status == common.NOT_FOUND:
-            raise BlockNotAvailableError(f"{self.name}: no such channel, or no such block of it ({self._channel})")
+            raise BlockNotAvailableError(f"{self.name}: no such channel: it has not joined {self._channel}")
         advice = _ADVICE.get(response.status, "an unexpected status")
         raise SourceUnavailableError(f"status_{response.status}", f"{self.name}: {advice} (status {response.status})")
 
     def _unavailable(self, error: grpc.aio.AioRpcError) -> SourceUnavailableError:
-        code = error.code()
-        return SourceUnavailableError(code.name.lower(), f"{self.name}: {code.name}: {error.details()}")
+        code, details = error.code(), error.details() or ""
+        advice = next((f"{advice}: " for sign, advice in _CONNECTION_ADVICE.items() if sign in details), "")
+        return SourceUnavailableError(code.name.lower(), f"{self.name}: {advice}{code.name}: {details}")
 
 
 def _specified(number: int) -> orderer.SeekPosition:
     return orderer.SeekPosition(specified=orderer.SeekSpecified(number=number))
 
 
-def _credentials(endpoint: Endpoint) -> grpc.ChannelCredentials:
-    return grpc.ssl_channel_credentials(
-        root_certificates=_read_file(endpoint.tls_ca),
-        private_key=_read_file(endpoint.client_key),
-        certificate_chain=_read_file(endpoint.client_certificate),
-    )
-
-
-def _tls_certificate_hash(endpoint: Endpoint) -> bytes:
-    """What a peer that demands mutual TLS wants in the seek: the SHA-256 of the client certificate's DER."""
-    pem = _read_file(endpoint.client_certificate)
-    if pem is None:
-        return b""
-    return sha256(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).digest()
+def _certificate_hash(pem: bytes | None) -> bytes:
+    return b"" if pem is None else sha256(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).digest()
 
 
 def _read_file(path: Path | bytes | None) -> bytes | None:

@@ -1,0 +1,25 @@
+# syntax=docker/dockerfile:1
+FROM python:3.12-slim-bookworm AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /src
+RUN python -m venv /opt/kindledger && /opt/kindledger/bin/pip install --quiet "setuptools>=77"
+COPY requirements.lock ./
+RUN /opt/kindledger/bin/pip install --quiet --no-deps --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY protos protos
+COPY ledger ledger
+COPY indexer indexer
+COPY explorer_api explorer_api
+COPY devnet devnet
+COPY cli cli
+RUN /opt/kindledger/bin/pip install --quiet --no-deps --no-build-isolation .
+
+FROM python:3.12-slim-bookworm
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin kindledger
+COPY --from=build /opt/kindledger /opt/kindledger
+ENV PATH=/opt/kindledger/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 10001
+# Nothing is written: the root file system may be read-only (docker run --read-only --tmpfs /tmp).
+EXPOSE 8080
+ENTRYPOINT ["kindledger"]
+CMD ["run"]

@@ -1,0 +1,124 @@
+"""`python -m benchmarks`: all parts in turn, several rounds, medians and ratios. `make bench` runs it."""
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.latency import delivered_to_visible
+from benchmarks.ledgers import LIVE_FROM, MeasuredLedger, forged, forged_large, forged_small, given
+from benchmarks.processes import peer_process, run_part, write_identity
+from devnet.servers import Mongod
+
+_LIVE_RATE = 10.0
+_TITLES = {
+    "decode": "a  decode only",
+    "bare": "b  bare insert_many",
+    "follow": "c  peer to durable documents",
+    "import": "d  files to durable documents",
+    "again": "e  the same files again",
+}
+
+
+@click.command()
+@click.option("--ledger", type=click.Path(exists=True, path_type=Path), help="Folder or archive of *.block files.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds of all parts; medians are shown.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(*, ledger: Path | None, rounds: int, as_json: bool) -> None:
+    """Throughput, latency and memory. Machines are noisy: trust the ratios of one run, not the figures of two."""
+    with tempfile.TemporaryDirectory(prefix="kindledger-bench-") as name, Mongod(Path(name) / "mongo") as mongod:
+        work = Path(name)
+        write_identity(work)
+        report = asyncio.run(_measure(ledger, work, mongod.uri, rounds))
+    if as_json:
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    else:
+        _print(report)
+
+
+async def _measure(ledger: Path | None, work: Path, uri: str, rounds: int) -> dict[str, Any]:
+    latencies = await _latency(forged_small(), work, uri)
+    ledgers = [forged(), *([given(ledger)] if ledger is not None else [])]
+    return {
+        "throughput": [await _throughput(one, work, uri, rounds) for one in ledgers],
+        "large_blocks": await _throughput(forged_large(), work, uri, rounds=1, parts=("follow",)),
+        "latency_ms": latencies,
+    }
+
+
+async def _throughput(
+    ledger: MeasuredLedger, work: Path, uri: str, rounds: int, parts: tuple[str, ...] = tuple(_TITLES)
+) -> dict[str, Any]:
+    """Transactions a second of each part (the median of all rounds), and the ratio c/b round by round."""
+    runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    async with peer_process(ledger.folder, ledger.channel, work / "tls") as (port, _):
+        for _ in range(rounds):
+            for part in parts:
+                arguments = _arguments(part, ledger, work, uri, port)
+                runs[part].append(await asyncio.to_thread(run_part, *arguments))
+    rates = {part: ledger.transactions / statistics.median(run["seconds"] for run in runs[part]) for part in parts}
+    pairs = zip(runs["bare"], runs["follow"], strict=False)
+    ratios = [bare["seconds"] / follow["seconds"] for bare, follow in pairs]
+    return {
+        "ledger": ledger.name,
+        "blocks": ledger.height - ledger.first,
+        "transactions": ledger.transactions,
+        "megabytes": round(ledger.megabytes, 1),
+        "transactions_per_second": {part: round(rate) for part, rate in rates.items()},
+        "ratio_c_to_b": round(statistics.median(ratios), 3) if ratios else None,
+        "peak_mb": {part: max(run["peak_mb"] for run in runs[part]) for part in parts},
+    }
+
+
+def _arguments(part: str, ledger: MeasuredLedger, work: Path, uri: str, port: int) -> list[str]:
+    folder, chain = str(ledger.folder), ["--channel", ledger.channel, "--first", str(ledger.first)]
+    match part:
+        case "decode":
+            return ["decode", folder]
+        case "bare":
+            return ["bare", folder, "--uri", uri]
+        case "follow":
+            peer = ["--port", str(port), "--tls", str(work / "tls"), "--identity", str(work / "identity")]
+            return ["follow", "--uri", uri, "--height", str(ledger.height), *peer, *chain]
+        case "again":
+            return ["import", folder, "--uri", uri, "--again", *chain]
+        case _:
+            return ["import", folder, "--uri", uri, *chain]
+
+
+async def _latency(ledger: MeasuredLedger, work: Path, uri: str) -> dict[str, float]:
+    milliseconds = await delivered_to_visible(
+        ledger.folder,
+        work,
+        uri,
+        ledger.channel,
+        live_from=LIVE_FROM,
+        live_blocks=ledger.height - LIVE_FROM,
+        rate=_LIVE_RATE,
+    )
+    p90, p99 = (statistics.quantiles(milliseconds, n=100)[share - 1] for share in (90, 99))
+    return {"median": round(statistics.median(milliseconds), 1), "p90": round(p90, 1), "p99": round(p99, 1)}
+
+
+def _print(report: dict[str, Any]) -> None:
+    for result in report["throughput"]:
+        shape = f"{result['blocks']} blocks, {result['transactions']:,} transactions, {result['megabytes']} MB"
+        click.echo(f"\n{result['ledger']}: {shape}\n\n| part | transactions/s | of b | peak MB |\n|---|---|---|---|")
+        rates = result["transactions_per_second"]
+        for part, rate in rates.items():
+            click.echo(f"| {_TITLES[part]} | {rate:,} | {rate / rates['bare']:.2f} | {result['peak_mb'][part]:.0f} |")
+        click.echo(f"\nc/b, median of the rounds: {result['ratio_c_to_b']}")
+    large = report["large_blocks"]
+    size = large["megabytes"] / large["blocks"]
+    click.echo(f"\n{large['ledger']} ({size:.1f} MB each on average): peak {large['peak_mb']['follow']:.0f} MB")
+    click.echo(f"delivered to visible in the API, ms: {report['latency_ms']}")
+
+
+if __name__ == "__main__":
+    main()

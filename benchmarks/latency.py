@@ -1,0 +1,69 @@
+"""From the moment a peer has a block until the API shows it."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from pymongo import AsyncMongoClient
+
+from benchmarks.processes import peer_process
+from cli.service import VERSION, new_progress
+from explorer_api.app import create_app, serve
+from indexer.channel import ChannelIndexer
+from indexer.deliver import Endpoint, PeerSource
+from ledger.signing import load_signing_identity
+from ledger.store import LedgerStore
+
+_DATABASE = "bench_latency"
+_ASK_EVERY_S = 0.001
+
+
+async def delivered_to_visible(
+    folder: Path, work: Path, uri: str, channel: str, *, live_from: int, live_blocks: int, rate: float
+) -> list[float]:
+    """Milliseconds for each live block: its release by the peer, to the first answer of the API that has it.
+
+    Indexer and API share this process, as with `kindledger run --with-api`; the asking costs part of what is measured.
+    """
+    live = ("--live-from", str(live_from), "--live-rate", str(rate), "--announce")
+    async with peer_process(folder, channel, work / "tls", *live) as (port, announcements):
+        endpoint = Endpoint(
+            f"localhost:{port}",
+            tls_ca=work / "tls" / "ca.pem",
+            client_certificate=work / "tls" / "client.pem",
+            client_key=work / "tls" / "client.key",
+        )
+        identity = work / "identity"
+        source = PeerSource(
+            endpoint, channel, lambda: load_signing_identity("Org1MSP", identity / "cert.pem", identity / "key.pem")
+        )
+        async with AsyncMongoClient[dict[str, Any]](uri, tz_aware=True) as client:
+            await client.drop_database(_DATABASE)
+            indexer = ChannelIndexer(LedgerStore(client, _DATABASE), [source], new_progress(channel))
+            runner, api_port = await serve(create_app(client, {channel: _DATABASE}, version=VERSION), "127.0.0.1", 0)
+            running = asyncio.create_task(indexer.run())
+            try:
+                url = f"http://127.0.0.1:{api_port}/api/v1/channels/{channel}/blocks"
+                seen = await _watch(url, live_from, live_blocks)
+            finally:
+                indexer.stop()
+                await running
+                await runner.cleanup()
+        released = [json.loads(await announcements.readline()) for _ in range(live_blocks)]
+    return [(seen[line["block"]] - line["released"]) * 1000 for line in released]
+
+
+async def _watch(url: str, first: int, count: int) -> dict[int, float]:
+    seen: dict[int, float] = {}
+    async with aiohttp.ClientSession() as session:
+        for number in range(first, first + count):
+            while True:
+                async with session.get(f"{url}/{number}") as response:
+                    if response.status == 200:
+                        seen[number] = time.time()
+                        break
+                await asyncio.sleep(_ASK_EVERY_S)
+    return seen

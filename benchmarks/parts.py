@@ -1,0 +1,151 @@
+"""`python -m benchmarks.parts PART …`: one measurement in a process of its own; prints one line of JSON.
+
+`seconds` is what the part took, without starting Python, reading files into memory or preparing documents that it does
+not itself prepare; `peak_mb` is the most memory that the process ever had.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bson
+import click
+from pymongo import AsyncMongoClient, MongoClient, WriteConcern
+
+from cli.service import new_progress
+from devnet.peer import block_files
+from indexer.channel import ChannelIndexer
+from indexer.collector import calm_collector
+from indexer.deliver import Endpoint, PeerSource
+from indexer.files import FileSource
+from ledger.blocks import decode_block, read_frame
+from ledger.encoding import EncodedBlock, encode_block
+from ledger.ownership import decide_owners
+from ledger.signing import load_signing_identity
+from ledger.store import BLOCKS, EVENTS, INDEXES, TRANSACTIONS, LedgerStore
+
+DATABASE = "bench"
+_BATCH = 5_000
+
+
+@click.group()
+def main() -> None:
+    """One measurement."""
+
+
+def _report(seconds: float, **figures: float) -> None:
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    sys.stdout.write(json.dumps({"seconds": seconds, "peak_mb": round(peak_mb, 1), **figures}) + "\n")
+
+
+def _encoded(folder: Path) -> Iterator[tuple[EncodedBlock, float]]:
+    """Each block's documents, with the seconds that it took to make them from the block's bytes."""
+    owned: set[str] = set()
+    for file in block_files(folder)[1]:
+        data = file.read_bytes()
+        began = time.perf_counter()
+        block = decode_block(read_frame(data))
+        owns = decide_owners(block, owned)
+        encoded = encode_block(block, owns)
+        seconds = time.perf_counter() - began
+        owned |= {t.tx_id for t, owner in zip(block.transactions, owns, strict=True) if owner}
+        yield encoded, seconds
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def decode(folder: Path) -> None:
+    """Block bytes to encoded documents, in memory."""
+    _report(sum(seconds for _, seconds in _encoded(folder)))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--uri", required=True)
+def bare(folder: Path, uri: str) -> None:
+    """`insert_many` of the same documents, already decoded, with the same indexes and write concern: nothing else."""
+    documents: dict[str, list[dict[str, Any]]] = {TRANSACTIONS: [], EVENTS: [], BLOCKS: []}
+    for encoded, _ in _encoded(folder):
+        documents[TRANSACTIONS] += [bson.decode(document.raw) for document in encoded.transactions]
+        documents[EVENTS] += [bson.decode(document.raw) for document in encoded.events]
+        documents[BLOCKS].append(bson.decode(encoded.block.raw))
+    with MongoClient[dict[str, Any]](uri) as client:
+        client.drop_database(DATABASE)
+        database = client.get_database(DATABASE, write_concern=WriteConcern("majority", j=True))
+        for name, indexes in INDEXES.items():
+            database[name].create_indexes(list(indexes))
+        began = time.perf_counter()
+        for name, rows in documents.items():
+            for start in range(0, len(rows), _BATCH):
+                database[name].insert_many(rows[start : start + _BATCH], ordered=False)
+        _report(time.perf_counter() - began)
+
+
+@main.command()
+@click.option("--uri", required=True)
+@click.option("--port", required=True, type=int)
+@click.option("--channel", required=True)
+@click.option("--tls", required=True, type=click.Path(path_type=Path))
+@click.option("--identity", required=True, type=click.Path(path_type=Path))
+@click.option("--first", required=True, type=int)
+@click.option("--height", required=True, type=int)
+def follow(**options: Any) -> None:
+    """From the peer, over mutual TLS, to durable documents."""
+    asyncio.run(_follow(**options))
+
+
+async def _follow(*, uri: str, port: int, channel: str, tls: Path, identity: Path, first: int, height: int) -> None:
+    endpoint = Endpoint(
+        address=f"localhost:{port}",
+        tls_ca=tls / "ca.pem",
+        client_certificate=tls / "client.pem",
+        client_key=tls / "client.key",
+    )
+    source = PeerSource(
+        endpoint, channel, lambda: load_signing_identity("Org1MSP", identity / "cert.pem", identity / "key.pem")
+    )
+    async with AsyncMongoClient[dict[str, Any]](uri) as client:
+        await client.drop_database(DATABASE)
+        progress = new_progress(channel)
+        indexer = ChannelIndexer(LedgerStore(client, DATABASE), [source], progress, first=first)
+        began = time.perf_counter()
+        running = asyncio.create_task(indexer.run())
+        while progress.committed_height < height and not running.done():
+            progress.changed.clear()
+            await progress.changed.wait()
+        seconds = time.perf_counter() - began
+        indexer.stop()
+        await running
+    _report(seconds, cpu_seconds=round(time.process_time(), 2))
+
+
+@main.command("import")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--uri", required=True)
+@click.option("--channel", required=True)
+@click.option("--first", required=True, type=int)
+@click.option("--again", is_flag=True, help="Onto what is there, instead of into an empty database.")
+def import_files(*, folder: Path, uri: str, channel: str, first: int, again: bool) -> None:
+    """From files to durable documents."""
+    asyncio.run(_import(folder, uri, channel, first, again=again))
+
+
+async def _import(folder: Path, uri: str, channel: str, first: int, *, again: bool) -> None:
+    async with AsyncMongoClient[dict[str, Any]](uri) as client:
+        if not again:
+            await client.drop_database(DATABASE)
+        progress = new_progress(channel)
+        indexer = ChannelIndexer(LedgerStore(client, DATABASE), [FileSource([folder])], progress, first=first)
+        began = time.perf_counter()
+        await indexer.run()
+        _report(time.perf_counter() - began, new_blocks=progress.blocks)
+
+
+if __name__ == "__main__":
+    calm_collector()
+    main()

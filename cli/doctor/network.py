@@ -1,0 +1,40 @@
+"""Name resolution and TCP, told apart."""
+
+import asyncio
+import socket
+
+from cli.doctor.checks import FailedStepError, time_limit
+from cli.errors import Exit
+
+DNS, TCP = "dns", "tcp"
+
+_NAME_ADVICE = "Check the name; if it is right, check this machine's DNS servers and /etc/hosts."
+_REACH_ADVICE = "Check the port, that the server runs and listens on that address, and the firewalls between."
+
+
+async def resolve(host: str, port: int, limit_s: float) -> str:
+    """Says what the name stands for. Raises `FailedStepError`."""
+    loop = asyncio.get_running_loop()
+    async with time_limit(DNS, limit_s, _NAME_ADVICE):
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+            raise FailedStepError(DNS, f"{host}: {reason}", _NAME_ADVICE, Exit.CONFIGURATION) from error
+    return f"{host} is " + ", ".join(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+async def connect(host: str, port: int, limit_s: float) -> str:
+    """Opens a connection and closes it. Raises `FailedStepError`."""
+    async with time_limit(TCP, limit_s, _REACH_ADVICE):
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError as error:
+            raise unreachable(f"{host}:{port}", error) from error
+    writer.transport.abort()
+    return f"{host}:{port} accepts connections"
+
+
+def unreachable(address: str, error: OSError) -> FailedStepError:
+    """What a failed connection means."""
+    return FailedStepError(TCP, f"{address}: {error.strerror or error}", _REACH_ADVICE, Exit.UNAVAILABLE)
