@@ -1,5 +1,6 @@
 """A whole transaction as the API shows it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -18,6 +19,9 @@ from explorer_api.values import (
     value,
 )
 from ledger.documents import Document
+
+MAX_REPEATS = 100
+"""Of the envelopes that repeat an id, so many are shown."""
 
 
 class ClaimedTime(Struct, frozen=True):
@@ -153,12 +157,21 @@ class Action(Struct, frozen=True, rename="camel"):
     event: ActionEvent | None
 
 
+class Repeat(Struct, frozen=True, rename="camel"):
+    """Another envelope with the id of a transaction: submitted again, or forged."""
+
+    block: int
+    tx_index: int
+    status: str
+    validation_code: int
+
+
 class TransactionDetail(TransactionRow, frozen=True, rename="camel"):
     """A whole transaction. What belongs to an action is that of its first one; Fabric knows no more than one.
 
     `timestamp` is what the client signed, `ts` the same where it is a time; `lifecycle` the chaincode definition that
     was approved or committed; `config` the channel configuration of a CONFIG envelope; `errors` names the parts that
-    could not be decoded.
+    could not be decoded; `repeats` the first envelopes that claim the same id, see `MAX_REPEATS`.
     """
 
     timestamp: ClaimedTime | None
@@ -174,12 +187,13 @@ class TransactionDetail(TransactionRow, frozen=True, rename="camel"):
     lifecycle: dict[str, Any] | None
     config: dict[str, Any] | None
     errors: list[Text] | Omitted
+    repeats: list[Repeat]
     envelope_hash: str
     envelope_size: int
 
 
-def transaction_detail(document: Document, event: Document | None) -> TransactionDetail:
-    """A transaction document and, of a VALID one, its event document."""
+def transaction_detail(document: Document, event: Document | None, repeats: Sequence[Document]) -> TransactionDetail:
+    """A transaction document, of a VALID one its event document, and the documents that repeat its id."""
     timestamp = document["timestamp"]
     creator = document["creator"]
     action = _action_fields(document, event if event is not None else document.get("event"))
@@ -191,6 +205,10 @@ def transaction_detail(document: Document, event: Document | None) -> Transactio
         lifecycle=document.get("lifecycle"),
         config=_config(document.get("config")),
         errors=listed(document.get("errors"), text),
+        repeats=[
+            Repeat(repeat["blockNumber"], repeat["txIndex"], repeat["status"], repeat["validationCode"])
+            for repeat in repeats
+        ],
         envelope_hash=document["envelopeHash"],
         envelope_size=document["envelopeSize"],
     )

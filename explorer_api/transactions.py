@@ -2,7 +2,7 @@
 
 from explorer_api.dispatch import NO_CACHE, Answer, ChannelCall
 from explorer_api.problems import ProblemError, quoted
-from explorer_api.transaction_details import transaction_detail
+from explorer_api.transaction_details import MAX_REPEATS, transaction_detail
 from ledger.model import VALID
 from ledger.ownership import MAX_TX_ID_BYTES
 
@@ -22,7 +22,8 @@ async def get_transaction(call: ChannelCall) -> Answer:
         )
     valid = document["validationCode"] == VALID
     event = await reader.event_at(document["blockNumber"], document["txIndex"]) if valid else None
-    return Answer(transaction_detail(document, event), NO_CACHE)
+    repeats = await reader.repeats(tx_id, call.last, MAX_REPEATS)
+    return Answer(transaction_detail(document, event, repeats), NO_CACHE)
 
 
 def _tx_id(raw: bytes) -> str:

@@ -42,6 +42,10 @@ _TRANSACTION_ROW = dict.fromkeys(
 )
 
 
+_REPEAT = {"blockNumber": 1, "txIndex": 1, "status": 1, "validationCode": 1}
+_CLAIMED = [("claimedTxId", ASCENDING), ("_id", ASCENDING)]
+
+
 class Window(Struct, frozen=True):
     """Which part of an ordered list: at most `limit` documents beyond the one whose `_id` is `after`."""
 
@@ -123,7 +127,7 @@ class LedgerReader:
 
         `after_ts` is the `ts` of the block `window.after`.
         """
-        hint = [("ts", ASCENDING)]
+        hint = [("ts", ASCENDING), ("number", ASCENDING)]
         bounds = {"$gte": since, "$lt": until}
         times = {operator: time for operator, time in bounds.items() if time is not None}
 
@@ -150,6 +154,12 @@ class LedgerReader:
         """The transaction that owns the id."""
         document = await self._database[TRANSACTIONS].find_one({"txId": tx_id})
         return document if document is not None and document["blockNumber"] <= last else None
+
+    async def repeats(self, tx_id: str, last: int, limit: int) -> list[Document]:
+        """Envelopes that claim the id and do not own it, in order: where they stand and what became of them."""
+        query = {"claimedTxId": tx_id, "_id": {"$lte": position(last, _LAST_INDEX)}}
+        cursor = self._database[TRANSACTIONS].find(query, _REPEAT, hint=_CLAIMED, limit=limit).sort("_id", ASCENDING)
+        return [document async for document in cursor]
 
     async def transaction_at(self, number: int, index: int) -> Document | None:
         """The transaction at that place of the chain."""

@@ -35,11 +35,15 @@ INDEXES: Final[dict[str, tuple[IndexModel, ...]]] = {
     BLOCKS: (
         IndexModel([("number", ASCENDING)], unique=True),
         IndexModel([("blockHash", ASCENDING)]),
-        IndexModel([("ts", ASCENDING)]),
+        IndexModel([("ts", ASCENDING), ("number", ASCENDING)]),
     ),
     TRANSACTIONS: (
         IndexModel([("txId", ASCENDING)], unique=True),
         IndexModel([("blockNumber", ASCENDING)]),
+        IndexModel(  # few documents have it: those that repeat an id, or have none
+            [("claimedTxId", ASCENDING), ("_id", ASCENDING)],
+            partialFilterExpression={"claimedTxId": {"$exists": True}},
+        ),
     ),
     EVENTS: (
         IndexModel([("txId", ASCENDING)]),

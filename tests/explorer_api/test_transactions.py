@@ -94,6 +94,10 @@ async def test_an_envelope_that_owns_no_id_shows_what_it_claims(
     await append(client, database_name, [block(0, repeated), block(1, [transaction(0, "same", DUPLICATE_TXID)])])
     found = await api.channel("/transactions/same")
     assert (found["block"], found["txIndex"], found["status"]) == (0, 0, "VALID")
+    assert [(r["block"], r["txIndex"], r["status"]) for r in found["repeats"]] == [
+        (0, 1, "DUPLICATE_TXID"),
+        (1, 0, "DUPLICATE_TXID"),
+    ]
     rows = (await api.channel("/blocks/0", include="transactions"))["transactions"]
     assert [(row["txId"], row["claimedTxId"]) for row in rows] == [("same", None), (None, "same"), (None, "")]
     (repeat,) = (await api.channel("/blocks/1", include="transactions"))["transactions"]
