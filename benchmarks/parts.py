@@ -53,7 +53,7 @@ def _encoded(folder: Path) -> Iterator[tuple[EncodedBlock, float]]:
         owns = decide_owners(block, owned)
         encoded = encode_block(block, owns)
         seconds = time.perf_counter() - began
-        owned |= {t.tx_id for t, owner in zip(block.transactions, owns, strict=True) if owner}
+        owned |= {claim.tx_id for claim, owner in zip(block.claims, owns, strict=True) if owner}
         yield encoded, seconds
 
 

@@ -50,10 +50,10 @@ class Chain:
             raise ChainMismatchError(
                 0, "previous_hash", "none, as in a genesis block", frame.previous_hash.hex(), _FORK
             )
-        for transaction in block.transactions:
-            if transaction.code == VALID and transaction.channel_id != self.channel:
+        for claim, code in zip(block.claims, block.codes, strict=True):
+            if code == VALID and claim.channel_id != self.channel:
                 raise ChainMismatchError(
-                    frame.number, "channel_id", repr(self.channel), repr(transaction.channel_id), _WRONG_CHANNEL
+                    frame.number, "channel_id", repr(self.channel), repr(claim.channel_id), _WRONG_CHANNEL
                 )
         self.tip = StoredBlock(frame.number, frame.hash, frame.codes)
 

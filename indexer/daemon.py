@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 
 from indexer.channel import ChannelIndexer
 from indexer.progress import Progress
-from indexer.tasks import plain_errors
+from indexer.tasks import heed_cancellation, plain_errors
 from ledger.errors import LedgerError
 from ledger.sync_state import State, SyncState, write_sync_state
 
@@ -98,6 +98,7 @@ class Daemon:
                 await write_sync_state(member.database, self._state_of(member.progress))
         except (PyMongoError, TimeoutError) as error:
             log.debug("status_not_written", channel=member.progress.channel, error=str(error))
+        heed_cancellation()
 
     def _state_of(self, progress: Progress) -> SyncState:
         return SyncState(

@@ -14,10 +14,10 @@ from indexer.source import Delivered, parse_delivered
 from ledger.blocks import read_frame
 from ledger.errors import LedgerError
 from ledger.model import VALID
-from ledger.transactions import decode_transaction
+from ledger.transactions import read_claim
 
 _SUFFIX = ".block"
-_READ_AHEAD = 16
+_READ_AHEAD_BYTES = 4 << 20
 
 
 class CorruptArchiveError(LedgerError):
@@ -54,10 +54,10 @@ class FileSource:
         for _, _, data in self._contents():
             frame = read_frame(data)
             for index, code in enumerate(frame.codes):
-                transaction = decode_transaction(frame.envelopes[index], index, code)
-                if code == VALID and transaction.channel_id:
+                claim = read_claim(frame.envelopes[index])
+                if code == VALID and claim.channel_id:
                     self.read_bytes = 0
-                    return transaction.channel_id
+                    return claim.channel_id
         return None
 
     async def newest(self) -> None:
@@ -67,7 +67,7 @@ class FileSource:
         """Every block of the files; those from `start` on in ascending order."""
         with tempfile.TemporaryDirectory(prefix="kindledger-") as folder:
             ordered = self._ordered(start, Path(folder))
-            while chunk := await asyncio.to_thread(_take, ordered, _READ_AHEAD):
+            while chunk := await asyncio.to_thread(_take, ordered, _READ_AHEAD_BYTES):
                 for delivered in chunk:
                     yield delivered
 
@@ -128,5 +128,13 @@ def _load(path: Path) -> Delivered:
     return parse_delivered(path.read_bytes(), str(path))
 
 
-def _take(blocks: Iterator[Delivered], count: int) -> list[Delivered]:
-    return [delivered for _, delivered in zip(range(count), blocks, strict=False)]
+def _take(blocks: Iterator[Delivered], limit: int) -> list[Delivered]:
+    """The next blocks, until they have `limit` bytes; at least one, if there is one."""
+    taken: list[Delivered] = []
+    size = 0
+    for delivered in blocks:
+        taken.append(delivered)
+        size += delivered.size
+        if size >= limit:
+            break
+    return taken

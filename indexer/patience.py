@@ -10,6 +10,7 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, 
 from indexer.backoff import Backoff
 from indexer.progress import Progress
 from indexer.recurring import Recurring
+from indexer.tasks import heed_cancellation
 
 T = TypeVar("T")
 
@@ -43,6 +44,7 @@ async def patiently(call: Callable[[], Awaitable[T]], budget_s: float, progress:
         try:
             result = await call()
         except PyMongoError as error:
+            heed_cancellation()
             if not is_transient(error):
                 raise
             if time.monotonic() > deadline:
@@ -50,5 +52,6 @@ async def patiently(call: Callable[[], Awaitable[T]], budget_s: float, progress:
             trouble.failed(f"MongoDB: {error}")
             await asyncio.sleep(backoff.next_delay())
         else:
+            heed_cancellation()
             trouble.over()
             return result

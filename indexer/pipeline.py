@@ -166,7 +166,7 @@ class Pipeline:
 
 
 def _open(chunk: Sequence[Delivered], wanted: int) -> tuple[list[tuple[Frame, Block | None]], LedgerError | None]:
-    """Checks each block against itself, up to the first that is corrupt; decodes those from `wanted` on."""
+    """Checks each block against itself, up to the first that is corrupt; reads those from `wanted` on."""
     opened: list[tuple[Frame, Block | None]] = []
     try:
         for delivered in chunk:
@@ -188,7 +188,7 @@ def _encode(
     try:
         for block in blocks:
             owns = decide_owners(block, taken)
-            owned = [t.tx_id for t, owner in zip(block.transactions, owns, strict=True) if owner]
+            owned = [claim.tx_id for claim, owner in zip(block.claims, owns, strict=True) if owner]
             taken.update(owned)
             encoded.append((encode_block(block, owns), owned))
     except LedgerError as error:

@@ -4,15 +4,18 @@ A frame is cheap: no envelope is opened. It suffices to tell whether a block bel
 equals one that is stored.
 """
 
+from collections.abc import Sequence
+from typing import overload
+
 from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from ledger import hashes
 from ledger.errors import CorruptBlockError
 from ledger.identities import read_identity
-from ledger.model import Block, Signer
-from ledger.transactions import decode_transaction
-from ledger.wire import parse
+from ledger.model import Block, Signer, Transaction
+from ledger.transactions import decode_transaction, read_claim
+from ledger.wire import Errors, parse
 from protos import common_pb2 as common
 
 MAX_BLOCK_NUMBER = 2**43 - 1
@@ -84,7 +87,10 @@ def frame_of(block: common.Block) -> Frame:
 
 
 def decode_block(frame: Frame) -> Block:
-    """Opens every envelope of the block. Raises nothing: what is unreadable is named in `Transaction.errors`."""
+    """The block as a whole; its transactions are decoded one by one, when they are asked for.
+
+    Raises nothing: what is unreadable is named in `Transaction.errors`.
+    """
     return Block(
         number=frame.number,
         hash=frame.hash,
@@ -95,27 +101,49 @@ def decode_block(frame: Frame) -> Block:
         last_config=_last_config(frame),
         signers=_signers(frame),
         size=frame.size,
-        transactions=tuple(
-            [
-                decode_transaction(envelope, index, code)
-                for index, (envelope, code) in enumerate(zip(frame.envelopes, frame.codes, strict=True))
-            ]
-        ),
+        claims=tuple([read_claim(envelope) for envelope in frame.envelopes]),
+        transactions=_Transactions(frame),
     )
+
+
+class _Transactions(Sequence[Transaction]):
+    """The transactions of a block, decoded each time anew."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    def __len__(self) -> int:
+        return len(self._frame.envelopes)
+
+    @overload
+    def __getitem__(self, index: int) -> Transaction: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Transaction]: ...
+
+    def __getitem__(self, index: int | slice) -> Transaction | Sequence[Transaction]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return decode_transaction(self._frame.envelopes[index], index % len(self), self._frame.codes[index])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def _metadata(frame: Frame, index: int) -> common.Metadata:
     entry = frame.metadata[index] if len(frame.metadata) > index else b""
-    return parse(common.Metadata, entry, "", []) or common.Metadata()
+    return parse(common.Metadata, entry, Errors()) or common.Metadata()
 
 
 def _last_config(frame: Frame) -> int | None:
-    """From the signed SIGNATURES value, else from the LAST_CONFIG entry; None for genesis."""
-    signed = parse(common.OrdererBlockMetadata, _metadata(frame, common.SIGNATURES).value, "", [])
+    """From the signed SIGNATURES value, else from the LAST_CONFIG entry; None if neither says."""
+    signed = parse(common.OrdererBlockMetadata, _metadata(frame, common.SIGNATURES).value, Errors())
     if signed is not None and signed.HasField("last_config"):
         return signed.last_config.index
     entry = _metadata(frame, common.LAST_CONFIG).value
-    last_config = parse(common.LastConfig, entry, "", []) if entry else None
+    last_config = parse(common.LastConfig, entry, Errors()) if entry else None
     return last_config.index if last_config is not None else None
 
 
@@ -125,9 +153,9 @@ def _signers(frame: Frame) -> tuple[Signer, ...]:
 
 def _signer(signature: common.MetadataSignature) -> Signer:
     if signature.identifier_header:
-        header = parse(common.IdentifierHeader, signature.identifier_header, "", [])
+        header = parse(common.IdentifierHeader, signature.identifier_header, Errors())
         return Signer(identity=None, consenter_id=header.identifier if header is not None else None)
-    signed = parse(common.SignatureHeader, signature.signature_header, "", [])
+    signed = parse(common.SignatureHeader, signature.signature_header, Errors())
     return Signer(identity=read_identity(signed.creator) if signed is not None else None, consenter_id=None)
 
 

@@ -16,14 +16,16 @@ from protos import orderer_pb2 as orderer
 from protos import peer_configuration_pb2 as peer_configuration
 
 _FABRIC_MSP = 0
+_MAX_POLICY_CHARACTERS = 1 << 22
+"""Every policy has its whole path, and names can be long: a tree can ask for far more than its own size."""
 
 
 def read_config(data: bytes, errors: Errors) -> ChannelConfig | None:
     """The configuration in a CONFIG envelope's payload; what does not parse is named in `errors`."""
-    envelope = parse(configuration.ConfigEnvelope, data, "config", errors)
+    envelope = parse(configuration.ConfigEnvelope, data, errors, "config")
     if envelope is None:
         return None
-    channel = _Group("/Channel", envelope.config.channel_group, errors)
+    channel = _Group("", "Channel", envelope.config.channel_group, errors)
     application, ordering = channel.child("Application"), channel.child("Orderer")
     consensus = ordering.value("ConsensusType", orderer.ConsensusType)
     batch_size = ordering.value("BatchSize", orderer.BatchSize)
@@ -44,11 +46,7 @@ def read_config(data: bytes, errors: Errors) -> ChannelConfig | None:
         capabilities=Capabilities(
             channel=_capabilities(channel), orderer=_capabilities(ordering), application=_capabilities(application)
         ),
-        policies=tuple(
-            Policy(f"{group.path}/{name}", describe_policy(group.message.policies[name].policy))
-            for group in channel.descendants()
-            for name in sorted(group.message.policies)
-        ),
+        policies=tuple(_policies(channel, errors)),
         acls=tuple(Acl(name, acls.acls[name].policy_ref) for name in sorted(acls.acls)) if acls is not None else (),
     )
 
@@ -56,12 +54,8 @@ def read_config(data: bytes, errors: Errors) -> ChannelConfig | None:
 class _Group:
     """A node of the configuration tree, with its path for messages."""
 
-    def __init__(self, path: str, message: configuration.ConfigGroup, errors: Errors) -> None:
-        self.path, self.message, self._errors = path, message, errors
-
-    @property
-    def name(self) -> str:
-        return self.path.rsplit("/", 1)[1]
+    def __init__(self, parent: str, name: str, message: configuration.ConfigGroup, errors: Errors) -> None:
+        self.path, self.name, self.message, self._errors = f"{parent}/{name}", name, message, errors
 
     def value(self, key: str, kind: type[M]) -> M | None:
         if key not in self.message.values:
@@ -69,12 +63,12 @@ class _Group:
         return self.parse(kind, self.message.values[key].value, key)
 
     def parse(self, kind: type[M], data: bytes, key: str) -> M | None:
-        return parse(kind, data, f"config{self.path}/{key}", self._errors)
+        return parse(kind, data, self._errors, f"config{self.path}/{key}")
 
     def child(self, name: str) -> "_Group":
         present = name in self.message.groups
         message = self.message.groups[name] if present else configuration.ConfigGroup()
-        return _Group(f"{self.path}/{name}", message, self._errors)
+        return _Group(self.path, name, message, self._errors)
 
     def children(self) -> "Iterator[_Group]":
         return (self.child(name) for name in sorted(self.message.groups))
@@ -83,6 +77,22 @@ class _Group:
         yield self
         for child in self.children():
             yield from child.descendants()
+
+
+def _policies(channel: _Group, errors: Errors) -> Iterator[Policy]:
+    """The policies of all groups; `config.policies` in `errors` says that there are more."""
+    room = _MAX_POLICY_CHARACTERS
+    for group in channel.descendants():
+        room -= len(group.path)
+        for name in sorted(group.message.policies):
+            if room < 0:
+                break
+            policy = Policy(f"{group.path}/{name}", describe_policy(group.message.policies[name].policy))
+            room -= len(policy.path) + len(policy.rule)
+            yield policy
+        if room < 0:
+            errors.append("config.policies")
+            return
 
 
 def _organisation(group: _Group) -> Organisation:

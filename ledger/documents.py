@@ -4,7 +4,7 @@ Names and shapes are those that other applications query; `docs/data-model.md` d
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -42,14 +42,6 @@ _TYPE: dict[int, str] = {number: name for name, number in common.HeaderType.item
 _MIN_SECONDS, _MAX_SECONDS = -62135596800, 253402300799  # years 1 to 9999, as protobuf's Timestamp allows
 
 
-class BlockDocuments(Struct):
-    """All documents of one block."""
-
-    block: Document
-    transactions: list[Document]
-    events: list[Document]
-
-
 def position(number: int, index: int) -> Int64:
     """Where an envelope stands on the chain, as one number: block * 2^20 + index."""
     return Int64(number << 20 | index)
@@ -65,24 +57,46 @@ def status_name(code: int) -> str:
     return _STATUS.get(code) or str(code)
 
 
-def block_documents(block: Block, owns: Sequence[bool]) -> BlockDocuments:
-    """The block's documents. `owns[i]` says whether envelope i owns its transaction id, see `ledger.ownership`."""
-    transactions = []
-    events = []
-    for transaction, owned in zip(block.transactions, owns, strict=True):
-        place = position(block.number, transaction.index)
-        tx_id = stored_tx_id(transaction.tx_id, place, owns=owned)
-        document = _transaction(transaction, block.number, place, tx_id)
-        transactions.append(document)
-        event = _event_document(transaction, block.number, place, tx_id, document["ts"])
-        if event is not None:
-            events.append(event)
-    return BlockDocuments(block=_block(block, len(events)), transactions=transactions, events=events)
+class BlockSums:
+    """What a block document says of its transactions, added up one by one."""
+
+    def __init__(self) -> None:
+        self._types: Counter[str | None] = Counter()
+        self._chaincodes: Counter[str | None] = Counter()
+        self._organisations: Counter[str | None] = Counter()
+        self._times: list[int] = []
+
+    def add(self, transaction: Transaction) -> None:
+        """Counts a transaction in."""
+        self._types[_type(transaction.type)] += 1
+        self._chaincodes[transaction.chaincode_id] += 1
+        self._organisations[transaction.creator.msp_id if transaction.creator is not None else None] += 1
+        ms = milliseconds(transaction.timestamp)
+        if ms is not None:
+            self._times.append(ms)
+
+    def ts(self) -> DatetimeMS | None:
+        """The lower median of the clients' times: one absurd clock cannot move it far."""
+        return DatetimeMS(sorted(self._times)[(len(self._times) - 1) // 2]) if self._times else None
+
+    def fields(self, codes: bytes) -> Document:
+        """The lists of names and counts."""
+        by_code = Counter(codes)
+        return {
+            "statuses": [{"name": status_name(code), "count": by_code[code]} for code in sorted(by_code)],
+            "types": _counts(self._types),
+            "chaincodes": _counts(self._chaincodes),
+            "organisations": _counts(self._organisations),
+        }
 
 
-def _block(block: Block, event_count: int) -> Document:
-    codes = Counter(block.codes)
-    transactions = block.transactions
+def _counts(counts: Counter[str | None]) -> list[Document]:
+    known = sorted(name for name in counts if name is not None)
+    return [{"name": name, "count": counts[name]} for name in (*known, *([None] if None in counts else []))]
+
+
+def block_document(block: Block, sums: BlockSums, event_count: int) -> Document:
+    """The document of a block whose transactions `sums` has added up."""
     return {
         "_id": block.number,
         "number": block.number,
@@ -90,33 +104,17 @@ def _block(block: Block, event_count: int) -> Document:
         "previousHash": block.previous_hash.hex(),
         "dataHash": block.data_hash.hex(),
         "commitHash": block.commit_hash.hex() or None,
-        "transactionCount": len(transactions),
-        "validCount": codes[VALID],
+        "transactionCount": len(block.codes),
+        "validCount": block.codes.count(VALID),
         "eventCount": event_count,
-        "ts": _median([ms for t in transactions if (ms := milliseconds(t.timestamp)) is not None]),
+        "ts": sums.ts(),
         "size": block.size,
         "validationCodes": block.codes,
         "lastConfig": int_value(block.last_config) if block.last_config is not None else None,
         "signers": [_signer(signer) for signer in block.signers],
-        "sums": {
-            "statuses": [{"name": status_name(code), "count": codes[code]} for code in sorted(codes)],
-            "types": _count(_type(t.type) for t in transactions),
-            "chaincodes": _count(t.chaincode_id for t in transactions),
-            "organisations": _count(t.creator.msp_id if t.creator is not None else None for t in transactions),
-        },
+        "sums": sums.fields(block.codes),
         "format": FORMAT,
     }
-
-
-def _count(names: Iterable[str | None]) -> list[Document]:
-    counts = Counter(names)
-    known = sorted(name for name in counts if name is not None)
-    return [{"name": name, "count": counts[name]} for name in (*known, *([None] if None in counts else []))]
-
-
-def _median(milliseconds: list[int]) -> DatetimeMS | None:
-    """The lower median: one client's absurd clock cannot move it far."""
-    return DatetimeMS(sorted(milliseconds)[(len(milliseconds) - 1) // 2]) if milliseconds else None
 
 
 def milliseconds(timestamp: Timestamp | None) -> int | None:
@@ -146,7 +144,8 @@ def _identity(identity: Identity) -> Document:
     return document
 
 
-def _transaction(transaction: Transaction, number: int, place: Int64, tx_id: str | Int64) -> Document:
+def transaction_document(transaction: Transaction, number: int, place: Int64, tx_id: str | Int64) -> Document:
+    """The document of the envelope at `place`, in block `number`; `tx_id` as `stored_tx_id` gives it."""
     ms = milliseconds(transaction.timestamp)
     timestamp = transaction.timestamp
     document: Document = {
@@ -170,9 +169,9 @@ def _transaction(transaction: Transaction, number: int, place: Int64, tx_id: str
         if first.event is not None and transaction.code != VALID:
             document["event"] = _event_fields(first)
         if further:
-            document["furtherActions"] = [_action(action) | _further_event(action) for action in further]
+            document["furtherActions"] = [_further_action(action) for action in further]
     if transaction.lifecycle is not None:
-        document["lifecycle"] = msgspec.to_builtins(transaction.lifecycle)
+        document["lifecycle"] = _builtins(transaction.lifecycle)
     if transaction.config is not None:
         document["config"] = _config(transaction.config)
     if transaction.errors:
@@ -183,13 +182,22 @@ def _transaction(transaction: Transaction, number: int, place: Int64, tx_id: str
     return document
 
 
-def _further_event(action: Action) -> Document:
-    return {"event": _event_fields(action)} if action.event is not None else {}
+def _further_action(action: Action) -> Document:
+    document = {"chaincodeId": action.chaincode.name if action.chaincode is not None else None, **_action(action)}
+    if action.event is not None:
+        document["event"] = _event_fields(action)
+    return document
 
 
 def _config(config: ChannelConfig) -> Document:
-    document: Document = msgspec.to_builtins(config)
+    document = _builtins(config)
     document["sequence"] = int_value(config.sequence)
+    return document
+
+
+def _builtins(struct: Struct) -> Document:
+    """By way of JSON, so that tuples become lists, of which `ledger.limits` knows."""
+    document: Document = msgspec.json.decode(msgspec.json.encode(struct))
     return document
 
 
@@ -297,10 +305,10 @@ def _event_fields(action: Action) -> Document:
     }
 
 
-def _event_document(
+def event_document(
     transaction: Transaction, number: int, place: Int64, tx_id: str | Int64, ts: DatetimeMS | None
 ) -> Document | None:
-    """Fabric's clients deliver events of VALID transactions only; so does this collection."""
+    """The document of its event; None without one: Fabric's clients deliver events of VALID transactions only."""
     if transaction.code != VALID or not transaction.actions or transaction.actions[0].event is None:
         return None
     return {

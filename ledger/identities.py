@@ -1,10 +1,12 @@
 """MSP identities: who created an envelope, endorsed a proposal or signed a block."""
 
+import warnings
 from functools import lru_cache
 from hashlib import sha256
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.utils import CryptographyDeprecationWarning
 from google.protobuf.message import DecodeError
 
 from ledger.model import Identity
@@ -27,14 +29,15 @@ def read_identity(serialized: bytes) -> Identity | None:
 def read_certificate(msp_id: str, pem: bytes) -> Identity:
     """The identity that a PEM certificate stands for: kind `unknown` if it is none that X.509 can read."""
     try:
-        certificate = x509.load_pem_x509_certificate(pem)
+        with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
+            certificate = x509.load_pem_x509_certificate(pem)
         return Identity(
             msp_id=msp_id,
             kind="x509",
             subject=certificate.subject.rfc4514_string(),
             fingerprint=certificate.fingerprint(SHA256()).hex(),
         )
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return Identity(msp_id=msp_id, kind="unknown", digest=sha256(pem).hexdigest())
 
 

@@ -15,10 +15,10 @@ def read_lifecycle(action: Action, errors: Errors) -> Lifecycle | None:
         return None
     function, definition = action.args[:2]
     if function == b"ApproveChaincodeDefinitionForMyOrg":
-        approval = parse(ApproveChaincodeDefinitionForMyOrgArgs, definition, "actions.0.args.1", errors)
+        approval = parse(ApproveChaincodeDefinitionForMyOrgArgs, definition, errors, "actions.0.args.1")
         return approval and _lifecycle("approve", approval, approval.source.local_package.package_id or None)
     if function == b"CommitChaincodeDefinition":
-        commit = parse(CommitChaincodeDefinitionArgs, definition, "actions.0.args.1", errors)
+        commit = parse(CommitChaincodeDefinitionArgs, definition, errors, "actions.0.args.1")
         return commit and _lifecycle("commit", commit, None)
     return None
 

@@ -4,6 +4,7 @@ Immutable and free of I/O. Bytes stay bytes here; how they are kept is a matter 
 Nothing here forms a cycle, so the garbage collector is spared the look (`gc=False`).
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -240,6 +241,13 @@ class ChannelConfig(Struct, frozen=True, gc=False, rename="camel"):
     acls: tuple[Acl, ...]
 
 
+class Claim(Struct, frozen=True, gc=False):
+    """What an envelope's channel header says of it, as far as it can be read; the id is "" where it cannot."""
+
+    tx_id: str
+    channel_id: str | None
+
+
 class Transaction(Struct, frozen=True, gc=False):
     """An envelope of a block, whatever is wrong with it. `errors` names what could not be decoded."""
 
@@ -260,7 +268,11 @@ class Transaction(Struct, frozen=True, gc=False):
 
 
 class Block(Struct, frozen=True, gc=False):
-    """A block whose hashes and filter hold. `size` counts the bytes of its envelopes: equal on every peer."""
+    """A block whose hashes and filter hold. `size` counts the bytes of its envelopes: equal on every peer.
+
+    `transactions` may decode an envelope each time it is asked for, so that never all of a block are in memory at once;
+    `claims` has of each envelope what is needed to tell where it belongs.
+    """
 
     number: int
     hash: bytes
@@ -271,4 +283,5 @@ class Block(Struct, frozen=True, gc=False):
     last_config: int | None
     signers: tuple[Signer, ...]
     size: int
-    transactions: tuple[Transaction, ...]
+    claims: tuple[Claim, ...]
+    transactions: Sequence[Transaction]

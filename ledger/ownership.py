@@ -16,7 +16,8 @@ MAX_TX_ID_BYTES = 1 << 16
 
 def doubtful_ids(block: Block) -> set[str]:
     """Ids that a lower block may own already: those that an invalid envelope claims."""
-    return {t.tx_id for t in block.transactions if t.code != VALID and _can_be_owned(t.tx_id)}
+    claims = zip(block.claims, block.codes, strict=True)
+    return {claim.tx_id for claim, code in claims if code != VALID and _can_be_owned(claim.tx_id)}
 
 
 def decide_owners(block: Block, taken: Container[str]) -> list[bool]:
@@ -25,20 +26,20 @@ def decide_owners(block: Block, taken: Container[str]) -> list[bool]:
     Raises `CorruptBlockError` if two VALID transactions of the block have the same id, which Fabric excludes.
     """
     owners: dict[str, int] = {}
-    for transaction in block.transactions:
-        if transaction.code == VALID and _can_be_owned(transaction.tx_id):
-            other = owners.setdefault(transaction.tx_id, transaction.index)
-            if other != transaction.index:
+    for index, (claim, code) in enumerate(zip(block.claims, block.codes, strict=True)):
+        if code == VALID and _can_be_owned(claim.tx_id):
+            other = owners.setdefault(claim.tx_id, index)
+            if other != index:
                 raise CorruptBlockError(
                     block.number,
-                    f"transaction {transaction.index}: tx_id",
+                    f"transaction {index}: tx_id",
                     "an id of its own, as VALID transactions have",
-                    f"{transaction.tx_id!r}, which transaction {other} has too",
+                    f"{claim.tx_id!r}, which transaction {other} has too",
                 )
-    for transaction in block.transactions:
-        if _can_be_owned(transaction.tx_id) and transaction.tx_id not in taken:
-            owners.setdefault(transaction.tx_id, transaction.index)
-    return [owners.get(transaction.tx_id) == transaction.index for transaction in block.transactions]
+    for index, claim in enumerate(block.claims):
+        if _can_be_owned(claim.tx_id) and claim.tx_id not in taken:
+            owners.setdefault(claim.tx_id, index)
+    return [owners.get(claim.tx_id) == index for index, claim in enumerate(block.claims)]
 
 
 def _can_be_owned(tx_id: str) -> bool:

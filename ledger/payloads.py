@@ -9,7 +9,6 @@ cannot address the originals. What nests too deep, holds a number that no double
 coincide stays text.
 """
 
-import re
 from typing import Any, Literal
 
 import msgspec
@@ -19,11 +18,15 @@ Encoding = Literal["json", "text", "binary"]
 MAX_NESTING = 90
 """MongoDB takes 100 levels in a document, of which ours need a few."""
 
+MAX_JSON_BYTES = 1 << 20
+"""Larger ones stay text: parsed, two bytes of `[],` are sixty."""
+
 _INT64_MAX = 2**63 - 1
 _INT64_MIN = -(2**63)
-_SUSPECT = re.compile(rb"[.$]|\\u0000|[0-9]{19}")
+_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_INTEGER = b"0" * 19
 _decode_json = msgspec.json.Decoder().decode
-_encode_json = msgspec.json.Encoder().encode
+_encode_json = msgspec.json.Encoder(enc_hook=int).encode  # BSON gives long integers back as Int64
 
 
 def text_or_binary(data: bytes) -> str | bytes:
@@ -41,7 +44,7 @@ def int_value(number: int) -> int | dict[str, str]:
 
 def payload_fields(payload: bytes) -> dict[str, Any]:
     """`payload`, `payloadEncoding` and, only where it takes them to give `payload` back, `payloadBytes`."""
-    if payload[:1] in (b"{", b"[") or payload.lstrip()[:1] in (b"{", b"["):
+    if len(payload) <= MAX_JSON_BYTES and payload.lstrip()[:1] in (b"{", b"["):
         try:
             return _json_fields(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotRepresentableError):
@@ -50,15 +53,18 @@ def payload_fields(payload: bytes) -> dict[str, Any]:
     return {"payload": value, "payloadEncoding": "text" if isinstance(value, str) else "binary"}
 
 
-def payload_bytes(fields: dict[str, Any]) -> bytes:
-    """The exact bytes from which `payload_fields` made these fields, as they come back from MongoDB."""
-    exact: bytes | None = fields.get("payloadBytes")
-    if exact is not None:
-        return exact
+def payload_bytes(fields: dict[str, Any]) -> bytes | None:
+    """The exact bytes from which `payload_fields` made these fields, as they come back from MongoDB.
+
+    None if `ledger.limits` had to omit them: what stands in their place tells their SHA-256 and size.
+    """
     payload = fields["payload"]
-    if fields["payloadEncoding"] == "json":
-        return _encode_json(payload)
-    return payload.encode() if isinstance(payload, str) else bytes(payload)
+    exact = fields.get("payloadBytes")
+    if exact is None:
+        exact = _encode_json(payload) if fields["payloadEncoding"] == "json" else payload
+    if isinstance(exact, str):
+        return exact.encode()
+    return exact if isinstance(exact, bytes) else None
 
 
 class _NotRepresentableError(Exception):
@@ -68,7 +74,7 @@ class _NotRepresentableError(Exception):
 def _json_fields(payload: bytes) -> dict[str, Any]:
     value = _decode_json(payload)
     exact = _encode_json(value) == payload
-    if _SUSPECT.search(payload) or payload.count(b"[") + payload.count(b"{") > MAX_NESTING:
+    if _is_suspect(payload):
         representable = _representable(value, MAX_NESTING)
         exact = exact and representable == value
         value = representable
@@ -76,6 +82,17 @@ def _json_fields(payload: bytes) -> dict[str, Any]:
     if not exact:
         fields["payloadBytes"] = payload
     return fields
+
+
+def _is_suspect(payload: bytes) -> bool:
+    """Whether there may be something that BSON cannot hold; a look at the bytes is many times faster than a walk."""
+    return (
+        b"." in payload
+        or b"$" in payload
+        or b"\\u00" in payload
+        or payload.count(b"[") + payload.count(b"{") > MAX_NESTING
+        or _LONG_INTEGER in payload.translate(_DIGITS)
+    )
 
 
 def _representable(value: Any, levels: int) -> Any:

@@ -1,6 +1,6 @@
 """Decodes `rwset.TxReadWriteSet`: what a transaction read and wrote, namespace by namespace."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ledger.model import (
     CollectionHashes,
@@ -20,31 +20,48 @@ from protos import kvrwset_pb2 as kvrwset
 from protos import rwset_pb2 as rwset
 
 
-def read_rwsets(results: bytes, path: str, errors: Errors) -> tuple[ReadWriteSet, ...]:
+def read_rwsets(results: bytes, errors: Errors, *path: str | int) -> tuple[ReadWriteSet, ...]:
     """The read/write sets in `ChaincodeAction.results`. What does not parse is named in `errors` and left out."""
-    message = parse(rwset.TxReadWriteSet, results, path, errors)
-    if message is None:
+    message = parse(rwset.TxReadWriteSet, results, errors, *path)
+    if message is None or not errors.admit(len(message.ns_rwset), *path):
         return ()
-    return tuple([_namespace(ns, f"{path}.{i}", errors) for i, ns in enumerate(message.ns_rwset)])
+    return tuple([_namespace(ns, errors, *path, i) for i, ns in enumerate(message.ns_rwset)])
 
 
-def _namespace(ns: rwset.NsReadWriteSet, path: str, errors: Errors) -> ReadWriteSet:
-    kv = parse(kvrwset.KVRWSet, ns.rwset, f"{path}.rwset", errors) or kvrwset.KVRWSet()
+def _namespace(ns: rwset.NsReadWriteSet, errors: Errors, *path: str | int) -> ReadWriteSet:
+    kv = parse(kvrwset.KVRWSet, ns.rwset, errors, *path, "rwset") or kvrwset.KVRWSet()
+    if not errors.admit(_elements(kv), *path, "rwset"):
+        kv = kvrwset.KVRWSet()
+    writes, queries, metadata = kv.writes, kv.range_queries_info, kv.metadata_writes
     collections = ns.collection_hashed_rwset
     return ReadWriteSet(
         namespace=ns.namespace,
         reads=_reads(kv.reads),
-        writes=tuple([Write(write.key, write.value, write.is_delete) for write in kv.writes]),
-        range_queries=tuple([_range_query(query) for query in kv.range_queries_info]),
-        metadata_writes=tuple([MetadataWrite(w.key, _entries(w.entries)) for w in kv.metadata_writes]),
-        collections=tuple([_collection(c, f"{path}.collections.{i}", errors) for i, c in enumerate(collections)])
-        if collections
+        writes=tuple([Write(write.key, write.value, write.is_delete) for write in writes]) if writes else (),
+        range_queries=tuple([_range_query(query) for query in queries]) if queries else (),
+        metadata_writes=tuple([MetadataWrite(w.key, _entries(w.entries)) for w in metadata]) if metadata else (),
+        collections=tuple([_collection(c, errors, *path, "collections", i) for i, c in enumerate(collections)])
+        if collections and errors.admit(len(collections), *path, "collections")
         else (),
     )
 
 
-def _reads(reads: Iterable[kvrwset.KVRead]) -> tuple[Read, ...]:
-    return tuple([Read(read.key, _version(read)) for read in reads])
+def _elements(kv: kvrwset.KVRWSet) -> int:
+    count = len(kv.reads) + len(kv.writes)
+    for query in kv.range_queries_info:
+        count += 1 + len(query.raw_reads.kv_reads) + len(query.reads_merkle_hashes.max_level_hashes)
+    for write in kv.metadata_writes:
+        count += 1 + len(write.entries)
+    return count
+
+
+def _hashed_elements(hashed: kvrwset.HashedRWSet) -> int:
+    entries = sum(1 + len(write.entries) for write in hashed.metadata_writes)
+    return len(hashed.hashed_reads) + len(hashed.hashed_writes) + entries
+
+
+def _reads(reads: Sequence[kvrwset.KVRead]) -> tuple[Read, ...]:
+    return tuple([Read(read.key, _version(read)) for read in reads]) if reads else ()
 
 
 def _version(read: kvrwset.KVRead | kvrwset.KVReadHash) -> Version | None:
@@ -72,8 +89,10 @@ def _range_query(query: kvrwset.RangeQueryInfo) -> RangeQuery:
     )
 
 
-def _collection(collection: rwset.CollectionHashedReadWriteSet, path: str, errors: Errors) -> CollectionHashes:
-    hashed = parse(kvrwset.HashedRWSet, collection.hashed_rwset, path, errors) or kvrwset.HashedRWSet()
+def _collection(collection: rwset.CollectionHashedReadWriteSet, errors: Errors, *path: str | int) -> CollectionHashes:
+    hashed = parse(kvrwset.HashedRWSet, collection.hashed_rwset, errors, *path) or kvrwset.HashedRWSet()
+    if not errors.admit(_hashed_elements(hashed), *path):
+        hashed = kvrwset.HashedRWSet()
     return CollectionHashes(
         collection=collection.collection_name,
         reads=tuple([HashedRead(read.key_hash, _version(read)) for read in hashed.hashed_reads]),

@@ -14,6 +14,7 @@ from ledger.model import (
     Chaincode,
     ChaincodeEvent,
     ChannelConfig,
+    Claim,
     Identity,
     Response,
     Timestamp,
@@ -29,37 +30,43 @@ _CONFIG = common.CONFIG
 _ENDORSER_TRANSACTION = common.ENDORSER_TRANSACTION
 
 
+def read_claim(envelope_bytes: bytes) -> Claim:
+    """What the envelope's channel header says of it; nothing else of the envelope is opened."""
+    errors = Errors()
+    envelope = parse(common.Envelope, envelope_bytes, errors)
+    payload = parse(common.Payload, envelope.payload, errors) if envelope is not None else None
+    header = parse(common.ChannelHeader, payload.header.channel_header, errors) if payload is not None else None
+    return Claim(header.tx_id, header.channel_id) if header is not None else Claim("", None)
+
+
 def decode_transaction(envelope_bytes: bytes, index: int, code: int) -> Transaction:
     """The transaction in the envelope at `index` of its block, which the peer gave the validation `code`."""
-    errors: Errors = []
-    header = common.ChannelHeader()
-    has_header = False
+    errors = Errors()
+    envelope = parse(common.Envelope, envelope_bytes, errors, "envelope")
+    payload = parse(common.Payload, envelope.payload, errors, "payload") if envelope is not None else None
+    header: common.ChannelHeader | None = None
     creator: Identity | None = None
     actions: tuple[Action, ...] = ()
     config: ChannelConfig | None = None
-
-    payload = _payload(envelope_bytes, errors)
     if payload is not None:
-        creator = _identity(_signature_header(payload, errors).creator, "header.creator", errors)
-        parsed = parse(common.ChannelHeader, payload.header.channel_header, "header.channel_header", errors)
-        if parsed is not None:
-            header, has_header = parsed, True
-            if header.type == _ENDORSER_TRANSACTION:
-                actions = _actions(payload.data, errors)
-            elif header.type == _CONFIG:
-                config = read_config(payload.data, errors)
-
+        headers = payload.header
+        creator = _creator(headers.signature_header, errors)
+        header = parse(common.ChannelHeader, headers.channel_header, errors, "header.channel_header")
+        if header is not None and header.type == _ENDORSER_TRANSACTION:
+            actions = _actions(payload.data, errors)
+        elif header is not None and header.type == _CONFIG:
+            config = read_config(payload.data, errors)
     return Transaction(
         index=index,
         code=code,
         envelope_hash=sha256(envelope_bytes).digest(),
         envelope_size=len(envelope_bytes),
-        type=header.type if has_header else None,
-        channel_id=header.channel_id if has_header else None,
-        tx_id=header.tx_id,
-        timestamp=_timestamp(header),
+        type=header.type if header is not None else None,
+        channel_id=header.channel_id if header is not None else None,
+        tx_id=header.tx_id if header is not None else "",
+        timestamp=_timestamp(header) if header is not None else None,
         creator=creator,
-        chaincode_id=_chaincode_id(header, actions, errors),
+        chaincode_id=_chaincode_id(header, actions, errors) if header is not None else None,
         actions=actions,
         config=config,
         lifecycle=read_lifecycle(actions[0], errors) if actions else None,
@@ -67,24 +74,17 @@ def decode_transaction(envelope_bytes: bytes, index: int, code: int) -> Transact
     )
 
 
-def _payload(envelope_bytes: bytes, errors: Errors) -> common.Payload | None:
-    envelope = parse(common.Envelope, envelope_bytes, "envelope", errors)
-    if envelope is None:
-        return None
-    return parse(common.Payload, envelope.payload, "payload", errors)
+def _creator(signature_header: bytes, errors: Errors) -> Identity | None:
+    header = parse(common.SignatureHeader, signature_header, errors, "header.signature_header")
+    return _identity(header.creator, errors, "header.creator") if header is not None else None
 
 
-def _signature_header(payload: common.Payload, errors: Errors) -> common.SignatureHeader:
-    header = parse(common.SignatureHeader, payload.header.signature_header, "header.signature_header", errors)
-    return header or common.SignatureHeader()
-
-
-def _identity(serialized: bytes, path: str, errors: Errors) -> Identity | None:
+def _identity(serialized: bytes, errors: Errors, *path: str | int) -> Identity | None:
     if not serialized:
         return None
     identity = read_identity(serialized)
     if identity is None:
-        errors.append(path)
+        errors.note(*path)
     return identity
 
 
@@ -97,78 +97,80 @@ def _timestamp(header: common.ChannelHeader) -> Timestamp | None:
 
 def _chaincode_id(header: common.ChannelHeader, actions: tuple[Action, ...], errors: Errors) -> str | None:
     """The name in ChaincodeAction, else in the header's extension, else None."""
-    for action in actions[:1]:
-        if action.chaincode is not None and action.chaincode.name:
-            return action.chaincode.name
+    if actions and actions[0].chaincode is not None and actions[0].chaincode.name:
+        return actions[0].chaincode.name
     if header.type != _ENDORSER_TRANSACTION:
         return None
-    extension = parse(
-        transaction_pb.ChaincodeHeaderExtension, header.extension, "header.channel_header.extension", errors
-    )
+    path = "header.channel_header.extension"
+    extension = parse(transaction_pb.ChaincodeHeaderExtension, header.extension, errors, path)
     return extension.chaincode_id.name or None if extension is not None else None
 
 
 def _actions(data: bytes, errors: Errors) -> tuple[Action, ...]:
-    transaction = parse(transaction_pb.Transaction, data, "transaction", errors)
-    if transaction is None:
+    transaction = parse(transaction_pb.Transaction, data, errors, "transaction")
+    if transaction is None or not errors.admit(len(transaction.actions), "transaction"):
         return ()
-    return tuple([_action(a.payload, f"actions.{i}", errors) for i, a in enumerate(transaction.actions)])
+    return tuple([_action(action.payload, errors, i) for i, action in enumerate(transaction.actions)])
 
 
-def _action(payload_bytes: bytes, path: str, errors: Errors) -> Action:
-    payload = parse(transaction_pb.ChaincodeActionPayload, payload_bytes, path, errors)
+def _action(payload_bytes: bytes, errors: Errors, index: int) -> Action:
+    payload = parse(transaction_pb.ChaincodeActionPayload, payload_bytes, errors, "actions", index)
     if payload is None:
         payload = transaction_pb.ChaincodeActionPayload()
-    chaincode_input = _input(payload.chaincode_proposal_payload, path, errors)
-    result = _chaincode_action(payload.action.proposal_response_payload, path, errors)
+    endorsed = payload.action
+    chaincode_input = _input(payload.chaincode_proposal_payload, errors, index)
+    result = _chaincode_action(endorsed.proposal_response_payload, errors, index)
     return Action(
-        chaincode=Chaincode(result.chaincode_id.name, result.chaincode_id.version)
-        if result.HasField("chaincode_id")
-        else None,
-        args=tuple(chaincode_input.args),
+        chaincode=_chaincode(result),
+        args=_args(chaincode_input, errors, index),
         is_init=chaincode_input.is_init,
-        endorsers=tuple(
-            [
-                _identity(endorsement.endorser, f"{path}.endorsements.{i}", errors)
-                for i, endorsement in enumerate(payload.action.endorsements)
-            ]
-        ),
+        endorsers=_endorsers(endorsed, errors, index),
         response=_response(result),
-        rwsets=read_rwsets(result.results, f"{path}.results", errors),
-        event=_event(result.events, f"{path}.events", errors),
+        rwsets=read_rwsets(result.results, errors, "actions", index, "results"),
+        event=_event(result.events, errors, index),
     )
 
 
-def _input(proposal_bytes: bytes, path: str, errors: Errors) -> chaincode_pb.ChaincodeInput:
-    proposal = parse(
-        transaction_pb.ChaincodeProposalPayload, proposal_bytes, f"{path}.chaincode_proposal_payload", errors
-    )
+def _args(chaincode_input: chaincode_pb.ChaincodeInput, errors: Errors, index: int) -> tuple[bytes, ...]:
+    args = chaincode_input.args
+    return tuple(args) if errors.admit(len(args), "actions", index, "args") else ()
+
+
+def _endorsers(
+    action: transaction_pb.ChaincodeEndorsedAction, errors: Errors, index: int
+) -> tuple[Identity | None, ...]:
+    path = ("actions", index, "endorsements")
+    endorsements = action.endorsements
+    if not errors.admit(len(endorsements), *path):
+        return ()
+    return tuple([_identity(e.endorser, errors, *path, i) for i, e in enumerate(endorsements)])
+
+
+def _input(proposal_bytes: bytes, errors: Errors, index: int) -> chaincode_pb.ChaincodeInput:
+    path = ("actions", index, "chaincode_proposal_payload")
+    proposal = parse(transaction_pb.ChaincodeProposalPayload, proposal_bytes, errors, *path)
     if proposal is not None:
-        invocation = parse(
-            chaincode_pb.ChaincodeInvocationSpec,
-            proposal.input,
-            f"{path}.chaincode_proposal_payload.input",
-            errors,
-        )
+        invocation = parse(chaincode_pb.ChaincodeInvocationSpec, proposal.input, errors, *path, "input")
         if invocation is not None:
             return invocation.chaincode_spec.input
     return chaincode_pb.ChaincodeInput()
 
 
-def _chaincode_action(response_bytes: bytes, path: str, errors: Errors) -> transaction_pb.ChaincodeAction:
-    response = parse(
-        transaction_pb.ProposalResponsePayload, response_bytes, f"{path}.proposal_response_payload", errors
-    )
+def _chaincode_action(response_bytes: bytes, errors: Errors, index: int) -> transaction_pb.ChaincodeAction:
+    path = ("actions", index, "proposal_response_payload")
+    response = parse(transaction_pb.ProposalResponsePayload, response_bytes, errors, *path)
     if response is not None:
-        action = parse(
-            transaction_pb.ChaincodeAction,
-            response.extension,
-            f"{path}.proposal_response_payload.extension",
-            errors,
-        )
+        action = parse(transaction_pb.ChaincodeAction, response.extension, errors, *path, "extension")
         if action is not None:
             return action
     return transaction_pb.ChaincodeAction()
+
+
+def _chaincode(action: transaction_pb.ChaincodeAction) -> Chaincode | None:
+    if not action.HasField("chaincode_id"):
+        return None
+    chaincode = action.chaincode_id
+    return Chaincode(chaincode.name, chaincode.version)
 
 
 def _response(action: transaction_pb.ChaincodeAction) -> Response | None:
@@ -178,10 +180,10 @@ def _response(action: transaction_pb.ChaincodeAction) -> Response | None:
     return Response(response.status, response.message, response.payload)
 
 
-def _event(data: bytes, path: str, errors: Errors) -> ChaincodeEvent | None:
+def _event(data: bytes, errors: Errors, index: int) -> ChaincodeEvent | None:
     if not data:
         return None
-    event = parse(chaincode_pb.ChaincodeEvent, data, path, errors)
+    event = parse(chaincode_pb.ChaincodeEvent, data, errors, "actions", index, "events")
     if event is None:
         return None
     return ChaincodeEvent(event.chaincode_id, event.tx_id, event.event_name, event.payload)

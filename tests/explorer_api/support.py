@@ -19,7 +19,7 @@ from explorer_api.app import create_app, serve
 from ledger import hashes
 from ledger.blocks import decode_block, read_frame
 from ledger.encoding import EncodedBlock, encode_block
-from ledger.model import VALID, Action, Block, Chaincode, ChaincodeEvent, Timestamp, Transaction
+from ledger.model import VALID, Action, Block, Chaincode, ChaincodeEvent, Claim, Timestamp, Transaction
 from ledger.ownership import decide_owners, doubtful_ids
 from ledger.store import LedgerStore
 from ledger.sync_state import State, SyncState
@@ -150,6 +150,7 @@ def block(number: int, transactions: Iterable[Transaction], previous_hash: bytes
         last_config=0,
         signers=(),
         size=sum(t.envelope_size for t in transactions),
+        claims=tuple(Claim(t.tx_id, t.channel_id) for t in transactions),
         transactions=transactions,
     )
 

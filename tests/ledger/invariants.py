@@ -1,0 +1,84 @@
+"""What holds of the documents of any block whatever, however hostile."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import bson
+from bson.dbref import DBRef
+
+from ledger.blocks import decode_block, read_frame
+from ledger.documents import position
+from ledger.encoding import EncodedBlock, encode_block
+from ledger.limits import MAX_DOCUMENT_BYTES
+from ledger.model import VALID, Block
+from ledger.ownership import decide_owners
+from tests.ledger.inverse import block_of, kept, transaction_of
+
+MAX_GROWTH = 64
+"""A list of nothing costs two bytes an element in an envelope, and some fifty in a document."""
+
+_FIXED_BYTES = 4096
+_MAX_DEPTH = 100
+
+
+def check_block(raw: bytes) -> EncodedBlock:
+    """Decodes and encodes a sound block, and checks that its documents hold exactly what the block holds.
+
+    It must not be so large that part of a document is omitted.
+    """
+    encoded = encode(raw)
+    block = decode_block(read_frame(raw))
+    documents = [encoded.block, *encoded.transactions, *encoded.events]
+    check_documents(block, decide_owners(block, ()), [decoded(document.raw) for document in documents])
+    return encoded
+
+
+def encode(raw: bytes) -> EncodedBlock:
+    """The documents of a sound block that is the first to be indexed, with the bounds of their sizes checked."""
+    block = decode_block(read_frame(raw))
+    encoded = encode_block(block, decide_owners(block, ()))
+    sizes = [len(document.raw) for document in (encoded.block, *encoded.transactions, *encoded.events)]
+    assert encoded.size == sum(sizes) <= MAX_GROWTH * len(raw) + _FIXED_BYTES * (1 + len(block.transactions))
+    assert max(sizes) <= MAX_DOCUMENT_BYTES
+    return encoded
+
+
+def check_documents(block: Block, owns: Sequence[bool], documents: list[dict[str, Any]]) -> None:
+    """That these documents - the block's, the transactions', the events' - give the block back."""
+    count = len(block.transactions)
+    transactions, events = documents[1 : count + 1], {event["_id"]: event for event in documents[count + 1 :]}
+    assert block_of(documents[0], block.transactions) == block
+    assert (documents[0]["transactionCount"], documents[0]["eventCount"]) == (count, len(events))
+    for transaction, owned, document in zip(block.transactions, owns, transactions, strict=True):
+        place = position(block.number, transaction.index)
+        event = events.pop(place, None)
+        assert document["_id"] == place
+        assert document["txId"] == (transaction.tx_id if owned else place)
+        assert ("claimedTxId" in document) is not owned
+        assert transaction_of(document, event) == kept(transaction)
+        if event is not None:
+            assert transaction.code == VALID
+            shared = ("txId", "blockNumber", "txIndex", "ts")
+            assert [event[name] for name in shared] == [document[name] for name in shared]
+    assert not events
+
+
+def decoded(encoded: bytes | memoryview) -> dict[str, Any]:
+    """The document as pymongo decodes it by default, which must be as it was meant."""
+    document: dict[str, Any] = bson.decode(encoded)
+    assert bson.encode(document) == encoded
+    for key, value, depth in _walk(document, 1):
+        assert not isinstance(value, DBRef)
+        assert not key.startswith("$")
+        assert "." not in key
+        assert "\0" not in key
+        assert depth <= _MAX_DEPTH
+    return document
+
+
+def _walk(value: Any, depth: int) -> Iterator[tuple[str, Any, int]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        yield str(key), item, depth
+        if isinstance(item, dict | list):
+            yield from _walk(item, depth + 1)

@@ -1,0 +1,299 @@
+"""What the recorded ledgers lack: forged here field by field, and decoded."""
+
+from hashlib import sha256
+
+import pytest
+
+from ledger.blocks import decode_block, read_frame
+from ledger.model import (
+    Acl,
+    Chaincode,
+    CollectionHashes,
+    Consenter,
+    HashedRead,
+    HashedWrite,
+    Identity,
+    MerkleSummary,
+    MetadataEntry,
+    MetadataWrite,
+    Organisation,
+    Policy,
+    RangeQuery,
+    Read,
+    Signer,
+    Timestamp,
+    Transaction,
+    Version,
+    Write,
+)
+from tests.ledger import forging
+from tests.ledger.forging import CONFIG, action, config, envelope, group_child, group_value
+from tests.ledger.invariants import check_block, decoded
+from tests.ledger.inverse import milliseconds_of
+from tests.ledger.wire_format import field
+
+_INT64_MIN, _INT64_MAX, _UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
+
+
+def _decode(envelope_bytes: bytes) -> Transaction:
+    raw = forging.block([envelope_bytes])
+    check_block(raw)
+    return decode_block(read_frame(raw)).transactions[0]
+
+
+def test_reads_and_writes_of_every_kind() -> None:
+    key_metadata = field(1, b"VALIDATION_PARAMETER") + field(2, b"\xff")
+    kv = (
+        field(1, field(1, b"absent"))
+        + field(1, field(1, b"\0composite\0key") + field(2, field(1, _UINT64_MAX) + field(2, 1)))
+        + field(2, field(1, b"a") + field(2, b"b") + field(5, field(1, 50) + field(2, 3) + field(3, b"\1\2")))
+        + field(2, field(1, b"c") + field(3, 1) + field(4, field(1, field(1, b"d"))))
+        + field(2, field(1, b"e"))
+        + field(3, field(1, b"k") + field(3, b"\xff\0"))
+        + field(3, field(1, b"gone") + field(2, 1))
+        + field(3, field(1, b"odd") + field(2, 1) + field(3, b"value of a delete"))
+        + field(4, field(1, b"k") + field(2, key_metadata))
+    )
+    hashed = (
+        field(1, field(1, b"\1") + field(2, field(1, 7)))
+        + field(1, field(1, b"\2"))
+        + field(2, field(1, b"\3") + field(3, b"\4"))
+        + field(2, field(1, b"\5") + field(2, 1) + field(4, 1))
+        + field(3, field(1, b"\6") + field(2, key_metadata))
+    )
+    collection = field(3, field(1, b"secret") + field(2, hashed) + field(3, b"\7"))
+    rwset = _decode(envelope(action(results=forging.namespace(kv, collection)))).actions[0].rwsets[0]
+    metadata = (MetadataEntry("VALIDATION_PARAMETER", b"\xff"),)
+    assert rwset.namespace == "ns"
+    assert rwset.reads == (Read("absent", None), Read("\0composite\0key", Version(_UINT64_MAX, 1)))
+    assert rwset.range_queries == (
+        RangeQuery("a", "b", exhausted=False, reads=None, merkle=MerkleSummary(50, 3, (b"\1\2",))),
+        RangeQuery("c", "", exhausted=True, reads=(Read("d", None),), merkle=None),
+        RangeQuery("e", "", exhausted=False, reads=None, merkle=None),
+    )
+    assert rwset.writes == (
+        Write("k", b"\xff\0", is_delete=False),
+        Write("gone", b"", is_delete=True),
+        Write("odd", b"value of a delete", is_delete=True),
+    )
+    assert rwset.metadata_writes == (MetadataWrite("k", metadata),)
+    assert rwset.collections == (
+        CollectionHashes(
+            collection="secret",
+            reads=(HashedRead(b"\1", Version(7, 0)), HashedRead(b"\2", None)),
+            writes=(
+                HashedWrite(b"\3", b"\4", is_delete=False, is_purge=False),
+                HashedWrite(b"\5", b"", is_delete=True, is_purge=True),
+            ),
+            metadata_writes=(MetadataWrite(b"\6", metadata),),
+            private_rwset_hash=b"\7",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "milliseconds"),
+    [
+        (0, 0, 0),
+        (-1, 999_999_999, -1),
+        (1_700_000_000, 123_456_789, 1_700_000_000_123),
+        (253_402_300_799, 999_999_999, 253_402_300_799_999),
+        (253_402_300_800, 0, None),
+        (-62_135_596_800, 0, -62_135_596_800_000),
+        (-62_135_596_801, 0, None),
+        (0, 1_000_000_000, None),
+        (0, -1, None),
+        (_INT64_MAX, 2**31 - 1, None),
+        (_INT64_MIN, -(2**31), None),
+    ],
+)
+def test_any_timestamp_is_kept_as_claimed_and_is_a_date_where_it_can_be(
+    seconds: int, nanos: int, milliseconds: int | None
+) -> None:
+    timestamp = field(1, seconds % 2**64) + field(2, nanos % 2**64)
+    raw = forging.block([envelope(b"", timestamp=timestamp)])
+    assert decode_block(read_frame(raw)).transactions[0].timestamp == Timestamp(seconds, nanos)
+    encoded = check_block(raw)
+    assert milliseconds_of(decoded(encoded.transactions[0].raw)) == milliseconds
+    assert milliseconds_of(decoded(encoded.block.raw)) == milliseconds
+
+
+def test_one_forged_clock_does_not_move_the_time_of_a_block() -> None:
+    seconds = [2000, 253_402_300_799, 1000, _INT64_MAX, 3000]
+    envelopes = [envelope(b"", timestamp=field(1, second)) for second in seconds]
+    encoded = check_block(forging.block([*envelopes, envelope(b"")]))
+    assert milliseconds_of(decoded(encoded.block.raw)) == 2_000_000  # lower median of the four that are dates
+
+
+def test_further_actions_are_kept_whole() -> None:
+    second = action(more=field(4, field(2, b"other") + field(3, b"2")), event=forging.event(b'{"a":1}'))
+    raw = forging.block([envelope(action(event=forging.event(b"x")) + second)], bytes([0]))
+    assert decode_block(read_frame(raw)).transactions[0].actions[1].chaincode == Chaincode("other", "2")
+    encoded = check_block(raw)
+    (further,) = decoded(encoded.transactions[0].raw)["furtherActions"]
+    assert (further["chaincodeId"], further["event"]["payload"]) == ("other", {"a": 1})
+    assert [decoded(event.raw)["payload"] for event in encoded.events] == ["x"]  # Fabric's clients deliver one
+
+
+def test_chaincode_id_comes_from_the_action_else_from_the_headers_extension() -> None:
+    named = action(more=field(4, field(2, b"of-action")))
+    extension = field(2, field(2, b"of-header"))
+    assert _decode(envelope(named, extension=extension)).chaincode_id == "of-action"
+    assert _decode(envelope(action(), extension=extension)).chaincode_id == "of-header"
+    assert _decode(envelope(b"\xff", extension=extension)).chaincode_id == "of-header"
+    assert _decode(envelope(b"")).chaincode_id is None
+
+
+@pytest.mark.parametrize(
+    ("envelope_bytes", "errors"),
+    [
+        (b"\xff", ("envelope",)),
+        (field(1, b"\xff"), ("payload",)),
+        (field(1, field(1, field(1, b"\xff"))), ("header.channel_header",)),
+        (field(1, field(1, field(2, b"\xff"))), ("header.signature_header",)),
+        (envelope(b"", creator=b"\xff"), ("header.creator",)),
+        (envelope(b"\xff"), ("transaction",)),
+        (envelope(b"", extension=b"\xff"), ("header.channel_header.extension",)),
+        (envelope(field(1, field(2, b"\xff"))), ("actions.0",)),
+        (envelope(action() + field(1, field(2, b"\xff"))), ("actions.1",)),
+        (envelope(action(endorsements=field(2, field(1, b"\xff")))), ("actions.0.endorsements.0",)),
+        (envelope(action(results=b"\xff")), ("actions.0.results",)),
+        (envelope(action(results=forging.namespace(b"\xff"))), ("actions.0.results.0.rwset",)),
+        (
+            envelope(action(results=forging.namespace(b"", field(3, field(2, b"\xff"))))),
+            ("actions.0.results.0.collections.0",),
+        ),
+        (envelope(action(event=b"\xff")), ("actions.0.events",)),
+        (
+            envelope(
+                action(
+                    more=field(4, field(2, b"_lifecycle")),
+                    args=field(1, b"CommitChaincodeDefinition") + field(1, b"\xff"),
+                )
+            ),
+            ("actions.0.args.1",),
+        ),
+        (envelope(b"\xff", CONFIG), ("config",)),
+        (
+            envelope(config(group_child("Orderer", group_value("BatchSize", b"\xff"))), CONFIG),
+            ("config/Channel/Orderer/BatchSize",),
+        ),
+    ],
+)
+def test_what_does_not_parse_is_named_and_the_rest_is_kept(envelope_bytes: bytes, errors: tuple[str, ...]) -> None:
+    raw = forging.block([envelope_bytes])
+    transaction = decode_block(read_frame(raw)).transactions[0]
+    encoded = check_block(raw)
+    assert transaction.errors == errors
+    assert encoded.undecodable == 1
+    assert decoded(encoded.transactions[0].raw)["errors"] == list(errors)
+
+
+@pytest.mark.parametrize(
+    ("header_type", "name"),
+    [(0, "MESSAGE"), (2, "CONFIG_UPDATE"), (6, "CHAINCODE_PACKAGE"), (7, "7"), (2**64 - 5, "-5")],
+)
+def test_every_header_type_and_code_survives(header_type: int, name: str) -> None:
+    encoded = check_block(forging.block([envelope(b"\xff", header_type)], bytes([201])))
+    document = decoded(encoded.transactions[0].raw)
+    assert (document["type"], document["status"], document["validationCode"]) == (name, "201", 201)
+
+
+def test_an_envelope_of_nothing_is_a_transaction() -> None:
+    raw = forging.block([b"", b""])
+    document = decoded(check_block(raw).transactions[1].raw)
+    assert (document["txId"], document["claimedTxId"], document["txIndex"]) == (5 * 2**20 + 1, "", 1)
+    assert document["envelopeHash"] == sha256(b"").hexdigest()
+    assert document["type"] == "MESSAGE"  # what Fabric, too, reads from a header that is absent
+    assert (document["ts"], document["creator"], document["chaincodeId"]) == (None, None, None)
+
+
+def test_identities_that_are_no_certificate() -> None:
+    idemix = field(1, b"x") + field(2, b"y") + field(3, b"ou")
+    for id_bytes, kind in ((idemix, "idemix"), (b"anything", "unknown"), (b"-----BEGIN CERTIFICATE-----", "unknown")):
+        creator = _decode(envelope(b"", creator=field(1, b"MSP") + field(2, id_bytes))).creator
+        assert creator == Identity("MSP", kind, digest=sha256(id_bytes).hexdigest())  # type: ignore[arg-type]
+
+
+def test_signers_and_commit_hash() -> None:
+    raft = field(2, field(1, field(1, field(1, b"OrdererMSP") + field(2, b"?"))))
+    bft = field(2, field(3, field(1, 2**32 - 1) + field(2, b"nonce")))
+    unreadable = field(2, field(1, b"\xff")) + field(2, field(3, b"\xff"))
+    signatures = raft + bft + unreadable
+    last_config = field(1, field(1, _UINT64_MAX))
+    raw = forging.block([], metadata=[signatures, field(1, last_config[2:]), b"", field(1, b"\1\2")])
+    check_block(raw)
+    block = decode_block(read_frame(raw))
+    unknown = Identity("OrdererMSP", "unknown", digest=sha256(b"?").hexdigest())
+    assert block.signers == (Signer(unknown, None), Signer(None, 2**32 - 1), Signer(None, None), Signer(None, None))
+    assert (block.last_config, block.commit_hash) == (_UINT64_MAX, b"\1\2")
+
+
+def test_channel_configuration_in_full() -> None:
+    acls = [field(1, field(1, name) + field(2, field(1, b"/Channel/" + name))) for name in (b"b", b"a")]
+    capabilities = group_value("Capabilities", field(1, field(1, b"V2_5")) + field(1, field(1, b"V1_4")))
+    idemix = group_value("MSP", field(1, 1) + field(2, field(1, b"IdemixMSP")))
+    peers = group_value("AnchorPeers", field(1, field(1, b"peer") + field(2, 7051)) + field(1, field(1, b"other")))
+    application = (
+        group_value("ACLs", b"".join(acls)) + group_child("Idemix/Org", idemix + peers) + group_child("Empty", b"")
+    )
+    consenter = field(1, 1) + field(2, b"host") + field(3, 7050) + field(4, b"OrdererMSP") + field(5, b"no certificate")
+    ordering = (
+        capabilities
+        + group_value("ConsensusType", field(1, b"BFT"))
+        + group_value("Orderers", field(1, consenter))
+        + group_value("BatchSize", field(1, 500) + field(2, 99 << 20) + field(3, 1 << 20))
+        + group_value("BatchTimeout", field(1, b"2s"))
+        + forging.group_policy("Any", 3, field(1, b"Readers"))
+        + forging.group_policy("Odd", 3, field(2, 9))
+        + forging.group_policy("Unreadable", 1, b"\xff")
+        + forging.group_policy("Unknown", 2, b"")
+        + forging.group_policy("Signatures", 1, _signature_policy())
+    )
+    channel = (
+        group_value("OrdererAddresses", field(1, b"a:1") + field(1, b"b:2"))
+        + group_child("Application", application)
+        + group_child("Orderer", ordering)
+    )
+    found = _decode(envelope(config(channel, _UINT64_MAX), CONFIG)).config
+    assert found is not None
+    assert found.sequence == _UINT64_MAX
+    assert found.acls == (Acl("a", "/Channel/a"), Acl("b", "/Channel/b"))
+    assert found.organisations == (
+        Organisation("Empty", None, None, (), (), ()),
+        Organisation("Idemix/Org", "IdemixMSP", 1, (), (), ("peer:7051", "other:0")),
+    )
+    assert found.orderer_addresses == ("a:1", "b:2")
+    assert found.capabilities.orderer == ("V1_4", "V2_5")
+    assert (found.consensus_type, found.batch_timeout) == ("BFT", "2s")
+    assert found.consenters == (Consenter("host", 7050, 1, "OrdererMSP", None),)
+    assert (found.max_message_count, found.absolute_max_bytes, found.preferred_max_bytes) == (500, 99 << 20, 1 << 20)
+    assert found.policies == (
+        Policy("/Channel/Orderer/Any", "ANY Readers"),
+        Policy("/Channel/Orderer/Odd", "9 "),
+        Policy(
+            "/Channel/Orderer/Signatures",
+            "2 of (Org.peer, 1 of (Org.OU=sales, anonymity), Org.9, Org.identity, unknown principal 7)",
+        ),
+        Policy("/Channel/Orderer/Unknown", "policy of type 2"),
+        Policy("/Channel/Orderer/Unreadable", "unreadable policy of type 1"),
+    )
+
+
+def _signature_policy() -> bytes:
+    def signed_by(index: int) -> bytes:
+        return field(1, index)
+
+    def n_out_of(n: int, *rules: bytes) -> bytes:
+        return field(2, field(1, n) + b"".join(field(2, rule) for rule in rules))
+
+    principals = [
+        (0, field(1, b"Org") + field(2, 3)),  # role: peer
+        (1, field(1, b"Org") + field(2, b"sales")),
+        (3, b""),
+        (0, field(1, b"Org") + field(2, 9)),
+        (2, field(1, b"Org") + field(2, b"certificate")),
+    ]
+    rule = n_out_of(2, signed_by(0), n_out_of(1, signed_by(1), signed_by(2)), *map(signed_by, (3, 4, 7)))
+    identities = b"".join(field(3, field(1, kind) + field(2, principal)) for kind, principal in principals)
+    return field(2, rule) + identities

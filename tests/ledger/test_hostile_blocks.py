@@ -1,0 +1,200 @@
+"""What a client or an orderer could put into a block to hurt whoever reads it."""
+
+import base64
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.blocks import decode_block, read_frame
+from ledger.identities import read_certificate
+from ledger.model import ChannelConfig
+from tests.ledger import forging
+from tests.ledger.efforts import EFFORTS
+from tests.ledger.forging import CONFIG, action, config, envelope, event, group_child, group_policy, namespace
+from tests.ledger.invariants import MAX_GROWTH, check_block, decoded, encode
+from tests.ledger.wire_format import field
+
+_SERIAL = bytes.fromhex("1122334455")
+
+
+_N = 30_000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        field(1, b"") * (_N // 10),
+        field(1, field(2, b"\xff")) * (_N // 10),
+        action(endorsements=field(2, b"") * _N),
+        action(endorsements=field(2, field(1, b"\xff")) * _N),
+        action(args=field(1, b"") * _N),
+        action(results=field(2, b"") * _N),
+        action(results=namespace(field(1, b"") * _N)),
+        action(results=namespace(field(2, b"") * _N)),
+        action(results=namespace(field(3, b"") * _N)),
+        action(results=namespace(field(4, field(2, b"") * _N))),
+        action(results=namespace(field(2, field(4, field(1, b"") * _N)))),
+        action(results=namespace(field(2, field(5, field(3, b"") * _N)))),
+        action(results=namespace(b"", field(3, b"") * _N)),
+        action(results=namespace(b"", field(3, field(2, field(2, b"") * _N)))),
+        action(event=event(b"[" + b"[]," * _N + b"0]")),
+        action(event=event(b"[" + b"{}," * _N + b"0]")),
+    ],
+    ids=lambda data: data[:12].hex(),
+)
+def test_a_list_of_very_many_nothings_costs_in_proportion(data: bytes) -> None:
+    started = time.monotonic()
+    check_block(forging.block([envelope(data)]))
+    assert time.monotonic() - started < 10
+
+
+def _config_of(channel_group: bytes) -> tuple[ChannelConfig | None, tuple[str, ...]]:
+    raw = forging.block([envelope(config(channel_group), CONFIG)])
+    encode(raw)
+    transaction = decode_block(read_frame(raw)).transactions[0]
+    return transaction.config, transaction.errors
+
+
+@pytest.mark.parametrize(("depth", "readable"), [(1, True), (45, True), (60, False), (5000, False)])
+def test_groups_within_groups(depth: int, readable: bool) -> None:
+    group = group_policy("Last", 3, field(1, b"Readers"))
+    for _ in range(depth):
+        group = group_child("g", group)
+    found, errors = _config_of(group)
+    if readable:
+        assert found is not None
+        assert [policy.path for policy in found.policies] == [f"/Channel{'/g' * depth}/Last"]
+    else:
+        assert (found, errors) == (None, ("config",))
+
+
+@pytest.mark.parametrize(("depth", "readable"), [(1, True), (40, True), (100, False), (5000, False)])
+def test_rules_within_rules(depth: int, readable: bool) -> None:
+    rule = field(1, 0)
+    for _ in range(depth):
+        rule = field(2, field(1, 1) + field(2, rule))
+    found, _ = _config_of(group_policy("Deep", 1, field(2, rule)))
+    assert found is not None
+    words = "1 of (" * depth + "unknown principal 0" + ")" * depth
+    assert found.policies[0].rule == (words if readable else "unreadable policy of type 1")
+
+
+def test_a_policy_that_names_one_principal_many_times_is_not_put_into_words() -> None:
+    principal = field(3, field(2, field(1, b"m" * 100_000)))
+    rule = field(2, field(1, 1) + field(2, field(1, 0)) * 100_000)
+    policy = field(2, rule) + principal
+    found, _ = _config_of(group_policy("Bomb", 1, policy) + group_policy("Next", 3, field(1, b"Readers")))
+    assert found is not None
+    assert [policy.rule for policy in found.policies] == [f"signature policy of {len(policy)} bytes", "ANY Readers"]
+
+
+def test_policies_below_a_very_long_name_end_with_an_error_that_says_so() -> None:
+    policies = b"".join(group_policy(str(i), 3, b"") for i in range(10_000))
+    found, errors = _config_of(group_child("n" * 100_000, policies) + group_child("z", policies))
+    assert found is not None
+    assert 10 < len(found.policies) < 100
+    assert errors == ("config.policies",)
+
+
+def test_very_many_groups_below_a_very_long_name() -> None:
+    groups = b"".join(group_child(str(i), b"") for i in range(20_000))
+    found, errors = _config_of(group_child("n" * 1_000_000, groups))
+    assert found is not None
+    assert errors == ("config.policies",)
+
+
+def test_a_configuration_larger_than_a_document() -> None:
+    addresses = forging.group_value("OrdererAddresses", field(1, b"") * 2_000_000)
+    document = decoded(encode(forging.block([envelope(config(addresses), CONFIG)])).transactions[0].raw)
+    assert document["config"]["ordererAddresses"]["omitted"] is True
+    assert document["config"]["sequence"] == 0
+
+
+def _certificate() -> bytes:
+    key = ec.derive_private_key(7, ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "name")])
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(int.from_bytes(_SERIAL))
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=1))
+    )
+    return builder.sign(key, SHA256()).public_bytes(Encoding.DER)
+
+
+_DER = _certificate()
+
+
+def _pem(der: bytes) -> bytes:
+    return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
+
+
+def _negative_serial(der: bytes) -> bytes:
+    return der.replace(_SERIAL, b"\x91" + _SERIAL[1:])
+
+
+def _version(number: int) -> Callable[[bytes], bytes]:
+    return lambda der: der.replace(bytes.fromhex("a003020102"), bytes.fromhex("a0030201") + bytes([number]))
+
+
+@pytest.mark.parametrize(
+    ("alter", "kind"),
+    [
+        (lambda der: der, "x509"),
+        (_negative_serial, "x509"),
+        (_version(3), "unknown"),
+        (_version(127), "unknown"),
+        (lambda der: der.replace(_SERIAL, b"\0" * 5), "unknown"),
+        (lambda der: der + b"\0", "unknown"),
+        (lambda der: b"", "unknown"),
+    ],
+)
+def test_odd_certificates(alter: Callable[[bytes], bytes], kind: str) -> None:
+    der = alter(_DER)
+    creator = field(1, b"MSP") + field(2, _pem(der))
+    encoded = check_block(forging.block([envelope(b"", creator=creator)]))
+    identity = decoded(encoded.transactions[0].raw)["creator"]
+    if kind == "x509":
+        assert identity == {"mspId": "MSP", "subject": "CN=name", "fingerprint": sha256(der).hexdigest()}
+    else:
+        assert (identity["kind"], identity["digest"]) == ("unknown", sha256(_pem(der)).hexdigest())
+
+
+def test_a_certificate_cut_anywhere() -> None:
+    pem = _pem(_DER)
+    for length in range(0, len(pem), 3):
+        assert read_certificate("MSP", pem[:length]).kind == ("x509" if length >= len(pem) - 1 else "unknown")
+    for length in range(0, len(_DER), 5):
+        assert read_certificate("MSP", _pem(_DER[:length])).kind == "unknown"
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_certificates_with_bytes_changed(effort: settings) -> None:
+    @effort
+    @given(st.lists(st.tuples(st.integers(0, len(_DER) - 1), st.integers(0, 255)), min_size=1, max_size=3))
+    def check(changes: list[tuple[int, int]]) -> None:
+        der = bytearray(_DER)
+        for at, byte in changes:
+            der[at] = byte
+        assert read_certificate("MSP", _pem(bytes(der))).msp_id == "MSP"
+
+    check()
+
+
+def test_growth_is_bounded_by_more_than_the_worst_case() -> None:
+    """The bound that `check_block` holds every other test to is not an empty one."""
+    encoded = encode(forging.block([envelope(action(results=namespace(b"", field(3, b"") * 100_000)))]))
+    assert MAX_GROWTH / 4 < encoded.size / 200_000 < MAX_GROWTH
