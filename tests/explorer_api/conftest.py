@@ -1,8 +1,5 @@
 import base64
-import json
-import tarfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -11,18 +8,13 @@ from pymongo import AsyncMongoClient, MongoClient
 
 from protos import common_pb2 as common
 from tests.explorer_api.support import CHANNEL, Api, Json, append_now, decoded, running_api
-
-_LEDGERS = Path(__file__).parent.parent / "fixtures" / "ledgers"
-_RECORDED = "raft-2.5-blocks-000000-000135.tar.xz"
+from tests.ledger import recorded as recordings
 
 
 @pytest.fixture(scope="session")
 def recorded() -> list[bytes]:
     """The recorded ledger's blocks, as the peer delivered them."""
-    with tarfile.open(_LEDGERS / _RECORDED) as archive:
-        names = sorted(archive.getnames())
-        files = [archive.extractfile(name) for name in names if name.endswith(".block")]
-        return [file.read() for file in files if file is not None]
+    return list(recordings.recorded("raft-2.5").blocks)
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +26,8 @@ def parsed(recorded: list[bytes]) -> list[common.Block]:
 @pytest.fixture(scope="session")
 def delivered_events() -> list[Json]:
     """The events of the recorded ledger, as Fabric's own client library delivered them."""
-    lines = (_LEDGERS / "raft-2.5-chaincode-events.jsonl").read_text().splitlines()
-    return [event | {"payload": base64.b64decode(event["payload"])} for event in map(json.loads, lines)]
+    events = recordings.recorded("raft-2.5").events
+    return [event | {"payload": base64.b64decode(event["payload"])} for event in events]
 
 
 @pytest.fixture(scope="session")

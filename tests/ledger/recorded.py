@@ -11,7 +11,10 @@ from msgspec import Struct
 Name = Literal["raft-2.5", "bft-3.1"]
 NAMES: tuple[Name, ...] = ("raft-2.5", "bft-3.1")
 
-_FOLDER = Path(__file__).parent.parent / "fixtures" / "ledgers"
+_ROOT = Path(__file__).parent.parent.parent
+_FOLDER = _ROOT / "tests" / "fixtures" / "ledgers"
+_SHIPPED = _ROOT / "devnet" / "recorded"
+"""What the demo indexes too."""
 _RANGES: dict[Name, str] = {"raft-2.5": "000000-000135", "bft-3.1": "000000-000013"}
 
 Json = dict[str, Any]
@@ -48,7 +51,8 @@ def submitted_transactions() -> list[Json]:
 
 
 def _members(archive: str) -> tuple[bytes, ...]:
-    with tarfile.open(_FOLDER / archive) as tar:
+    shipped = _SHIPPED / archive
+    with tarfile.open(shipped if shipped.exists() else _FOLDER / archive) as tar:
         files = {member.name: tar.extractfile(member) for member in tar.getmembers()}
         return tuple(file.read() for _, file in sorted(files.items()) if file is not None)
 
