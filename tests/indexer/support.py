@@ -191,9 +191,14 @@ def _half(block: EncodedBlock) -> EncodedBlock:
     )
 
 
+def new_progress() -> Progress:
+    """Progress by the machine's clocks."""
+    return Progress(CHANNEL, time.monotonic, lambda: datetime.now(UTC))
+
+
 async def index(store: LedgerStore, source: ScriptedSource, limits: Limits = SMALL) -> Progress:
     """Indexes what the source delivers, from wherever the store stands."""
-    progress = Progress(CHANNEL, time.monotonic, lambda: datetime.now(UTC))
+    progress = new_progress()
     indexer = ChannelIndexer(store, [source], progress, limits=limits)
     source.ended = indexer.stop
     await indexer.run()

@@ -1,0 +1,110 @@
+"""The queries that other applications send, as they are written, over a recorded ledger: right, and on an index."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import DESCENDING, AsyncMongoClient
+
+from devnet import recorded
+from indexer.channel import ChannelIndexer
+from indexer.files import FileSource
+from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
+from tests.indexer.support import new_progress
+
+RAFT = Path(recorded.__path__[0]) / "raft-2.5-blocks-000000-000135.tar.xz"
+CROSS_CHECK = [
+    {"$lookup": {"from": TRANSACTIONS, "localField": "txId", "foreignField": "txId", "as": "tx"}},
+    {"$match": {"tx": {"$size": 0}}},
+]
+
+Client = AsyncMongoClient[dict[str, Any]]
+Database = Any
+
+
+@pytest.fixture
+async def database(mongo: Client, database_name: str) -> Database:
+    """The recorded Raft ledger, indexed from its archive."""
+    store = LedgerStore(mongo, database_name)
+    await ChannelIndexer(store, [FileSource([RAFT])], new_progress()).run()
+    return mongo[database_name]
+
+
+def stages(plan: Any) -> Iterator[dict[str, Any]]:
+    """Every stage of a query plan."""
+    if isinstance(plan, dict):
+        if "stage" in plan:
+            yield plan
+        for part in plan.values():
+            yield from stages(part)
+    elif isinstance(plan, list):
+        for part in plan:
+            yield from stages(part)
+
+
+async def index_used(cursor: Any) -> str:
+    """Name of the index of a query; it must not scan or sort a collection."""
+    plan = (await cursor.explain())["queryPlanner"]["winningPlan"]
+    found = {stage["stage"]: stage for stage in stages(plan)}
+    assert not found.keys() & {"COLLSCAN", "SORT"}, plan
+    return str(found["IXSCAN"]["indexName"])
+
+
+def inner_index(explained: Any) -> str | None:
+    """The index on the inner side of a $lookup, as MongoDB 6 explains it, or as other versions do."""
+    for stage in stages(explained):
+        if stage["stage"] == "EQ_LOOKUP":
+            return str(stage["indexName"]) if stage["strategy"] == "IndexedLoopJoin" else None
+    lookups = [stage for stage in explained.get("stages", ()) if "$lookup" in stage]
+    return str(lookups[0]["indexesUsed"][0]) if lookups and not lookups[0]["collectionScans"] else None
+
+
+async def test_the_newest_blocks(database: Database) -> None:
+    newest = database[BLOCKS].find().sort({"number": -1}).limit(1)
+    assert [block["number"] async for block in newest.clone()] == [135]
+    assert await index_used(newest) == "number_1"
+    last_ten = database[BLOCKS].find().sort("number", DESCENDING).limit(10)
+    assert [block["number"] async for block in last_ten.clone()] == list(range(135, 125, -1))
+    assert await index_used(last_ten) == "number_1"
+
+
+async def test_a_transaction_by_its_id(database: Database) -> None:
+    event = await database[EVENTS].find_one({"blockNumber": 9})
+    found = await database[TRANSACTIONS].find_one({"txId": event["txId"]})
+    assert (found["blockNumber"], found["status"], found["chaincodeId"]) == (9, "VALID", "kindledger")
+    assert await index_used(database[TRANSACTIONS].find({"txId": event["txId"]}).limit(1)) == "txId_1"
+
+
+async def test_the_latest_events_of_a_name(database: Database) -> None:
+    mints = database[EVENTS].find({"eventName": "Mint"}).sort({"blockNumber": -1}).limit(5)
+    numbers = [event["blockNumber"] async for event in mints.clone()]
+    assert len(numbers) == 5
+    assert numbers == sorted(numbers, reverse=True)
+    assert await index_used(mints) == "eventName_1_blockNumber_-1"
+
+
+async def test_the_cross_check_finds_nothing_and_uses_the_index_of_ids(database: Database) -> None:
+    assert [event async for event in await database[EVENTS].aggregate(CROSS_CHECK)] == []
+    explained = await database.command(
+        "explain", {"aggregate": EVENTS, "pipeline": CROSS_CHECK, "cursor": {}}, verbosity="executionStats"
+    )
+    assert inner_index(explained) == "txId_1", explained
+    await database[TRANSACTIONS].delete_one({"blockNumber": 9})
+    orphans = [event async for event in await database[EVENTS].aggregate(CROSS_CHECK)]
+    assert [event["blockNumber"] for event in orphans] == [9]
+
+
+async def test_events_by_the_fields_of_their_payload(database: Database) -> None:
+    donation = await database[EVENTS].find_one({"eventName": "DonationReceived"})
+    campaign = donation["payload"]["campaignId"]
+    query = {"eventName": "DonationReceived", "payload.campaignId": campaign}
+    assert await database[EVENTS].count_documents(query) > 1
+    assert await index_used(database[EVENTS].find(query)) == "eventName_1_blockNumber_-1"
+
+
+async def test_counts_per_block(database: Database) -> None:
+    per_block = [{"$group": {"_id": "$blockNumber", "count": {"$sum": 1}}}]
+    counts = {row["_id"]: row["count"] async for row in await database[TRANSACTIONS].aggregate(per_block)}
+    assert counts == {block["number"]: block["transactionCount"] async for block in database[BLOCKS].find()}
+    assert await index_used(database[TRANSACTIONS].find({"blockNumber": 9})) == "blockNumber_1"
