@@ -1,5 +1,6 @@
 """The connection to MongoDB as configured."""
 
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,15 +27,17 @@ async def mongo_client(settings: Settings) -> AsyncIterator[AsyncMongoClient[dic
         )
     timeout_ms = int(settings.mongo.timeout_s * 1000)
     try:
-        client = AsyncMongoClient[dict[str, Any]](
-            uri,
-            tz_aware=True,
-            appname="kindledger-explorer",
-            serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
-            connectTimeoutMS=_SELECTION_TIMEOUT_MS,
-            socketTimeoutMS=timeout_ms,
-        )
-    except (MongoConfigurationError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a misspelt option is no more than a warning to the driver
+            client = AsyncMongoClient[dict[str, Any]](
+                uri,
+                tz_aware=True,
+                appname="kindledger-explorer",
+                serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
+                connectTimeoutMS=_SELECTION_TIMEOUT_MS,
+                socketTimeoutMS=timeout_ms,
+            )
+    except (MongoConfigurationError, ValueError, UserWarning) as error:
         raise ConfigurationError(f"mongo.uri (KINDLEDGER_MONGO__URI): {unusable_address(uri, error)}") from error
     async with client:
         yield client

@@ -97,7 +97,7 @@ def _profile_peer(peer: dict[str, Any], profile: Path) -> PeerSettings:
     certificates = peer.get("tlsCACerts") or {}
     pem = certificates.get("pem")
     return PeerSettings(
-        address=peer["url"],
+        address=str(peer["url"]),
         tls_ca=profile.parent / certificates["path"] if "path" in certificates else None,
         tls_ca_pem="".join(pem) if isinstance(pem, list) else pem,
         tls_name=options.get("ssl-target-name-override") or options.get("hostnameOverride"),

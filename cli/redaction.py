@@ -1,5 +1,6 @@
 """What may be shown of a configuration: no password, and no address with one."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,16 @@ def _redact_parameter(parameter: str) -> str:
 
 
 def unusable_address(address: str, error: Exception) -> str:
-    """Why an address cannot be used. A library's message may quote it, so with a password it is not repeated."""
-    if redact_uri(address) == address:
-        return f"not an address of the expected form: {error}"
-    return (
-        "not an address of the expected form; in user and password, the characters : / ? # [ ] @ % must be "
-        "percent-encoded"
-    )
+    """Why an address cannot be used, in a library's words unless they repeat what must not be shown."""
+    hidden = _words(address) - _words(redact_uri(address))
+    if hidden & _words(str(error)):
+        return (
+            "not an address of the expected form; in user and password, the characters : / ? # [ ] @ % must be "
+            "percent-encoded"
+        )
+    return f"not an address of the expected form: {error}"
+
+
+def _words(text: str) -> set[str]:
+    """What parsers cut addresses into, at the finest; some change the case."""
+    return set(re.findall(r"\w+", text.casefold()))

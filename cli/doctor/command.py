@@ -63,5 +63,6 @@ def _print(checks: Sequence[Check]) -> None:
     width = max(len(check.name) for check in checks)
     for check in checks:
         outcome = click.style(f"{check.outcome:<8}", fg=_COLOURS[check.outcome])
-        advice = f". {check.advice}" if check.advice else ""
-        click.echo(f"{outcome}{check.name:<{width}}  {' '.join(check.detail.split())}{advice}")
+        detail = " ".join(check.detail.split())
+        text = f"{detail.rstrip('.')}. {check.advice}" if check.advice else detail
+        click.echo(f"{outcome}{check.name:<{width}}  {text}")

@@ -27,7 +27,7 @@ async def check_identity(settings: FabricSettings) -> list[Check]:
             identity = identity_loader(settings)()
         except (ConfigurationError, IdentityError) as error:
             raise FailedStepError(
-                _FILES, str(error), "Every file below fabric must be readable here.", Exit.CONFIGURATION
+                _FILES, str(error), "Correct fabric.msp_id, fabric.certificate and fabric.key.", Exit.CONFIGURATION
             ) from error
         certificate = x509.load_pem_x509_certificate(SerializedIdentity.FromString(identity.creator).id_bytes)
         details[_FILES] = f"{settings.msp_id}, {certificate.subject.rfc4514_string()}"

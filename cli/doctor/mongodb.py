@@ -46,6 +46,7 @@ async def check_mongodb(settings: Settings, limit_s: float) -> list[Check]:
             parsed = await _parse(settings.mongo.reveal() or "", details, limit_s)
             reached = await _reach(parsed, details, limit_s)
             async with mongo_client(settings) as client:
+                details[_SELECTION] = "a server was found"
                 details[_SELECTION] = await _select(client, parsed, reached, limit_s)
                 login.append(await _log_in(client))
                 details[_AUTHENTICATION] = login[0].user
@@ -89,8 +90,8 @@ async def _select(client: _Client, parsed: Mapping[str, Any], reached: list[tupl
     try:
         async with asyncio.timeout(limit_s):
             await client.admin.command("ping")
-    except OperationFailure:
-        pass  # a server was selected, and refused to log us in: the next step tells
+    except OperationFailure as error:
+        raise _login_refused(error) from error
     except MongoConfigurationError as error:
         raise FailedStepError(_SELECTION, str(error), "Correct mongo.uri.", Exit.CONFIGURATION) from error
     except (ConnectionFailure, TimeoutError) as error:
@@ -108,6 +109,13 @@ async def _no_server(parsed: Mapping[str, Any], reached: list[tuple[str, int]], 
             _SELECTION,
             "the servers accept connections, but do not answer as MongoDB",
             "Check the port; a server that demands TLS needs tls=true (and tlsCAFile) in mongo.uri.",
+            Exit.CONFIGURATION,
+        )
+    if any(answer.get("isreplicaset") for answer in answers):
+        return FailedStepError(
+            _SELECTION,
+            "the server waits to become a member of a replica set",
+            "Initiate the replica set once: rs.initiate().",
             Exit.CONFIGURATION,
         )
     wanted = parsed["options"].get("replicaSet")
@@ -165,11 +173,15 @@ async def _log_in(client: _Client) -> Login:
             return Login(f"logged in as {user}", status["authInfo"]["authenticatedUserPrivileges"])
         await client.list_database_names()
     except OperationFailure as error:
-        detail = "access control is on, and mongo.uri names no user"
-        if error.code != _UNAUTHORIZED:
-            detail = str((error.details or {}).get("errmsg", error))
-        raise FailedStepError(_AUTHENTICATION, detail, _LOGIN_ADVICE, Exit.CONFIGURATION) from error
+        raise _login_refused(error) from error
     return Login("access control is off: whoever reaches this server can change the ledger", None)
+
+
+def _login_refused(error: OperationFailure) -> FailedStepError:
+    detail = str((error.details or {}).get("errmsg", error))
+    if error.code == _UNAUTHORIZED:
+        detail = f"access control is on, and mongo.uri names no user: {detail}"
+    return FailedStepError(_AUTHENTICATION, detail, _LOGIN_ADVICE, Exit.CONFIGURATION)
 
 
 async def _check_version(client: _Client) -> str:
@@ -190,6 +202,8 @@ async def _check_rights(settings: Settings, channel: str, login: Login | None) -
             raise SkippedStepError(_RIGHTS, "access control is off")
         indexes = settings.fabric.peers or settings.fabric.connection_profile is not None
         needed = NEEDED_TO_INDEX if indexes else NEEDED_TO_READ
-        details[_RIGHTS] = describe_rights(_RIGHTS, login.privileges, settings.database_of(channel), needed)
+        with configured(_RIGHTS, "Name another database for that channel."):
+            database = settings.database_of(channel)
+        details[_RIGHTS] = describe_rights(_RIGHTS, login.privileges, database, needed)
 
     return await run_part(f"mongodb, {channel}", (_RIGHTS,), probe)

@@ -1,6 +1,7 @@
 """Name resolution and TCP, told apart."""
 
 import asyncio
+import os
 import socket
 
 from cli.doctor.checks import FailedStepError, time_limit
@@ -21,7 +22,8 @@ async def resolve(host: str, port: int, limit_s: float) -> str:
         except (socket.gaierror, UnicodeError) as error:
             reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
             raise FailedStepError(DNS, f"{host}: {reason}", _NAME_ADVICE, Exit.CONFIGURATION) from error
-    return f"{host} is " + ", ".join(dict.fromkeys(str(address[0]) for *_, address in found))
+    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    return "an address, not a name" if addresses == [host] else f"{host} is {', '.join(addresses)}"
 
 
 async def connect(host: str, port: int, limit_s: float) -> str:
@@ -37,4 +39,5 @@ async def connect(host: str, port: int, limit_s: float) -> str:
 
 def unreachable(address: str, error: OSError) -> FailedStepError:
     """What a failed connection means."""
-    return FailedStepError(TCP, f"{address}: {error.strerror or error}", _REACH_ADVICE, Exit.UNAVAILABLE)
+    reason = os.strerror(error.errno) if error.errno else str(error)  # asyncio's own text leaves the reason out
+    return FailedStepError(TCP, f"{address}: {reason}", _REACH_ADVICE, Exit.UNAVAILABLE)

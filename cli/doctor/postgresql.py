@@ -9,7 +9,7 @@ import asyncpg
 from cli.doctor.checks import Check, Details, FailedStepError, configured, run_part, skipped
 from cli.doctor.network import DNS, TCP, unreachable
 from cli.errors import Exit
-from cli.redaction import unusable_address
+from cli.redaction import redact_uri, unusable_address
 from cli.settings import PostgresSettings
 
 _ADDRESS, _SESSION, _AUTHENTICATION, _DATABASE = "address", "session", "authentication", "database"
@@ -23,22 +23,18 @@ async def check_postgresql(settings: PostgresSettings, limit_s: float) -> list[C
     async def probe(details: Details) -> None:
         with configured(_ADDRESS, "Correct postgres.dsn_file."):
             dsn = settings.reveal() or ""
-        connection = await _connect(dsn, limit_s)
-        try:
-            version = connection.get_server_version()
-            details[_DATABASE] = f"{await connection.fetchval('SELECT current_database()', timeout=limit_s)}"
-            details[_SESSION] = f"PostgreSQL {version.major}.{version.micro}"
-            details[_AUTHENTICATION] = f"logged in as {await connection.fetchval('SELECT current_user')}"
-        finally:
-            connection.terminate()
+        details |= {_ADDRESS: redact_uri(dsn), DNS: "the name is known", TCP: "accepts connections"}
+        details |= {_SESSION: "begun", _AUTHENTICATION: "accepted", _DATABASE: "opened"}
+        details[_SESSION] = f"PostgreSQL {await _server_version(dsn, limit_s)}"
 
     return await run_part("postgresql", (_ADDRESS, DNS, TCP, _SESSION, _AUTHENTICATION, _DATABASE), probe)
 
 
-async def _connect(dsn: str, limit_s: float) -> "asyncpg.Connection[asyncpg.Record]":
+async def _server_version(dsn: str, limit_s: float) -> str:
+    """Connects, and closes the connection."""
     try:
         async with asyncio.timeout(limit_s):
-            return await asyncpg.connect(dsn)
+            connection = await asyncpg.connect(dsn)
     except TimeoutError as error:
         advice = "Check the address, and the firewalls between; if they are right, the server hangs."
         raise FailedStepError(TCP, f"no answer within {limit_s:g} s", advice, Exit.UNAVAILABLE) from error
@@ -49,6 +45,9 @@ async def _connect(dsn: str, limit_s: float) -> "asyncpg.Connection[asyncpg.Reco
     except (asyncpg.InterfaceError, ValueError) as error:
         advice = "Write it as postgresql://user:password@host:5432/database."
         raise FailedStepError(_ADDRESS, unusable_address(dsn, error), advice, Exit.CONFIGURATION) from error
+    connection.terminate()
+    version = connection.get_server_version()
+    return f"{version.major}.{version.micro}"
 
 
 def _unreached(error: OSError) -> FailedStepError:

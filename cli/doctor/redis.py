@@ -8,7 +8,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissi
 from cli.doctor.checks import Check, Details, FailedStepError, configured, run_part, skipped, time_limit
 from cli.doctor.network import DNS, TCP, connect, resolve
 from cli.errors import Exit
-from cli.redaction import unusable_address
+from cli.redaction import redact_uri, unusable_address
 from cli.settings import RedisSettings
 
 _ADDRESS, _AUTHENTICATION, _PING = "address", "authentication", "ping"
@@ -22,6 +22,7 @@ async def check_redis(settings: RedisSettings, limit_s: float) -> list[Check]:
     async def probe(details: Details) -> None:
         with configured(_ADDRESS, "Correct redis.url_file."):
             url = settings.reveal() or ""
+        details |= {_ADDRESS: redact_uri(url), _AUTHENTICATION: "accepted", _PING: "answers"}
         async with aclosing(_client(url)) as client:
             place = client.connection_pool.connection_kwargs
             if "path" in place:

@@ -22,6 +22,7 @@ TLS = "tls"
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 _FRAME_HEADER_BYTES = 9
 _SETTINGS = 4
+_UNASKED_S = 1.0
 _TLS_ALERT = b"\x15\x03"
 # X509_V_ERR_… of OpenSSL.
 _NOT_YET_VALID, _EXPIRED = 9, 10
@@ -57,7 +58,8 @@ async def check_plaintext(host: str, port: int, limit_s: float) -> str:
     async with time_limit(TLS, limit_s, _SILENT):
         try:
             async with _opened(host, port, None, None) as (reader, writer):
-                answer = await _greeting_answered(reader, writer)
+                writer.write(_GREETING)
+                answer = await _first_frame(reader)
         except OSError:
             answer = b""
     if _is_settings(answer):
@@ -101,7 +103,7 @@ async def _greet_over_tls(host: str, port: int, endpoint: Endpoint, context: ssl
         if session.selected_alpn_protocol() != "h2":
             raise _failed("TLS, but not HTTP/2", "Check the port: a peer's gRPC port is 7051 by default.")
         try:
-            answer = await _greeting_answered(reader, writer)
+            answer = await _offered_frame(reader, writer)
         except ConnectionError:
             answer = b""
         if not _is_settings(answer):
@@ -110,9 +112,21 @@ async def _greet_over_tls(host: str, port: int, endpoint: Endpoint, context: ssl
         return f"{session.version()}, {shown}"
 
 
-async def _greeting_answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+async def _offered_frame(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """What the server says unasked, as gRPC's do, else in answer to the greeting.
+
+    Bytes on their way to a server that closes the connection could cost us the alert that says why.
+    """
+    try:
+        async with asyncio.timeout(_UNASKED_S):
+            return await _first_frame(reader)
+    except TimeoutError:
+        writer.write(_GREETING)
+        return await _first_frame(reader)
+
+
+async def _first_frame(reader: asyncio.StreamReader) -> bytes:
     """The header of the first frame, or as much of it as came."""
-    writer.write(_GREETING)
     try:
         return await reader.readexactly(_FRAME_HEADER_BYTES)
     except asyncio.IncompleteReadError as error:

@@ -1,0 +1,168 @@
+"""What the tests of the commands share: the command as a process, a forged channel, and a client's files."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cli.doctor.checks import Check, Outcome
+from cli.doctor.command import diagnose
+from cli.settings import PREFIX, Settings
+from devnet.forge.forger import Recipe, forge
+from devnet.peer import Authority, KeyPair
+from devnet.servers import Mongod
+
+ROOT = Path(__file__).parents[2]
+RECORDED = ROOT / "devnet" / "recorded" / "raft-2.5-blocks-000000-000135.tar.xz"
+CHANNEL = "kindledger"
+RECIPE = Recipe(channel=CHANNEL, signed=False)
+TLS_AUTHORITY = Authority("tls")
+SERVER = TLS_AUTHORITY.issue("peer0")
+
+Json = dict[str, Any]
+
+
+@cache
+def forged_blocks(height: int) -> tuple[bytes, ...]:
+    """The first blocks of the forged channel."""
+    return tuple(block.data for block in islice(forge(RECIPE), height))
+
+
+@dataclass(frozen=True)
+class Files:
+    """A member's certificates and keys in a folder, by the name of their key in the section `fabric`."""
+
+    folder: Path
+
+    @classmethod
+    def enrolled(cls, folder: Path) -> "Files":
+        """Those of a member of the forged channel, with a client certificate of the TLS authority."""
+        RECIPE.network().client.write(folder)
+        (folder / "ca.pem").write_bytes(TLS_AUTHORITY.certificate)
+        files = cls(folder)
+        files.write("client", TLS_AUTHORITY.issue("client"))
+        return files
+
+    def write(self, name: str, pair: KeyPair) -> tuple[Path, Path]:
+        """Puts a certificate and its key into the folder."""
+        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        certificate.write_bytes(pair.certificate)
+        key.write_bytes(pair.key)
+        return certificate, key
+
+    def fabric(self, address: str, **changes: Any) -> Json:
+        """The section `fabric` for one peer with mutual TLS; `tls_…` is the peer's, and None leaves a key out."""
+        peer = {"address": address, "tls_ca": self.folder / "ca.pem"}
+        values: Json = {
+            "msp_id": "Org1MSP",
+            "certificate": self.folder / "cert.pem",
+            "key": self.folder / "key.pem",
+            "client_tls_certificate": self.folder / "client.pem",
+            "client_tls_key": self.folder / "client.key",
+        }
+        for key, value in changes.items():
+            (peer if key.startswith("tls_") else values)[key] = value
+        return {key: value for key, value in (values | {"peers": [peer]}).items() if value is not None}
+
+
+def environment(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The settings as variables, and of the machine's own only what a process needs."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    return kept | dict(_variables(settings, PREFIX))
+
+
+def _variables(settings: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+    variables: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        name = f"{prefix}{key.upper()}"
+        if isinstance(value, Mapping):
+            variables += _variables(value, f"{name}__")
+        else:
+            variables.append((name, json.dumps(value, default=str) if isinstance(value, list) else str(value)))
+    return variables
+
+
+COMMAND = (sys.executable, "-m", "cli.main")
+
+
+def kindledger(*arguments: str | Path, settings: Mapping[str, Any]) -> "subprocess.CompletedProcess[str]":
+    """Runs the command to its end."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        env=environment(settings),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@dataclass
+class Running:
+    """A command that goes on until it is told to end; `log` is what it has written to stderr so far."""
+
+    process: asyncio.subprocess.Process
+    log: list[str]
+
+    async def logged(self, event: str) -> Json:
+        """The next line of the log with that event."""
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.log.append(line.decode())
+            fields: Json = json.loads(line)
+            if fields["event"] == event:
+                return fields
+        raise AssertionError(f"{event} was never logged: {self.log}")
+
+
+@asynccontextmanager
+async def running(*arguments: str, settings: Mapping[str, Any]) -> AsyncIterator[Running]:
+    """Starts the command; kills it if the test leaves it running."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *arguments,
+        env=environment(settings),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield Running(process, [])
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def examine(settings: Json, limit_s: float = 5.0) -> list[Check]:
+    return await diagnose(Settings.model_validate(settings), limit_s)
+
+
+def of(checks: Sequence[Check], part: str) -> dict[str, Check]:
+    """The checks of one part, by step."""
+    return {check.name.rpartition(": ")[2]: check for check in checks if check.name.startswith(part)}
+
+
+def the_failure(checks: Sequence[Check]) -> Check:
+    """The only check that failed; those that build on it were skipped and say so."""
+    failed = [check for check in checks if check.outcome is Outcome.FAILED]
+    assert len(failed) == 1, failed
+    assert failed[0].advice, "a failure says what to do"
+    after = checks[checks.index(failed[0]) + 1 :]
+    part = failed[0].name.rpartition(": ")[0]
+    assert all(check.outcome is Outcome.SKIPPED for check in after if check.name.startswith(part)), after
+    return failed[0]
+
+
+def uri_of(mongod: Mongod, user: str, password: str | None = None) -> str:
+    """The address for one of the users that `guarded_mongod` has."""
+    return f"mongodb://{user}:{password or f'{user}-pw'}@{mongod.host}/?replicaSet=kindledger&authSource=admin"

@@ -1,0 +1,331 @@
+"""The configuration as an operator meets it: files, variables, secrets, connection profiles, and mistakes in each."""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from cli.errors import ConfigurationError, exits
+from cli.mongo import mongo_client
+from cli.network import endpoints, peer_sources
+from cli.redaction import redact_uri
+from cli.service import run_daemon
+from cli.settings import PREFIX, FabricSettings, Settings, load_settings
+from ledger.signing import IdentityError
+from tests.cli.support import ROOT, SERVER, TLS_AUTHORITY, Files, Json, kindledger
+
+SAMPLE = ROOT / "config" / "kindledger.example.toml"
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine that runs the tests has configured is not theirs."""
+    for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+
+
+def write(folder: Path, text: str, name: str = "kindledger.toml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def mistake(path: Path | None = None) -> str:
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings(path)
+    return str(raised.value)
+
+
+# --- files and variables ----------------------------------------------------------------------------------------------
+
+
+def test_without_a_file_or_variables_everything_has_a_default() -> None:
+    assert load_settings(None).model_dump() == Settings().model_dump()
+    assert (Settings().api.host, Settings().api.port) == ("127.0.0.1", 8080)
+
+
+def test_a_variable_goes_before_the_file_and_leaves_its_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, '[api]\nhost = "0.0.0.0"\nport = 1\n[channels.one]\nstart_block = 5\n[log]\nlevel = "debug"')
+    monkeypatch.setenv("KINDLEDGER_API__PORT", "9000")
+    monkeypatch.setenv("KINDLEDGER_CHANNELS__TWO__DATABASE", "second")
+    monkeypatch.setenv("KINDLEDGER_FABRIC__PEERS", '[{"address": "grpc://p:7051"}]')
+    settings = load_settings(path)
+    assert (settings.api.host, settings.api.port, settings.log.level) == ("0.0.0.0", 9000, "debug")
+    assert {name: channel.start_block for name, channel in settings.channels.items()} == {"one": 5, "two": 0}
+    assert (settings.database_of("one"), settings.database_of("two")) == ("one", "second")
+    assert [peer.address for peer in settings.fabric.peers] == ["grpc://p:7051"]
+    monkeypatch.setenv("KINDLEDGER_CONFIG", str(path))
+    assert load_settings(None) == settings, "named by a variable instead of the option"
+
+
+def test_every_mistake_is_listed_with_the_nearest_right_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, '[mongo]\nurl = "x"\n[api]\nport = 70000\n[fabric]\nmspid = "Org1MSP"')
+    monkeypatch.setenv("KINDLEDGER_MONGO_URI", "mongodb://u:hunter2@h")
+    monkeypatch.setenv("KINDLEDGER_API__HOTS", "::1")
+    text = mistake(path)
+    assert "KINDLEDGER_MONGO_URI: unknown variable, did you mean KINDLEDGER_MONGO__URI?" in text
+    assert "api.hots (KINDLEDGER_API__HOTS): unknown key, did you mean api.host?" in text
+    assert "mongo.url (KINDLEDGER_MONGO__URL): unknown key, did you mean mongo.uri?" in text
+    assert "fabric.mspid (KINDLEDGER_FABRIC__MSPID): unknown key, did you mean fabric.msp_id?" in text
+    assert re.search(r"api\.port \(KINDLEDGER_API__PORT\): Input should be less than or equal to 65535", text)
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("mongo = [", "not TOML"),
+        ("\0", "not TOML"),
+        ("mongo = 5", "mongo (KINDLEDGER_MONGO)"),
+        ('[fabric]\nclient_tls_key = "k"', "client_tls_certificate and client_tls_key go together"),
+        ('[log]\nlevel = "loud"', "log.level"),
+        ("[indexer]\npoll_s = 0", "indexer.poll_s"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, says: str) -> None:
+    assert says in mistake(write(tmp_path, text))
+    assert "no-such.toml: cannot be read" in mistake(tmp_path / "no-such.toml")
+
+
+def test_a_channel_whose_name_cannot_be_a_database_needs_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().database_of("a.b") == "a_b"
+    for name in ("admin", "x" * 64):
+        with pytest.raises(ConfigurationError, match="configure another"):
+            Settings().database_of(name)
+
+
+# --- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_addresses_come_from_files_too_and_never_show(tmp_path: Path) -> None:
+    secret = write(tmp_path, "mongodb://u:hunter2@h:1/?replicaSet=r\n", "uri")
+    settings = {
+        "mongo": {"uri_file": secret, "uri": "mongodb://v:hunter2@h/?tlsCertificateKeyFilePassword=hunter2"},
+        "postgres": {"dsn": "postgresql://h/d?user=u&password=hunter2"},
+        "redis": {"url": "redis://:hunter2@h:6379/0"},
+    }
+    assert Settings.model_validate(settings).mongo.reveal() == "mongodb://u:hunter2@h:1/?replicaSet=r"
+    result = kindledger("config", "show", "--json", settings=settings)
+    assert (result.returncode, result.stderr, "hunter2" in result.stdout) == (0, "", False)
+    shown: Json = json.loads(result.stdout)
+    assert shown["mongo"] == {
+        "uri": "mongodb://v:***@h/?tlsCertificateKeyFilePassword=***",
+        "uri_file": str(secret),
+        "timeout_s": 30.0,
+    }
+    assert shown["postgres"]["dsn"] == "postgresql://h/d?user=u&password=***"
+    assert shown["redis"]["url"] == "redis://:***@h:6379/0"
+
+
+@pytest.mark.parametrize(
+    "address", ["u:hunter2@h", "hunter2", "x://u:hunter2@h@i", "x://u:hunter2/2?3@h", "x://u:a@hunter2@h?a=b"]
+)
+def test_a_malformed_address_does_not_give_its_password_away(address: str) -> None:
+    assert "hunter2" not in redact_uri(address)
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        (None, "not set"),
+        ("mongodb://u:p@h:hunter2/", "Port contains non-digit characters"),
+        ("mongodb://u:p/hunter2@h/", "percent-encoded"),
+        ("mongodb://u:p?HUNTER2=p@h/", "percent-encoded"),
+        ("mongodb://u:hunter2@h/?replcaSet=rs0", "Unknown option: replcaset. Did you mean one of (replicaset,"),
+        ("mongodb://u:hunter2@h,i/?directConnection=true", "multiple hosts"),
+        ("http://u:hunter2@h/", "must begin with 'mongodb://'"),
+    ],
+)
+@pytest.mark.filterwarnings("default")
+async def test_an_unusable_mongodb_address_ends_with_78_and_keeps_its_password(
+    uri: str | None, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended, exits():
+        async with mongo_client(Settings.model_validate({"mongo": {"uri": uri}})):
+            pass
+    shown = capsys.readouterr().err
+    assert (ended.value.code, "hunter2" in shown) == (78, False)
+    assert "KINDLEDGER_MONGO__URI" in shown
+    assert says in shown
+
+
+# --- the Fabric network -----------------------------------------------------------------------------------------------
+
+PROFILE: Json = {
+    "name": "kindledger",
+    "channels": {"kindledger": {"peers": {"second": {}, "third": {"ledgerQuery": False}, "first": None}}},
+    "peers": {
+        "first": {"url": "grpcs://first:7051", "tlsCACerts": {"path": "tls/ca.pem"}},
+        "second": {
+            "url": "grpcs://localhost:9051",
+            "tlsCACerts": {"pem": TLS_AUTHORITY.certificate.decode()},
+            "grpcOptions": {"ssl-target-name-override": "peer0.org2", "hostnameOverride": "peer0.org2"},
+        },
+        "third": {"url": "grpc://third:7051"},
+    },
+}
+
+
+def as_yaml(value: Any, indent: str = "") -> str:
+    """Enough of YAML for a connection profile."""
+    lines = ""
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            lines += f"{indent}{key}:\n{as_yaml(item, indent + '  ')}"
+        elif isinstance(item, str) and "\n" in item:
+            lines += f"{indent}{key}: |\n" + "".join(f"{indent}  {line}\n" for line in item.splitlines())
+        else:
+            lines += f"{indent}{key}: {json.dumps(item)}\n"
+    return lines
+
+
+@pytest.mark.parametrize("name", ["connection.yaml", "connection.json"])
+def test_a_connection_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "tls").mkdir()
+    (tmp_path / "tls" / "ca.pem").write_bytes(TLS_AUTHORITY.certificate)
+    profile = write(tmp_path, json.dumps(PROFILE) if name.endswith("json") else as_yaml(PROFILE), name)
+    monkeypatch.chdir("/")
+    settings = FabricSettings(connection_profile=profile)
+    second, first = endpoints(settings, "kindledger")
+    assert (second.address, second.tls_name) == ("localhost:9051", "peer0.org2")
+    assert isinstance(second.tls_ca, bytes)
+    assert second.tls_ca.strip() == TLS_AUTHORITY.certificate.strip()
+    assert (first.address, first.tls_ca, first.tls_name) == ("first:7051", tmp_path / "tls" / "ca.pem", None)
+    every = endpoints(settings, "of-which-the-profile-says-nothing")
+    assert [endpoint.address for endpoint in every] == ["first:7051", "localhost:9051", "third:7051"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "a: b: c",
+        "peers: {}",
+        "peers: {a: {}}",
+        "peers: {a: {url: 7051}}",
+        "peers: {a: {url: 'http://a:1'}}",
+        "channels: {kindledger: {peers: {b: {}}}}\npeers: {a: {url: 'grpc://a:1'}}",
+    ],
+)
+def test_a_profile_that_names_no_usable_peer_says_so(tmp_path: Path, text: str) -> None:
+    settings = FabricSettings(connection_profile=write(tmp_path, text, "profile.yaml"))
+    with pytest.raises(ConfigurationError, match=r"fabric\.(connection_profile|peers)"):
+        endpoints(settings, "kindledger")
+
+
+@pytest.mark.parametrize(
+    "address", ["host", "http://host:1", "grpc://host:x", "grpc://host:70000", "grpc://[::1", ":1"]
+)
+def test_an_address_that_is_none_says_what_is_expected(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="expected grpcs://host:port or grpc://host:port"):
+        endpoints(FabricSettings.model_validate({"peers": [{"address": address}]}), "kindledger")
+
+
+def test_tls_is_what_the_address_and_the_files_say(files: Files) -> None:
+    def endpoint(address: str, **changes: Any) -> Any:
+        (only,) = endpoints(FabricSettings.model_validate(files.fabric(address, **changes)), "kindledger")
+        return only
+
+    assert endpoint("localhost:1").tls_ca == endpoint("grpcs://localhost:1").tls_ca == files.folder / "ca.pem"
+    assert endpoint("grpcs://localhost:1").client_key == files.folder / "client.key"
+    assert endpoint("grpc://localhost:1").tls_ca is endpoint("localhost:1", tls_ca=None).tls_ca is None
+    with pytest.raises(ConfigurationError, match="tls_ca is needed"):
+        endpoint("grpcs://localhost:1", tls_ca=None)
+    with pytest.raises(ConfigurationError, match=r"no-such\.pem: no such file"):
+        endpoint("grpcs://localhost:1", tls_ca=files.folder / "no-such.pem")
+
+
+def test_an_identity_may_be_an_msp_folder(files: Files) -> None:
+    for name, file in (("signcerts", "cert.pem"), ("keystore", "key.pem")):
+        (files.folder / name).mkdir()
+        (files.folder / file).rename(files.folder / name / file)
+    folders = {"certificate": files.folder / "signcerts", "key": files.folder / "keystore"}
+    settings = FabricSettings.model_validate(files.fabric("grpc://p:1", **folders))
+    assert [source.name for source in peer_sources(settings, "kindledger")] == ["p:1"]
+    (files.folder / "keystore" / "another").touch()
+    with pytest.raises(IdentityError, match="which one is meant"):
+        peer_sources(settings, "kindledger")
+
+
+@pytest.mark.parametrize(
+    ("changes", "contents", "says"),
+    [
+        ({"msp_id": None, "key": None}, {}, "fabric.msp_id, fabric.key: needed to read from a peer"),
+        ({}, {"cert.pem": None}, "cert.pem: cannot be read: No such file"),
+        ({}, {"cert.pem": b"PEM?"}, "cert.pem: not a PEM certificate"),
+        ({}, {"key.pem": b"PEM?"}, "key.pem: not an unencrypted PEM private key"),
+        ({}, {"key.pem": SERVER.key}, "does not belong to"),
+        ({"peers": []}, {}, "fabric.peers: no peer is configured"),
+    ],
+)
+def test_an_identity_that_cannot_be_used_ends_with_78(
+    files: Files, changes: Json, contents: dict[str, bytes | None], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in contents.items():
+        if content is None:
+            (files.folder / name).unlink()
+        else:
+            (files.folder / name).write_bytes(content)
+    settings = FabricSettings.model_validate(files.fabric("grpc://localhost:1") | changes)
+    with pytest.raises(SystemExit) as ended, exits(daemon=True):
+        peer_sources(settings, "kindledger")
+    assert ended.value.code == 78
+    assert says in capsys.readouterr().err
+
+
+async def test_the_daemon_without_a_channel_ends_with_78(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, exits(daemon=True):
+        await run_daemon(Settings(), with_api=False)
+    assert ended.value.code == 78
+    assert "channels: none is configured" in capsys.readouterr().err
+
+
+# --- the sample -------------------------------------------------------------------------------------------------------
+
+
+def test_the_sample_loads_and_has_every_key(tmp_path: Path) -> None:
+    assert load_settings(SAMPLE).channels.keys() == {"kindledger"}
+    everything = re.sub(r"(?m)^#(?=[a-z])", "", SAMPLE.read_text())
+    load_settings(write(tmp_path, everything))
+    assert keys_of(tomllib.loads(everything)) == set(every_key(Settings))
+
+
+def test_the_samples_comments_tell_the_defaults() -> None:
+    """A key that is commented out shows its default, except where there is none."""
+    commented = tomllib.loads(re.sub(r"(?m)^(?:[a-z]|# ).*$|^#(?=[a-z])", "", SAMPLE.read_text()))
+    for section in ("api", "log", "indexer"):
+        assert commented[section] == Settings().model_dump()[section]
+
+
+def keys_of(value: Any, prefix: str = "") -> set[str]:
+    """The keys of a TOML document; `*` stands for a channel's name."""
+    if isinstance(value, list):
+        return set().union(*(keys_of(item, prefix) for item in value))
+    if not isinstance(value, dict):
+        return {prefix}
+    names = ((name, "*" if prefix == "channels" else name) for name in value)
+    return set().union(*(keys_of(value[name], f"{prefix}.{shown}".lstrip(".")) for name, shown in names))
+
+
+def every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The keys that the settings know, written in the same way."""
+    for name, field in model.model_fields.items():
+        path = f"{prefix}.{name}".lstrip(".")
+        parts = [part for part in (field.annotation, *get_args(field.annotation)) if is_model(part)]
+        if parts:
+            yield from every_key(parts[0], f"{path}.*" if get_origin(field.annotation) is dict else path)
+        else:
+            yield path
+
+
+def is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
