@@ -1,6 +1,7 @@
 """Decodes `rwset.TxReadWriteSet`: what a transaction read and wrote, namespace by namespace."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from ledger.model import (
     CollectionHashes,
@@ -19,6 +20,8 @@ from ledger.wire import Errors, parse
 from protos import kvrwset_pb2 as kvrwset
 from protos import rwset_pb2 as rwset
 
+_RECURRING_BYTES = 128
+
 
 def read_rwsets(results: bytes, errors: Errors, *path: str | int) -> tuple[ReadWriteSet, ...]:
     """The read/write sets in `ChaincodeAction.results`. What does not parse is named in `errors` and left out."""
@@ -29,20 +32,40 @@ def read_rwsets(results: bytes, errors: Errors, *path: str | int) -> tuple[ReadW
 
 
 def _namespace(ns: rwset.NsReadWriteSet, errors: Errors, *path: str | int) -> ReadWriteSet:
-    kv = parse(kvrwset.KVRWSet, ns.rwset, errors, *path, "rwset") or kvrwset.KVRWSet()
+    data, collections = ns.rwset, ns.collection_hashed_rwset
+    if len(data) <= _RECURRING_BYTES and not collections:
+        recurring = _read_recurring(ns.namespace, data)
+        if recurring is not None and errors.admit(len(recurring.reads) + len(recurring.writes), *path, "rwset"):
+            return recurring
+    kv = parse(kvrwset.KVRWSet, data, errors, *path, "rwset") or kvrwset.KVRWSet()
     if not errors.admit(_elements(kv), *path, "rwset"):
         kv = kvrwset.KVRWSet()
+    hashed = collections if collections and errors.admit(len(collections), *path, "collections") else ()
+    return _read_write_set(
+        ns.namespace, kv, tuple([_collection(c, errors, *path, "collections", i) for i, c in enumerate(hashed)])
+    )
+
+
+@lru_cache(1024)
+def _read_recurring(namespace: str, data: bytes) -> ReadWriteSet | None:
+    """A small set of reads and writes, kept: every transaction reads its chaincode's definition in `_lifecycle`."""
+    kv = parse(kvrwset.KVRWSet, data, Errors())
+    return _read_write_set(namespace, kv, ()) if kv is not None and _is_plain(kv) else None
+
+
+def _is_plain(kv: kvrwset.KVRWSet) -> bool:
+    return not (kv.range_queries_info or kv.metadata_writes)
+
+
+def _read_write_set(namespace: str, kv: kvrwset.KVRWSet, collections: tuple[CollectionHashes, ...]) -> ReadWriteSet:
     writes, queries, metadata = kv.writes, kv.range_queries_info, kv.metadata_writes
-    collections = ns.collection_hashed_rwset
     return ReadWriteSet(
-        namespace=ns.namespace,
+        namespace=namespace,
         reads=_reads(kv.reads),
         writes=tuple([Write(write.key, write.value, write.is_delete) for write in writes]) if writes else (),
         range_queries=tuple([_range_query(query) for query in queries]) if queries else (),
         metadata_writes=tuple([MetadataWrite(w.key, _entries(w.entries)) for w in metadata]) if metadata else (),
-        collections=tuple([_collection(c, errors, *path, "collections", i) for i, c in enumerate(collections)])
-        if collections and errors.admit(len(collections), *path, "collections")
-        else (),
+        collections=collections,
     )
 
 

@@ -6,6 +6,8 @@ So nothing here raises for what a client can sign; what is unreadable is named i
 
 from hashlib import sha256
 
+from google.protobuf.message import DecodeError
+
 from ledger.config import read_config
 from ledger.identities import read_identity
 from ledger.lifecycle import read_lifecycle
@@ -32,11 +34,12 @@ _ENDORSER_TRANSACTION = common.ENDORSER_TRANSACTION
 
 def read_claim(envelope_bytes: bytes) -> Claim:
     """What the envelope's channel header says of it; nothing else of the envelope is opened."""
-    errors = Errors()
-    envelope = parse(common.Envelope, envelope_bytes, errors)
-    payload = parse(common.Payload, envelope.payload, errors) if envelope is not None else None
-    header = parse(common.ChannelHeader, payload.header.channel_header, errors) if payload is not None else None
-    return Claim(header.tx_id, header.channel_id) if header is not None else Claim("", None)
+    try:
+        payload = common.Payload.FromString(common.Envelope.FromString(envelope_bytes).payload)
+        header = common.ChannelHeader.FromString(payload.header.channel_header)
+    except DecodeError:
+        return Claim("", None)
+    return Claim(header.tx_id, header.channel_id)
 
 
 def decode_transaction(envelope_bytes: bytes, index: int, code: int) -> Transaction:

@@ -11,9 +11,7 @@ MAX_ELEMENTS = 250_000
 class Errors(list[str]):
     """Paths of what could not be decoded in one envelope, in the order in which it was met."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._room = MAX_ELEMENTS
+    _room = MAX_ELEMENTS
 
     def note(self, *path: str | int) -> None:
         """Notes a path, given in parts."""
