@@ -20,9 +20,9 @@ from pymongo import AsyncMongoClient, MongoClient, WriteConcern
 from cli.service import new_progress
 from devnet.peer import block_files
 from indexer.channel import ChannelIndexer
-from indexer.collector import calm_collector
 from indexer.deliver import Endpoint, PeerSource
 from indexer.files import FileSource
+from indexer.memory import calm_collector, tidy_allocator
 from ledger.blocks import decode_block, read_frame
 from ledger.encoding import EncodedBlock, encode_block
 from ledger.ownership import decide_owners
@@ -148,4 +148,5 @@ async def _import(folder: Path, uri: str, channel: str, first: int, *, again: bo
 
 if __name__ == "__main__":
     calm_collector()
+    tidy_allocator()
     main()

@@ -17,10 +17,9 @@ from cli.mongo import mongo_client
 from cli.network import peer_sources
 from cli.settings import IndexerSettings, Settings
 from explorer_api.app import create_app, serve
-from indexer.allocator import tidy_allocator
 from indexer.channel import ChannelIndexer, Patience
-from indexer.collector import calm_collector
 from indexer.daemon import Daemon, Member
+from indexer.memory import calm_collector, tidy_allocator
 from indexer.pipeline import Limits
 from indexer.progress import Progress
 from indexer.source import BlockSource
@@ -85,7 +84,7 @@ def _member(
 async def until_signal(daemon: Daemon) -> Exit:
     """Runs the daemon; the first signal ends it in order, the second at once. Returns the exit code."""
     calm_collector()
-    #tidy_allocator()
+    tidy_allocator()
     running = asyncio.ensure_future(daemon.run())
     received: list[signal.Signals] = []
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 from msgspec import Struct
 from pymongo import AsyncMongoClient
 
@@ -48,7 +49,11 @@ async def verify(settings: Settings, channel: str | None, source: str | None, *,
     for report in reports:
         against = f" and against {report.source}" if report.source else ""
         verdict = "no difference" if report.differences == 0 else f"{report.differences:,} differences"
-        messages.print(f"{report.channel}: {report.height:,} blocks checked against themselves{against}: {verdict}")
+        messages.print(
+            f"{report.channel}: {report.height:,} blocks checked against themselves{against}: {verdict}",
+            highlight=False,
+            soft_wrap=True,
+        )
     return Exit.DATA if any(report.differences for report in reports) else Exit.OK
 
 
@@ -61,7 +66,8 @@ async def _verify(
     def report(difference: Difference) -> None:
         if len(shown) < _SHOWN:
             shown.append(difference)
-            messages.print(f"{channel}: block {difference.block}: {difference.what}", markup=False, highlight=False)
+            line = f"{channel}: block {difference.block}: {difference.what}"
+            messages.print(line, markup=False, highlight=False, soft_wrap=True)
 
     with messages.status(f"verifying {channel}") as status:
         verifier = Verifier(store, report, lambda height: status.update(f"verifying {channel}: block {height:,}"))
@@ -79,4 +85,7 @@ async def _verify(
 def _source(settings: Settings, channel: str, source: str) -> BlockSource:
     if source == PEER:
         return peer_sources(settings.fabric, channel)[0]
-    return FileSource([Path(source)])
+    path = Path(source)
+    if not path.exists():
+        raise click.UsageError(f"--source: {path}: no such file or folder; give one with *.block files, or {PEER!r}")
+    return FileSource([path])

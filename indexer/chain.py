@@ -6,16 +6,16 @@ from ledger.model import VALID, Block
 from ledger.store import StoredBlock
 
 _FORK = (
-    "The source and the stored ledger are different chains: the channel was reset, the peer was rebuilt, or blocks "
-    "were changed. Nothing was written. Find out which of them is right before indexing goes on; `kindledger verify` "
-    "checks the stored side."
+    "The source and the stored ledger are different chains: the channel was reset, the peer was rebuilt, blocks were "
+    "changed, or the files are of two channels. Neither this block nor what follows was written. Find out which chain "
+    "is right before indexing goes on; `kindledger verify` checks the stored side."
 )
 _GAP = (
     "Blocks are missing in between; nothing beyond the gap was written. Provide them, or, for a ledger that begins "
     "later on purpose, index into an empty database with --start."
 )
 _WRONG_CHANNEL = (
-    "The source delivers another channel's blocks. Nothing was written. Check the channel's peers or files."
+    "The source delivers another channel's blocks, which were not written. Check the channel's peers or files."
 )
 
 
@@ -42,6 +42,11 @@ class Chain:
                 frame.number,
                 _GAP,
             )
+        for claim, code in zip(block.claims, block.codes, strict=True):
+            if code == VALID and claim.channel_id != self.channel:
+                raise ChainMismatchError(
+                    frame.number, "channel_id", repr(self.channel), repr(claim.channel_id), _WRONG_CHANNEL
+                )
         if self.tip is not None and frame.previous_hash != self.tip.hash:
             raise ChainMismatchError(
                 frame.number, "previous_hash", self.tip.hash.hex(), frame.previous_hash.hex(), _FORK
@@ -50,11 +55,6 @@ class Chain:
             raise ChainMismatchError(
                 0, "previous_hash", "none, as in a genesis block", frame.previous_hash.hex(), _FORK
             )
-        for claim, code in zip(block.claims, block.codes, strict=True):
-            if code == VALID and claim.channel_id != self.channel:
-                raise ChainMismatchError(
-                    frame.number, "channel_id", repr(self.channel), repr(claim.channel_id), _WRONG_CHANNEL
-                )
         self.tip = StoredBlock(frame.number, frame.hash, frame.codes)
 
 

@@ -1,7 +1,6 @@
 """Blocks from folders and archives of `*.block` files, one serialized `common.Block` each."""
 
 import asyncio
-import gzip
 import lzma
 import tarfile
 import tempfile
@@ -11,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 
 from indexer.source import Delivered, parse_delivered
-from ledger.blocks import read_frame
+from ledger.blocks import frame_of
 from ledger.errors import LedgerError
 from ledger.model import VALID
 from ledger.transactions import read_claim
@@ -27,6 +26,16 @@ class CorruptArchiveError(LedgerError):
         super().__init__(
             f"{path}: not a whole archive of *.block files: {error}. The blocks that were read before are stored; get "
             "the archive again and repeat the import, it goes on from there."
+        )
+
+
+class UnreadableFileError(LedgerError):
+    """A block file that the system does not let us read."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            f"{path}: cannot be read: {error.strerror}. The blocks that were read before are stored; make it readable "
+            "and repeat the import, it goes on from there."
         )
 
 
@@ -51,8 +60,8 @@ class FileSource:
 
         Raises `LedgerError` as reading the blocks does.
         """
-        for _, _, data in self._contents():
-            frame = read_frame(data)
+        for origin, _, data in self._contents():
+            frame = frame_of(parse_delivered(data, origin).block)
             for index, code in enumerate(frame.codes):
                 claim = read_claim(frame.envelopes[index])
                 if code == VALID and claim.channel_id:
@@ -67,9 +76,14 @@ class FileSource:
         """Every block of the files; those from `start` on in ascending order."""
         with tempfile.TemporaryDirectory(prefix="kindledger-") as folder:
             ordered = self._ordered(start, Path(folder))
-            while chunk := await asyncio.to_thread(_take, ordered, _READ_AHEAD_BYTES):
+            while True:
+                chunk, failure = await asyncio.to_thread(_take, ordered, _READ_AHEAD_BYTES)
                 for delivered in chunk:
                     yield delivered
+                if failure is not None:
+                    raise failure
+                if not chunk:
+                    return
 
     def _ordered(self, wanted: int, folder: Path) -> Iterator[Delivered]:
         early: dict[int, list[Path]] = defaultdict(list)
@@ -91,7 +105,7 @@ class FileSource:
         for top in self._paths:
             for path in _files(top):
                 if path.suffix == _SUFFIX:
-                    data = path.read_bytes()
+                    data = _read(path)
                     self.read_bytes += len(data)
                     yield str(path), path, data
                 else:
@@ -106,7 +120,7 @@ class FileSource:
                     self.read_bytes = before + file.tell()
                     if content is not None:
                         yield f"{path}:{member.name}", None, content.read()
-        except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as error:
             raise CorruptArchiveError(path, error) from error
 
 
@@ -118,6 +132,13 @@ def _files(top: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path.parent, int(path.stem) if path.stem.isdecimal() else -1, path.name))
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableFileError(path, error) from error
+
+
 def _spool(folder: Path, data: bytes) -> Path:
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         file.write(data)
@@ -125,16 +146,19 @@ def _spool(folder: Path, data: bytes) -> Path:
 
 
 def _load(path: Path) -> Delivered:
-    return parse_delivered(path.read_bytes(), str(path))
+    return parse_delivered(_read(path), str(path))
 
 
-def _take(blocks: Iterator[Delivered], limit: int) -> list[Delivered]:
-    """The next blocks, until they have `limit` bytes; at least one, if there is one."""
+def _take(blocks: Iterator[Delivered], limit: int) -> tuple[list[Delivered], LedgerError | None]:
+    """The next blocks, until they have `limit` bytes or reading fails; none at the end."""
     taken: list[Delivered] = []
     size = 0
-    for delivered in blocks:
-        taken.append(delivered)
-        size += delivered.size
-        if size >= limit:
-            break
-    return taken
+    try:
+        for delivered in blocks:
+            taken.append(delivered)
+            size += delivered.size
+            if size >= limit:
+                break
+    except LedgerError as error:
+        return taken, error
+    return taken, None

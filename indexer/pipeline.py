@@ -90,14 +90,15 @@ class Pipeline:
         while self._failure is None and (chunk := await self._delivered.take(self._limits.decode_bytes)):
             opened, self._failure = await asyncio.to_thread(_open, chunk, self._chain.next_number)
             blocks = []
+            known = await self._known([frame.number for frame, block in opened if block is None])
             try:
-                await self._compare([frame for frame, block in opened if block is None])
                 for frame, block in opened:
-                    if block is not None and frame.number < self._chain.next_number:
-                        await self._compare([frame])  # twice in one chunk
-                    elif block is not None:
+                    if block is None or frame.number < self._chain.next_number:
+                        self._compare(frame, known)
+                    else:
                         self._chain.extend(frame, block)
-                        self._pending[frame.number] = StoredBlock(frame.number, frame.hash, frame.codes)
+                        known[frame.number] = StoredBlock(frame.number, frame.hash, frame.codes)
+                        self._pending[frame.number] = known[frame.number]
                         blocks.append(block)
             except LedgerError as error:
                 self._failure = error
@@ -105,16 +106,19 @@ class Pipeline:
         feeding.cancel()
         await self._encoded.close()
 
-    async def _compare(self, frames: list[Frame]) -> None:
-        """Compares blocks that were delivered again with what is stored, or on its way there."""
-        known = {frame.number: self._pending[frame.number] for frame in frames if frame.number in self._pending}
-        unknown = [frame.number for frame in frames if frame.number not in known]
-        if unknown:
-            known |= await self._patiently(lambda: self._store.stored_blocks(min(unknown), max(unknown)))
-        for frame in frames:
-            if frame.number in known:  # else it lies before the start block
-                compare_known(frame, known[frame.number])
-                self._progress.known_blocks += 1
+    async def _known(self, numbers: list[int]) -> dict[int, StoredBlock]:
+        """What is stored of these numbers, or on its way there; nothing of those before the start block."""
+        known = {number: self._pending[number] for number in numbers if number in self._pending}
+        stored = [number for number in numbers if number not in known]
+        if stored:
+            known |= await self._patiently(lambda: self._store.stored_blocks(stored))
+        return known
+
+    def _compare(self, frame: Frame, known: dict[int, StoredBlock]) -> None:
+        """Compares a block that was delivered again."""
+        if frame.number in known:
+            compare_known(frame, known[frame.number])
+            self._progress.known_blocks += 1
 
     async def _encode(self, blocks: list[Block]) -> None:
         doubtful: set[str] = set().union(*map(doubtful_ids, blocks))

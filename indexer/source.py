@@ -57,7 +57,11 @@ class BlockSource(Protocol):
 def parse_delivered(block_bytes: bytes, origin: str) -> Delivered:
     """Parses a serialized `common.Block`. Raises `CorruptBlockError` that names `origin`."""
     try:
-        return Delivered(common.Block.FromString(block_bytes), len(block_bytes))
+        block = common.Block.FromString(block_bytes)
     except DecodeError:
         got = f"{len(block_bytes)} bytes that do not parse"
         raise CorruptBlockError(None, f"bytes from {origin}", "a serialized common.Block", got) from None
+    if not block.HasField("header"):
+        got = f"{len(block_bytes)} bytes without a block header"
+        raise CorruptBlockError(None, f"bytes from {origin}", "a serialized common.Block", got)
+    return Delivered(block, len(block_bytes))

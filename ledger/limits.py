@@ -71,9 +71,9 @@ def _walk(container: Any, path: str, *, into_lists: bool) -> Iterator[tuple[str,
     parsed = isinstance(container, dict) and container.get("payloadEncoding") == "json"
     items = container.items() if isinstance(container, dict) else enumerate(container)
     for key, value in items:
+        if parsed and key == "payload":
+            continue  # whole, or an array's omission would pass for the payload itself; it is bounded
         place = f"{path}.{key}"
         yield place, container, key, value
-        if parsed and key == "payload":
-            continue
         if isinstance(value, dict) or (into_lists and isinstance(value, list)):
             yield from _walk(value, place, into_lists=into_lists)

@@ -125,14 +125,12 @@ class LedgerStore:
 
     async def block(self, number: int) -> StoredBlock | None:
         """What identifies the stored block of that number."""
-        found = await self.stored_blocks(number, number)
+        found = await self.stored_blocks([number])
         return found.get(number)
 
-    async def stored_blocks(self, first: int, last: int) -> dict[int, StoredBlock]:
-        """What identifies the stored blocks from `first` to `last`, by number."""
-        cursor = self.database[BLOCKS].find(
-            {"_id": {"$gte": first, "$lte": last}}, {"blockHash": 1, "validationCodes": 1}
-        )
+    async def stored_blocks(self, numbers: Sequence[int]) -> dict[int, StoredBlock]:
+        """What identifies the stored blocks of these numbers, by number."""
+        cursor = self.database[BLOCKS].find({"_id": {"$in": numbers}}, {"blockHash": 1, "validationCodes": 1})
         return {
             document["_id"]: StoredBlock(
                 document["_id"], bytes.fromhex(document["blockHash"]), document["validationCodes"]

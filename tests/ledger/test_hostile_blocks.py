@@ -57,6 +57,32 @@ def test_a_list_of_very_many_nothings_costs_in_proportion(data: bytes) -> None:
     assert time.monotonic() - started < 10
 
 
+_TOO_MANY = 260_000
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        (field(1, b"") * _TOO_MANY, "transaction"),
+        (action(endorsements=field(2, b"") * _TOO_MANY), "actions.0.endorsements"),
+        (action(args=field(1, b"") * _TOO_MANY), "actions.0.args"),
+        (action(results=field(2, b"") * _TOO_MANY), "actions.0.results"),
+        (action(results=namespace(field(1, b"") * _TOO_MANY)), "actions.0.results.0.rwset"),
+        (action(results=namespace(b"", field(3, b"") * _TOO_MANY)), "actions.0.results.0.collections"),
+        (action(results=namespace(b"", field(3, field(2, field(2, b"") * _TOO_MANY)))), "actions.0.results.0"),
+    ],
+)
+def test_lists_too_long_to_open_are_named_with_their_length_and_the_rest_is_kept(data: bytes, path: str) -> None:
+    encoded = check_block(forging.block([envelope(data), envelope(action(event=event(b"next")))], b"\xff\0"))
+    document = decoded(encoded.transactions[0].raw)
+    (error,) = document["errors"]
+    assert error.startswith(path)
+    assert error.endswith(f"({_TOO_MANY} elements)")
+    assert document["txId"] == "id" or document["claimedTxId"] == "id"
+    assert len(encoded.transactions[0].raw) < 2048
+    assert decoded(encoded.events[0].raw)["payload"] == "next"
+
+
 def _config_of(channel_group: bytes) -> tuple[ChannelConfig | None, tuple[str, ...]]:
     raw = forging.block([envelope(config(channel_group), CONFIG)])
     encode(raw)

@@ -1,0 +1,31 @@
+"""How the process uses memory: call both once, when everything is imported."""
+
+import ctypes
+import gc
+
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of glibc's malloc.h
+_LARGE_BYTES = 1 << 20
+_ARENAS = 2
+
+
+def calm_collector() -> None:
+    """Makes Python's cyclic collection rare.
+
+    Decoding makes and drops thousands of containers a second, none of them in a cycle; at the default thresholds the
+    collector looks through them, and all of the program, again and again: a quarter of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+
+
+def tidy_allocator() -> None:
+    """Gives the memory of large blocks back to the system at once, where the C library is glibc.
+
+    Left to itself, glibc's malloc learns from a block of 10 MB to keep such pieces on its heaps, one for each thread,
+    where they leave holes: a quarter of the process.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_ARENA_MAX, _ARENAS)

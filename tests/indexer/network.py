@@ -1,0 +1,256 @@
+"""A forged network for the tests of the indexer: chains, peers that serve them, clients, and indexers at work."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from devnet.forge.forger import Recipe, forge
+from devnet.peer import Authority, KeyPair, Ledger, Peer, ServerTls
+from devnet.peer.channel_config import organisations
+from devnet.peer.faults import Fault
+from indexer.channel import ChannelIndexer, Patience
+from indexer.deliver import Endpoint, PeerSource
+from indexer.pipeline import Limits
+from indexer.progress import Progress
+from indexer.source import BlockSource
+from ledger.errors import LedgerError
+from ledger.signing import SigningIdentity, load_signing_identity
+from ledger.store import LedgerStore
+from tests.indexer.support import CHANNEL, SMALL, assert_equal_documents, expected_documents, stored_documents
+
+OTHER_CHANNEL = "bystander"
+QUICK = Patience(poll_s=0.1, stall_s=10.0, peer_retry_s=30.0)
+WITHIN_S = 30.0
+"""Far more than anything takes on a loaded machine."""
+
+RECIPE = Recipe(
+    seed=6,
+    channel=CHANNEL,
+    transactions_per_block=range(1, 6),
+    invalid_share=0.2,
+    hostile_share=0.2,
+    signed=False,
+)
+NETWORK = RECIPE.network()
+
+
+@cache
+def forged(height: int, recipe: Recipe = RECIPE) -> tuple[bytes, ...]:
+    """The first blocks of a chain."""
+    return tuple(block.data for block in islice(forge(recipe), height))
+
+
+FORK = 15
+HEIGHT = 30
+TRUNK = forged(HEIGHT)
+BRANCH = forged(HEIGHT, replace(RECIPE, branch_at=FORK))
+"""The same chain as the trunk up to block FORK - 1."""
+OTHER = forged(HEIGHT, replace(RECIPE, channel=OTHER_CHANNEL))
+"""Another channel of the same organisations."""
+REBUILT = forged(HEIGHT, replace(RECIPE, started=datetime(2026, 2, 1, tzinfo=UTC)))
+"""The same channel set up anew: another genesis block."""
+
+ORGANISATIONS = organisations(TRUNK[0])
+TLS_AUTHORITY = Authority("tls")
+SERVER = TLS_AUTHORITY.issue("peer0")
+CLIENT = TLS_AUTHORITY.issue("client")
+MUTUAL_TLS = ServerTls(SERVER, TLS_AUTHORITY.certificate)
+
+
+def peer_of(
+    ledger: Ledger | Sequence[bytes],
+    *faults: Fault,
+    channel: str = CHANNEL,
+    tls: ServerTls = MUTUAL_TLS,
+    clock: Callable[[], float] = time.time,
+) -> Peer:
+    """A peer of one channel that checks who reads it, and demands mutual TLS."""
+    return Peer(
+        {channel: ledger if isinstance(ledger, Ledger) else Ledger(ledger)},
+        tls=tls,
+        organisations=ORGANISATIONS,
+        faults={channel: faults},
+        clock=clock,
+    )
+
+
+@dataclass(frozen=True)
+class Client:
+    """A member of the first organisation, with its certificates and keys in files."""
+
+    folder: Path
+    msp_id: str = "Org1MSP"
+
+    @classmethod
+    def enrolled(cls, folder: Path) -> "Client":
+        """With everything that a peer of the network asks for."""
+        client = cls(folder)
+        NETWORK.client.write(folder)
+        client.use_tls(CLIENT)
+        (folder / "ca.pem").write_bytes(TLS_AUTHORITY.certificate)
+        return client
+
+    def use_tls(self, pair: KeyPair) -> None:
+        """Puts another TLS certificate and key in the place of what is there."""
+        (self.folder / "client.pem").write_bytes(pair.certificate)
+        (self.folder / "client.key").write_bytes(pair.key)
+
+    def identity(self) -> SigningIdentity:
+        """As the files have it now."""
+        return load_signing_identity(self.msp_id, self.folder / "cert.pem", self.folder / "key.pem")
+
+    def endpoint(self, address: str) -> Endpoint:
+        """A peer by its address, with this client's TLS files."""
+        return Endpoint(
+            address=address,
+            tls_ca=self.folder / "ca.pem",
+            client_certificate=self.folder / "client.pem",
+            client_key=self.folder / "client.key",
+        )
+
+    def source(self, peer: Peer | str, channel: str = CHANNEL) -> PeerSource:
+        """A peer, or whatever is at an address, as a source."""
+        address = peer if isinstance(peer, str) else peer.address
+        return PeerSource(self.endpoint(address), channel, self.identity)
+
+
+@asynccontextmanager
+async def cutting(peer: Peer, limit: Callable[[], int], *, freezes: bool) -> AsyncIterator[str]:
+    """The address of a proxy in front of a peer; each connection breaks off, or freezes, after so many bytes."""
+    connections: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_peer, to_peer = await asyncio.open_connection("127.0.0.1", peer.port)
+        upwards = asyncio.create_task(_copy(reader, to_peer, None))
+        try:
+            await _copy(from_peer, writer, limit())
+            if freezes:
+                await asyncio.Event().wait()
+        finally:
+            upwards.cancel()
+            for half in (writer, to_peer):
+                half.transport.abort()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(serve(reader, writer))
+        connections.add(task)
+        task.add_done_callback(connections.discard)
+
+    async with await asyncio.start_server(connected, "127.0.0.1") as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, limit: int | None) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await source.read(4096 if limit is None else min(limit, 4096)):
+            limit = None if limit is None else limit - len(data)
+            sink.write(data)
+            await sink.drain()
+
+
+def new_progress(channel: str = CHANNEL) -> Progress:
+    return Progress(channel, time.monotonic, lambda: datetime.now(UTC))
+
+
+async def eventually(task: asyncio.Task[None], progress: Progress, condition: Callable[[Progress], bool]) -> None:
+    """Waits until the progress of a running task fits; raises what the task raises meanwhile."""
+    deadline = time.monotonic() + WITHIN_S
+    while not condition(progress):
+        if task.done():
+            task.result()
+            pytest.fail("it ended before its time")
+        assert time.monotonic() < deadline, f"{progress.committed_height} blocks, {progress.state}, {progress.error}"
+        await asyncio.sleep(0.005)
+
+
+class Run:
+    """An indexer at work beside the test."""
+
+    def __init__(
+        self,
+        store: LedgerStore,
+        sources: Sequence[BlockSource],
+        *,
+        channel: str = CHANNEL,
+        first: int = 0,
+        patience: Patience = QUICK,
+        limits: Limits = SMALL,
+    ) -> None:
+        self.progress = new_progress(channel)
+        self.indexer = ChannelIndexer(store, sources, self.progress, first=first, limits=limits, patience=patience)
+        self.task = asyncio.create_task(self.indexer.run())
+
+    async def until(self, condition: Callable[[Progress], bool]) -> None:
+        """Waits for the condition; raises what the indexer raises meanwhile."""
+        await eventually(self.task, self.progress, condition)
+
+    async def reaches(self, height: int) -> None:
+        await self.until(lambda progress: progress.committed_height >= height)
+
+    async def waits_for(self, reason: str) -> None:
+        """Waits until the indexer says that it waits, and why."""
+        await self.until(lambda progress: progress.state == "waiting" and reason in error_of(progress))
+
+
+@asynccontextmanager
+async def indexing(
+    store: LedgerStore,
+    *sources: BlockSource,
+    channel: str = CHANNEL,
+    first: int = 0,
+    patience: Patience = QUICK,
+    limits: Limits = SMALL,
+) -> AsyncIterator[Run]:
+    """Indexes while the context lasts; what the run raises comes out at its end."""
+    run = Run(store, sources, channel=channel, first=first, patience=patience, limits=limits)
+    try:
+        yield run
+        run.indexer.stop()
+        async with asyncio.timeout(WITHIN_S):
+            await run.task
+    finally:
+        run.task.cancel()
+        await asyncio.gather(run.task, return_exceptions=True)
+
+
+async def failure_of(
+    store: LedgerStore, *sources: BlockSource, first: int = 0, patience: Patience = QUICK
+) -> LedgerError:
+    """The error that stops the channel."""
+    run = Run(store, sources, first=first, patience=patience)
+    try:
+        with pytest.raises(LedgerError) as caught:
+            await asyncio.wait_for(run.task, WITHIN_S)
+    finally:
+        run.task.cancel()
+        await asyncio.gather(run.task, return_exceptions=True)
+    return caught.value
+
+
+def error_of(progress: Progress) -> str:
+    """The message of what holds the channel up."""
+    return progress.error.message if progress.error is not None else ""
+
+
+async def assert_stored(store: LedgerStore, chain: Sequence[bytes]) -> None:
+    """The store holds these blocks, whole, and nothing else."""
+    assert_equal_documents(await stored_documents(store.database), expected_documents(tuple(chain)))
+
+
+async def filled(store: LedgerStore, client: Client, chain: Sequence[bytes]) -> LedgerStore:
+    """The store with these blocks in it, as an honest peer gave them."""
+    async with peer_of(chain) as peer, indexing(store, client.source(peer)) as run:
+        await run.reaches(len(chain))
+    return store

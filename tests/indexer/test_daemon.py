@@ -1,0 +1,102 @@
+"""Several channels in one daemon, from a real peer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from pymongo import AsyncMongoClient
+
+from devnet.peer import Ledger, Peer
+from devnet.peer.faults import from_block, substitute
+from indexer.channel import ChannelIndexer
+from indexer.daemon import Daemon, Member
+from indexer.deliver import PeerSource
+from ledger.errors import ChainMismatchError
+from ledger.store import LedgerStore
+from ledger.sync_state import State, SyncState, read_sync_state
+from tests.indexer.network import (
+    BRANCH,
+    FORK,
+    HEIGHT,
+    MUTUAL_TLS,
+    ORGANISATIONS,
+    OTHER,
+    OTHER_CHANNEL,
+    QUICK,
+    TRUNK,
+    WITHIN_S,
+    Client,
+    assert_stored,
+    eventually,
+    new_progress,
+)
+from tests.indexer.support import CHANNEL, SMALL
+
+
+def member(store: LedgerStore, channel: str, *sources: PeerSource) -> Member:
+    progress = new_progress(channel)
+    return Member(ChannelIndexer(store, sources, progress, limits=SMALL, patience=QUICK), progress, store.database)
+
+
+@pytest.fixture
+async def other_store(mongo: AsyncMongoClient[dict[str, Any]], database_name: str) -> AsyncIterator[LedgerStore]:
+    """A second database."""
+    store = LedgerStore(mongo, f"{database_name}_other")
+    await store.prepare()
+    yield store
+    await mongo.drop_database(store.database.name)
+
+
+async def state_of(store: LedgerStore) -> SyncState:
+    """What operators see."""
+    state = await read_sync_state(store.database)
+    assert state is not None
+    return state
+
+
+async def test_a_channel_that_fails_leaves_the_others_alone(
+    store: LedgerStore, other_store: LedgerStore, client: Client
+) -> None:
+    """Both come from one peer; one of them is forked in the middle."""
+    other = Ledger(OTHER[:10])
+    ledgers = {CHANNEL: Ledger(TRUNK), OTHER_CHANNEL: other}
+    fork = {CHANNEL: [substitute(from_block(FORK + 1), Ledger(BRANCH))]}
+    async with (
+        Peer(ledgers, tls=MUTUAL_TLS, organisations=ORGANISATIONS, faults=fork) as peer,
+        asyncio.timeout(WITHIN_S),
+    ):
+        failing = member(store, CHANNEL, client.source(peer))
+        working = member(other_store, OTHER_CHANNEL, client.source(peer, OTHER_CHANNEL))
+        daemon = Daemon([failing, working], "test")
+        running = asyncio.create_task(daemon.run())
+        try:
+            await eventually(running, failing.progress, lambda progress: progress.state is State.FAILED)
+            for block in OTHER[10:]:
+                other.append(block)
+            await eventually(running, working.progress, lambda progress: progress.committed_height == HEIGHT)
+        finally:
+            daemon.stop()
+        await running
+    await assert_stored(store, TRUNK[: FORK + 1])
+    await assert_stored(other_store, OTHER)
+    failed, stopped = await state_of(store), await state_of(other_store)
+    assert (failed.channel, failed.state, failed.committed_height) == (CHANNEL, State.FAILED, FORK + 1)
+    assert failed.error is not None
+    assert f"block {FORK + 1}: previous_hash: expected " in failed.error.message
+    assert (stopped.channel, stopped.state, stopped.committed_height) == (OTHER_CHANNEL, State.STOPPED, HEIGHT)
+    assert (stopped.peer, stopped.error) == (peer.address, None)
+
+
+async def test_the_daemon_ends_when_no_channel_is_left(
+    store: LedgerStore, other_store: LedgerStore, client: Client
+) -> None:
+    swapped = {CHANNEL: Ledger(OTHER), OTHER_CHANNEL: Ledger(TRUNK)}
+    async with Peer(swapped, tls=MUTUAL_TLS, organisations=ORGANISATIONS) as peer, asyncio.timeout(WITHIN_S):
+        stores = {CHANNEL: store, OTHER_CHANNEL: other_store}
+        members = [member(each, channel, client.source(peer, channel)) for channel, each in stores.items()]
+        with pytest.raises(ChainMismatchError, match="block 0: channel_id: expected 'bystander', got 'kindledger'"):
+            await Daemon(members, "test").run()
+    for each in (store, other_store):
+        await assert_stored(each, [])
+        assert (await state_of(each)).state is State.FAILED

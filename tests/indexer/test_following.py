@@ -1,0 +1,194 @@
+"""An indexer and real peers, over gRPC with mutual TLS: live blocks, restarts on either side, several peers."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+import grpc
+import pytest
+
+from devnet.peer import Ledger, Peer
+from devnet.peer.faults import abort, answer, at, delay, once
+from indexer.channel import Patience
+from indexer.deliver import PeerSource
+from indexer.source import Delivered
+from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
+from ledger.sync_state import State
+from protos.common_pb2 import SERVICE_UNAVAILABLE
+from tests.indexer.network import (
+    HEIGHT,
+    MUTUAL_TLS,
+    ORGANISATIONS,
+    OTHER,
+    OTHER_CHANNEL,
+    TRUNK,
+    WITHIN_S,
+    Client,
+    Run,
+    assert_stored,
+    filled,
+    indexing,
+    peer_of,
+)
+from tests.indexer.support import (
+    CHANNEL,
+    CrashError,
+    assert_whole_prefix,
+    expected_documents,
+    stored_documents,
+)
+
+
+async def test_live_blocks_arrive_one_by_one(store: LedgerStore, client: Client) -> None:
+    ledger = Ledger(TRUNK[:20])
+    async with peer_of(ledger) as peer, indexing(store, client.source(peer)) as run:
+        await run.reaches(20)
+        for number in range(20, HEIGHT):
+            ledger.append(TRUNK[number])
+            await run.reaches(number + 1)
+        await run.until(lambda progress: progress.state is State.FOLLOWING)
+        assert (run.progress.lag, run.progress.peer, run.progress.error) == (0, peer.address, None)
+    await assert_stored(store, TRUNK)
+
+
+async def test_a_restarted_indexer_goes_on_where_it_stopped(store: LedgerStore, client: Client) -> None:
+    ledger = Ledger(TRUNK[:12])
+    async with peer_of(ledger) as peer:
+        async with indexing(store, client.source(peer)) as run:
+            await run.reaches(12)
+        for block in TRUNK[12:]:
+            ledger.append(block)
+        async with indexing(store, client.source(peer)) as run:
+            await run.reaches(HEIGHT)
+            assert run.progress.blocks == HEIGHT - 12, "nothing is stored twice"
+            assert run.progress.known_blocks == 1, "the head, to compare the chains"
+    await assert_stored(store, TRUNK)
+
+
+async def test_a_peer_that_restarts_is_followed_again(store: LedgerStore, client: Client) -> None:
+    """It says GOAWAY and cuts streams off in the middle of the chain, and again when all is read."""
+    ledger = Ledger(TRUNK[:20])
+    peer = peer_of(ledger, delay(lambda _: True, 0.01))
+    await peer.start()
+    async with indexing(store, client.source(peer)) as run:
+        await run.reaches(5)
+        for height, grace in ((20, None), (25, 0.05), (HEIGHT, 0.0)):
+            await peer.stop(grace)
+            for number in range(ledger.height, height):
+                ledger.append(TRUNK[number])
+            await run.waits_for(peer.address)
+            await peer.start()
+            await run.reaches(height)
+        await run.until(lambda progress: progress.state is State.FOLLOWING)
+    await peer.stop()
+    await assert_stored(store, TRUNK)
+
+
+async def test_a_stream_that_breaks_after_a_long_time_is_no_reason_to_give_up(
+    store: LedgerStore, client: Client
+) -> None:
+    """The retry budget counts from the last thing that a peer said, not from the first connection."""
+    faults = delay(lambda _: True, 0.08), abort(once(at(25)), grpc.StatusCode.UNAVAILABLE)
+    impatient = Patience(poll_s=30, stall_s=30, peer_retry_s=1)
+    async with peer_of(TRUNK, *faults) as peer, indexing(store, client.source(peer), patience=impatient) as run:
+        await run.reaches(HEIGHT)
+    await assert_stored(store, TRUNK)
+
+
+UNUSABLE: dict[str, tuple[Callable[[], Peer], str]] = {
+    "forbidden": (
+        lambda: Peer({CHANNEL: Ledger(TRUNK)}, tls=MUTUAL_TLS, organisations={"Org2MSP": ORGANISATIONS["Org2MSP"]}),
+        "no read right on the channel",
+    ),
+    "behind": (lambda: peer_of(TRUNK[:8]), "has 8 blocks"),
+    "not on the channel": (lambda: peer_of(OTHER, channel=OTHER_CHANNEL), "it has not joined kindledger"),
+    "from a snapshot": (lambda: peer_of(Ledger(TRUNK).part(first=20)), "no block 11"),
+    "unwilling": (lambda: peer_of(TRUNK, answer(at(HEIGHT - 1), SERVICE_UNAVAILABLE)), "status 503"),
+}
+
+
+@pytest.mark.parametrize(("first", "complaint"), UNUSABLE.values(), ids=UNUSABLE)
+async def test_the_next_peer_is_used(
+    store: LedgerStore, client: Client, first: Callable[[], Peer], complaint: str
+) -> None:
+    await filled(store, client, TRUNK[:12])
+    async with (
+        first() as unusable,
+        peer_of(TRUNK) as good,
+        indexing(store, client.source(unusable), client.source(good)) as run,
+    ):
+        await run.waits_for(complaint)
+        await run.reaches(HEIGHT)
+        assert run.progress.peer == good.address
+    await assert_stored(store, TRUNK)
+
+
+async def test_peers_take_turns_as_they_come_and_go(store: LedgerStore, client: Client) -> None:
+    """Whichever runs is followed; when none does, each is tried again until one is back."""
+    ledger = Ledger(TRUNK[:10])
+    peers = [peer_of(ledger), peer_of(ledger)]
+    for peer in peers:
+        await peer.start()
+        await peer.stop()
+    async with indexing(store, *(client.source(peer) for peer in peers)) as run:
+        await run.waits_for("Connection refused")
+        for turn, height in enumerate((10, 15, 20, 25, HEIGHT)):
+            for number in range(ledger.height, height):
+                ledger.append(TRUNK[number])
+            await peers[turn % 2].start()
+            await run.reaches(height)
+            assert run.progress.peer == peers[turn % 2].address
+            await peers[turn % 2].stop()
+    await assert_stored(store, TRUNK)
+
+
+# --- F1, the side of the source ---------------------------------------------------------------------------------------
+
+
+class CrashingSource:
+    """A peer at whose k-th call - for its height, for a stream, for the next block - the process dies."""
+
+    finite = False
+
+    def __init__(self, source: PeerSource, crash_at: int, moment: str) -> None:
+        self.name = source.name
+        self._source, self._crash_at, self._moment = source, crash_at, moment
+        self._calls = 0
+
+    def _crashes(self, moment: str) -> None:
+        self._calls += moment == "before"
+        if (self._calls, self._moment) == (self._crash_at, moment):
+            raise CrashError
+
+    async def newest(self) -> Delivered:
+        """Dies, or asks."""
+        self._crashes("before")
+        newest = await self._source.newest()
+        self._crashes("after")
+        return newest
+
+    async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[Delivered, None]:
+        """Dies, or delivers."""
+        async with aclosing(self._source.blocks(start, tip)) as blocks:
+            while True:
+                self._crashes("before")
+                delivered = await anext(blocks)
+                self._crashes("after")
+                yield delivered
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_crash_at_every_call_of_the_source(store: LedgerStore, client: Client, moment: str) -> None:
+    """F1: what was committed by then is whole, and the next process completes it."""
+    chain = TRUNK[:12]
+    async with peer_of(chain) as peer:
+        for k in range(1, len(chain) + 2):
+            run = Run(store, [CrashingSource(client.source(peer), k, moment)])
+            with pytest.raises(CrashError):
+                await asyncio.wait_for(run.task, WITHIN_S)
+            assert_whole_prefix(await stored_documents(store.database), expected_documents(chain))
+            async with indexing(store, client.source(peer)) as completing:
+                await completing.reaches(len(chain))
+            await assert_stored(store, chain)
+            for name in (BLOCKS, TRANSACTIONS, EVENTS):
+                await store.database[name].delete_many({})

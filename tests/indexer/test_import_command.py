@@ -1,0 +1,219 @@
+"""`kindledger import` as people run it: whatever the files are like, the store is right and the message helps."""
+
+import io
+import random
+import tarfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from pymongo import AsyncMongoClient
+
+from devnet.peer import edits
+from ledger.blocks import read_frame
+from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
+from tests.indexer.network import BRANCH, FORK, HEIGHT, OTHER, TRUNK, assert_stored
+from tests.indexer.processes import Ended, block_files, result
+from tests.indexer.support import assert_whole_prefix, expected_documents, stored_documents
+
+
+class Import(Protocol):
+    def __call__(self, *arguments: str | Path, **environment: str) -> Any: ...
+
+
+@pytest.fixture
+def importing(mongo_uri: str, store: LedgerStore) -> Import:
+    """Runs the command on the test's own database."""
+
+    async def run(*arguments: str | Path, **environment: str) -> Ended:
+        return await result(
+            "import",
+            *arguments,
+            *("--database", store.database.name),
+            **({"KINDLEDGER_MONGO__URI": mongo_uri} | environment),
+        )
+
+    return run
+
+
+def archive(path: Path, numbers: Iterable[int] = range(HEIGHT)) -> Path:
+    """A tar archive of the trunk's blocks in this order."""
+    mode = {".xz": "w:xz", ".gz": "w:gz", ".tar": "w:"}[path.suffix]
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for number in numbers:
+            member = tarfile.TarInfo(f"ledger/{number:06}.block")
+            member.size = len(TRUNK[number])
+            tar.addfile(member, io.BytesIO(TRUNK[number]))
+    return path
+
+
+async def test_a_second_import_writes_nothing(
+    importing: Import, mongo: AsyncMongoClient[dict[str, Any]], store: LedgerStore, tmp_path: Path
+) -> None:
+    """The replica set's log has no write to the three collections after the first one."""
+    folder = block_files(tmp_path, TRUNK)
+    namespaces = {"ns": {"$in": [f"{store.database.name}.{name}" for name in (BLOCKS, TRANSACTIONS, EVENTS)]}}
+    transactions, events = (len(expected_documents(TRUNK)[name]) for name in (TRANSACTIONS, EVENTS))
+
+    first = await importing(folder)
+    assert first.code == 0
+    assert f"{HEIGHT} new blocks, {transactions} transactions, {events} events" in first.stderr
+    assert "0 blocks were there already" in first.stderr
+    assert f"height {HEIGHT}" in first.stdout
+    writes = await mongo.local["oplog.rs"].count_documents(namespaces)
+    assert writes >= HEIGHT
+
+    second = await importing(folder)
+    assert second.code == 0
+    assert "0 new blocks, 0 transactions, 0 events" in second.stderr
+    assert f"{HEIGHT} blocks were there already" in second.stderr
+    assert second.stdout == first.stdout
+    assert await mongo.local["oplog.rs"].count_documents(namespaces) == writes
+    await assert_stored(store, TRUNK)
+
+
+async def test_the_order_and_repetition_of_files_do_not_matter(
+    importing: Import, store: LedgerStore, tmp_path: Path
+) -> None:
+    """An archive with every block twice, shuffled, and next to it some of them as files."""
+    numbers = [*range(HEIGHT), *range(HEIGHT)]
+    random.Random(3).shuffle(numbers)
+    archive(tmp_path / "z.tar.xz", numbers)
+    block_files(tmp_path / "some", TRUNK[4:9], first=4)
+    ended = await importing(tmp_path)
+    assert (ended.code, f"{HEIGHT + 5} blocks were there already" in ended.stderr) == (0, True)
+    await assert_stored(store, TRUNK)
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.xz"])
+async def test_a_truncated_archive_is_imported_as_far_as_it_goes(
+    importing: Import, store: LedgerStore, tmp_path: Path, suffix: str
+) -> None:
+    whole = archive(tmp_path / f"whole{suffix}")
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 9 // 10])
+    ended = await importing(cut)
+    assert ended.code == 65
+    assert f"kindledger: {cut}: not a whole archive of *.block files" in ended.stderr
+    assert "repeat the import" in ended.stderr
+    stored = await stored_documents(store.database)
+    assert_whole_prefix(stored, expected_documents(TRUNK))
+    assert HEIGHT // 2 < len(stored[BLOCKS]) < HEIGHT
+    ended = await importing(whole)
+    assert ended.code == 0
+    await assert_stored(store, TRUNK)
+
+
+def flipped(folder: Path) -> Path:
+    block_files(folder, TRUNK)
+    (folder / "000014.block").write_bytes(edits.flip_envelope(1)(TRUNK[14]))
+    return folder
+
+
+def cut_off(folder: Path) -> Path:
+    block_files(folder, TRUNK)
+    (folder / "000014.block").write_bytes(TRUNK[14][:-7])
+    return folder
+
+
+def no_file(folder: Path) -> Path:
+    block_files(folder, TRUNK)
+    (folder / "000014.block").unlink()
+    return folder
+
+
+def a_folder(folder: Path) -> Path:
+    """In the place of a block in an archive, which cannot be told from a file by its name."""
+    block_files(folder, TRUNK[:14])
+    (folder / "z.tar").symlink_to(folder)
+    return folder
+
+
+def two_channels(folder: Path) -> Path:
+    block_files(folder / "a", TRUNK[:14])
+    block_files(folder / "b", OTHER)
+    return folder
+
+
+def two_channels_one_after_the_other(folder: Path) -> Path:
+    block_files(folder / "a", TRUNK[:14])
+    block_files(folder / "b", OTHER[14:], first=14)
+    return folder
+
+
+DATA_HASH = read_frame(TRUNK[14]).data_hash.hex()
+BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "a flipped bit": (flipped, f"(of the envelopes), got {DATA_HASH}"),
+    "a block cut off": (cut_off, "000014.block: expected a serialized common.Block, got "),
+    "a gap": (no_file, "block 15: number: expected 14, got 15. Blocks are missing in between"),
+    "two channels": (two_channels, "or the files are of two channels"),
+    "two channels in a row": (
+        two_channels_one_after_the_other,
+        "block 14: channel_id: expected 'kindledger', got 'bystander'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "complaint"), BAD.values(), ids=BAD)
+async def test_bad_files_end_the_import_after_what_came_before(
+    importing: Import, store: LedgerStore, tmp_path: Path, make: Callable[[Path], Path], complaint: str
+) -> None:
+    ended = await importing(make(tmp_path / "blocks"))
+    assert ended.code == 65
+    message = ended.stderr.splitlines()[-1]
+    assert message.startswith("kindledger: ")
+    assert complaint in message
+    await assert_stored(store, TRUNK[:14])
+
+
+async def test_a_fork_of_what_is_stored_is_refused(importing: Import, store: LedgerStore, tmp_path: Path) -> None:
+    await importing(block_files(tmp_path / "trunk", TRUNK[:20]))
+    here, there = (read_frame(chain[FORK]).hash.hex() for chain in (TRUNK, BRANCH))
+    ended = await importing(block_files(tmp_path / "branch", BRANCH))
+    assert ended.code == 65
+    assert f"block {FORK}: hash: expected {here}, got {there}. The source and the stored ledger are" in ended.stderr
+    await assert_stored(store, TRUNK[:20])
+
+
+async def test_files_without_a_ledger_are_named(importing: Import, store: LedgerStore, tmp_path: Path) -> None:
+    for name, content, complaint in (
+        ("notes.txt", b"not an archive" * 100, "notes.txt: not a whole archive of *.block files"),
+        ("zero.block", b"", "zero.block: expected a serialized common.Block, got 0 bytes without a block header"),
+        ("noise.block", b"\xff\xff", "noise.block: expected a serialized common.Block, got 2 bytes that do not parse"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        ended = await importing(path)
+        assert (ended.code, complaint in ended.stderr) == (65, True), ended
+    (tmp_path / "empty").mkdir()
+    ended = await importing(tmp_path / "empty")
+    assert (ended.code, "no block file with a valid transaction" in ended.stderr) == (65, True)
+    ended = await importing(tmp_path / "absent")
+    assert (ended.code, "absent" in ended.stderr) == (2, True)
+    await assert_stored(store, [])
+
+
+async def test_a_ledger_that_begins_later_needs_to_be_asked_for(
+    importing: Import, store: LedgerStore, tmp_path: Path
+) -> None:
+    folder = block_files(tmp_path, TRUNK[5:], first=5)
+    ended = await importing(folder)
+    assert (ended.code, "block 5: number: expected 0, got 5" in ended.stderr) == (65, True)
+    await assert_stored(store, [])
+    assert (await importing(folder, "--start", "5")).code == 0
+    await assert_stored(store, TRUNK[5:])
+
+
+async def test_no_mongodb_and_no_configuration_have_exit_codes_of_their_own(importing: Import, tmp_path: Path) -> None:
+    folder = block_files(tmp_path / "blocks", TRUNK[:1])
+    away = await importing(folder, KINDLEDGER_MONGO__URI="mongodb://127.0.0.1:1/?replicaSet=kindledger")
+    assert (away.code, "127.0.0.1:1: " in away.stderr, "kindledger doctor" in away.stderr) == (69, True, True)
+    misspelt = await importing(folder, KINDLEDGER_MONGO_URI="mongodb://127.0.0.1:1/")
+    assert misspelt.code == 78
+    assert "KINDLEDGER_MONGO_URI: unknown variable, did you mean KINDLEDGER_MONGO__URI?" in misspelt.stderr
+    (tmp_path / "kindledger.toml").write_text("[indexer]\npol_s = 3\nstall_s = -1\n")
+    wrong = await importing(folder, KINDLEDGER_CONFIG=str(tmp_path / "kindledger.toml"))
+    assert wrong.code == 78
+    assert "indexer.pol_s (KINDLEDGER_INDEXER__POL_S): unknown key, did you mean indexer.poll_s?" in wrong.stderr
+    assert "indexer.stall_s (KINDLEDGER_INDEXER__STALL_S): Input should be greater than 0" in wrong.stderr

@@ -1,0 +1,135 @@
+"""F18: blocks and transactions above every limit of gRPC and MongoDB are stored, in bounded memory."""
+
+import asyncio
+import re
+from collections.abc import Iterable
+from contextlib import aclosing
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import bson
+import pytest
+
+from devnet.forge.chain import Chain
+from devnet.forge.draws import Draws
+from devnet.forge.gateway import timestamp
+from devnet.forge.hostile import OVERSIZED_BYTES, Bench, Forged, oversized
+from devnet.forge.network import Network
+from devnet.peer import Ledger
+from indexer.files import FileSource
+from indexer.pipeline import Limits
+from ledger.blocks import decode_block, read_frame
+from ledger.documents import position
+from ledger.store import BLOCKS, TRANSACTIONS, LedgerStore
+from protos.transaction_pb2 import VALID
+from tests.indexer.network import RECIPE, WITHIN_S, Client, assert_stored, indexing, peer_of
+from tests.indexer.processes import block_files, configuration, ending, kindledger, stop
+from tests.indexer.support import CHANNEL
+
+NETWORK = Network(RECIPE.seed, CHANNEL, signed=False)
+MANY = 10_000
+CEILING_MB = 400
+
+
+def bench(purpose: str) -> Bench:
+    return Bench(network=NETWORK, draws=Draws(purpose), timestamp=timestamp(1_800_000_000_000), other_id="")
+
+
+def chain_of(*blocks: Iterable[Forged]) -> tuple[bytes, ...]:
+    """A genesis block, and these."""
+    chain = Chain(NETWORK)
+    return (chain.genesis(1_800_000_000), *(chain.cut(list(block)) for block in blocks))
+
+
+@cache
+def large_chain() -> tuple[bytes, ...]:
+    """One block above gRPC's usual 4 MiB, one with a transaction above BSON's 16 MiB, one of 10,000 transactions."""
+    draws = bench("large")
+    many = [Forged(draws.transaction().seal(), VALID) for _ in range(MANY)]
+    return chain_of([oversized(draws, 5 << 20)], [oversized(draws), Forged(draws.transaction().seal(), VALID)], many)
+
+
+async def test_large_blocks_come_through_and_are_stored(store: LedgerStore, client: Client) -> None:
+    chain = large_chain()
+    async with (
+        peer_of(chain) as peer,
+        indexing(store, client.source(peer), limits=Limits()) as run,
+    ):
+        await run.reaches(len(chain))
+    await assert_stored(store, chain)
+    assert await store.database[TRANSACTIONS].count_documents({"blockNumber": 3}) == MANY
+
+
+async def test_what_no_document_can_hold_is_described(store: LedgerStore, client: Client) -> None:
+    """The value of 17 MiB is left out by its hash and size, everything else of the transaction is there."""
+    chain = large_chain()[:3]
+    async with peer_of(chain) as peer, indexing(store, client.source(peer)) as run:
+        await run.reaches(3)
+    (action,) = decode_block(read_frame(chain[2])).transactions[0].actions
+    value = action.rwsets[0].writes[0].value
+    whole, huge = [await store.database[TRANSACTIONS].find_one({"_id": position(number, 0)}) or {} for number in (1, 2)]
+    assert huge["rwsets"][0]["writes"][0]["value"] == {
+        "omitted": True,
+        "sha256": sha256(value).hexdigest(),
+        "size": len(value),
+    }
+    assert len(value) >= OVERSIZED_BYTES - 64
+    assert len(bson.encode(huge)) < 16 << 20
+    assert huge.keys() == whole.keys()
+    assert (huge["status"], huge["function"]) == ("VALID", "PutNote")
+
+
+async def test_files_are_not_read_far_ahead(tmp_path: Path) -> None:
+    draws = bench("ahead")
+    source = FileSource([block_files(tmp_path, chain_of(*([oversized(draws, 3 << 20)] for _ in range(9))))])
+    async with aclosing(source.blocks(0, None)) as blocks:
+        await anext(blocks)
+        assert source.read_bytes < 8 << 20
+
+
+def ten_megabyte_blocks() -> tuple[bytes, ...]:
+    """Some of thousands of ordinary transactions, some of a few large ones."""
+    draws = bench("10 MB")
+    ordinary = ([Forged(draws.transaction().seal(), VALID) for _ in range(2_500)] for _ in range(3))
+    large = ([oversized(draws, 500_000) for _ in range(20)] for _ in range(7))
+    return chain_of(*ordinary, *large)
+
+
+async def peak_mb(process: asyncio.subprocess.Process, store: LedgerStore, height: int) -> int:
+    """The most memory that the process has had resident when the store has so many blocks, or it ends."""
+    peak = 0
+    async with asyncio.timeout(2 * WITHIN_S):
+        while process.returncode is None and await store.database[BLOCKS].estimated_document_count() < height:
+            peak = _peak_mb(process.pid) or peak
+            await asyncio.sleep(0.02)
+    return peak
+
+
+def _peak_mb(pid: int) -> int | None:
+    """None once it has ended."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) >> 10 if found else None
+
+
+@pytest.mark.parametrize("command", ["import", "run"])
+async def test_memory_stays_bounded(
+    mongo_uri: str, store: LedgerStore, client: Client, tmp_path: Path, command: str
+) -> None:
+    chain = ten_megabyte_blocks()
+    assert all(9_000_000 < len(block) < 13_000_000 for block in chain[1:])
+    folder = block_files(tmp_path / "blocks", chain)
+    database = store.database.name
+    async with peer_of(Ledger(sorted(folder.iterdir()))) as peer:
+        arguments: list[str | Path] = ["import", folder, "--database", database]
+        if command == "run":
+            file = configuration(tmp_path / "kindledger.toml", mongo_uri, database, client, peer)
+            arguments = ["--config", file, "run"]
+        async with kindledger(*arguments, KINDLEDGER_MONGO__URI=mongo_uri) as process:
+            peak = await peak_mb(process, store, len(chain))
+            stop(process)
+            await ending(process)
+    print(f"{peak} MB")
+    assert await store.database[BLOCKS].count_documents({}) == len(chain)
+    assert await store.database[TRANSACTIONS].count_documents({}) == 1 + 3 * 2_500 + 7 * 20
+    assert 0 < peak < CEILING_MB

@@ -1,0 +1,171 @@
+"""Certificates, names and MSPs that do not fit: the error says which, and the next connection sees what was put right.
+
+F21. Nothing but the read right keeps the ledger from strangers, so each of these must be refused by the peer.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from devnet.peer import Authority, Ledger, Peer
+from indexer.channel import Patience
+from indexer.deliver import PeerSource
+from indexer.patience import GaveUpError
+from ledger.store import LedgerStore
+from ledger.sync_state import State
+from tests.indexer.network import (
+    CLIENT,
+    NETWORK,
+    TLS_AUTHORITY,
+    TRUNK,
+    WITHIN_S,
+    Client,
+    Run,
+    assert_stored,
+    indexing,
+    peer_of,
+)
+from tests.indexer.support import CHANNEL
+
+STRANGER = Authority("stranger")
+BRIEF = Patience(poll_s=0.1, stall_s=5.0, peer_retry_s=0.2)
+"""A retry budget of a few tries."""
+
+
+def expired_identity(client: Client) -> Client:
+    """A member whose certificate was valid until last year."""
+    authority = NETWORK.organisations[0].authority
+    authority.enroll("Org1MSP", "late@org1", "client", valid_to=datetime(2025, 1, 1, tzinfo=UTC)).write(client.folder)
+    return client
+
+
+def foreign_identity(client: Client) -> Client:
+    """A client of another organisation, under the first one's MSP id."""
+    NETWORK.organisations[1].clients[0].write(client.folder)
+    return client
+
+
+def wrong_msp(client: Client) -> Client:
+    return replace(client, msp_id="Org2MSP")
+
+
+def expired_tls(client: Client) -> Client:
+    client.use_tls(TLS_AUTHORITY.issue("client", lifetime=timedelta(minutes=-30)))
+    return client
+
+
+def foreign_tls(client: Client) -> Client:
+    client.use_tls(STRANGER.issue("client"))
+    return client
+
+
+def foreign_ca(client: Client) -> Client:
+    (client.folder / "ca.pem").write_bytes(STRANGER.certificate)
+    return client
+
+
+def writes(name: str, content: bytes) -> Callable[[Client], Client]:
+    def spoil(client: Client) -> Client:
+        (client.folder / name).write_bytes(content)
+        return client
+
+    return spoil
+
+
+def no_key(client: Client) -> Client:
+    (client.folder / "key.pem").unlink()
+    return client
+
+
+NO_RIGHT = "no read right on the channel, its certificate is expired or revoked, or the MSP id is not the one"
+REFUSED: dict[str, tuple[Callable[[Client], Client], str]] = {
+    "an expired identity": (expired_identity, NO_RIGHT),
+    "another organisation's identity": (foreign_identity, NO_RIGHT),
+    "a wrong MSP id": (wrong_msp, NO_RIGHT),
+    "an expired TLS certificate": (expired_tls, "does not accept the client's TLS certificate"),
+    "a TLS certificate of another CA": (foreign_tls, "does not accept the client's TLS certificate"),
+    "another CA trusted": (foreign_ca, "not issued by the configured tls_ca"),
+    "a CA that is none": (writes("ca.pem", b"?"), "tls_ca, or the TLS certificate and key of the client, cannot be"),
+    "a TLS key that does not fit": (writes("client.key", STRANGER.issue("x").key), "TLS certificate and key of the"),
+    "a TLS certificate half written": (writes("client.pem", CLIENT.certificate[:99]), "certificate or key cannot"),
+    "a key that does not fit": (writes("key.pem", STRANGER.issue("x").key), "key.pem does not belong to"),
+    "no key": (no_key, "key.pem: cannot be read: No such file"),
+}
+
+
+def connected(peer: Peer, client: Client, **changes: object) -> PeerSource:
+    """The peer as a source, by an endpoint with other fields."""
+    endpoint = client.endpoint(peer.address)
+    return PeerSource(msgspec.structs.replace(endpoint, **changes), CHANNEL, client.identity)
+
+
+async def complaint_of(store: LedgerStore, source: PeerSource) -> str:
+    """What the daemon gives up with."""
+    with pytest.raises(GaveUpError, match="no peer of channel kindledger could be followed") as gave_up:
+        await asyncio.wait_for(Run(store, [source], patience=BRIEF).task, WITHIN_S)
+    await assert_stored(store, [])
+    return str(gave_up.value)
+
+
+@pytest.mark.parametrize(("spoil", "complaint"), REFUSED.values(), ids=REFUSED)
+async def test_who_is_refused_learns_why(
+    store: LedgerStore, client: Client, spoil: Callable[[Client], Client], complaint: str
+) -> None:
+    async with peer_of(TRUNK) as peer:
+        message = await complaint_of(store, spoil(client).source(peer))
+    assert complaint in message
+    assert peer.address in message
+
+
+async def test_wrong_names_and_protocols_are_named(store: LedgerStore, client: Client) -> None:
+    plain = Peer({CHANNEL: Ledger(TRUNK)})
+    late = peer_of(TRUNK, clock=lambda: time.time() + 3600)
+    async with peer_of(TRUNK) as peer, plain, late:
+        for source, complaint in (
+            (connected(peer, client, tls_name="peer9"), "for another name; set tls_name"),
+            (connected(peer, client, tls_ca=None), "it wants TLS (grpcs://)"),
+            (connected(peer, client, client_certificate=None, client_key=None), "there is none"),
+            (connected(plain, client), "it speaks no TLS; if that is right, configure it as grpc://"),
+            (connected(late, client), "its clock and this machine's may differ by more than 15 minutes"),
+            (client.source("no-such-host.invalid:7051"), "no-such-host.invalid"),
+            (client.source("127.0.0.1:1"), "Connection refused"),
+        ):
+            assert complaint in await complaint_of(store, source)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [(spoil, complaint) for spoil, complaint in REFUSED.values() if spoil is not wrong_msp],
+    ids=[name for name, (spoil, _) in REFUSED.items() if spoil is not wrong_msp],
+)
+async def test_files_that_are_put_right_are_read_at_the_next_connection(
+    store: LedgerStore, client: Client, spoil: Callable[[Client], Client], complaint: str
+) -> None:
+    async with peer_of(TRUNK[:12]) as peer, indexing(store, spoil(client).source(peer)) as run:
+        await run.waits_for(complaint)
+        Client.enrolled(client.folder)
+        await run.reaches(12)
+        await run.until(lambda progress: progress.state is State.FOLLOWING)
+    await assert_stored(store, TRUNK[:12])
+
+
+async def test_an_identity_that_expires_on_the_way_is_replaced_on_disk(store: LedgerStore, client: Client) -> None:
+    """Fabric looks at the expiry before every block that it sends."""
+    ledger = Ledger(TRUNK[:12])
+    expiry = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
+    authority = NETWORK.organisations[0].authority
+    authority.enroll("Org1MSP", "brief@org1", "client", valid_to=expiry).write(client.folder)
+    async with peer_of(ledger) as peer, indexing(store, client.source(peer)) as run:
+        await run.reaches(12)
+        await asyncio.sleep(expiry.timestamp() + 0.1 - time.time())
+        ledger.append(TRUNK[12])
+        await run.waits_for(NO_RIGHT)
+        assert run.progress.committed_height == 12
+        NETWORK.client.write(client.folder)
+        await run.reaches(13)
+    await assert_stored(store, TRUNK[:13])
