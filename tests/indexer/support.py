@@ -197,9 +197,9 @@ def new_progress() -> Progress:
 
 
 async def index(store: LedgerStore, source: ScriptedSource, limits: Limits = SMALL) -> Progress:
-    """Indexes what the source delivers, from wherever the store stands."""
+    """Indexes what the source delivers, from wherever the store stands, in a task that a crash may spoil."""
     progress = new_progress()
     indexer = ChannelIndexer(store, [source], progress, limits=limits)
     source.ended = indexer.stop
-    await indexer.run()
+    await asyncio.create_task(indexer.run())
     return progress

@@ -9,7 +9,7 @@ from pymongo import AsyncMongoClient
 
 from devnet.peer import Ledger, Peer
 from devnet.peer.faults import from_block, substitute
-from indexer.channel import ChannelIndexer
+from indexer.channel import ChannelIndexer, Patience
 from indexer.daemon import Daemon, Member
 from indexer.deliver import PeerSource
 from ledger.errors import ChainMismatchError
@@ -30,13 +30,17 @@ from tests.indexer.network import (
     assert_stored,
     eventually,
     new_progress,
+    peer_of,
 )
 from tests.indexer.support import CHANNEL, SMALL
 
 
-def member(store: LedgerStore, channel: str, *sources: PeerSource) -> Member:
+STOPS_WITHIN_S = 5.0
+
+
+def member(store: LedgerStore, channel: str, *sources: PeerSource, patience: Patience = QUICK) -> Member:
     progress = new_progress(channel)
-    return Member(ChannelIndexer(store, sources, progress, limits=SMALL, patience=QUICK), progress, store.database)
+    return Member(ChannelIndexer(store, sources, progress, limits=SMALL, patience=patience), progress, store.database)
 
 
 @pytest.fixture
@@ -46,6 +50,31 @@ async def other_store(mongo: AsyncMongoClient[dict[str, Any]], database_name: st
     await store.prepare()
     yield store
     await mongo.drop_database(store.database.name)
+
+
+@pytest.mark.parametrize("idle_s", [0.0, 2.5])
+async def test_a_daemon_stops_within_seconds(mongo_uri: str, database_name: str, client: Client, idle_s: float) -> None:
+    """At work, and when it has had nothing to do for so long that its progress is written as it stops.
+
+    With the time limits of the command: they make PyMongo wait with `asyncio.wait_for`, see `heed_cancellation`.
+    """
+    async with (
+        AsyncMongoClient[dict[str, Any]](mongo_uri, tz_aware=True, socketTimeoutMS=30_000) as mongo,
+        peer_of(TRUNK) as peer,
+    ):
+        following = member(LedgerStore(mongo, database_name), CHANNEL, client.source(peer), patience=Patience())
+        daemon = Daemon([following], "test")
+        running = asyncio.create_task(daemon.run())
+        try:
+            await eventually(running, following.progress, lambda progress: progress.committed_height == HEIGHT)
+            await asyncio.sleep(idle_s)
+            daemon.stop()
+            await asyncio.wait_for(asyncio.shield(running), STOPS_WITHIN_S)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        state = await state_of(LedgerStore(mongo, database_name))
+        assert (state.state, state.committed_height) == (State.STOPPED, HEIGHT)
 
 
 async def state_of(store: LedgerStore) -> SyncState:
