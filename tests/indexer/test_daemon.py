@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,9 +30,11 @@ from tests.indexer.network import (
     Client,
     assert_stored,
     eventually,
+    filled,
     new_progress,
     peer_of,
 )
+from tests.indexer.processes import configuration, result
 from tests.indexer.support import CHANNEL, SMALL
 
 
@@ -129,3 +132,19 @@ async def test_the_daemon_ends_when_no_channel_is_left(
     for each in (store, other_store):
         await assert_stored(each, [])
         assert (await state_of(each)).state is State.FAILED
+
+
+async def test_the_exit_code_says_whether_a_restart_helps(
+    mongo_uri: str, store: LedgerStore, client: Client, tmp_path: Path
+) -> None:
+    await filled(store, client, TRUNK[:20])
+    async with peer_of(BRANCH) as peer:
+        file = configuration(tmp_path / "kindledger.toml", mongo_uri, store.database.name, client, peer, peer_retry_s=1)
+        forked = await result("--config", file, "run")
+        await peer.stop()
+        alone = await result("--config", file, "run")
+    assert forked.code == 65
+    assert "kindledger: block 19: hash: expected " in forked.stderr
+    assert alone.code == 75
+    assert f"kindledger: no peer of channel kindledger could be followed: {peer.address}: UNAVAILABLE" in alone.stderr
+    await assert_stored(store, TRUNK[:20])

@@ -86,7 +86,7 @@ async def killed(start: Start, store: LedgerStore, stored: Dump, after_s: float)
         await ending(process)
 
 
-@pytest.mark.parametrize("kills", [10, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [10, pytest.param(50, marks=(pytest.mark.long, pytest.mark.timeout(900)))])
 async def test_kill_9_at_any_moment(start: Start, store: LedgerStore, kills: int) -> None:
     """F2: after each kill a whole prefix, never lower than before; after a last run without one, everything."""
     print(f"repeat with FAULT_SEED={SEED}")
@@ -146,7 +146,9 @@ async def test_two_daemons_one_of_them_paused(
             for block in CHAIN[250:]:
                 ledger.append(block)
             await until(sleeper, lambda _, blocks: blocks == 300, store)
+            await peer.stop()
             sleeper.terminate()
             ended = await ending(sleeper, STOPS_WITHIN_S)
             assert (ended.code, "failed" in ended.stderr) == (143, False)
+            assert all(json.loads(line) for line in ended.stderr.splitlines()), "nothing else writes into the log"
     await assert_stored(store, CHAIN)
