@@ -37,7 +37,6 @@ from tests.indexer.network import (
 from tests.indexer.processes import configuration, result
 from tests.indexer.support import CHANNEL, SMALL
 
-
 STOPS_WITHIN_S = 5.0
 
 
