@@ -22,7 +22,7 @@ from devnet.peer import block_files
 from indexer.channel import ChannelIndexer
 from indexer.deliver import Endpoint, PeerSource
 from indexer.files import FileSource
-from indexer.memory import calm_collector, tidy_allocator
+from indexer.process import tune_process
 from ledger.blocks import decode_block, read_frame
 from ledger.encoding import EncodedBlock, encode_block
 from ledger.ownership import decide_owners
@@ -147,6 +147,5 @@ async def _import(folder: Path, uri: str, channel: str, first: int, *, again: bo
 
 
 if __name__ == "__main__":
-    calm_collector()
-    tidy_allocator()
+    tune_process()
     main()

@@ -19,8 +19,8 @@ from cli.settings import IndexerSettings, Settings
 from explorer_api.app import create_app, serve
 from indexer.channel import ChannelIndexer, Patience
 from indexer.daemon import Daemon, Member
-from indexer.memory import calm_collector, tidy_allocator
 from indexer.pipeline import Limits
+from indexer.process import tune_process
 from indexer.progress import Progress
 from indexer.source import BlockSource
 from ledger.store import LedgerStore
@@ -83,8 +83,7 @@ def _member(
 
 async def until_signal(daemon: Daemon) -> Exit:
     """Runs the daemon; the first signal ends it in order, the second at once. Returns the exit code."""
-    calm_collector()
-    tidy_allocator()
+    tune_process()
     running = asyncio.ensure_future(daemon.run())
     received: list[signal.Signals] = []
 

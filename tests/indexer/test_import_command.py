@@ -41,14 +41,14 @@ def importing(mongo_uri: str, store: LedgerStore) -> Import:
 
 def archive(path: Path, numbers: Iterable[int] = range(HEIGHT)) -> Path:
     """A tar archive of the trunk's blocks in this order, compressed as its name says."""
-    compress = {".xz": lzma.compress, ".gz": gzip.compress, ".tar": bytes}[path.suffix]
+    compressions: dict[str, Callable[[bytes], bytes]] = {".xz": lzma.compress, ".gz": gzip.compress, ".tar": bytes}
     contents = io.BytesIO()
     with tarfile.open(fileobj=contents, mode="w") as tar:
         for number in numbers:
             member = tarfile.TarInfo(f"ledger/{number:06}.block")
             member.size = len(TRUNK[number])
             tar.addfile(member, io.BytesIO(TRUNK[number]))
-    path.write_bytes(compress(contents.getvalue()))
+    path.write_bytes(compressions[path.suffix](contents.getvalue()))
     return path
 
 
@@ -177,7 +177,6 @@ async def test_files_without_a_ledger_are_named(importing: Import, store: Ledger
     for name, content, complaint in (
         ("notes.txt", b"not an archive" * 100, "notes.txt: not a whole archive of *.block files"),
         ("zero.block", b"", "zero.block: expected a serialized common.Block, got 0 bytes without a block header"),
-        ("noise.block", b"\xff\xff", "noise.block: expected a serialized common.Block, got 2 bytes that do not parse"),
     ):
         path = tmp_path / name
         path.write_bytes(content)

@@ -77,9 +77,9 @@ async def empty(store: LedgerStore) -> None:
 
 async def killed(start: Start, store: LedgerStore, stored: Dump, after_s: float) -> None:
     """Kills a new process so many seconds after its first write."""
-    before = len(stored[TRANSACTIONS])
+    before = len(stored[TRANSACTIONS]), len(stored[BLOCKS])
     async with start() as process:
-        await until(process, lambda transactions, _: transactions > before, store)
+        await until(process, lambda transactions, blocks: (transactions, blocks) != before, store)
         await asyncio.sleep(after_s)
         if process.returncode is None:
             process.kill()
@@ -117,7 +117,8 @@ async def test_sigterm_in_the_middle_of_a_batch(start: Start, store: LedgerStore
             process.terminate()
             await asyncio.sleep(0.02)
         ended = await ending(process, STOPS_WITHIN_S)
-    assert ended.code == 143
+    # a second signal may find the work done and the handlers gone: what a shell calls 143 is -15 here
+    assert ended.code == 143 or (ended.code, signals) == (-signal.SIGTERM, 2)
     stored = await check(store)
     assert len(stored[BLOCKS]) < len(CHAIN), "it was not in the middle"
     logged = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]

@@ -1,14 +1,23 @@
-"""How the process uses memory: call both once, when everything is imported."""
+"""Tunes the Python process for what it does: much decoding in threads beside an event loop."""
 
 import ctypes
 import gc
+import sys
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of glibc's malloc.h
-_LARGE_BYTES = 1 << 20
+_LARGE_BYTES = 4 << 20
 _ARENAS = 2
+_SWITCH_INTERVAL_S = 0.001
 
 
-def calm_collector() -> None:
+def tune_process() -> None:
+    """To be called once, when everything is imported."""
+    _calm_collector()
+    _tidy_allocator()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the event loop must not wait long for the thread that decodes
+
+
+def _calm_collector() -> None:
     """Makes Python's cyclic collection rare.
 
     Decoding makes and drops thousands of containers a second, none of them in a cycle; at the default thresholds the
@@ -19,7 +28,7 @@ def calm_collector() -> None:
     gc.set_threshold(100_000, 50, 50)
 
 
-def tidy_allocator() -> None:
+def _tidy_allocator() -> None:
     """Gives the memory of large blocks back to the system at once, where the C library is glibc.
 
     Left to itself, glibc's malloc learns from a block of 10 MB to keep such pieces on its heaps, one for each thread,
