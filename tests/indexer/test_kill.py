@@ -21,7 +21,7 @@ from tests.indexer.network import RECIPE, WITHIN_S, Client, assert_stored, forge
 from tests.indexer.processes import block_files, configuration, ending, kindledger, stop
 from tests.indexer.support import Dump, assert_whole_prefix, expected_documents, stored_documents
 
-CHAIN = forged(300, replace(RECIPE, transactions_per_block=10))
+CHAIN = forged(210, replace(RECIPE, transactions_per_block=10))
 SMALL_QUEUES = {"delivered_bytes": 100_000, "encoded_bytes": 100_000}
 """So that the chain takes dozens of batches."""
 STOPS_WITHIN_S = 8.0
@@ -133,20 +133,20 @@ async def test_two_daemons_one_of_them_paused(
     mongo_uri: str, store: LedgerStore, client: Client, tmp_path: Path
 ) -> None:
     """F23, without fencing: the one that sleeps finds everything stored when it wakes up, and goes on."""
-    ledger = Ledger(CHAIN[:250])
+    ledger = Ledger(CHAIN[:160])
     async with peer_of(ledger, delay(lambda _: True, 0.004)) as peer:
         file = configuration(tmp_path / "kindledger.toml", mongo_uri, store.database.name, client, peer, **SMALL_QUEUES)
         async with kindledger("--config", file, "run") as sleeper, kindledger("--config", file, "run") as other:
             await until(sleeper, lambda transactions, _: transactions > 0, store)
             sleeper.send_signal(signal.SIGSTOP)
-            await until(other, lambda _, blocks: blocks == 250, store)
+            await until(other, lambda _, blocks: blocks == 160, store)
             sleeper.send_signal(signal.SIGCONT)
             other.terminate()
             ended = await ending(other, STOPS_WITHIN_S)
             assert (ended.code, "failed" in ended.stderr) == (143, False)
-            for block in CHAIN[250:]:
+            for block in CHAIN[160:]:
                 ledger.append(block)
-            await until(sleeper, lambda _, blocks: blocks == 300, store)
+            await until(sleeper, lambda _, blocks: blocks == len(CHAIN), store)
             await peer.stop()
             sleeper.terminate()
             ended = await ending(sleeper, STOPS_WITHIN_S)

@@ -20,6 +20,7 @@ from ledger.model import (
     Policy,
     RangeQuery,
     Read,
+    Response,
     Signer,
     Timestamp,
     Transaction,
@@ -89,6 +90,19 @@ def test_reads_and_writes_of_every_kind() -> None:
             private_rwset_hash=b"\7",
         ),
     )
+
+
+def test_what_the_recorded_actions_never_say() -> None:
+    """No recorded call initialises a chaincode or is answered with a message, and no recorded key is of block 0."""
+    response = field(3, field(1, 200) + field(2, b"a message") + field(3, b"\xff"))
+    reads = field(1, field(1, b"of genesis") + field(2, b"")) + field(1, field(1, b"absent"))
+    hashed = field(1, field(1, b"\1") + field(2, field(2, 3))) + field(1, field(1, b"\2"))
+    results = forging.namespace(reads, field(3, field(2, hashed)))
+    found = _decode(envelope(action(args=field(1, b"Init") + field(3, 1), results=results, more=response))).actions[0]
+    assert (found.is_init, found.args) == (True, (b"Init",))
+    assert found.response == Response(200, "a message", b"\xff")
+    assert found.rwsets[0].reads == (Read("of genesis", Version(0, 0)), Read("absent", None))
+    assert found.rwsets[0].collections[0].reads == (HashedRead(b"\1", Version(0, 3)), HashedRead(b"\2", None))
 
 
 @pytest.mark.parametrize(
