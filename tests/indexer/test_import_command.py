@@ -183,8 +183,6 @@ async def test_files_without_a_ledger_are_named(importing: Import, store: Ledger
     (tmp_path / "empty").mkdir()
     ended = await importing(tmp_path / "empty")
     assert (ended.code, "no block file with a valid transaction" in ended.stderr) == (65, True)
-    ended = await importing(tmp_path / "absent")
-    assert (ended.code, "absent" in ended.stderr) == (2, True)
     await assert_stored(store, [])
 
 
