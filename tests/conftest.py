@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 from pymongo import AsyncMongoClient, MongoClient
 
-from devnet.servers import Mongod
+from devnet.servers import EmbeddedServers
 from ledger.store import LedgerStore
 
 settings.register_profile(
@@ -21,37 +22,60 @@ settings.register_profile(
 )
 settings.load_profile("kindledger")
 
-_MONGOD = pytest.StashKey[tuple[Mongod, "tempfile.TemporaryDirectory[str]"]]()
+_SERVERS = pytest.StashKey[tuple[EmbeddedServers, "tempfile.TemporaryDirectory[str]"]]()
 
 
-def _start_mongod(config: pytest.Config) -> str:
-    if _MONGOD not in config.stash:
+def _addresses(config: pytest.Config) -> dict[str, str]:
+    """Where the servers of this run are; starts them unless another process, or this one before, has done so."""
+    given: dict[str, str] | None = getattr(config, "workerinput", {}).get("addresses")
+    if given is not None:
+        return given
+    if _SERVERS not in config.stash:
         folder = tempfile.TemporaryDirectory(prefix="kindledger-tests-")
-        mongod = Mongod(Path(folder.name) / "mongo")
-        mongod.start()
-        config.stash[_MONGOD] = (mongod, folder)
-    return config.stash[_MONGOD][0].uri
+        servers = EmbeddedServers(Path(folder.name), {})
+        servers.start()
+        config.stash[_SERVERS] = (servers, folder)
+    servers = config.stash[_SERVERS][0]
+    return {"mongo": servers.mongo_uri, "postgres": servers.postgres_dsn, "redis": servers.redis_url}
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Hands the address to a worker of pytest-xdist, before it starts."""
-    node.workerinput["mongo_uri"] = _start_mongod(node.config)
+    """Hands the addresses to a worker of pytest-xdist, before it starts."""
+    node.workerinput["addresses"] = _addresses(node.config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stops what this process started."""
-    if _MONGOD in config.stash:
-        mongod, folder = config.stash[_MONGOD]
-        mongod.stop()
+    if _SERVERS in config.stash:
+        servers, folder = config.stash[_SERVERS]
+        servers.stop()
         folder.cleanup()
 
 
 @pytest.fixture(scope="session")
 def mongo_uri(request: pytest.FixtureRequest) -> str:
     """The address of a replica set that all tests share; each uses databases of its own."""
-    workerinput = getattr(request.config, "workerinput", None)
-    return str(workerinput["mongo_uri"]) if workerinput is not None else _start_mongod(request.config)
+    return _addresses(request.config)["mongo"]
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn(request: pytest.FixtureRequest) -> str:
+    """The superuser's address of a PostgreSQL that all tests share; each uses databases of its own."""
+    return _addresses(request.config)["postgres"]
+
+
+@pytest.fixture
+async def empty_database(postgres_dsn: str) -> AsyncIterator[str]:
+    """The superuser's address of an empty PostgreSQL database that no other test uses, dropped afterwards."""
+    name = f"t{uuid.uuid4().hex[:16]}"
+    connection = await asyncpg.connect(postgres_dsn)
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+        yield f"{postgres_dsn.rpartition('/')[0]}/{name}"
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
 
 
 @pytest.fixture

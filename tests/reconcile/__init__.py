@@ -1,0 +1,1 @@
+"""Reconciliation with PostgreSQL, on a real one."""
