@@ -10,11 +10,13 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 from pymongo import AsyncMongoClient
 
 from cli.errors import ConfigurationError, Exit
 from cli.mongo import mongo_client
 from cli.network import peer_sources
+from cli.reconciliation import reconciled_channel, reconciliation
 from cli.settings import IndexerSettings, Settings
 from explorer_api.app import create_app, serve
 from indexer.channel import ChannelIndexer, Patience
@@ -54,7 +56,11 @@ async def run_daemon(settings: Settings, *, with_api: bool) -> Exit:
     }
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(mongo_client(settings))
+        reconciled = reconciled_channel(settings)
         members = [_member(client, settings, channel, sources[channel]) for channel in settings.channels]
+        for index, member in enumerate(members):
+            if member.progress.channel == reconciled:
+                members[index] = await stack.enter_async_context(_reconciled(member, client, settings))
         if with_api:
             await stack.enter_async_context(serve_api(client, settings))
         daemon = Daemon(members, VERSION)
@@ -79,6 +85,16 @@ def _member(
         ),
     )
     return Member(indexer, progress, store.database)
+
+
+@asynccontextmanager
+async def _reconciled(
+    member: Member, client: AsyncMongoClient[dict[str, Any]], settings: Settings
+) -> AsyncIterator[Member]:
+    """The same channel with its reconciliation beside it."""
+    store = LedgerStore(client, member.database.name)
+    async with reconciliation(settings, store, member.progress) as part:
+        yield replace(member, reconciliation=part.reconciler.progress, companions=part.companions)
 
 
 async def until_signal(daemon: Daemon) -> Exit:

@@ -1,7 +1,7 @@
 """Runs the channels of one daemon side by side, and keeps their progress where the API finds it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from pymongo.errors import PyMongoError
 
 from indexer.channel import ChannelIndexer
 from indexer.progress import Progress
+from indexer.reconcile.progress import ReconcileProgress
 from indexer.tasks import heed_cancellation, plain_errors
 from ledger.errors import LedgerError
 from ledger.sync_state import State, SyncState, write_sync_state
@@ -30,6 +31,9 @@ class Member(Struct, frozen=True):
     indexer: ChannelIndexer
     progress: Progress
     database: AsyncDatabase[Any]
+    reconciliation: ReconcileProgress | None = None
+    companions: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
+    """What runs beside the indexers, and is cancelled when these have ended."""
 
 
 class Daemon:
@@ -52,8 +56,11 @@ class Daemon:
                 statuses = [group.create_task(self._publish(member)) for member in self._members]
                 channels = [group.create_task(self._run_channel(member)) for member in self._members]
                 stopping = group.create_task(self._limit_stop(channels))
+                companions = [
+                    group.create_task(companion()) for member in self._members for companion in member.companions
+                ]
                 failures = await asyncio.gather(*channels)
-                for task in (stopping, *statuses):
+                for task in (stopping, *companions, *statuses):
                     task.cancel()
         for member in self._members:
             await self._write_status(member)
@@ -95,12 +102,12 @@ class Daemon:
     async def _write_status(self, member: Member) -> None:
         try:
             async with asyncio.timeout(_STATUS_TIMEOUT_S):
-                await write_sync_state(member.database, self._state_of(member.progress))
+                await write_sync_state(member.database, self._state_of(member.progress, member.reconciliation))
         except (PyMongoError, TimeoutError) as error:
             log.debug("status_not_written", channel=member.progress.channel, error=str(error))
         heed_cancellation()
 
-    def _state_of(self, progress: Progress) -> SyncState:
+    def _state_of(self, progress: Progress, reconciliation: ReconcileProgress | None) -> SyncState:
         return SyncState(
             channel=progress.channel,
             state=progress.state,
@@ -114,4 +121,5 @@ class Daemon:
             started_at=progress.started_at,
             updated_at=datetime.now(UTC),
             version=self._version,
+            reconciliation=reconciliation.snapshot() if reconciliation is not None else None,
         )

@@ -32,11 +32,12 @@ class Progress:
         self.changed = asyncio.Event()
         self._clock, self._now = clock, now
         self._samples: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self._waiting: list[asyncio.Future[None]] = []
 
     def resume(self, start: int, height: int) -> None:
         """Sets what the store already holds."""
         self.start_block, self.seen_height, self.committed_height = start, height, height
-        self.changed.set()
+        self._notify()
 
     def saw_peer_height(self, height: int) -> None:
         """A peer said how many blocks it has."""
@@ -53,6 +54,7 @@ class Progress:
     def committed(self, height: int, blocks: int, transactions: int, events: int, undecodable: int) -> None:
         """A batch of blocks became durable."""
         self.committed_height = height
+        self._notify()
         self.blocks += blocks
         self.transactions += transactions
         self.events += events
@@ -62,6 +64,25 @@ class Progress:
         while len(self._samples) > 2 and self._samples[0][0] < now - _RATE_WINDOW_S:
             self._samples.popleft()
         self.set_state(State.CATCHING_UP if self.lag else State.FOLLOWING)
+
+    async def reaches(self, height: int) -> None:
+        """Waits until so many blocks are committed."""
+        while self.committed_height < height:
+            future = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            await future
+
+    def _notify(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+        self.changed.set()
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether a peer told its height, and the store has every block of it."""
+        return self.peer_height is not None and self.lag == 0
 
     @property
     def lag(self) -> int:

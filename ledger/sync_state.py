@@ -40,6 +40,29 @@ class Verification(Struct, frozen=True, rename="camel"):
     differences: int
 
 
+class DatabaseServer(Struct, frozen=True, rename="camel"):
+    """Connections to a server of the business database; for a replica, how far it is behind, null while unknown."""
+
+    name: str
+    connections: int
+    idle: int
+    lag_s: float | None
+
+
+class Reconciliation(Struct, frozen=True, rename="camel"):
+    """Where the business rows stand: those that blocks below `height` name are settled.
+
+    `settled` counts rows since the daemon's start, `discrepancies` what is open.
+    """
+
+    state: State
+    height: int
+    settled: int
+    discrepancies: int
+    error: LastError | None
+    servers: list[DatabaseServer]
+
+
 class SyncState(Struct, frozen=True, rename="camel"):
     """One channel's progress. A height is the number of blocks: the highest number plus one."""
 
@@ -56,6 +79,7 @@ class SyncState(Struct, frozen=True, rename="camel"):
     updated_at: datetime
     version: str
     verification: Verification | None = None
+    reconciliation: Reconciliation | None = None
 
 
 async def write_sync_state(database: Any, state: SyncState) -> None:

@@ -1,0 +1,140 @@
+"""Puts reconciliation together as configured."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from cli.errors import ConfigurationError
+from cli.redaction import unusable_address
+from cli.settings import PostgresSettings, ReconcileSettings, Settings
+from indexer.migrations.files import load_migrations
+from indexer.migrations.runner import check_schema
+from indexer.progress import Progress
+from indexer.reconcile.caches import CacheRefresher
+from indexer.reconcile.facts import LedgerFacts
+from indexer.reconcile.mapping import KINDLEDGER, EventAmount, Mapping, Table
+from indexer.reconcile.progress import ReconcileProgress
+from indexer.reconcile.reconciler import Pace, Reconciler
+from indexer.reconcile.servers import Bounds, Servers
+from ledger.store import LedgerStore
+
+_REDIS_CALL_S = 1.0
+
+
+class Reconciliation(Struct, frozen=True):
+    """Reconciliation of one channel, ready to run."""
+
+    reconciler: Reconciler
+    companions: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
+    """What runs beside the channel's indexer."""
+
+
+def reconciled_channel(settings: Settings) -> str | None:
+    """The channel that is reconciled; None where no business database is configured.
+
+    Raises `ConfigurationError` where it is not clear which one.
+    """
+    if settings.postgres.dsn is None and settings.postgres.dsn_file is None:
+        return None
+    named = settings.reconcile.channel
+    if named is None and len(settings.channels) == 1:
+        return next(iter(settings.channels))
+    if named not in settings.channels:
+        raise ConfigurationError(
+            "reconcile.channel: name the channel that postgres.dsn belongs to, one of [channels]: "
+            f"{', '.join(settings.channels) or 'none is configured'}"
+        )
+    return named
+
+
+@asynccontextmanager
+async def reconciliation(settings: Settings, store: LedgerStore, ledger: Progress) -> AsyncIterator[Reconciliation]:
+    """Reconciliation of the channel whose ledger is in `store`; closes its connections at the end.
+
+    Raises `ConfigurationError` for addresses that cannot be used.
+    """
+    business = mapping_of(settings.reconcile)
+    progress = ReconcileProgress(ledger.channel, lambda: datetime.now(UTC), ledger.changed.set)
+    caches: CacheRefresher | None = None
+    async with AsyncExitStack() as stack:
+        servers = await stack.enter_async_context(servers_of(settings.postgres))
+        progress.servers = servers.figures
+        redis_url = settings.redis.reveal() if settings.reconcile.caches else None
+        if redis_url is not None:
+            redis = await stack.enter_async_context(aclosing(_redis(redis_url)))
+            caches = CacheRefresher(redis, servers.primary, refresh=settings.reconcile.tables is None)
+        reconciler = Reconciler(
+            servers,
+            LedgerFacts(store, business),
+            business,
+            ledger,
+            progress,
+            check_schema=partial(check_schema, migrations=load_migrations()),
+            settled=caches.settled if caches is not None else lambda _: None,
+            pace=_pace_of(settings.reconcile),
+        )
+        yield Reconciliation(reconciler, (reconciler.run,) if caches is None else (reconciler.run, caches.run))
+
+
+def mapping_of(settings: ReconcileSettings) -> Mapping:
+    """Which rows name transactions, as configured."""
+    tables = KINDLEDGER.tables
+    if settings.tables is not None:
+        tables = tuple(Table(**table.model_dump()) for table in settings.tables)
+    amounts = KINDLEDGER.amounts
+    if settings.amounts is not None:
+        amounts = tuple(EventAmount(event=amount.event, path=amount.path) for amount in settings.amounts)
+    return Mapping(
+        schema=settings.db_schema,
+        tables=tables,
+        placeholders=settings.placeholders,
+        chaincodes=settings.chaincodes,
+        functions=settings.functions,
+        amounts=amounts,
+        missing_rows=settings.missing_rows,
+    )
+
+
+def servers_of(settings: PostgresSettings) -> Servers:
+    """The servers as configured. Raises `ConfigurationError` for an address that cannot be used."""
+    bounds = Bounds(
+        pool_size=settings.pool_size,
+        statement_timeout_s=settings.statement_timeout_s,
+        lock_timeout_s=settings.lock_timeout_s,
+        replica_lag_s=settings.replica_lag_s,
+    )
+    primary, *replicas = (_with_tls(dsn, settings) for dsn in (settings.reveal() or "", *settings.reveal_replicas()))
+    return Servers(primary, replicas, bounds)
+
+
+def _with_tls(dsn: str, settings: PostgresSettings) -> str:
+    """The address with the TLS settings that are configured beside it."""
+    if not dsn.startswith(("postgresql://", "postgres://")):
+        raise ConfigurationError("postgres.dsn: write it as postgresql://user:password@host:5432/database")
+    named = {
+        "sslmode": settings.tls_mode,
+        "sslrootcert": settings.tls_ca,
+        "sslcert": settings.tls_certificate,
+        "sslkey": settings.tls_key,
+    }
+    query = urlencode({name: str(value) for name, value in named.items() if value is not None})
+    if not query:
+        return dsn
+    return f"{dsn}{'&' if '?' in dsn else '?'}{query}"
+
+
+def _redis(url: str) -> Redis:
+    try:
+        return Redis.from_url(url, socket_timeout=_REDIS_CALL_S, socket_connect_timeout=_REDIS_CALL_S)
+    except ValueError as error:
+        raise ConfigurationError(f"redis.url: {unusable_address(url, error)}") from error
+
+
+def _pace_of(settings: ReconcileSettings) -> Pace:
+    return Pace(sweep_s=settings.sweep_s, grace_s=settings.grace_s, cross_check_s=settings.cross_check_s)

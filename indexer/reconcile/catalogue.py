@@ -1,0 +1,94 @@
+"""Looks the mapping up in PostgreSQL's catalogue before anything is asked of its tables.
+
+What would fail later, or worse, settle nothing without a word, is named at once: a table, column or right that is
+missing, a type that holds no hash, a table whose row-level security hides its rows.
+"""
+
+from collections.abc import Iterator
+
+import asyncpg
+
+from indexer.reconcile.errors import ReconciliationError
+from indexer.reconcile.mapping import Mapping, Table
+from indexer.reconcile.servers import Connection
+from indexer.reconcile.statements import Statements, quoted
+
+_HASH_TYPES = ("text", "character varying", "character", "bpchar")
+_TABLE = """
+SELECT c.oid, has_schema_privilege(n.oid, 'USAGE') AS usable, row_security_active(c.oid) AS hides_rows
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
+"""
+_COLUMNS = """
+SELECT a.attname AS name, tn.nspname AS type_schema, t.typname AS type,
+       coalesce(nullif(t.typbasetype, 0)::regtype::oid, t.oid)::regtype::text AS base,
+       has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable,
+       has_column_privilege(a.attrelid, a.attnum, 'UPDATE') AS writable
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace tn ON tn.oid = t.typnamespace
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+"""
+_POLICY = """
+SELECT EXISTS (
+    SELECT FROM pg_policies p
+    WHERE p.schemaname = $1 AND p.tablename = $2 AND p.permissive = 'PERMISSIVE' AND p.cmd IN ('ALL', $3)
+      AND EXISTS (SELECT FROM unnest(p.roles) AS r(name)
+                  WHERE r.name = 'public' OR pg_has_role(current_user, r.name, 'USAGE')))
+"""
+
+
+async def statements_for(connection: Connection, mapping: Mapping) -> dict[str, Statements]:
+    """The statements for each table of the mapping, by its name.
+
+    Raises `ReconciliationError` that names everything that does not fit.
+    """
+    mistakes: list[str] = []
+    statements: dict[str, Statements] = {}
+    for table in mapping.tables:
+        types, found = await _look(connection, mapping.schema, table)
+        mistakes += found
+        if not found:
+            statements[table.name] = Statements(mapping.schema, table, types)
+    if mistakes:
+        raise ReconciliationError(f"the business database does not fit [reconcile]: {'; '.join(mistakes)}")
+    return statements
+
+
+async def _look(connection: Connection, schema: str, table: Table) -> tuple[dict[str, str], list[str]]:
+    """The types of the table's columns, and what is wrong with it."""
+    where = f"{schema}.{table.name}"
+    found = await connection.fetchrow(_TABLE, schema, table.name)
+    if found is None:
+        return {}, [f"there is no table {where}: run `kindledger migrate up`, or correct reconcile.tables"]
+    if not found["usable"]:
+        return {}, [f"the user may not use the schema {schema}: grant it the role kindledger_indexer"]
+    columns = {column["name"]: column for column in await connection.fetch(_COLUMNS, found["oid"])}
+    mistakes = list(_mistakes(where, table, columns))
+    if found["hides_rows"]:
+        mistakes += await _hidden(connection, schema, table)
+    types = {name: f"{quoted(column['type_schema'])}.{quoted(column['type'])}" for name, column in columns.items()}
+    return types, mistakes
+
+
+def _mistakes(where: str, table: Table, columns: dict[str, asyncpg.Record]) -> Iterator[str]:
+    grant = "grant the user the role kindledger_indexer, or this right"
+    for name in table.columns:
+        if name not in columns:
+            yield f"{where} has no column {name}"
+        elif not columns[name]["readable"]:
+            yield f"the user may not SELECT {where}.{name}: {grant}"
+        elif name in table.settled_columns and not columns[name]["writable"]:
+            yield f"the user may not UPDATE {where}.{name}: {grant}"
+    held = columns.get(table.hash)
+    if held is not None and held["base"] not in _HASH_TYPES:
+        yield f"{where}.{table.hash} is of type {held['base']}: a hash is looked for in text, varchar or char columns"
+
+
+async def _hidden(connection: Connection, schema: str, table: Table) -> list[str]:
+    """What row-level security keeps from the user: an UPDATE would settle nothing, without an error."""
+    needed = ("SELECT", "UPDATE") if table.settled_columns else ("SELECT",)
+    return [
+        f"row-level security of {schema}.{table.name} hides its rows: no policy lets the user {command}; "
+        "create one for the role kindledger_indexer"
+        for command in needed
+        if not await connection.fetchval(_POLICY, schema, table.name, command)
+    ]

@@ -1,0 +1,154 @@
+"""What a row says against what the ledger says: pure, so that every way to look at a row judges it alike."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Final
+
+from msgspec import Struct
+
+from indexer.reconcile.mapping import Table
+
+MAX_HASH_CHARACTERS: Final = 255
+"""Longer ids are never asked for: no column of a business schema holds them."""
+
+_TX_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class Kind(StrEnum):
+    """What can be wrong between rows and ledger."""
+
+    CONTRADICTS_LEDGER = "contradicts_ledger"  # a settled row with another outcome or block
+    NOT_ON_LEDGER = "not_on_ledger"  # the grace period is over and no block has the transaction
+    IMPOSSIBLE_HASH = "impossible_hash"  # no transaction can have such an id
+    MISSING_ROW = "missing_row"  # a transaction that no row names
+    AMOUNT_DIFFERS = "amount_differs"  # from the one in the transaction's event
+    REFUSED = "refused"  # PostgreSQL does not take the settlement, such as a constraint or trigger
+
+
+class Fact(Struct, frozen=True):
+    """What the ledger says of a transaction id: the envelope that owns it."""
+
+    tx_id: str
+    status: str
+    valid: bool
+    block: int
+    at: datetime | None
+    """The block's time."""
+    amount: Decimal | None = None
+    business: bool = False
+    """Whether a row must name it."""
+
+    def described(self) -> dict[str, Any]:
+        """As a discrepancy shows it."""
+        shown: dict[str, Any] = {"status": self.status, "valid": self.valid, "block": self.block}
+        return shown if self.amount is None else shown | {"amount": str(self.amount)}
+
+
+class Row(Struct, frozen=True):
+    """A row that names a transaction, or is to name one."""
+
+    table: Table
+    key: str
+    hash: str | None
+    state: str | None = None
+    block: int | None = None
+    amount: Decimal | None = None
+    campaign: str | None = None
+    old: bool = True
+    """Whether its grace period is over."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether it waits for the ledger."""
+        return self.table.status is not None and self.state == self.table.pending
+
+    @property
+    def denies(self) -> bool:
+        """Whether it says that its transaction had no effect."""
+        return self.table.status is not None and self.state == self.table.failed
+
+    def described(self) -> dict[str, Any]:
+        """As a discrepancy shows it."""
+        shown = {"status": self.state, "block": self.block, "amount": self.amount}
+        return {name: str(value) if name == "amount" else value for name, value in shown.items() if value is not None}
+
+
+class Finding(Struct, frozen=True):
+    """One discrepancy. `subject` is the row's key, or the transaction id where there is no row."""
+
+    kind: Kind
+    table: str
+    subject: str
+    hash: str
+    ledger: dict[str, Any]
+    found: dict[str, Any]
+
+
+def spellings(given: str) -> tuple[str, ...]:
+    """The ids that a row's hash may stand for, as it is first; none that cannot be asked for."""
+    trimmed = given.strip()
+    lower = trimmed.lower()
+    ways = dict.fromkeys((given, trimmed, lower, lower.removeprefix("0x")))
+    return tuple(way for way in ways if way and is_usable(way))
+
+
+def written_as(tx_id: str) -> tuple[str, ...]:
+    """How rows may spell an id."""
+    return (tx_id, tx_id.upper(), f"0x{tx_id}", f"0x{tx_id.upper()}")
+
+
+def is_usable(tx_id: str) -> bool:
+    """Whether an id of the ledger may go into a query: PostgreSQL takes no NUL, and one would fail a whole batch."""
+    return "\0" not in tx_id and len(tx_id) <= MAX_HASH_CHARACTERS
+
+
+def fact_of(row: Row, facts: Mapping[str, Fact]) -> Fact | None:
+    """What the ledger says of the row's transaction, by the first spelling that it knows."""
+    return next((facts[way] for way in spellings(row.hash or "") if way in facts), None)
+
+
+def findings(row: Row, fact: Fact | None, *, caught_up: bool) -> Sequence[Finding] | None:
+    """What is wrong with the row; None if it is too early to tell.
+
+    `caught_up`: whether `fact` would be known if the network had it.
+    """
+    if row.hash is None:
+        return ()
+    if fact is None:
+        return _without_fact(row, row.hash, caught_up=caught_up)
+    return tuple(_against(row, row.hash, fact))
+
+
+def _without_fact(row: Row, given: str, *, caught_up: bool) -> Sequence[Finding] | None:
+    if row.denies:
+        return ()
+    shown = row.described() | {"hash": given}
+    if not any(_TX_ID.fullmatch(way) for way in spellings(given)):
+        return (Finding(Kind.IMPOSSIBLE_HASH, row.table.name, row.key, given, {}, shown),)
+    if not (row.old and caught_up):
+        return None
+    return (Finding(Kind.NOT_ON_LEDGER, row.table.name, row.key, given, {}, shown),)
+
+
+def _against(row: Row, given: str, fact: Fact) -> Iterator[Finding]:
+    if row.pending:
+        return
+    shown = row.described()
+    if row.denies == fact.valid or (row.block is not None and row.block != fact.block):
+        yield Finding(Kind.CONTRADICTS_LEDGER, row.table.name, row.key, given, fact.described(), shown)
+    elif fact.valid and None not in (fact.amount, row.amount) and fact.amount != row.amount:
+        yield Finding(Kind.AMOUNT_DIFFERS, row.table.name, row.key, given, fact.described(), shown)
+
+
+def missing_rows(facts: Iterable[Fact]) -> list[Finding]:
+    """Findings for transactions that no row names."""
+    return [Finding(Kind.MISSING_ROW, "", fact.tx_id, fact.tx_id, fact.described(), {}) for fact in facts]
+
+
+def refusal(row: Row, given: str, fact: Fact, reason: str) -> Finding:
+    """The finding for a row that PostgreSQL would not settle."""
+    shown = row.described() | {"error": reason}
+    return Finding(Kind.REFUSED, row.table.name, row.key, given, fact.described(), shown)

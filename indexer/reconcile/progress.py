@@ -1,0 +1,46 @@
+"""What reconciliation of one channel has reached, for operators."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from indexer.reconcile.books import Outcome
+from ledger.sync_state import DatabaseServer, LastError, Reconciliation, State
+
+
+class ReconcileProgress:
+    """One channel's figures. `changed` is called whenever one does."""
+
+    def __init__(self, channel: str, now: Callable[[], datetime], changed: Callable[[], None]) -> None:
+        self.channel = channel
+        self.state = State.STARTING
+        self.height = 0
+        self.settled = 0
+        self.discrepancies = 0
+        self.error: LastError | None = None
+        self.servers: Callable[[], list[DatabaseServer]] = list
+        self._now, self._changed = now, changed
+
+    def reached(self, height: int, *, behind: bool) -> None:
+        """The cursor stands at that height."""
+        self.height = height
+        self.set_state(State.CATCHING_UP if behind else State.FOLLOWING)
+
+    def did(self, outcome: Outcome) -> None:
+        """Counts what a transaction did."""
+        self.settled += outcome.settled
+        self.discrepancies += outcome.opened - outcome.closed
+        self._changed()
+
+    def set_state(self, state: State) -> None:
+        """Changes what reconciliation is doing."""
+        self.state = state
+        self._changed()
+
+    def failed(self, message: str, state: State) -> None:
+        """Notes the error that holds it up."""
+        self.error = LastError(self._now(), message)
+        self.set_state(state)
+
+    def snapshot(self) -> Reconciliation:
+        """As it is published."""
+        return Reconciliation(self.state, self.height, self.settled, self.discrepancies, self.error, self.servers())

@@ -1,0 +1,152 @@
+"""Keeps the business rows of one channel in step with its ledger, whichever of the two is ahead.
+
+Blocks are followed; rows that get their hash late are settled when PostgreSQL notifies of them, and by a sweep over
+all that wait; every row is compared now and then; what was found wrong is looked at again until it is over. Each goes
+on side by side. When one of them fails, all end, and begin again where the books stand.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+from msgspec import Struct
+from pymongo.errors import PyMongoError
+
+from indexer.backoff import Backoff
+from indexer.migrations.files import MigrationError
+from indexer.progress import Progress
+from indexer.reconcile.books import Books, Outcome
+from indexer.reconcile.catalogue import statements_for
+from indexer.reconcile.errors import FAILURES, ReconciliationError, explained, is_away
+from indexer.reconcile.facts import LedgerFacts
+from indexer.reconcile.follower import Follower
+from indexer.reconcile.mapping import Mapping
+from indexer.reconcile.notices import Notices
+from indexer.reconcile.progress import ReconcileProgress
+from indexer.reconcile.servers import Connection, Servers
+from indexer.reconcile.sweeper import Sweeper
+from indexer.recurring import Recurring
+from indexer.tasks import plain_errors
+from ledger.sync_state import State
+
+_RECHECK_S = 60.0
+
+
+class Pace(Struct, frozen=True, kw_only=True):
+    """How often what is looked at, in seconds."""
+
+    sweep_s: float = 30.0
+    """Between two sweeps over the rows that wait."""
+    grace_s: float = 120.0
+    """How long a row may be ahead of the ledger, or the ledger ahead of the row, before it counts as wrong."""
+    cross_check_s: float = 86_400.0
+    """Between two comparisons of all rows."""
+
+
+class Reconciler:
+    """Reconciles one channel with the business database. `settled` is told the campaigns whose rows changed."""
+
+    def __init__(
+        self,
+        servers: Servers,
+        facts: LedgerFacts,
+        business: Mapping,
+        ledger: Progress,
+        progress: ReconcileProgress,
+        *,
+        check_schema: Callable[[Connection], Awaitable[None]],
+        settled: Callable[[set[str]], None],
+        pace: Pace = Pace(),  # noqa: B008 - frozen
+    ) -> None:
+        self._servers, self._facts, self._business = servers, facts, business
+        self._ledger, self.progress, self._pace = ledger, progress, pace
+        self._check_schema, self._settled = check_schema, settled
+        self._trouble = Recurring(
+            "reconciliation_held_up", "reconciliation_goes_on", time.monotonic, channel=progress.channel
+        )
+
+    async def run(self) -> None:
+        """Reconciles until cancelled. Never ends by itself: whatever is missing, indexing goes on without it.
+
+        PostgreSQL or MongoDB away: tried again, ever more slowly. A schema, right or chain that does not fit: named in
+        the log and in the progress, and looked at again once a minute.
+        """
+        backoff = Backoff()
+        while True:
+            reached = self.progress.height
+            try:
+                with plain_errors():
+                    await self._session()
+            except (*FAILURES, PyMongoError, ReconciliationError, MigrationError) as error:
+                if self.progress.height > reached:
+                    backoff.reset()
+                delay_s = self._failed(error, backoff)
+            await asyncio.sleep(delay_s)
+
+    def _failed(self, error: Exception, backoff: Backoff) -> float:
+        """Notes what holds it up; returns after how many seconds to try again."""
+        if isinstance(error, PyMongoError):
+            state, message = State.WAITING, f"MongoDB: {error}"
+        elif isinstance(error, FAILURES) and is_away(error):
+            state, message = State.WAITING, f"PostgreSQL: {str(error) or type(error).__name__}"
+        elif isinstance(error, asyncpg.PostgresError):
+            state, message = State.FAILED, str(explained(error))
+        else:
+            state, message = State.FAILED, str(error)
+        self._trouble.failed(message)
+        self.progress.failed(message, state)
+        return backoff.next_delay() if state is State.WAITING else _RECHECK_S
+
+    async def _session(self) -> None:
+        """Does everything side by side, until something fails."""
+        follower, sweeper = await self._begin()
+        notices = Notices(self._servers)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(follower.follow())
+            group.create_task(follower.audit())
+            group.create_task(notices.listen())
+            group.create_task(sweeper.attend(notices))
+            group.create_task(sweeper.sweep(notices, self._pace.sweep_s))
+            group.create_task(sweeper.cross_check(self._pace.cross_check_s))
+            group.create_task(self._servers.watch())
+
+    async def once(self, *, everything: bool) -> None:
+        """Settles and compares all that is there now, with no grace for missing rows; `everything`: settled rows too.
+
+        Raises `ReconciliationError`, `MigrationError`, and what PostgreSQL and MongoDB raise while they are away.
+        """
+        try:
+            follower, sweeper = await self._begin()
+            await self._servers.measure()
+            await follower.follow(until=self._ledger.committed_height)
+            for table in self._business.tables:
+                if table.status is not None:
+                    await sweeper.sweep_table(table)
+            if everything:
+                await sweeper.check_all()
+            await follower.audit_below(self._ledger.committed_height)
+            await sweeper.review()
+        except asyncpg.PostgresError as error:
+            if is_away(error):
+                raise
+            raise explained(error) from error
+
+    async def _begin(self) -> tuple[Follower, Sweeper]:
+        """Checks that schema, rights and chain fit, and takes up the books."""
+        self.progress.set_state(State.STARTING)
+        async with self._servers.primary.acquire() as connection:
+            await self._check_schema(connection)
+            statements = await statements_for(connection, self._business)
+        grace_s = self._pace.grace_s
+        books = Books(self._servers.primary, self.progress.channel, self._business, statements, grace_s)
+        follower = Follower(books, self._facts, self._ledger, self.progress, grace_s=grace_s, settled=self._did)
+        await follower.begin()
+        self.progress.discrepancies = await books.open_discrepancies()
+        self._trouble.over()
+        sweeper = Sweeper(books, self._facts, self._business, self._ledger, self._servers, settled=self._did)
+        return follower, sweeper
+
+    def _did(self, outcome: Outcome) -> None:
+        self.progress.did(outcome)
+        self._settled(outcome.campaigns)

@@ -1,0 +1,93 @@
+"""The SQL for one table of the mapping. Names are quoted and were found in the catalogue; values are parameters."""
+
+from collections.abc import Mapping
+
+from indexer.reconcile.mapping import Table
+
+Types = Mapping[str, str]
+"""The type of each column, qualified and quoted, as it stands in a cast."""
+
+
+class Statements:
+    """What is asked of one table. Every row comes with `key`, `hash`, `state`, `block`, `amount`, `campaign`, `old`.
+
+    Parameters that all selections begin with: $1 the grace period in seconds, $2 the placeholders.
+    """
+
+    def __init__(self, schema: str, table: Table, types: Types) -> None:
+        self._table, self._types = table, types
+        self._from = f"{quoted(schema)}.{quoted(table.name)} AS t"
+        self._key, self._hash = _column(table.key), _column(table.hash)
+        key_type, hash_type = types[table.key], types[table.hash]
+        selected = f"SELECT {self._row()} FROM {self._from}"  # noqa: S608 - quoted names
+        page = f"($3::text IS NULL OR {self._key} > $3::text::{key_type}) ORDER BY {self._key} LIMIT $4"
+        self.by_hash = f"{selected} JOIN unnest($3::text[]) AS f(hash) ON {self._hash} = f.hash::{hash_type}"
+        self.by_key = f"{selected} JOIN unnest($3::text[]) AS f(key) ON {self._key} = f.key::{key_type}"
+        """$3 hashes, or keys."""
+        self.page = f"{selected} WHERE {page}"
+        """$3 the key to begin after, or NULL; $4 how many."""
+        self.pending_page = self.settle = self.settle_free = ""
+        if table.status is not None:
+            self.pending_page = f"{selected} WHERE {_column(table.status)} = $5 AND {self._is_hash()} AND {page}"
+            """$5 the pending state."""
+            self._settling(table.status)
+
+    def _settling(self, status: str) -> None:
+        """$1 and $2 as above, $3 hashes, $4 valid, $5 blocks, $6 times, $7 pending, $8 confirmed, $9 failed state."""
+        facts = "unnest($3::text[], $4::bool[], $5::int8[], $6::timestamptz[]) AS f(hash, valid, block, at)"
+        named = f"{self._hash} = f.hash::{self._types[self._table.hash]}"
+        waiting = f"{_column(status)} = $7 AND {self._is_hash()}"
+        update = f"UPDATE {self._from} SET {self._changes(status)}"  # noqa: S608 - quoted names
+        self.settle = f"{update} FROM {facts} WHERE {named} AND {waiting} RETURNING {self._row()}"
+        free = (
+            f"SELECT {self._key} AS key, f.* FROM {self._from} JOIN {facts} ON {named} WHERE {waiting} "  # noqa: S608
+            f"ORDER BY {self._key} FOR UPDATE OF t SKIP LOCKED"
+        )
+        self.settle_free = (
+            f"WITH f AS MATERIALIZED ({free}) {update} FROM f WHERE {self._key} = f.key AND {waiting} "
+            f"RETURNING {self._row()}"
+        )
+        """The same for those rows that no other transaction holds."""
+
+    def _changes(self, status: str) -> str:
+        table = self._table
+        changes = {status: "CASE WHEN f.valid THEN $8::text ELSE $9::text END"}
+        if table.block is not None:
+            changes[table.block] = "f.block"
+        if table.confirmed_at is not None:
+            changes[table.confirmed_at] = "CASE WHEN f.valid THEN coalesce(f.at, now()) END"
+        casts = (f"{quoted(name)} = ({value})::{self._types[name]}" for name, value in changes.items())
+        return ", ".join(casts)
+
+    def _is_hash(self) -> str:
+        """A ledger may hold whatever a client made up, also what is a placeholder here."""
+        return f"{self._hash}::text NOT LIKE ALL ($2::text[])"
+
+    def _row(self) -> str:
+        table = self._table
+        shown = {
+            "key": f"{self._key}::text",
+            "hash": f"CASE WHEN {self._is_hash()} THEN {self._hash}::text END",
+            "state": _cast(table.status, "text"),
+            "block": _cast(table.block, "int8"),
+            "amount": _cast(table.amount, "numeric"),
+            "campaign": _cast(table.campaign, "text"),
+            "old": "true" if table.created_at is None else f"{_column(table.created_at)} < {_GRACE_BEGAN}",
+        }
+        return ", ".join(f"{value} AS {name}" for name, value in shown.items())
+
+
+_GRACE_BEGAN = "now() - make_interval(secs => $1::float8)"
+
+
+def quoted(name: str) -> str:
+    """An identifier as PostgreSQL takes it, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _column(name: str) -> str:
+    return f"t.{quoted(name)}"
+
+
+def _cast(name: str | None, to: str) -> str:
+    return f"NULL::{to}" if name is None else f"{_column(name)}::{to}"

@@ -1,0 +1,23 @@
+"""A growing ledger and a gateway that writes rows."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from ledger.store import LedgerStore
+from tests.reconcile.support import Gateway, GrowingLedger
+
+
+@pytest.fixture
+def ledger(store: LedgerStore) -> GrowingLedger:
+    """An empty one."""
+    return GrowingLedger(store)
+
+
+@pytest.fixture
+async def gateway(business_database: str) -> AsyncIterator[Gateway]:
+    """On the migrated business database, with the rights of its owner."""
+    connection = await asyncpg.connect(business_database)
+    yield Gateway(connection)
+    await connection.close()
