@@ -5,6 +5,7 @@ from devnet.servers.embedded import EmbeddedServers, provide
 from devnet.servers.errors import BinaryMissing, ServerError
 from devnet.servers.mongod import Mongod, MongodMember
 from devnet.servers.postgres import Postgres
+from devnet.servers.postgres_replica import PostgresReplica
 from devnet.servers.redis import Redis
 from devnet.servers.replica_set import MongoReplicaSet
 from devnet.servers.server import Server
@@ -16,6 +17,7 @@ __all__ = [
     "Mongod",
     "MongodMember",
     "Postgres",
+    "PostgresReplica",
     "Program",
     "Redis",
     "Server",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from devnet.servers.binaries import POSTGRES, Program
-from devnet.servers.errors import ServerError
+from devnet.servers.errors import BinaryMissing, ServerError
 from devnet.servers.process import Process
 from devnet.servers.reach import NOBODY, arrange
 from devnet.servers.server import START_TIMEOUT, Server, stored_secret
@@ -24,6 +24,8 @@ class Postgres(Server):
     program: ClassVar[Program] = POSTGRES
     _ready: ClassVar[bytes] = b"database system is ready to accept connections"
     _stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": does not wait for clients to leave
+    _maker: ClassVar[str] = "initdb"
+    """The program, beside `postgres`, that makes a cluster."""
 
     def __init__(self, data: Path, *, port: int | None = None, binary: Path | None = None) -> None:
         super().__init__(data, port=port, binary=binary)
@@ -51,29 +53,42 @@ class Postgres(Server):
             # PostgreSQL would refuse if the process id in it belonged to another process by now.
             (self._cluster / "postmaster.pid").unlink(missing_ok=True)
         else:
-            self._make_cluster(binary.with_name("initdb"), lock)
+            self._make_cluster(binary.with_name(self._maker), lock)
         return binary
 
-    def _make_cluster(self, initdb: Path, lock: int) -> None:
+    def _make_cluster(self, maker: Path, lock: int) -> None:
         """Make the cluster beside its place and move it there when it is complete."""
-        _require_user_name(os.geteuid() if self._user is None else self._user)
+        if not os.access(maker, os.X_OK):
+            raise BinaryMissing(
+                f"{maker} is not a program that this user can run, and a new cluster needs it. Install the package of "
+                f"PostgreSQL that has {maker.name}, in the version of {maker.with_name(self.program.name)}."
+            )
         fresh = self._home / "cluster.new"
         if fresh.exists():
             shutil.rmtree(fresh)
         fresh.mkdir(mode=0o700)
-        stored_secret(self._password_file)
-        if self._user is not None:
-            os.chown(fresh, self._user, self._user)
-            os.chown(self._password_file, self._user, self._user)
-        who = ["--username", "postgres", "--auth", "scram-sha-256", "--pwfile", str(self._password_file)]
-        what = ["--encoding", "UTF8", "--locale", "C", "--no-sync"]
+        self._hand_over(fresh)
+        options = ["--pgdata", str(fresh), "--no-sync", *self._making()]
         offset = self._log_size()
-        process = Process([str(initdb), "--pgdata", str(fresh), *who, *what], log=self.log, lock=lock, user=self._user)
+        process = Process([str(maker), *options], log=self.log, lock=lock, user=self._user)
         if not process.wait(START_TIMEOUT):
             process.kill()
         if process.exit_code != 0:
-            raise self._failed("initdb could not make the PostgreSQL cluster", process, offset)
+            raise self._failed(f"{maker.name} could not make the PostgreSQL cluster", process, offset)
         fresh.rename(self._cluster)
+
+    def _making(self) -> list[str]:
+        """What the program that makes the cluster is told; writes the files that it reads."""
+        _require_user_name(os.geteuid() if self._user is None else self._user)
+        stored_secret(self._password_file)
+        self._hand_over(self._password_file)
+        who = ["--username", "postgres", "--auth", "scram-sha-256", "--pwfile", str(self._password_file)]
+        return [*who, "--encoding", "UTF8", "--locale", "C"]
+
+    def _hand_over(self, path: Path) -> None:
+        """Make `path` belong to the user that the server runs as."""
+        if self._user is not None:
+            os.chown(path, self._user, self._user)
 
     def _command(self, binary: Path, port: int) -> list[str]:
         place = ["-D", str(self._cluster), "-p", str(port)]
