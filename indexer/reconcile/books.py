@@ -6,7 +6,7 @@ daemons never settle at the same time, and the cursor never leads or trails the 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import asyncpg
 from msgspec import Struct, field
@@ -15,12 +15,12 @@ from indexer.backoff import Backoff
 from indexer.reconcile import discrepancies
 from indexer.reconcile.compare import Fact, Finding, Row, fact_of, findings, missing_rows, refusal, written_as
 from indexer.reconcile.discrepancies import Subject
-from indexer.reconcile.errors import FAILURES, is_busy, is_refusal
+from indexer.reconcile.errors import FAILURES, ReconciliationError, is_busy, is_refusal
 from indexer.reconcile.facts import Batch
 from indexer.reconcile.mapping import Mapping as Business
 from indexer.reconcile.mapping import Table
 from indexer.reconcile.servers import Connection
-from indexer.reconcile.statements import Statements
+from indexer.reconcile.statements import Statements, array_text
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Outcome(Struct):
     settled: int = 0
     campaigns: set[str] = field(default_factory=set)
     """What the settled rows belong to."""
-    opened: int = 0
+    opened: list[Finding] = field(default_factory=list)
     closed: int = 0
 
 
@@ -186,7 +186,12 @@ class Books:
             await asyncio.sleep(backoff.next_delay())
 
     async def _cursor(self, connection: Connection, lock: str = "") -> Cursor:
-        return Cursor(*(await connection.fetchrow(_CURSOR + lock, self._channel) or (0, "", 0)))
+        found = await connection.fetchrow(_CURSOR + lock, self._channel)
+        if found is None:
+            raise ReconciliationError(
+                f"the row of channel {self._channel} in ledger_cursor is gone: rows are settled from the start block on"
+            )
+        return Cursor(*found)
 
     async def _settle(self, connection: Connection, named: Mapping[str, Fact], *, patient: bool) -> _Settlement:
         """Settles the waiting rows with these hashes."""
@@ -271,12 +276,12 @@ class Books:
         return [Row(table, *record) for record in records]
 
 
-def _columns(named: Sequence[tuple[str, Fact]]) -> tuple[list[Any], ...]:
+def _columns(named: Sequence[tuple[str, Fact]]) -> tuple[list[str], str, str, str]:
     """Hashes, outcomes, blocks and times."""
     facts = [fact for _, fact in named]
     return (
         [given for given, _ in named],
-        [fact.valid for fact in facts],
-        [fact.block for fact in facts],
-        [fact.at for fact in facts],
+        array_text(fact.valid for fact in facts),
+        array_text(fact.block for fact in facts),
+        array_text(fact.at_ms for fact in facts),
     )

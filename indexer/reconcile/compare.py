@@ -1,8 +1,7 @@
 """What a row says against what the ledger says: pure, so that every way to look at a row judges it alike."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
@@ -35,8 +34,8 @@ class Fact(Struct, frozen=True):
     status: str
     valid: bool
     block: int
-    at: datetime | None
-    """The block's time."""
+    at_ms: int | None
+    """The block's time in milliseconds since 1970."""
     amount: Decimal | None = None
     business: bool = False
     """Whether a row must name it."""
@@ -88,11 +87,10 @@ class Finding(Struct, frozen=True):
 
 
 def spellings(given: str) -> tuple[str, ...]:
-    """The ids that a row's hash may stand for, as it is first; none that cannot be asked for."""
-    trimmed = given.strip()
-    lower = trimmed.lower()
-    ways = dict.fromkeys((given, trimmed, lower, lower.removeprefix("0x")))
-    return tuple(way for way in ways if way and is_usable(way))
+    """The ids that a row's hash may stand for: as it is, if that can be asked for, then another way to write an id."""
+    plain = given.strip().lower().removeprefix("0x")
+    ways = dict.fromkeys((given, plain) if _TX_ID.fullmatch(plain) else (given,))
+    return tuple(way for way in ways if is_usable(way))
 
 
 def written_as(tx_id: str) -> tuple[str, ...]:
@@ -101,13 +99,18 @@ def written_as(tx_id: str) -> tuple[str, ...]:
 
 
 def is_usable(tx_id: str) -> bool:
-    """Whether an id of the ledger may go into a query: PostgreSQL takes no NUL, and one would fail a whole batch."""
-    return "\0" not in tx_id and len(tx_id) <= MAX_HASH_CHARACTERS
+    """Whether an id of the ledger may go into a query.
+
+    PostgreSQL takes no NUL: one would fail a whole batch. With blanks at the end an id is another one, but not to a
+    column of type char.
+    """
+    return bool(tx_id) and "\0" not in tx_id and not tx_id.endswith(" ") and len(tx_id) <= MAX_HASH_CHARACTERS
 
 
 def fact_of(row: Row, facts: Mapping[str, Fact]) -> Fact | None:
     """What the ledger says of the row's transaction, by the first spelling that it knows."""
-    return next((facts[way] for way in spellings(row.hash or "") if way in facts), None)
+    given = row.hash or ""
+    return facts.get(given) or next((facts[way] for way in spellings(given) if way in facts), None)
 
 
 def findings(row: Row, fact: Fact | None, *, caught_up: bool) -> Sequence[Finding] | None:
@@ -119,7 +122,10 @@ def findings(row: Row, fact: Fact | None, *, caught_up: bool) -> Sequence[Findin
         return ()
     if fact is None:
         return _without_fact(row, row.hash, caught_up=caught_up)
-    return tuple(_against(row, row.hash, fact))
+    kind = _contradiction(row, fact)
+    return (
+        () if kind is None else (Finding(kind, row.table.name, row.key, row.hash, fact.described(), row.described()),)
+    )
 
 
 def _without_fact(row: Row, given: str, *, caught_up: bool) -> Sequence[Finding] | None:
@@ -133,14 +139,14 @@ def _without_fact(row: Row, given: str, *, caught_up: bool) -> Sequence[Finding]
     return (Finding(Kind.NOT_ON_LEDGER, row.table.name, row.key, given, {}, shown),)
 
 
-def _against(row: Row, given: str, fact: Fact) -> Iterator[Finding]:
+def _contradiction(row: Row, fact: Fact) -> Kind | None:
     if row.pending:
-        return
-    shown = row.described()
+        return None
     if row.denies == fact.valid or (row.block is not None and row.block != fact.block):
-        yield Finding(Kind.CONTRADICTS_LEDGER, row.table.name, row.key, given, fact.described(), shown)
-    elif fact.valid and None not in (fact.amount, row.amount) and fact.amount != row.amount:
-        yield Finding(Kind.AMOUNT_DIFFERS, row.table.name, row.key, given, fact.described(), shown)
+        return Kind.CONTRADICTS_LEDGER
+    if fact.valid and fact.amount is not None and row.amount is not None and fact.amount != row.amount:
+        return Kind.AMOUNT_DIFFERS
+    return None
 
 
 def missing_rows(facts: Iterable[Fact]) -> list[Finding]:

@@ -23,7 +23,7 @@ ORDER BY f.kind, f.table_name, f.subject
 ON CONFLICT (channel, kind, table_name, subject) WHERE closed_at IS NULL DO UPDATE
 SET tx_hash = excluded.tx_hash, ledger = excluded.ledger, found = excluded.found, updated_at = now()
 WHERE (d.tx_hash, d.ledger, d.found) IS DISTINCT FROM (excluded.tx_hash, excluded.ledger, excluded.found)
-RETURNING xmax = 0 AS is_new
+RETURNING xmax = 0 AS is_new, kind, table_name, subject
 """
 _CLOSE: Final = """
 UPDATE ledger_discrepancies AS d SET closed_at = now(), updated_at = now()
@@ -34,6 +34,7 @@ WHERE d.channel = $1 AND d.closed_at IS NULL AND d.table_name = e.table_name AND
     WHERE f.kind = d.kind AND f.table_name = d.table_name AND f.subject = d.subject)
 RETURNING d.id
 """
+_ANY: Final = "SELECT EXISTS (SELECT FROM ledger_discrepancies WHERE channel = $1 AND closed_at IS NULL)"
 _PAGE: Final = """
 SELECT id, table_name, subject, tx_hash FROM ledger_discrepancies
 WHERE channel = $1 AND closed_at IS NULL AND id > $2 ORDER BY id LIMIT $3
@@ -85,17 +86,19 @@ class Count(Struct, frozen=True):
 
 async def keep(
     connection: Connection, channel: str, judged: Iterable[Subject], found: Sequence[Finding]
-) -> tuple[int, int]:
-    """Opens or updates what was found, closes what else is open for the judged subjects; returns how many each."""
+) -> tuple[list[Finding], int]:
+    """Opens or updates what was found, closes what else is open for the judged subjects.
+
+    Returns what is new, and how many were closed.
+    """
     by_key = {(finding.kind.value, finding.table, finding.subject): finding for finding in found}
-    opened = 0
+    opened: list[Finding] = []
     if by_key:
         records = await connection.fetch(_OPEN, channel, *_columns(by_key.values()))
-        opened = sum(record["is_new"] for record in records)
-    tables, subjects = _transposed(judged, 2)
-    if not tables:
+        opened = [by_key[kind, table, subject] for is_new, kind, table, subject in records if is_new]
+    if not await connection.fetchval(_ANY, channel):
         return opened, 0
-    closed = await connection.fetch(_CLOSE, channel, tables, subjects, *_transposed(by_key, 3))
+    closed = await connection.fetch(_CLOSE, channel, *_transposed(judged, 2), *_transposed(by_key, 3))
     return opened, len(closed)
 
 

@@ -1,7 +1,7 @@
 """What the ledger in MongoDB says of transactions: by block for the follower, by id for rows that came late."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ BATCH_TRANSACTIONS: Final = 5_000
 _BATCH_BLOCKS = 500
 _TRANSACTION = {"txId": 1, "status": 1, "validationCode": 1, "blockNumber": 1, "chaincodeId": 1, "function": 1}
 _MOST_DIGITS = 100
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Batch(Struct, frozen=True):
@@ -124,14 +125,14 @@ class LedgerFacts:
         heed_cancellation()
         return documents
 
-    def _fact(self, document: Document, times: Mapping[int, datetime | None], amounts: Mapping[Int64, Decimal]) -> Fact:
+    def _fact(self, document: Document, times: Mapping[int, int | None], amounts: Mapping[Int64, Decimal]) -> Fact:
         valid = document["validationCode"] == VALID
         return Fact(
             tx_id=document["txId"],
             status=document["status"],
             valid=valid,
             block=document["blockNumber"],
-            at=times.get(document["blockNumber"]),
+            at_ms=times.get(document["blockNumber"]),
             amount=amounts.get(document["_id"]),
             business=valid and self._is_business(document),
         )
@@ -145,9 +146,9 @@ class LedgerFacts:
         )
 
 
-def _time(stored: Any) -> datetime | None:
-    """The time of a block, if it can be a row's."""
-    return stored.replace(tzinfo=UTC) if isinstance(stored, datetime) else None
+def _time(stored: datetime | None) -> int | None:
+    """The time of a block in milliseconds since 1970."""
+    return None if stored is None else (stored.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _amount(payload: Any, path: Iterable[str]) -> Decimal | None:

@@ -30,6 +30,8 @@ class Follower:
     ) -> None:
         self._books, self._facts, self._ledger, self._progress = books, facts, ledger, progress
         self._grace_s, self._settled = grace_s, settled
+        self.in_step = asyncio.Event()
+        """Set when the cursor stood at the height of the ledger for the first time."""
         self._reached: deque[tuple[float, int]] = deque()  # when the cursor came to which height
 
     async def begin(self) -> None:
@@ -85,6 +87,7 @@ class Follower:
         """Waits until the ledger is higher than that; returns how high."""
         if self._ledger.committed_height <= height:
             self._progress.set_state(State.FOLLOWING)
+            self.in_step.set()
         await self._ledger.reaches(height + 1)
         return self._ledger.committed_height
 

@@ -10,7 +10,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 import asyncpg
-from msgspec import Struct
+import structlog
+from msgspec import Struct, to_builtins
 from pymongo.errors import PyMongoError
 
 from indexer.backoff import Backoff
@@ -30,7 +31,10 @@ from indexer.recurring import Recurring
 from indexer.tasks import plain_errors
 from ledger.sync_state import State
 
+log = structlog.get_logger()
+
 _RECHECK_S = 60.0
+_MOST_LOGGED = 10
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -107,9 +111,10 @@ class Reconciler:
             group.create_task(follower.audit())
             group.create_task(notices.listen())
             group.create_task(sweeper.attend(notices))
+            group.create_task(self._servers.watch())
+            await follower.in_step.wait()  # what the blocks settle need not be looked for row by row
             group.create_task(sweeper.sweep(notices, self._pace.sweep_s))
             group.create_task(sweeper.cross_check(self._pace.cross_check_s))
-            group.create_task(self._servers.watch())
 
     async def once(self, *, everything: bool) -> None:
         """Settles and compares all that is there now, with no grace for missing rows; `everything`: settled rows too.
@@ -149,4 +154,8 @@ class Reconciler:
 
     def _did(self, outcome: Outcome) -> None:
         self.progress.did(outcome)
+        for finding in outcome.opened[:_MOST_LOGGED]:
+            log.warning("discrepancy_found", channel=self.progress.channel, **to_builtins(finding))
+        if len(outcome.opened) > _MOST_LOGGED:
+            log.warning("discrepancies_found", channel=self.progress.channel, count=len(outcome.opened))
         self._settled(outcome.campaigns)

@@ -75,6 +75,7 @@ class Servers:
                 "lock_timeout": str(int(bounds.lock_timeout_s * 1000)),
                 "idle_in_transaction_session_timeout": str(int(bounds.statement_timeout_s * 1000)),
                 "plan_cache_mode": "force_custom_plan",  # partial indexes on a state fit only where its value is known
+                "random_page_cost": "1.1",  # hashes are found by index: scanning the table for each batch is quadratic
                 "jit": "off",
             },
         )

@@ -1,6 +1,6 @@
 """The SQL for one table of the mapping. Names are quoted and were found in the catalogue; values are parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from indexer.reconcile.mapping import Table
 
@@ -33,8 +33,12 @@ class Statements:
             self._settling(table.status)
 
     def _settling(self, status: str) -> None:
-        """$1 and $2 as above, $3 hashes, $4 valid, $5 blocks, $6 times, $7 pending, $8 confirmed, $9 failed state."""
-        facts = "unnest($3::text[], $4::bool[], $5::int8[], $6::timestamptz[]) AS f(hash, valid, block, at)"
+        """$1 and $2 as above; $3 hashes, $4 valid, $5 blocks, $6 times in ms; $7 to $9 states.
+
+        $4 to $6 come as `array_text`; the states are pending, confirmed, failed.
+        """
+        arrays = "$3::text[], $4::text::bool[], $5::text::int8[], $6::text::int8[]"
+        facts = f"unnest({arrays}) AS f(hash, valid, block, at_ms)"
         named = f"{self._hash} = f.hash::{self._types[self._table.hash]}"
         waiting = f"{_column(status)} = $7 AND {self._is_hash()}"
         update = f"UPDATE {self._from} SET {self._changes(status)}"  # noqa: S608 - quoted names
@@ -55,7 +59,9 @@ class Statements:
         if table.block is not None:
             changes[table.block] = "f.block"
         if table.confirmed_at is not None:
-            changes[table.confirmed_at] = "CASE WHEN f.valid THEN coalesce(f.at, now()) END"
+            changes[table.confirmed_at] = (
+                "CASE WHEN f.valid THEN coalesce(to_timestamp(f.at_ms / 1000::float8), now()) END"
+            )
         casts = (f"{quoted(name)} = ({value})::{self._types[name]}" for name, value in changes.items())
         return ", ".join(casts)
 
@@ -72,12 +78,19 @@ class Statements:
             "block": _cast(table.block, "int8"),
             "amount": _cast(table.amount, "numeric"),
             "campaign": _cast(table.campaign, "text"),
-            "old": "true" if table.created_at is None else f"{_column(table.created_at)} < {_GRACE_BEGAN}",
+            "old": "true"
+            if table.created_at is None
+            else f"coalesce({_column(table.created_at)} < {_GRACE_BEGAN}, true)",
         }
         return ", ".join(f"{value} AS {name}" for name, value in shown.items())
 
 
 _GRACE_BEGAN = "now() - make_interval(secs => $1::float8)"
+
+
+def array_text(values: Iterable[int | None]) -> str:
+    """An array of numbers or truth values as PostgreSQL writes it: encoding it element by element takes far longer."""
+    return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
 
 
 def quoted(name: str) -> str:
