@@ -12,6 +12,7 @@ COPY indexer indexer
 COPY explorer_api explorer_api
 COPY devnet devnet
 COPY cli cli
+COPY config config
 RUN /opt/kindledger/bin/pip install --quiet --no-deps --no-build-isolation .
 
 FROM python:3.12-slim-bookworm

@@ -8,7 +8,9 @@ import click
 from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import ConnectionFailure, InvalidURI, OperationFailure, PyMongoError
 
+from indexer.migrations.files import MigrationError
 from indexer.patience import GaveUpError
+from indexer.reconcile.errors import ReconciliationError
 from indexer.source import SourceUnavailableError
 from ledger.errors import LedgerError
 from ledger.signing import IdentityError
@@ -32,6 +34,10 @@ class ConfigurationError(Exception):
     """The configuration cannot be used; the message names each key and what is wrong with it."""
 
 
+class PostgresUnavailableError(Exception):
+    """PostgreSQL cannot be reached, or went away."""
+
+
 _AUTHENTICATION_CODES = frozenset({13, 18, 8000})
 
 
@@ -40,11 +46,18 @@ def exits(*, daemon: bool = False) -> Iterator[None]:
     """Ends the process with the code that fits what is raised inside; a daemon asks for a restart where it helps."""
     try:
         yield
-    except (ConfigurationError, IdentityError, MongoConfigurationError, InvalidURI) as error:
+    except (
+        ConfigurationError,
+        MigrationError,
+        ReconciliationError,
+        IdentityError,
+        MongoConfigurationError,
+        InvalidURI,
+    ) as error:
         _end(Exit.CONFIGURATION, str(error))
     except LedgerError as error:
         _end(Exit.DATA, str(error))
-    except (GaveUpError, SourceUnavailableError, ConnectionFailure) as error:
+    except (GaveUpError, SourceUnavailableError, ConnectionFailure, PostgresUnavailableError) as error:
         _end(Exit.RESTART if daemon else Exit.UNAVAILABLE, f"{error}. `kindledger doctor` tells which part is missing.")
     except OperationFailure as error:
         if error.code in _AUTHENTICATION_CODES:

@@ -1,5 +1,6 @@
 """Real servers for the tests: started once a run, however many workers share them."""
 
+import asyncio
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -10,8 +11,11 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 from pymongo import AsyncMongoClient, MongoClient
+from redis import Redis
 
 from devnet.servers import EmbeddedServers
+from indexer.migrations.files import load_migrations
+from indexer.migrations.runner import Migrator
 from ledger.store import LedgerStore
 
 settings.register_profile(
@@ -37,6 +41,16 @@ def _addresses(config: pytest.Config) -> dict[str, str]:
         config.stash[_SERVERS] = (servers, folder)
     servers = config.stash[_SERVERS][0]
     return {"mongo": servers.mongo_uri, "postgres": servers.postgres_dsn, "redis": servers.redis_url}
+
+
+def database_dsn(dsn: str, name: str) -> str:
+    """The address of another database on the same PostgreSQL."""
+    return f"{dsn.rpartition('/')[0]}/{name}"
+
+
+def login_dsn(dsn: str, user: str) -> str:
+    """The same database for another user, whose password is his name."""
+    return f"postgresql://{user}:{user}@{dsn.rpartition('@')[2]}"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -66,16 +80,67 @@ def postgres_dsn(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """The address of an empty Redis database, which no other test uses meanwhile."""
+    server = _addresses(request.config)["redis"].rpartition("/")[0]
+    worker: str = getattr(request.config, "workerinput", {}).get("workerid", "gw0")
+    url = f"{server}/{worker.removeprefix('gw')}"
+    with Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture
 async def empty_database(postgres_dsn: str) -> AsyncIterator[str]:
     """The superuser's address of an empty PostgreSQL database that no other test uses, dropped afterwards."""
     name = f"t{uuid.uuid4().hex[:16]}"
     connection = await asyncpg.connect(postgres_dsn)
     try:
         await connection.execute(f"CREATE DATABASE {name}")
-        yield f"{postgres_dsn.rpartition('/')[0]}/{name}"
+        yield database_dsn(postgres_dsn, name)
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await connection.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_dsn: str) -> Iterator[str]:
+    """The name of a PostgreSQL database with all migrations applied, to make others of it."""
+    name = f"t{uuid.uuid4().hex[:16]}"
+    asyncio.run(_execute(postgres_dsn, f"CREATE DATABASE {name}"))
+    asyncio.run(_migrate(database_dsn(postgres_dsn, name)))
+    yield name
+    asyncio.run(_execute(postgres_dsn, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(statement)
+    await connection.close()
+
+
+async def _migrate(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await Migrator(connection, load_migrations(), print, program="tests").up()
+    await connection.close()
+
+
+@pytest.fixture
+async def business_database(postgres_dsn: str, migrated_template: str) -> AsyncIterator[str]:
+    """The superuser's address of a PostgreSQL database with all migrations applied and no row, dropped afterwards."""
+    name = f"t{uuid.uuid4().hex[:16]}"
+    await _execute(postgres_dsn, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    yield database_dsn(postgres_dsn, name)
+    await _execute(postgres_dsn, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def indexer_dsn(postgres_dsn: str, business_database: str) -> AsyncIterator[str]:
+    """The address of `business_database` for a user who has the daemon's role and nothing else."""
+    user = f"u{uuid.uuid4().hex[:16]}"
+    await _execute(postgres_dsn, f"CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE kindledger_indexer")
+    yield login_dsn(business_database, user)
+    await _execute(postgres_dsn, f"DROP ROLE {user}")
 
 
 @pytest.fixture

@@ -1,0 +1,3 @@
+DROP FUNCTION ledger_notify();
+DROP TABLE ledger_discrepancies;
+DROP TABLE ledger_cursor;
