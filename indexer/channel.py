@@ -55,7 +55,7 @@ class ChannelIndexer:
         self._store, self._sources, self._progress, self._first = store, sources, progress, first
         self._limits, self._patience = limits, patience
         self._stop = asyncio.Event()
-        self._trouble = Recurring("peer_unavailable", progress, time.monotonic)
+        self._trouble = Recurring("peer_unavailable", "peer_available", time.monotonic, channel=progress.channel)
         self._skipped = 0
         self._last_contact = time.monotonic()
 
@@ -106,6 +106,7 @@ class ChannelIndexer:
             except _SkippedError:
                 continue
             except SourceUnavailableError as error:
+                self._progress.failed(str(error), State.WAITING)
                 self._trouble.failed(str(error), peer=source.name, reason=error.reason)
             if pipeline.wanted > wanted:
                 backoff.reset()

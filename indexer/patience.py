@@ -11,6 +11,7 @@ from indexer.backoff import Backoff
 from indexer.progress import Progress
 from indexer.recurring import Recurring
 from indexer.tasks import heed_cancellation
+from ledger.sync_state import State
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ async def patiently(call: Callable[[], Awaitable[T]], budget_s: float, progress:
     Raises `GaveUpError` after `budget_s` seconds of failures, and at once what waiting cannot cure.
     """
     backoff = Backoff()
-    trouble = Recurring("mongodb_unavailable", progress, time.monotonic)
+    trouble = Recurring("mongodb_unavailable", "mongodb_available", time.monotonic, channel=progress.channel)
     deadline = time.monotonic() + budget_s
     while True:
         try:
@@ -49,7 +50,9 @@ async def patiently(call: Callable[[], Awaitable[T]], budget_s: float, progress:
                 raise
             if time.monotonic() > deadline:
                 raise GaveUpError(f"MongoDB did not answer for {budget_s:.0f} s: {error}") from error
-            trouble.failed(f"MongoDB: {error}")
+            message = f"MongoDB: {error}"
+            progress.failed(message, State.WAITING)
+            trouble.failed(message)
             await asyncio.sleep(backoff.next_delay())
         else:
             heed_cancellation()

@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS campaigns (
     description        TEXT,
     owner_id           UUID REFERENCES users ON DELETE RESTRICT,
     organization_id    UUID REFERENCES organizations ON DELETE RESTRICT,
-    goal_amount        DECIMAL(15, 2) NOT NULL CHECK (goal_amount > 0),
+    goal_amount        DECIMAL(15, 2) NOT NULL CHECK (goal_amount > 0 AND goal_amount <> 'NaN'),
     raised_amount      DECIMAL(15, 2) NOT NULL DEFAULT 0 CHECK (raised_amount >= 0),
     status             VARCHAR(20) NOT NULL DEFAULT 'OPEN'
         CHECK (status IN ('OPEN', 'COMPLETED', 'CLOSED', 'DISBURSED')),
@@ -58,7 +58,7 @@ CREATE TABLE IF NOT EXISTS donations (
     donor_id           UUID REFERENCES users ON DELETE SET NULL,
     donor_name         VARCHAR(255),
     donor_email        VARCHAR(255),
-    amount             DECIMAL(15, 2) NOT NULL CHECK (amount > 0),
+    amount             DECIMAL(15, 2) NOT NULL CHECK (amount > 0 AND amount <> 'NaN'),
     payment_method     VARCHAR(50),
     payment_reference  VARCHAR(255),
     status             VARCHAR(20) NOT NULL DEFAULT 'PENDING'
@@ -77,7 +77,7 @@ CREATE TABLE IF NOT EXISTS transactions (
     campaign_id      VARCHAR(100) REFERENCES campaigns ON DELETE RESTRICT,
     transaction_type VARCHAR(30) NOT NULL
         CHECK (transaction_type IN ('CREATE_CAMPAIGN', 'DONATE', 'DISBURSE', 'UPDATE_STATUS')),
-    amount           DECIMAL(15, 2),
+    amount           DECIMAL(15, 2) CHECK (amount <> 'NaN'),
     from_address     VARCHAR(255),
     to_address       VARCHAR(255),
     status           VARCHAR(20) NOT NULL DEFAULT 'PENDING' CHECK (status IN ('PENDING', 'CONFIRMED', 'FAILED')),

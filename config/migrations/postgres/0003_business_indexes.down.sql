@@ -15,6 +15,8 @@ DROP INDEX CONCURRENTLY IF EXISTS kindledger_donations_pending;
 
 DROP INDEX CONCURRENTLY IF EXISTS kindledger_donations_hash;
 
+DROP INDEX CONCURRENTLY IF EXISTS kindledger_donations_confirmed;
+
 DROP INDEX CONCURRENTLY IF EXISTS kindledger_donations_donated;
 
 DROP INDEX CONCURRENTLY IF EXISTS kindledger_donations_status_donated;

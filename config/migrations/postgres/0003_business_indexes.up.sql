@@ -41,6 +41,9 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS kindledger_donations_status_donated ON d
 
 CREATE INDEX CONCURRENTLY IF NOT EXISTS kindledger_donations_donated ON donations (donated_at DESC);
 
+CREATE INDEX CONCURRENTLY IF NOT EXISTS kindledger_donations_confirmed
+    ON donations (confirmed_at) WHERE status = 'CONFIRMED';
+
 CREATE INDEX CONCURRENTLY IF NOT EXISTS kindledger_donations_hash ON donations (blockchain_tx_hash);
 
 CREATE INDEX CONCURRENTLY IF NOT EXISTS kindledger_donations_pending ON donations (id) WHERE status = 'PENDING';
