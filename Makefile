@@ -6,7 +6,7 @@ PYTHON ?= python3
 WORKERS ?= logical
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --quiet
 
-.PHONY: help demo test test-all check format protos bench lock clean
+.PHONY: help demo test test-all check format protos bench bench-rows lock clean
 .SILENT: help
 
 help:
@@ -15,6 +15,7 @@ help:
 	echo "make test-all  the same with the long fault tests"
 	echo "make check     lint, types, import arrows, generated code"
 	echo "make bench     throughput, latency and memory; LEDGER=path measures another ledger"
+	echo "make bench-rows  business rows settled a second"
 	echo "make format    format the code      make protos  regenerate protos/*_pb2"
 	echo "make lock      renew the pinned versions (needs uv)"
 
@@ -48,6 +49,9 @@ protos: $(VENV)/ready
 
 bench: $(VENV)/ready
 	cd $(ROOT) && $(BIN)/python -m benchmarks $(if $(LEDGER),--ledger $(LEDGER)) $(ARGS)
+
+bench-rows: $(VENV)/ready
+	cd $(ROOT) && $(BIN)/python -m benchmarks.reconcile $(ARGS)
 
 lock:
 	cd $(ROOT) && $(LOCK) -o requirements.lock && $(LOCK) --extra devnet --extra dev -o requirements-dev.lock

@@ -12,12 +12,16 @@ from cli.doctor.command import doctor
 from cli.errors import exits
 from cli.importing import import_files
 from cli.logs import configure_logs
+from cli.migrate import migrate, show_migrations
 from cli.output import print_json
+from cli.reconcile import list_discrepancies, reconcile_once, show_standing
 from cli.redaction import redacted
 from cli.service import VERSION, run_api, run_daemon
 from cli.settings import Settings, load_settings
 from cli.status import show_status
 from cli.verification import PEER, verify
+from indexer.migrations.runner import Migrator
+from indexer.reconcile.compare import Kind
 
 _PATH = click.Path(path_type=Path, exists=True)
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
@@ -31,7 +35,7 @@ def main(context: click.Context, config: Path | None) -> None:
     """Indexes Hyperledger Fabric ledgers into MongoDB and serves them.
 
     Configured by a TOML file (--config or KINDLEDGER_CONFIG) and the environment (KINDLEDGER_MONGO__URI for mongo.uri).
-    Exit codes: 0 ok, 1 unexpected, 2 usage, 65 chain mismatch or corrupt data, 69 a needed server is unavailable, 75
+    Exit codes: 0 ok, 1 unexpected, 2 usage, 65 chain mismatch, corrupt or contradicting data, 69 a needed server is unavailable, 75
     gave up, restart me, 78 configuration, 130 and 143 signals.
     """
     context.obj = lambda: _settings(config)
@@ -129,6 +133,94 @@ def doctor_command(load: _Loader, /, *, as_json: bool) -> None:
     """
     with exits():
         raise SystemExit(doctor(load, as_json=as_json))
+
+
+@main.group("reconcile")
+def reconcile_group() -> None:
+    """The rows of the business database against the ledger.
+
+    The daemon does this by itself. A discrepancy closes by itself, too, when row and ledger agree.
+    """
+
+
+@reconcile_group.command("status")
+@_json_option
+@click.pass_obj
+def reconcile_status(load: _Loader, /, *, as_json: bool) -> None:
+    """How far rows are settled, what waits since when, what does not agree, and the servers."""
+    with exits():
+        asyncio.run(show_standing(load(), as_json=as_json))
+
+
+@reconcile_group.command("list")
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="Only discrepancies of this kind.")
+@click.option("--all", "closed", is_flag=True, help="Also those that are over.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at most.")
+@_json_option
+@click.pass_obj
+def reconcile_list(load: _Loader, /, *, kind: str | None, closed: bool, limit: int, as_json: bool) -> None:
+    """Discrepancies, the newest first: what the ledger says, what the row says, what it means and what to do."""
+    with exits():
+        of_kind = Kind(kind) if kind is not None else None
+        asyncio.run(list_discrepancies(load(), of_kind, closed=closed, limit=limit, as_json=as_json))
+
+
+@reconcile_group.command("once")
+@click.option("--full", is_flag=True, help="Compare settled rows too, not only those that wait.")
+@_json_option
+@click.pass_obj
+def reconcile_once_command(load: _Loader, /, *, full: bool, as_json: bool) -> None:
+    """Settle and compare what is there now, beside a daemon or without one.
+
+    Exits 65 if discrepancies are open at the end.
+    """
+    with exits():
+        raise SystemExit(asyncio.run(reconcile_once(load(), everything=full, as_json=as_json)))
+
+
+@main.group("migrate")
+def migrate_group() -> None:
+    """The schema of the business database (postgres.migration_dsn, or postgres.dsn)."""
+
+
+@migrate_group.command("up")
+@_json_option
+@click.pass_obj
+def migrate_up(load: _Loader, /, *, as_json: bool) -> None:
+    """Apply every migration that is missing."""
+    with exits():
+        asyncio.run(migrate(load(), Migrator.up, as_json=as_json))
+
+
+@migrate_group.command("down")
+@_json_option
+@click.pass_obj
+def migrate_down(load: _Loader, /, *, as_json: bool) -> None:
+    """Revert the newest migration that is applied."""
+    with exits():
+        asyncio.run(migrate(load(), Migrator.down, as_json=as_json))
+
+
+@migrate_group.command("to")
+@click.argument("version", type=click.IntRange(0))
+@_json_option
+@click.pass_obj
+def migrate_to(load: _Loader, /, *, version: int, as_json: bool) -> None:
+    """Apply or revert until VERSION is the newest that is applied; 0 reverts everything.
+
+    1 is enough for a business schema of another shape: it makes the daemon's own tables only.
+    """
+    with exits():
+        asyncio.run(migrate(load(), lambda migrator: migrator.to(version), as_json=as_json))
+
+
+@migrate_group.command("status")
+@_json_option
+@click.pass_obj
+def migrate_status(load: _Loader, /, *, as_json: bool) -> None:
+    """Which migrations are applied, since when, and what is wrong with them."""
+    with exits():
+        asyncio.run(show_migrations(load(), as_json=as_json))
 
 
 @main.group()

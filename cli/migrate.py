@@ -7,6 +7,7 @@ import asyncpg
 
 from cli.errors import ConfigurationError, PostgresUnavailableError
 from cli.output import messages, print_json, print_table
+from cli.postgres import owner_dsn
 from cli.redaction import unusable_address
 from cli.service import VERSION
 from cli.settings import Settings
@@ -66,12 +67,7 @@ async def show_migrations(settings: Settings, *, as_json: bool) -> None:
 @asynccontextmanager
 async def _connection(settings: Settings) -> AsyncIterator[Connection]:
     """A connection for the schema's owner."""
-    dsn = settings.postgres.reveal_for_migrations()
-    if dsn is None:
-        raise ConfigurationError(
-            "postgres.migration_dsn (KINDLEDGER_POSTGRES__MIGRATION_DSN): not set, nor is postgres.dsn; give the "
-            "address of the business database for its owner, such as postgresql://owner:password@host:5432/kindledger"
-        )
+    dsn = owner_dsn(settings.postgres)
     try:
         connection = await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT_S)
     except (asyncpg.InterfaceError, ValueError) as error:

@@ -11,13 +11,16 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 messages = Console(stderr=True)
 
@@ -31,17 +34,31 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     """A table on stdout."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(_text(cell) for cell in row))
+        table.add_row(*(Text(_text(cell)) for cell in row))
     Console().print(table)
+
+
+def escaped(text: str) -> str:
+    """What others wrote, as it may be shown: a terminal would obey what cannot be printed."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def file_progress() -> Progress:
     """Bytes, share, rate and time left, on a terminal only."""
+    return _progress(DownloadColumn(binary_units=True))
+
+
+def block_progress() -> Progress:
+    """Blocks, share, rate and time left, on a terminal only."""
+    return _progress(MofNCompleteColumn())
+
+
+def _progress(amount: ProgressColumn) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        DownloadColumn(binary_units=True),
+        amount,
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
@@ -56,4 +73,4 @@ def _text(cell: object) -> str:
         return "-"
     if isinstance(cell, datetime):
         return cell.isoformat(timespec="seconds")
-    return f"{cell:,}" if isinstance(cell, int) else str(cell)
+    return f"{cell:,}" if isinstance(cell, int) else escaped(str(cell))

@@ -1,38 +1,56 @@
 """Puts reconciliation together as configured."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from msgspec import Struct
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from cli.errors import ConfigurationError
+from cli.postgres import primary_dsn, replica_dsns
 from cli.redaction import unusable_address
 from cli.settings import PostgresSettings, ReconcileSettings, Settings
 from indexer.migrations.files import load_migrations
 from indexer.migrations.runner import check_schema
 from indexer.progress import Progress
 from indexer.reconcile.caches import CacheRefresher
+from indexer.reconcile.discrepancies import Count
 from indexer.reconcile.facts import LedgerFacts
 from indexer.reconcile.mapping import KINDLEDGER, EventAmount, Mapping, Table
 from indexer.reconcile.progress import ReconcileProgress
 from indexer.reconcile.reconciler import Pace, Reconciler
 from indexer.reconcile.servers import Bounds, Servers
 from ledger.store import LedgerStore
+from ledger.sync_state import DatabaseServer
 
 _REDIS_CALL_S = 1.0
+_MEASUREMENTS = 10
+_MEASURE_AGAIN_S = 0.1
 
 
 class Reconciliation(Struct, frozen=True):
     """Reconciliation of one channel, ready to run."""
 
     reconciler: Reconciler
-    companions: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
-    """What runs beside the channel's indexer."""
+    caches: CacheRefresher | None
+
+    @property
+    def companions(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
+        """What runs beside the channel's indexer."""
+        return (self.reconciler.run,) if self.caches is None else (self.reconciler.run, self.caches.run)
+
+    async def once(self, *, everything: bool) -> list[Count]:
+        """See `Reconciler.once`; then the caches of what was settled are refreshed."""
+        still_open = await self.reconciler.once(everything=everything)
+        if self.caches is not None and self.reconciler.progress.settled:
+            await self.caches.once()
+        return still_open
 
 
 def reconciled_channel(settings: Settings) -> str | None:
@@ -68,7 +86,8 @@ async def reconciliation(settings: Settings, store: LedgerStore, ledger: Progres
         redis_url = settings.redis.reveal() if settings.reconcile.caches else None
         if redis_url is not None:
             redis = await stack.enter_async_context(aclosing(_redis(redis_url)))
-            caches = CacheRefresher(redis, servers.primary, refresh=settings.reconcile.tables is None)
+            is_kindledger = (business.schema, business.tables) == (KINDLEDGER.schema, KINDLEDGER.tables)
+            caches = CacheRefresher(redis, servers.primary, refresh=is_kindledger)
         reconciler = Reconciler(
             servers,
             LedgerFacts(store, business),
@@ -79,7 +98,7 @@ async def reconciliation(settings: Settings, store: LedgerStore, ledger: Progres
             settled=caches.settled if caches is not None else lambda _: None,
             pace=_pace_of(settings.reconcile),
         )
-        yield Reconciliation(reconciler, (reconciler.run,) if caches is None else (reconciler.run, caches.run))
+        yield Reconciliation(reconciler, caches)
 
 
 def mapping_of(settings: ReconcileSettings) -> Mapping:
@@ -109,29 +128,32 @@ def servers_of(settings: PostgresSettings) -> Servers:
         lock_timeout_s=settings.lock_timeout_s,
         replica_lag_s=settings.replica_lag_s,
     )
-    primary, *replicas = (_with_tls(dsn, settings) for dsn in (settings.reveal() or "", *settings.reveal_replicas()))
-    return Servers(primary, replicas, bounds)
+    return Servers(primary_dsn(settings), replica_dsns(settings), bounds)
 
 
-def _with_tls(dsn: str, settings: PostgresSettings) -> str:
-    """The address with the TLS settings that are configured beside it."""
-    if not dsn.startswith(("postgresql://", "postgres://")):
-        raise ConfigurationError("postgres.dsn: write it as postgresql://user:password@host:5432/database")
-    named = {
-        "sslmode": settings.tls_mode,
-        "sslrootcert": settings.tls_ca,
-        "sslcert": settings.tls_certificate,
-        "sslkey": settings.tls_key,
-    }
-    query = urlencode({name: str(value) for name, value in named.items() if value is not None})
-    if not query:
-        return dsn
-    return f"{dsn}{'&' if '?' in dsn else '?'}{query}"
+async def measured(servers: Servers) -> list[DatabaseServer]:
+    """The servers' figures, the primary first; one without a connection cannot be reached.
+
+    A replica's lag is known once it has replayed what the primary had written when it was asked: a short while is
+    waited for that.
+    """
+    await servers.measure()
+    for _ in range(_MEASUREMENTS):
+        if all(replica.lag_s is not None or not replica.connections for replica in servers.figures()[1:]):
+            break
+        await asyncio.sleep(_MEASURE_AGAIN_S)
+        await servers.measure()
+    return servers.figures()
 
 
 def _redis(url: str) -> Redis:
     try:
-        return Redis.from_url(url, socket_timeout=_REDIS_CALL_S, socket_connect_timeout=_REDIS_CALL_S)
+        return Redis.from_url(
+            url,
+            socket_timeout=_REDIS_CALL_S,
+            socket_connect_timeout=_REDIS_CALL_S,
+            retry=Retry(NoBackoff(), 0),  # the caller tries again, and knows for how long
+        )
     except ValueError as error:
         raise ConfigurationError(f"redis.url: {unusable_address(url, error)}") from error
 

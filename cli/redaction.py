@@ -14,7 +14,7 @@ _SECRET_PARAMETERS = ("password", "token", "secret", "properties")
 
 def redacted(settings: Settings) -> dict[str, Any]:
     """The configuration in effect, as it may be shown."""
-    return {key: _redact(value) for key, value in settings.model_dump().items()}
+    return {key: _redact(value) for key, value in settings.model_dump(by_alias=True).items()}
 
 
 def _redact(value: Any) -> Any:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from cli.errors import ConfigurationError
+from indexer.reconcile.mapping import KINDLEDGER
 from ledger.store import database_name
 
 PREFIX = "KINDLEDGER_"
@@ -20,6 +21,7 @@ _DELIMITER = "__"
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1)]
 
 
 class _Part(BaseModel):
@@ -49,14 +51,44 @@ class MongoSettings(Address):
 
 
 class PostgresSettings(_Part):
-    """The business database, `postgresql://…`."""
+    """The business database, `postgresql://…`: the primary, and replicas that reports may be read from.
+
+    The TLS settings hold for all of them, and go before what an address says itself.
+    """
 
     dsn: SecretStr | None = None
     dsn_file: Path | None = None
+    migration_dsn: SecretStr | None = None
+    migration_dsn_file: Path | None = None
+    replica_dsns: tuple[SecretStr, ...] = ()
+    replica_dsn_files: tuple[Path, ...] = ()
+    tls_mode: str | None = Field(default=None, pattern="^(disable|allow|prefer|require|verify-ca|verify-full)$")
+    tls_ca: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    pool_size: int = Field(default=4, ge=4, le=100)
+    statement_timeout_s: Seconds = 30.0
+    lock_timeout_s: Seconds = 2.0
+    replica_lag_s: Seconds = 10.0
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "PostgresSettings":
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        return self
 
     def reveal(self) -> str | None:
         """The address itself, see `Address.reveal`."""
         return Address(uri=self.dsn, uri_file=self.dsn_file).reveal()
+
+    def reveal_for_migrations(self) -> str | None:
+        """The address for the schema's owner, or else the daemon's, see `Address.reveal`."""
+        return Address(uri=self.migration_dsn, uri_file=self.migration_dsn_file).reveal() or self.reveal()
+
+    def reveal_replicas(self) -> list[str]:
+        """The addresses of the replicas, see `Address.reveal`."""
+        files = [Address(uri_file=file).reveal() or "" for file in self.replica_dsn_files]
+        return [dsn.get_secret_value() for dsn in self.replica_dsns] + files
 
 
 class RedisSettings(_Part):
@@ -130,6 +162,58 @@ class IndexerSettings(_Part):
     stall_s: Seconds = 30.0
 
 
+class TableSettings(_Part):
+    """A table whose rows name transactions: names of columns, and the states where it has a status."""
+
+    name: Name
+    hash: Name
+    key: Name = "id"
+    status: Name | None = None
+    pending: Name = "PENDING"
+    confirmed: Name = "CONFIRMED"
+    failed: Name = "FAILED"
+    block: Name | None = None
+    confirmed_at: Name | None = None
+    created_at: Name | None = None
+    amount: Name | None = None
+    campaign: Name | None = None
+
+
+class AmountSettings(_Part):
+    """An event that states the amount of its transaction, in that field of its payload."""
+
+    event: Name
+    path: Name
+
+
+class ReconcileSettings(_Part):
+    """Which business rows name transactions of which channel; KindLedger's schema unless `tables` says otherwise."""
+
+    channel: str | None = None
+    db_schema: Name = Field(default=KINDLEDGER.schema, alias="schema")  # pydantic has an attribute of that name
+    placeholders: tuple[str, ...] = KINDLEDGER.placeholders
+    chaincodes: tuple[Name, ...] = KINDLEDGER.chaincodes
+    functions: tuple[Name, ...] = KINDLEDGER.functions
+    amounts: tuple[AmountSettings, ...] | None = None
+    tables: tuple[TableSettings, ...] | None = None
+    missing_rows: bool = True
+    caches: bool = True
+    sweep_s: Seconds = 30.0
+    grace_s: float = Field(default=120.0, ge=0)
+    cross_check_s: Seconds = 86_400.0
+
+    @field_validator("tables")
+    @classmethod
+    def _each_once(cls, tables: tuple[TableSettings, ...] | None) -> tuple[TableSettings, ...] | None:
+        if tables == ():
+            raise ValueError("name a table, or leave the key out for KindLedger's tables")
+        names = [table.name for table in tables or ()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"each table is named once, not so: {', '.join(twice)}")
+        return tables
+
+
 class Settings(_Part):
     """Everything that can be configured."""
 
@@ -141,6 +225,7 @@ class Settings(_Part):
     fabric: FabricSettings = FabricSettings()
     channels: dict[str, ChannelSettings] = {}
     indexer: IndexerSettings = IndexerSettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
 
     def database_of(self, channel: str) -> str:
         """The database that keeps a channel. Raises `ConfigurationError` where its name cannot serve as one."""
@@ -234,4 +319,4 @@ def _paths(model: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[st
         if isinstance(part, type) and issubclass(part, BaseModel):
             yield from _paths(part, (*prefix, name))
         else:
-            yield (*prefix, name)
+            yield (*prefix, field.alias or name)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import click
 import msgspec
 from pymongo import DESCENDING, AsyncMongoClient
 
@@ -9,7 +10,7 @@ from cli.mongo import mongo_client, stored_channels
 from cli.output import print_json, print_table
 from cli.settings import Settings
 from ledger.store import BLOCKS
-from ledger.sync_state import SyncState, read_sync_state
+from ledger.sync_state import Reconciliation, SyncState, read_sync_state
 
 
 async def show_status(settings: Settings, *, as_json: bool) -> None:
@@ -24,6 +25,17 @@ async def show_status(settings: Settings, *, as_json: bool) -> None:
         return
     columns = ("channel", "state", "stored height", "seen", "peer height", "tx/s", "updated", "error")
     print_table(columns, (_as_row(channel, height, state) for channel, _, height, state in rows))
+    reconciled = [
+        (channel, state.reconciliation)
+        for channel, _, _, state in rows
+        if state is not None and state.reconciliation is not None
+    ]
+    if reconciled:
+        click.echo()
+        print_table(
+            ("channel", "reconciliation", "height", "rows settled", "open discrepancies", "error"),
+            (_reconciliation_row(channel, state) for channel, state in reconciled),
+        )
 
 
 async def _stored_height(client: AsyncMongoClient[dict[str, Any]], database: str) -> int:
@@ -49,3 +61,8 @@ def _as_row(channel: str, height: int, state: SyncState | None) -> tuple[object,
         state.updated_at,
         error,
     )
+
+
+def _reconciliation_row(channel: str, state: Reconciliation) -> tuple[object, ...]:
+    error = state.error.message if state.error is not None else None
+    return channel, state.state, state.height, state.settled, state.discrepancies, error

@@ -10,7 +10,7 @@ from explorer_api.channels import Channel, Standing
 from explorer_api.dispatch import NO_CACHE, NO_STORE, Answer, Call, ChannelCall
 from ledger.documents import Document
 from ledger.reader import Totals, Window
-from ledger.sync_state import LastError
+from ledger.sync_state import LastError, Reconciliation
 
 _RECENT_BLOCKS = 10
 
@@ -70,6 +70,7 @@ class ChannelStatus(Struct, frozen=True, rename="camel"):
     transactions_per_second: float | None
     eta_seconds: float | None
     error: LastError | None
+    reconciliation: Reconciliation | None
     updated_at: datetime | None
 
 
@@ -160,6 +161,7 @@ async def _channel_status(channel: Channel) -> ChannelStatus:
         transactions_per_second=sync.transactions_per_second if sync is not None else None,
         eta_seconds=await _eta(channel, standing),
         error=sync.error if sync is not None else None,
+        reconciliation=sync.reconciliation if sync is not None else None,
         updated_at=sync.updated_at if sync is not None else None,
     )
 

@@ -81,8 +81,8 @@ class Progress:
 
     @property
     def caught_up(self) -> bool:
-        """Whether a peer told its height, and the store has every block of it."""
-        return self.peer_height is not None and self.lag == 0
+        """Whether a peer is followed that told its height, and the store has every block of it."""
+        return self.state is State.FOLLOWING and self.peer_height is not None and self.lag == 0
 
     @property
     def lag(self) -> int:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ledger.documents import Document
 from ledger.store import SYNC_STATE
@@ -46,7 +46,7 @@ class DatabaseServer(Struct, frozen=True, rename="camel"):
     name: str
     connections: int
     idle: int
-    lag_s: float | None
+    lag_s: float | None = field(name="lagSeconds")
 
 
 class Reconciliation(Struct, frozen=True, rename="camel"):

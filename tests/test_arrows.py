@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
+    "config": set(),
     "protos": set(),
     "ledger": {"protos"},
     "indexer": {"protos", "ledger"},

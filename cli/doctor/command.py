@@ -43,7 +43,7 @@ async def diagnose(settings: Settings, limit_s: float) -> list[Check]:
     servers = await asyncio.gather(
         check_peers(settings.fabric, settings.channels, identity, client_tls, limit_s),
         check_mongodb(settings, limit_s),
-        check_postgresql(settings.postgres, limit_s),
+        check_postgresql(settings, limit_s),
         check_redis(settings.redis, limit_s),
     )
     return [_check_channels(settings), *identity, *client_tls, *(check for checks in servers for check in checks)]

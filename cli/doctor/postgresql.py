@@ -1,40 +1,66 @@
-"""PostgreSQL: one attempt to connect, and what it says about each step."""
+"""PostgreSQL: one attempt to connect to each server, and what it says about each step. Nothing is written."""
 
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 
 import asyncpg
 
+from cli.doctor.business import PRIMARY_STEPS, REPLICA_STEPS, Connection, check_primary, check_replica
 from cli.doctor.checks import Check, Details, FailedStepError, configured, run_part, skipped
 from cli.doctor.network import DNS, TCP, unreachable
 from cli.errors import Exit
+from cli.postgres import primary_dsn, replica_dsns
 from cli.redaction import redact_uri, unusable_address
-from cli.settings import PostgresSettings
+from cli.settings import PostgresSettings, Settings
 
 _ADDRESS, _SESSION, _AUTHENTICATION, _DATABASE = "address", "session", "authentication", "database"
+_STEPS = (_ADDRESS, DNS, TCP, _SESSION, _AUTHENTICATION, _DATABASE)
 
 
-async def check_postgresql(settings: PostgresSettings, limit_s: float) -> list[Check]:
-    """Address, name, port, session (TLS, free connections), login and database, told apart."""
-    if settings.dsn is None and settings.dsn_file is None:
+async def check_postgresql(settings: Settings, limit_s: float) -> list[Check]:
+    """Address, name, port, session (TLS, free connections), login and database, told apart; then what is in it.
+
+    First the primary, then each replica.
+    """
+    postgres = settings.postgres
+    if postgres.dsn is None and postgres.dsn_file is None:
         return [skipped("postgresql", "not configured: reconciliation is off (postgres.dsn)")]
 
     async def probe(details: Details) -> None:
-        with configured(_ADDRESS, "Correct postgres.dsn_file."):
-            dsn = settings.reveal() or ""
-        details |= {_ADDRESS: redact_uri(dsn), DNS: "the name is known", TCP: "accepts connections"}
-        details |= {_SESSION: "begun", _AUTHENTICATION: "accepted", _DATABASE: "opened"}
-        details[_SESSION] = f"PostgreSQL {await _server_version(dsn, limit_s)}"
+        connection = await _connect(lambda: primary_dsn(postgres), details, limit_s)
+        try:
+            await check_primary(connection, settings.reconcile, details)
+        finally:
+            connection.terminate()
 
-    return await run_part("postgresql", (_ADDRESS, DNS, TCP, _SESSION, _AUTHENTICATION, _DATABASE), probe)
+    checks = await run_part("postgresql", (*_STEPS, *PRIMARY_STEPS), probe)
+    for number in range(1, len(postgres.replica_dsns) + len(postgres.replica_dsn_files) + 1):
+        checks += await _check_replica(postgres, number, limit_s)
+    return checks
 
 
-async def _server_version(dsn: str, limit_s: float) -> str:
-    """Connects, and closes the connection."""
+async def _check_replica(settings: PostgresSettings, number: int, limit_s: float) -> list[Check]:
+    async def probe(details: Details) -> None:
+        connection = await _connect(lambda: replica_dsns(settings)[number - 1], details, limit_s)
+        try:
+            await check_replica(connection, settings, number, details)
+        finally:
+            connection.terminate()
+
+    return await run_part(f"postgresql, replica {number}", (*_STEPS, *REPLICA_STEPS), probe)
+
+
+async def _connect(address: Callable[[], str], details: Details, limit_s: float) -> Connection:
+    """Connects, and notes what went well on the way."""
+    with configured(_ADDRESS, "Correct the section [postgres]."):
+        dsn = address()
+    details |= {_ADDRESS: redact_uri(dsn), DNS: "the name is known", TCP: "accepts connections"}
+    details |= {_SESSION: "begun", _AUTHENTICATION: "accepted", _DATABASE: "opened"}
     try:
         async with asyncio.timeout(limit_s):
-            connection = await asyncpg.connect(dsn)
+            connection = await asyncpg.connect(dsn, command_timeout=limit_s)
     except TimeoutError as error:
         advice = "Check the address, and the firewalls between; if they are right, the server hangs."
         raise FailedStepError(TCP, f"no answer within {limit_s:g} s", advice, Exit.UNAVAILABLE) from error
@@ -45,9 +71,9 @@ async def _server_version(dsn: str, limit_s: float) -> str:
     except (asyncpg.InterfaceError, ValueError) as error:
         advice = "Write it as postgresql://user:password@host:5432/database."
         raise FailedStepError(_ADDRESS, unusable_address(dsn, error), advice, Exit.CONFIGURATION) from error
-    connection.terminate()
     version = connection.get_server_version()
-    return f"{version.major}.{version.micro}"
+    details[_SESSION] = f"PostgreSQL {version.major}.{version.micro}"
+    return connection
 
 
 def _unreached(error: OSError) -> FailedStepError:
@@ -55,7 +81,7 @@ def _unreached(error: OSError) -> FailedStepError:
         advice = "Check the host in postgres.dsn; if it is right, check this machine's DNS servers and /etc/hosts."
         return FailedStepError(DNS, str(error.strerror), advice, Exit.CONFIGURATION)
     if isinstance(error, ssl.SSLError) or (isinstance(error, ConnectionError) and error.errno is None):
-        advice = "Check the port, and sslmode and sslrootcert in postgres.dsn."
+        advice = "Check the port, postgres.tls_mode and postgres.tls_ca, or sslmode and sslrootcert in postgres.dsn."
         return FailedStepError(_SESSION, str(error), advice, Exit.CONFIGURATION)
     return unreachable("postgres.dsn", error)
 

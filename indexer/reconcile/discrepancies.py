@@ -46,8 +46,8 @@ WHERE channel = $1 AND closed_at IS NULL GROUP BY kind ORDER BY kind
 _LIST: Final = """
 SELECT id, channel, kind, table_name, subject, tx_hash, ledger, found, opened_at, updated_at, closed_at
 FROM ledger_discrepancies
-WHERE channel = $1 AND ($2::text IS NULL OR kind = $2) AND (closed_at IS NULL OR $3) AND ($4::int8 IS NULL OR id < $4)
-ORDER BY id DESC LIMIT $5
+WHERE channel = $1 AND ($2::text IS NULL OR kind = $2) AND (closed_at IS NULL OR $3)
+ORDER BY id DESC LIMIT $4
 """
 
 
@@ -123,10 +123,10 @@ async def counts(connection: Connection, channel: str) -> list[Count]:
 
 
 async def listed(
-    connection: Connection, channel: str, kind: Kind | None, *, closed: bool, before: int | None, limit: int
+    connection: Connection, channel: str, kind: Kind | None, *, closed: bool, limit: int
 ) -> list[Discrepancy]:
-    """Discrepancies, the newest first; with `closed` also those that are over. `before` is an id, for the next page."""
-    records = await connection.fetch(_LIST, channel, kind, closed, before, limit)
+    """Discrepancies, the newest first; with `closed` also those that are over."""
+    records = await connection.fetch(_LIST, channel, kind, closed, limit)
     return [_discrepancy(record) for record in records]
 
 

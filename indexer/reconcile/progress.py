@@ -15,6 +15,8 @@ class ReconcileProgress:
         self.state = State.STARTING
         self.height = 0
         self.settled = 0
+        self.opened = 0
+        self.closed = 0
         self.discrepancies = 0
         self.error: LastError | None = None
         self.servers: Callable[[], list[DatabaseServer]] = list
@@ -28,7 +30,9 @@ class ReconcileProgress:
     def did(self, outcome: Outcome) -> None:
         """Counts what a transaction did."""
         self.settled += outcome.settled
-        self.discrepancies += outcome.opened - outcome.closed
+        self.opened += len(outcome.opened)
+        self.closed += outcome.closed
+        self.discrepancies += len(outcome.opened) - outcome.closed
         self._changed()
 
     def set_state(self, state: State) -> None:

@@ -24,7 +24,7 @@ from cli.errors import Exit
 from cli.settings import load_settings
 from devnet.peer import Authority, Ledger, Peer, ServerTls, faults
 from devnet.peer.channel_config import organisations
-from devnet.servers import Mongod, Postgres, Redis
+from devnet.servers import Mongod, Redis
 from protos.common_pb2 import SERVICE_UNAVAILABLE
 from tests.cli.support import (
     CHANNEL,
@@ -55,15 +55,17 @@ def peer_of(tls: ServerTls | None = MUTUAL_TLS, clock: Callable[[], float] = tim
 # --- all is well ------------------------------------------------------------------------------------------------------
 
 
-async def test_everything_is_in_order(files: Files, guarded_mongod: Mongod, postgres: Postgres, redis: Redis) -> None:
-    passwords = [address.rpartition("@")[0].rpartition(":")[2] for address in (postgres.dsn, redis.url)]
+async def test_everything_is_in_order(
+    files: Files, guarded_mongod: Mongod, business_database: str, redis: Redis
+) -> None:
+    passwords = [address.rpartition("@")[0].rpartition(":")[2] for address in (business_database, redis.url)]
     passwords.append("kindledger_indexer-pw")
     async with peer_of() as peer:
         settings = {
             "fabric": files.fabric(f"grpcs://localhost:{peer.port}"),
             "channels": {CHANNEL: {"start_block": 0}},
             "mongo": {"uri": uri_of(guarded_mongod, "kindledger_indexer")},
-            "postgres": {"dsn": postgres.dsn},
+            "postgres": {"dsn": business_database},
             "redis": {"url": redis.url},
         }
         result = await asyncio.to_thread(kindledger, "doctor", "--json", settings=settings)

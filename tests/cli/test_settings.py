@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from pydantic import BaseModel
@@ -14,9 +15,12 @@ from pydantic import BaseModel
 from cli.errors import ConfigurationError, exits
 from cli.mongo import mongo_client
 from cli.network import endpoints, peer_sources
+from cli.postgres import primary_dsn, replica_dsns
+from cli.reconciliation import mapping_of
 from cli.redaction import redact_uri
 from cli.service import run_daemon
 from cli.settings import PREFIX, FabricSettings, Settings, load_settings
+from indexer.reconcile.mapping import KINDLEDGER
 from ledger.signing import IdentityError
 from tests.cli.support import ROOT, SERVER, TLS_AUTHORITY, Files, Json, kindledger
 
@@ -157,6 +161,66 @@ async def test_an_unusable_mongodb_address_ends_with_78_and_keeps_its_password(
     assert says in shown
 
 
+# --- the business database --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("tables = []", "reconcile.tables (KINDLEDGER_RECONCILE__TABLES): Value error, name a table"),
+        ('tables = [{name = "a", hash = "h"}, {name = "a", hash = "i"}]', "each table is named once, not so: a"),
+        ('tables = [{name = "a", hash = ""}]', "reconcile.tables.0.hash"),
+        ('tables = [{name = "a"}]', "reconcile.tables.0.hash (KINDLEDGER_RECONCILE__TABLES__0__HASH): Field required"),
+        ('shema = "x"', "did you mean reconcile.schema?"),
+    ],
+)
+def test_a_mapping_that_cannot_be_meant(tmp_path: Path, text: str, says: str) -> None:
+    assert says in mistake(write(tmp_path, f"[reconcile]\n{text}"))
+
+
+def test_a_mapping_of_another_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = '[[reconcile.tables]]\nname = "gifts"\nhash = "tx"\nstatus = "state"\nfailed = "REJECTED"'
+    path = write(tmp_path, f'[reconcile]\nschema = "charity"\n{table}')
+    mapping = mapping_of(load_settings(path).reconcile)
+    assert mapping.schema == "charity"
+    (gifts,) = mapping.tables
+    assert (gifts.columns, gifts.settled_columns) == (("id", "tx", "state"), ("state",))
+    assert (gifts.pending, gifts.confirmed, gifts.failed) == ("PENDING", "CONFIRMED", "REJECTED")
+    monkeypatch.setenv("KINDLEDGER_RECONCILE__SCHEMA", "other")
+    assert mapping_of(load_settings(path).reconcile).schema == "other"
+
+
+def test_tls_settings_hold_for_every_server(tmp_path: Path) -> None:
+    authority = write(tmp_path, "PEM", "an authority.pem")
+    tls = {"tls_mode": "verify-full", "tls_ca": authority}
+    replica = "postgresql://r/x?sslmode=disable&application_name=a"
+    settings = Settings.model_validate({"postgres": {"dsn": "postgres://p/x", "replica_dsns": [replica], **tls}})
+    addresses = [primary_dsn(settings.postgres), *replica_dsns(settings.postgres)]
+    assert [dict(parse_qsl(urlsplit(address).query)) for address in addresses] == [
+        {"sslmode": "verify-full", "sslrootcert": str(authority)},
+        {"sslmode": "verify-full", "sslrootcert": str(authority), "application_name": "a"},
+    ]
+    authority.unlink()
+    with pytest.raises(ConfigurationError, match=r"postgres\.tls_ca: .*: no such file"):
+        primary_dsn(settings.postgres)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "says"),
+    [
+        ("mysql://u:hunter2@h/x", "write it as postgresql://"),
+        ("postgresql://u:hunter2/3@h/x", "must be percent-encoded"),
+        ("postgresql://u:hunter2#3@h/x", "must be percent-encoded"),
+        ("postgresql://u:hunter2@[::1/x", "Invalid IPv6"),
+        ("postgresql://u:hunter2@h/x?sslmode", "bad query field"),
+    ],
+)
+def test_an_unusable_postgresql_address_keeps_its_password(dsn: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"postgres.dsn: .*{re.escape(says)}") as raised:
+        primary_dsn(Settings.model_validate({"postgres": {"dsn": dsn}}).postgres)
+    assert "hunter2" not in str(raised.value)
+
+
 # --- the Fabric network -----------------------------------------------------------------------------------------------
 
 PROFILE: Json = {
@@ -294,16 +358,19 @@ async def test_the_daemon_without_a_channel_ends_with_78(capsys: pytest.CaptureF
 
 def test_the_sample_loads_and_has_every_key(tmp_path: Path) -> None:
     assert load_settings(SAMPLE).channels.keys() == {"kindledger"}
-    everything = re.sub(r"(?m)^#(?=[a-z])", "", SAMPLE.read_text())
-    load_settings(write(tmp_path, everything))
+    everything = re.sub(r"(?m)^#(?=[a-z\[])", "", SAMPLE.read_text())
+    settings = load_settings(write(tmp_path, everything))
     assert keys_of(tomllib.loads(everything)) == set(every_key(Settings))
+    assert mapping_of(settings.reconcile) == mapping_of(Settings().reconcile) == KINDLEDGER
 
 
 def test_the_samples_comments_tell_the_defaults() -> None:
     """A key that is commented out shows its default, except where there is none."""
-    commented = tomllib.loads(re.sub(r"(?m)^(?:[a-z]|# ).*$|^#(?=[a-z])", "", SAMPLE.read_text()))
-    for section in ("api", "log", "indexer"):
-        assert commented[section] == Settings().model_dump()[section]
+    commented = tomllib.loads(re.sub(r"(?m)^(?:[a-z]|# ).*$|^#(?=[a-z\[])", "", SAMPLE.read_text()))
+    defaults = json.loads(json.dumps(Settings().model_dump(by_alias=True)))
+    for section in ("api", "log", "indexer", "postgres", "reconcile"):
+        for key, default in defaults[section].items():
+            assert default in (commented[section][key], None, []), f"{section}.{key}"
 
 
 def keys_of(value: Any, prefix: str = "") -> set[str]:
@@ -319,13 +386,16 @@ def keys_of(value: Any, prefix: str = "") -> set[str]:
 def every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """The keys that the settings know, written in the same way."""
     for name, field in model.model_fields.items():
-        path = f"{prefix}.{name}".lstrip(".")
-        parts = [part for part in (field.annotation, *get_args(field.annotation)) if is_model(part)]
-        if parts:
-            yield from every_key(parts[0], f"{path}.*" if get_origin(field.annotation) is dict else path)
+        path = f"{prefix}.{field.alias or name}".lstrip(".")
+        part = model_in(field.annotation)
+        if part is not None:
+            yield from every_key(part, f"{path}.*" if get_origin(field.annotation) is dict else path)
         else:
             yield path
 
 
-def is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field is, or is a collection of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := model_in(part)) is not None), None)

@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from pymongo import AsyncMongoClient, MongoClient
 
-from ledger.sync_state import LastError, write_sync_state
+from ledger.sync_state import DatabaseServer, LastError, Reconciliation, State, write_sync_state
 from tests.explorer_api.support import CHANNEL, MOMENT, Api, append, block, running_api, sync_state, transaction
 
 
@@ -83,6 +83,7 @@ async def test_heights_and_progress(api: Api, client: AsyncMongoClient[Any], dat
             "transactionsPerSecond": 8.0,
             "etaSeconds": 5.0,
             "error": {"at": "2026-01-02T03:04:05.678000Z", "message": "the peer is away"},
+            "reconciliation": None,
             "updatedAt": "2026-01-02T03:04:05.678000Z",
         }
     ]
@@ -91,6 +92,28 @@ async def test_heights_and_progress(api: Api, client: AsyncMongoClient[Any], dat
     (channel,) = (await api.get("/api/v1/status")).json["channels"]
     heights = [channel[f"{height}Height"] for height in ("peer", "seen", "committed")]
     assert (heights, channel["lagBlocks"], channel["etaSeconds"]) == ([10, 10, 10], 0, 0.0)
+
+
+async def test_status_tells_where_reconciliation_stands(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
+    await append(client, database_name, [block(0, [transaction(0, "a")])])
+    servers = [DatabaseServer("primary", 2, 1, None), DatabaseServer("replica 1", 1, 1, 0.5)]
+    error = LastError(MOMENT, "PostgreSQL is away")
+    reconciliation = Reconciliation(State.WAITING, 1, 7, 2, error, servers)
+    await write_sync_state(client[database_name], sync_state(reconciliation=reconciliation))
+    (channel,) = (await api.get("/api/v1/status")).json["channels"]
+    assert channel["reconciliation"] == {
+        "state": "waiting",
+        "height": 1,
+        "settled": 7,
+        "discrepancies": 2,
+        "error": {"at": "2026-01-02T03:04:05.678000Z", "message": "PostgreSQL is away"},
+        "servers": [
+            {"name": "primary", "connections": 2, "idle": 1, "lagSeconds": None},
+            {"name": "replica 1", "connections": 1, "idle": 1, "lagSeconds": 0.5},
+        ],
+    }
 
 
 async def test_counts_follow_a_database_that_is_indexed_anew(

@@ -1,0 +1,219 @@
+"""`python -m benchmarks.reconcile`: a backlog of rows settled, beside one bare UPDATE over the same rows.
+
+Two backlogs: rows of the audit table alone, and donations of which each has a row there too, so that the trigger that
+keeps `raised_amount` works as well. In each round both ways run on a fresh copy of the same database.
+"""
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import bson
+import click
+from msgspec import Struct
+from pymongo import AsyncMongoClient
+
+from devnet.forge.forger import Recipe, forge
+from devnet.servers import Mongod, Postgres
+from indexer.migrations.files import load_migrations
+from indexer.migrations.runner import Migrator, check_schema
+from indexer.process import tune_process
+from indexer.progress import Progress
+from indexer.reconcile.facts import LedgerFacts
+from indexer.reconcile.mapping import KINDLEDGER
+from indexer.reconcile.progress import ReconcileProgress
+from indexer.reconcile.reconciler import Reconciler
+from indexer.reconcile.servers import Servers
+from ledger.blocks import decode_block, read_frame
+from ledger.documents import position
+from ledger.encoding import encode_block
+from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
+
+_CHANNEL: Final = "kindledger"
+_PER_BLOCK: Final = 500
+_CAMPAIGNS: Final = 200
+_AUDIT_ROWS = """
+INSERT INTO transactions (tx_hash, campaign_id, transaction_type, amount, status)
+SELECT hash, 'c' || n % $2, 'DONATE', $3, 'PENDING' FROM unnest($1::text[]) WITH ORDINALITY AS t(hash, n)
+"""
+_DONATION_ROWS = """
+INSERT INTO donations (blockchain_tx_hash, campaign_id, amount, status)
+SELECT hash, 'c' || n % $2, $3, 'PENDING' FROM unnest($1::text[]) WITH ORDINALITY AS t(hash, n)
+"""
+_BARE_AUDIT = """
+UPDATE transactions t SET status = 'CONFIRMED', block_number = f.block, confirmed_at = now()
+FROM unnest($1::text[], $2::int8[]) AS f(hash, block) WHERE t.tx_hash = f.hash AND t.status = 'PENDING'
+"""
+_BARE_DONATIONS = """
+UPDATE donations t SET status = 'CONFIRMED', confirmed_at = now()
+FROM unnest($1::text[]) AS f(hash) WHERE t.blockchain_tx_hash = f.hash AND t.status = 'PENDING'
+"""
+
+
+class Backlog(Struct, frozen=True):
+    """So many transactions of the ledger, and whether each has a donation beside its row in the audit table."""
+
+    name: str
+    transactions: int
+    donations: bool
+
+    @property
+    def rows(self) -> int:
+        """How many rows wait."""
+        return self.transactions * (2 if self.donations else 1)
+
+
+@click.command()
+@click.option("--rows", default=200_000, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+def main(*, rows: int, rounds: int) -> None:
+    """Rows settled a second, and the ratio to a bare UPDATE."""
+    tune_process()
+    backlogs = [
+        Backlog("audit rows", rows, donations=False),
+        Backlog("donations with audit rows", rows // 2, donations=True),
+    ]
+    with (
+        tempfile.TemporaryDirectory(prefix="kindledger-bench-") as folder,
+        Mongod(Path(folder) / "mongo") as mongod,
+        Postgres(Path(folder) / "postgres") as postgres,
+    ):
+        for backlog in backlogs:
+            asyncio.run(_measure(backlog, mongod.uri, postgres.dsn, rounds))
+
+
+async def _measure(backlog: Backlog, mongo_uri: str, dsn: str, rounds: int) -> None:
+    hashes = [uuid.uuid4().hex * 2 for _ in range(backlog.transactions)]
+    async with AsyncMongoClient[dict[str, Any]](mongo_uri, tz_aware=True) as client:
+        store = LedgerStore(client, f"bench{backlog.transactions}")
+        height = await _write_ledger(store, hashes)
+        template = await _write_rows(dsn, backlog, hashes)
+        bare, settled = [], []
+        for _ in range(rounds):
+            bare.append(await _bare(await _copy(dsn, template), backlog, hashes))
+            settled.append(await _settle(await _copy(dsn, template), store, height))
+    ratios = [one / other for one, other in zip(bare, settled, strict=True)]
+    rate, limit = (backlog.rows / statistics.median(seconds) for seconds in (settled, bare))
+    sys.stdout.write(
+        f"| {backlog.name} | {backlog.rows:,} | {rate:,.0f} | {limit:,.0f} | {statistics.median(ratios):.2f} |\n"
+    )
+    sys.stdout.flush()
+
+
+async def _write_ledger(store: LedgerStore, hashes: list[str]) -> int:
+    """Documents of a forged donation, with ids of their own: 500 a block. Returns the height."""
+    await store.prepare()
+    transaction, event, block = _donation()
+    for number, first in enumerate(range(0, len(hashes), _PER_BLOCK)):
+        places = [(position(number, index), tx_id) for index, tx_id in enumerate(hashes[first : first + _PER_BLOCK])]
+        own = [
+            {"_id": place, "txId": tx_id, "blockNumber": number, "txIndex": place & 0xFFFFF} for place, tx_id in places
+        ]
+        await store.database[TRANSACTIONS].insert_many([transaction | fields for fields in own], ordered=False)
+        await store.database[EVENTS].insert_many([event | fields for fields in own], ordered=False)
+        document = block | {
+            "_id": number,
+            "number": number,
+            "transactionCount": len(own),
+            "blockHash": f"{number:064x}",
+        }
+        await store.database[BLOCKS].insert_one(document)
+    return number + 1
+
+
+def _donation() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """A donation's documents: transaction, event, block."""
+    for forged in forge(Recipe(bulk=True, signed=False)):
+        decoded = decode_block(read_frame(forged.data))
+        encoded = encode_block(decoded, [True] * len(decoded.codes))
+        for transaction, event in zip(encoded.transactions, encoded.events, strict=False):
+            if transaction.get("function") == "Donate" and event["_id"] == transaction["_id"]:
+                return bson.decode(transaction.raw), bson.decode(event.raw), bson.decode(encoded.block.raw)
+    raise AssertionError("the chain has donations")
+
+
+async def _write_rows(dsn: str, backlog: Backlog, hashes: list[str]) -> str:
+    """A database with the rows that wait; returns its name."""
+    name = f"backlog{backlog.transactions}"
+    connection = await _new_database(dsn, name)
+    await Migrator(connection, load_migrations(), lambda _: None, program="bench").up()
+    await connection.execute(
+        "WITH u AS (INSERT INTO users (username, email, password_hash, full_name, role) "
+        "VALUES ('u', 'u', 'x', 'u', 'CHARITY') RETURNING id) "
+        "INSERT INTO campaigns (id, name, owner_id, goal_amount) "
+        "SELECT 'c' || n, 'c', u.id, 1000000000 FROM u, generate_series(0, $1 - 1) AS n",
+        _CAMPAIGNS,
+    )
+    amount = _donation()[1]["payload"]["amount"]
+    await connection.execute(_AUDIT_ROWS, hashes, _CAMPAIGNS, amount)
+    if backlog.donations:
+        await connection.execute(_DONATION_ROWS, hashes, _CAMPAIGNS, amount)
+    await connection.execute("VACUUM ANALYZE")
+    await connection.close()
+    return name
+
+
+async def _new_database(dsn: str, name: str, template: str = "template1") -> "asyncpg.Connection[asyncpg.Record]":
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await connection.execute("CHECKPOINT")
+    await connection.close()
+    return await asyncpg.connect(_dsn_of(dsn, name))
+
+
+def _dsn_of(dsn: str, name: str) -> str:
+    return f"{dsn.rpartition('/')[0]}/{name}"
+
+
+async def _copy(dsn: str, template: str) -> str:
+    await (await _new_database(dsn, "measured", template)).close()
+    return _dsn_of(dsn, "measured")
+
+
+async def _bare(dsn: str, backlog: Backlog, hashes: list[str]) -> float:
+    connection = await asyncpg.connect(dsn)
+    blocks = [index // _PER_BLOCK for index in range(len(hashes))]
+    began = time.perf_counter()
+    await connection.execute(_BARE_AUDIT, hashes, blocks)
+    if backlog.donations:
+        await connection.execute(_BARE_DONATIONS, hashes)
+    seconds = time.perf_counter() - began
+    await connection.close()
+    return seconds
+
+
+async def _settle(dsn: str, store: LedgerStore, height: int) -> float:
+    """From the first look at the ledger until the cursor stands at its height."""
+    ledger = Progress(_CHANNEL, time.monotonic, lambda: datetime.now(UTC))
+    ledger.saw_peer_height(height)
+    ledger.resume(0, height)
+    progress = ReconcileProgress(_CHANNEL, lambda: datetime.now(UTC), lambda: None)
+
+    async def check(connection: Any) -> None:
+        await check_schema(connection, load_migrations())
+
+    async with Servers(dsn) as servers:
+        facts = LedgerFacts(store, KINDLEDGER)
+        reconciler = Reconciler(
+            servers, facts, KINDLEDGER, ledger, progress, check_schema=check, settled=lambda _: None
+        )
+        began = time.perf_counter()
+        running = asyncio.create_task(reconciler.run())
+        while progress.height < height:  # noqa: ASYNC110 - measured from outside, as an operator would
+            await asyncio.sleep(0.01)
+        seconds = time.perf_counter() - began
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The addresses of the business database as configured, and what its failures mean for a command."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import asyncpg
+
+from cli.errors import ConfigurationError, PostgresUnavailableError
+from cli.redaction import unusable_address
+from cli.settings import PostgresSettings
+from indexer.reconcile.errors import FAILURES, explained, is_away
+
+
+def primary_dsn(settings: PostgresSettings) -> str:
+    """The daemon's address. Raises `ConfigurationError` if it cannot be used."""
+    return _usable("postgres.dsn", settings.reveal() or "", settings)
+
+
+def owner_dsn(settings: PostgresSettings) -> str:
+    """The address for migrations. Raises `ConfigurationError` if there is none, or none that can be used."""
+    dsn = settings.reveal_for_migrations()
+    if dsn is None:
+        raise ConfigurationError(
+            "postgres.migration_dsn (KINDLEDGER_POSTGRES__MIGRATION_DSN): not set, nor is postgres.dsn; give the "
+            "address of the business database for its owner, such as postgresql://owner:password@host:5432/kindledger"
+        )
+    return _usable("postgres.migration_dsn, or postgres.dsn", dsn, settings)
+
+
+def replica_dsns(settings: PostgresSettings) -> list[str]:
+    """The addresses of the replicas. Raises `ConfigurationError` for one that cannot be used."""
+    return [
+        _usable(f"postgres.replica_dsns, replica {number}", dsn, settings)
+        for number, dsn in enumerate(settings.reveal_replicas(), 1)
+    ]
+
+
+def _usable(key: str, dsn: str, settings: PostgresSettings) -> str:
+    """The address with the TLS settings that stand beside it, which go before its own."""
+    if not dsn.startswith(("postgresql://", "postgres://")):
+        raise ConfigurationError(f"{key}: write it as postgresql://user:password@host:5432/database")
+    try:
+        _check(dsn)
+    except ValueError as error:
+        raise ConfigurationError(f"{key}: {unusable_address(dsn, error)}") from error
+    tls = {
+        "sslmode": settings.tls_mode,
+        "sslrootcert": _file("postgres.tls_ca", settings.tls_ca),
+        "sslcert": _file("postgres.tls_certificate", settings.tls_certificate),
+        "sslkey": _file("postgres.tls_key", settings.tls_key),
+    }
+    query = urlencode({name: value for name, value in tls.items() if value is not None})
+    return f"{dsn}{'&' if '?' in dsn else '?'}{query}" if query else dsn
+
+
+def _check(dsn: str) -> None:
+    """Raises `ValueError` for what the driver would stumble over, which quotes parts of a password in its error."""
+    parts = urlsplit(dsn)
+    for host in parts.netloc.rpartition("@")[2].split(","):
+        urlsplit(f"//{host}").port  # noqa: B018 - reading it raises
+    if parts.query:
+        parse_qs(parts.query, strict_parsing=True)
+
+
+def _file(key: str, path: Path | None) -> str | None:
+    if path is not None and not path.is_file():
+        raise ConfigurationError(f"{key}: {path}: no such file")
+    return str(path) if path is not None else None
+
+
+@contextmanager
+def postgres_failures() -> Iterator[None]:
+    """Raises `PostgresUnavailableError` where the server is away, `ReconciliationError` where somebody must act."""
+    try:
+        yield
+    except asyncpg.ClientConfigurationError as error:
+        raise ConfigurationError(f"postgres.dsn: {error}") from error
+    except FAILURES as error:
+        if is_away(error):
+            raise PostgresUnavailableError(f"PostgreSQL: {str(error) or 'no answer in time'}") from error
+        if isinstance(error, asyncpg.PostgresError):
+            raise explained(error) from error
+        raise

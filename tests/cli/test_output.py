@@ -1,0 +1,13 @@
+"""What others wrote is shown, not obeyed."""
+
+import pytest
+
+from cli.output import print_table
+
+
+def test_a_table_shows_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("[b]name", "value"), [("[red]x[/red]", "\x1b[2J\n\u202e"), (None, 1234)])
+    shown = capsys.readouterr().out
+    assert "[red]x[/red]" in shown
+    assert "\\x1b[2J\\n\\u202e" in shown
+    assert "1,234" in shown

@@ -1,0 +1,48 @@
+"""`config/postgres-setup.sh`, which makes the daemon's user for docker-compose.yml, on a real PostgreSQL."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import asyncpg
+import pytest
+
+from cli.doctor.checks import exit_code
+from cli.errors import Exit
+from devnet.servers.binaries import POSTGRES, find
+from tests.cli.support import ROOT, examine
+
+PASSWORD = 'it\'s a "pass\\word"'
+
+
+@pytest.fixture
+async def database(business_database: str) -> AsyncIterator[str]:
+    """Migrated; the user that the script makes is gone afterwards."""
+    yield business_database
+    connection = await asyncpg.connect(business_database)
+    await connection.execute("DROP ROLE IF EXISTS kindledger_daemon")
+    await connection.close()
+
+
+async def test_the_daemons_user_has_just_what_the_daemon_needs(database: str, tmp_path: Path) -> None:
+    path = os.pathsep.join((str(find(POSTGRES).parent), os.environ["PATH"]))
+    if shutil.which("psql", path=path) is None:
+        pytest.skip("psql is not installed")
+    server = urlsplit(database)
+    (tmp_path / "postgres_password").write_text(server.password or "")
+    variables = {"PATH": path, "SECRETS": str(tmp_path), "PGHOST": str(server.hostname), "PGPORT": str(server.port)}
+    variables |= {"PGUSER": str(server.username), "PGDATABASE": server.path.removeprefix("/")}
+    for password in ("the first one", PASSWORD):
+        (tmp_path / "postgres_indexer_password").write_text(password)
+        script = ROOT / "config" / "postgres-setup.sh"
+        await asyncio.to_thread(subprocess.run, [script], env=os.environ | variables, check=True)
+    dsn = f"postgresql://kindledger_daemon:{quote(PASSWORD, safe='')}@{server.hostname}:{server.port}{server.path}"
+    assert exit_code(await examine({"postgres": {"dsn": dsn}})) is Exit.OK
+    connection = await asyncpg.connect(dsn)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute("UPDATE campaigns SET raised_amount = 0")
+    await connection.close()
