@@ -35,8 +35,8 @@ def main(context: click.Context, config: Path | None) -> None:
     """Indexes Hyperledger Fabric ledgers into MongoDB and serves them.
 
     Configured by a TOML file (--config or KINDLEDGER_CONFIG) and the environment (KINDLEDGER_MONGO__URI for mongo.uri).
-    Exit codes: 0 ok, 1 unexpected, 2 usage, 65 chain mismatch, corrupt or contradicting data, 69 a needed server is unavailable, 75
-    gave up, restart me, 78 configuration, 130 and 143 signals.
+    Exit codes: 0 ok, 1 unexpected, 2 usage, 65 chain mismatch, corrupt or contradicting data, 69 a needed
+    server is unavailable, 75 gave up, restart me, 78 configuration, 130 and 143 signals.
     """
     context.obj = lambda: _settings(config)
 
@@ -91,7 +91,7 @@ def import_command(
 @click.option("--interval-ms", type=click.IntRange(1), default=1000, show_default=True, help="Time between new blocks.")
 @_json_option
 def demo_command(*, once: bool, data: Path | None, port: int | None, interval_ms: int, as_json: bool) -> None:
-    """Embedded MongoDB, a forged Fabric network with live traffic, the indexer and the API."""
+    """Embedded servers, a forged Fabric network with live traffic and applications, the indexer and the API."""
     with exits():
         if once:
             raise SystemExit(demo_once(as_json=as_json))

@@ -79,7 +79,8 @@ class Books:
         grace_s: float,
     ) -> None:
         self._pool, self._channel, self._business, self._statements = pool, channel, business, statements
-        self._common = (grace_s, list(business.placeholders))
+        self._placeholders = list(business.placeholders)
+        self._common = (self._placeholders, grace_s)
 
     async def begin(self, start: int) -> None:
         """Makes the cursor, at block `start`, if there is none."""
@@ -198,8 +199,22 @@ class Books:
         settlement = _Settlement()
         for table in self._business.tables:
             if table.status is not None and named:
-                await self._settle_all(connection, table, list(named.items()), settlement, patient=patient)
+                for part in [list(named.items())] if patient else await self._apart(connection, table, named):
+                    await self._settle_all(connection, table, part, settlement, patient=patient)
         return settlement
+
+    async def _apart(
+        self, connection: Connection, table: Table, named: Mapping[str, Fact]
+    ) -> Iterable[Sequence[tuple[str, Fact]]]:
+        """What rows wait for, by the campaigns that they belong to: who holds one holds up its rows and no others."""
+        campaigns: dict[str, set[str]] = {}
+        for row in await self._with(connection, table, list(named)):
+            if row.pending and row.hash is not None:
+                campaigns.setdefault(row.hash, set()).add(row.campaign or "")
+        parts: dict[frozenset[str], list[tuple[str, Fact]]] = {}
+        for given, of in campaigns.items():
+            parts.setdefault(frozenset(of), []).append((given, named[given]))
+        return parts.values()
 
     async def _settle_all(
         self,
@@ -210,24 +225,33 @@ class Books:
         *,
         patient: bool,
     ) -> None:
-        """Settles rows of one table at once; where one of them spoils it, in halves, so that only that one is left."""
+        """Settles rows of one table at once.
+
+        Where one of them spoils it, in halves, so that only that one is left; or all that belong together, where others
+        hold what they belong to.
+        """
         statements = self._statements[table.name]
         states = (table.pending, table.confirmed, table.failed)
         try:
             async with connection.transaction():
                 sql = statements.settle if patient else statements.settle_free
-                records = await connection.fetch(sql, *self._common, *_columns(named), *states)
+                records = await connection.fetch(sql, self._placeholders, *_columns(named), *states)
         except asyncpg.PostgresError as error:
-            if not is_refusal(error) and (patient or not is_busy(error)):
+            held = is_busy(error) and not patient
+            if not (held or is_refusal(error)):
                 raise
-            if len(named) > 1:
+            if len(named) > 1 and not (held and table.campaign):
                 middle = len(named) // 2
                 for half in (named[:middle], named[middle:]):
                     await self._settle_all(connection, table, half, settlement, patient=patient)
-            elif is_refusal(error):
+            elif not held:
                 settlement.refused[table.name, named[0][0]] = (named[0][1], str(error))
         else:
-            settlement.rows += self._rows(table, records)
+            facts = dict(named)
+            for key, given, amount, campaign in records:
+                fact = facts[given]
+                state = table.confirmed if fact.valid else table.failed
+                settlement.rows.append(Row(table, key, given, state, fact.block, amount, campaign))
 
     async def _others(self, connection: Connection, facts: Mapping[str, Fact], settlement: _Settlement) -> list[Row]:
         """Rows that name these transactions and were not settled just now."""

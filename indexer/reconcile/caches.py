@@ -61,12 +61,13 @@ class CacheRefresher:
     async def run(self) -> None:
         """Runs until cancelled."""
         while True:
-            await self._round()
+            await self.once()
             heed_cancellation()
             await asyncio.sleep(self._interval_s)
             await self._wanted.wait()
 
-    async def _round(self) -> None:
+    async def once(self) -> None:
+        """One round. What fails is logged, and wanted again."""
         # Caches are emptied before the figures are read: what a reader fills in between is at most as new as the
         # figures that replace it, and whatever is settled after they were read starts another round.
         self._wanted.clear()

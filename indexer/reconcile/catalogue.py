@@ -13,18 +13,27 @@ from indexer.reconcile.mapping import Mapping, Table
 from indexer.reconcile.servers import Connection
 from indexer.reconcile.statements import Statements, quoted
 
+_GRANT = "grant the user the role kindledger_indexer, or this right"
 _HASH_TYPES = ("text", "character varying", "character", "bpchar")
+_OWN = """
+SELECT own.name, needed.command
+FROM unnest(ARRAY['ledger_cursor', 'ledger_discrepancies']) AS own(name)
+    LEFT JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS needed(command) ON to_regclass(own.name) IS NOT NULL
+WHERE has_table_privilege(to_regclass(own.name), needed.command) IS NOT TRUE
+"""
 _TABLE = """
 SELECT c.oid, has_schema_privilege(n.oid, 'USAGE') AS usable, row_security_active(c.oid) AS hides_rows
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
 """
 _COLUMNS = """
-SELECT a.attname AS name, tn.nspname AS type_schema, t.typname AS type,
-       coalesce(nullif(t.typbasetype, 0)::regtype::oid, t.oid)::regtype::text AS base,
+SELECT a.attname AS name, tn.nspname AS type_schema, t.typname AS type, t.oid::regtype::text AS shown,
        has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable,
        has_column_privilege(a.attrelid, a.attnum, 'UPDATE') AS writable
-FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace tn ON tn.oid = t.typnamespace
+FROM pg_attribute a JOIN pg_type given ON given.oid = a.atttypid
+    -- Of a domain the type below: a value that its CHECK refuses is in no row, but would fail the whole batch.
+    JOIN pg_type t ON t.oid = coalesce(nullif(given.typbasetype, 0), given.oid)
+    JOIN pg_namespace tn ON tn.oid = t.typnamespace
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
 """
 _POLICY = """
@@ -41,7 +50,12 @@ async def statements_for(connection: Connection, mapping: Mapping) -> dict[str, 
 
     Raises `ReconciliationError` that names everything that does not fit.
     """
-    mistakes: list[str] = []
+    mistakes = [
+        f"the user may not {command} {name}: {_GRANT}"
+        if command is not None
+        else f"there is no table {name}: run `kindledger migrate up`"
+        for name, command in await connection.fetch(_OWN)
+    ]
     statements: dict[str, Statements] = {}
     for table in mapping.tables:
         types, found = await _look(connection, mapping.schema, table)
@@ -70,17 +84,16 @@ async def _look(connection: Connection, schema: str, table: Table) -> tuple[dict
 
 
 def _mistakes(where: str, table: Table, columns: dict[str, asyncpg.Record]) -> Iterator[str]:
-    grant = "grant the user the role kindledger_indexer, or this right"
     for name in table.columns:
         if name not in columns:
             yield f"{where} has no column {name}"
         elif not columns[name]["readable"]:
-            yield f"the user may not SELECT {where}.{name}: {grant}"
+            yield f"the user may not SELECT {where}.{name}: {_GRANT}"
         elif name in table.settled_columns and not columns[name]["writable"]:
-            yield f"the user may not UPDATE {where}.{name}: {grant}"
+            yield f"the user may not UPDATE {where}.{name}: {_GRANT}"
     held = columns.get(table.hash)
-    if held is not None and held["base"] not in _HASH_TYPES:
-        yield f"{where}.{table.hash} is of type {held['base']}: a hash is looked for in text, varchar or char columns"
+    if held is not None and held["shown"] not in _HASH_TYPES:
+        yield f"{where}.{table.hash} is of type {held['shown']}: a hash is looked for in text, varchar or char columns"
 
 
 async def _hidden(connection: Connection, schema: str, table: Table) -> list[str]:

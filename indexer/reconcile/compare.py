@@ -131,12 +131,14 @@ def findings(row: Row, fact: Fact | None, *, caught_up: bool) -> Sequence[Findin
 def _without_fact(row: Row, given: str, *, caught_up: bool) -> Sequence[Finding] | None:
     if row.denies:
         return ()
-    shown = row.described() | {"hash": given}
+    kind = Kind.NOT_ON_LEDGER
     if not any(_TX_ID.fullmatch(way) for way in spellings(given)):
-        return (Finding(Kind.IMPOSSIBLE_HASH, row.table.name, row.key, given, {}, shown),)
-    if not (row.old and caught_up):
+        kind = Kind.IMPOSSIBLE_HASH  # of a VALID transaction, so there is nothing to wait for
+    elif not row.old:
         return None
-    return (Finding(Kind.NOT_ON_LEDGER, row.table.name, row.key, given, {}, shown),)
+    return (
+        (Finding(kind, row.table.name, row.key, given, {}, row.described() | {"hash": given}),) if caught_up else None
+    )
 
 
 def _contradiction(row: Row, fact: Fact) -> Kind | None:

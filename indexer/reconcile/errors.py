@@ -9,7 +9,13 @@ class ReconciliationError(Exception):
     """Reconciliation cannot go on until somebody changes something; indexing can."""
 
 
-FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+FAILURES: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 """What calls to PostgreSQL raise."""
 
 _BUSY = (
@@ -22,6 +28,7 @@ _AWAY = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # also when no server is of the kind that target_session_attrs asks for
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -36,6 +43,7 @@ _REFUSED = (
     asyncpg.WithCheckOptionViolationError,
     asyncpg.PLPGSQLError,
     asyncpg.TriggeredActionError,
+    asyncpg.UnknownPostgresError,  # a SQLSTATE that a trigger made up
 )
 
 

@@ -34,10 +34,11 @@ class Follower:
         """Set when the cursor stood at the height of the ledger for the first time."""
         self._reached: deque[tuple[float, int]] = deque()  # when the cursor came to which height
 
-    async def begin(self) -> None:
+    async def begin(self, *, wait: bool) -> None:
         """Waits for the first block, makes the cursor, and makes sure that it belongs to the stored chain.
 
-        Raises `ReconciliationError` if it does not.
+        Where the ledger is shorter than what was settled already, waits for it too if told so. Raises
+        `ReconciliationError` if the cursor does not belong to the chain.
         """
         await self._ledger.reaches(1)
         start = await self._facts.start_block() or 0
@@ -47,6 +48,11 @@ class Follower:
             raise ReconciliationError(
                 f"rows were settled up to block {cursor.height}, but the stored ledger begins at block {start}: index "
                 "the blocks between, or delete the channel's row in ledger_cursor to settle from the start block on"
+            )
+        if not wait and cursor.height > self._ledger.committed_height:
+            raise ReconciliationError(
+                f"rows were settled by {cursor.height:,} blocks, but the stored ledger has only "
+                f"{self._ledger.committed_height:,}: index the others first"
             )
         await self._ledger.reaches(cursor.height)
         stored = await self._facts.block_hash(cursor.height - 1) if cursor.block_hash else ""
@@ -106,7 +112,13 @@ class Follower:
 
     async def audit_below(self, height: int) -> None:
         """Looks for rows of all transactions below that height that were not looked at yet."""
-        first = (await self._books.cursor()).audited_height if height else 0
+        await self._audit((await self._books.cursor()).audited_height if height else 0, height)
+
+    async def audit_again(self) -> None:
+        """Looks for rows of all that were looked at before: one may be deleted, or name another transaction by now."""
+        await self._audit(await self._facts.start_block() or 0, (await self._books.cursor()).audited_height)
+
+    async def _audit(self, first: int, height: int) -> None:
         while first < height and (batch := await self._facts.batch(first, height)) is not None:
             self._settled(await self._books.audit(batch.end, [fact for fact in batch.facts.values() if fact.business]))
             first = batch.end

@@ -1,7 +1,10 @@
 """Hashes of which PostgreSQL notifies, as rows get them."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Final
+
+import asyncpg
 
 from indexer.reconcile.servers import Servers
 
@@ -44,7 +47,7 @@ class Notices:
                     else:
                         raise ConnectionResetError("PostgreSQL closed the connection that listens")
             finally:
-                if not connection.is_closed():
+                with suppress(asyncpg.InterfaceError):  # it was lost, and so has left the pool
                     await connection.remove_listener(CHANNEL, self._notified)
 
     def _notified(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:

@@ -19,6 +19,7 @@ from indexer.migrations.files import MigrationError
 from indexer.progress import Progress
 from indexer.reconcile.books import Books, Outcome
 from indexer.reconcile.catalogue import statements_for
+from indexer.reconcile.discrepancies import Count, counts
 from indexer.reconcile.errors import FAILURES, ReconciliationError, explained, is_away
 from indexer.reconcile.facts import LedgerFacts
 from indexer.reconcile.follower import Follower
@@ -33,7 +34,6 @@ from ledger.sync_state import State
 
 log = structlog.get_logger()
 
-_RECHECK_S = 60.0
 _MOST_LOGGED = 10
 
 
@@ -46,6 +46,8 @@ class Pace(Struct, frozen=True, kw_only=True):
     """How long a row may be ahead of the ledger, or the ledger ahead of the row, before it counts as wrong."""
     cross_check_s: float = 86_400.0
     """Between two comparisons of all rows."""
+    recheck_s: float = 60.0
+    """Until it is looked again whether a schema, right or chain fits that did not."""
 
 
 class Reconciler:
@@ -74,18 +76,20 @@ class Reconciler:
         """Reconciles until cancelled. Never ends by itself: whatever is missing, indexing goes on without it.
 
         PostgreSQL or MongoDB away: tried again, ever more slowly. A schema, right or chain that does not fit: named in
-        the log and in the progress, and looked at again once a minute.
+        the log and in the progress, and looked at again after a while.
         """
         backoff = Backoff()
         while True:
             reached = self.progress.height
             try:
                 with plain_errors():
-                    await self._session()
+                    # A task of its own: before Python 3.13 one whose TaskGroup fails counts as cancelled ever after.
+                    await asyncio.create_task(self._session())
             except (*FAILURES, PyMongoError, ReconciliationError, MigrationError) as error:
                 if self.progress.height > reached:
                     backoff.reset()
                 delay_s = self._failed(error, backoff)
+                await self._servers.primary.expire_connections()  # they prepared statements for the schema as it was
             await asyncio.sleep(delay_s)
 
     def _failed(self, error: Exception, backoff: Backoff) -> float:
@@ -100,11 +104,11 @@ class Reconciler:
             state, message = State.FAILED, str(error)
         self._trouble.failed(message)
         self.progress.failed(message, state)
-        return backoff.next_delay() if state is State.WAITING else _RECHECK_S
+        return backoff.next_delay() if state is State.WAITING else self._pace.recheck_s
 
     async def _session(self) -> None:
         """Does everything side by side, until something fails."""
-        follower, sweeper = await self._begin()
+        follower, sweeper = await self._begin(wait=True)
         notices = Notices(self._servers)
         async with asyncio.TaskGroup() as group:
             group.create_task(follower.follow())
@@ -114,15 +118,23 @@ class Reconciler:
             group.create_task(self._servers.watch())
             await follower.in_step.wait()  # what the blocks settle need not be looked for row by row
             group.create_task(sweeper.sweep(notices, self._pace.sweep_s))
-            group.create_task(sweeper.cross_check(self._pace.cross_check_s))
+            group.create_task(self._cross_check(follower, sweeper))
 
-    async def once(self, *, everything: bool) -> None:
+    async def _cross_check(self, follower: Follower, sweeper: Sweeper) -> None:
+        """Compares every row with the ledger, and every transaction with the rows, every so often, until cancelled."""
+        while True:
+            await asyncio.sleep(self._pace.cross_check_s)
+            await sweeper.check_all()
+            await follower.audit_again()
+
+    async def once(self, *, everything: bool) -> list[Count]:
         """Settles and compares all that is there now, with no grace for missing rows; `everything`: settled rows too.
 
-        Raises `ReconciliationError`, `MigrationError`, and what PostgreSQL and MongoDB raise while they are away.
+        Returns what is open afterwards. Raises `ReconciliationError`, `MigrationError`, and what PostgreSQL and
+        MongoDB raise while they are away.
         """
         try:
-            follower, sweeper = await self._begin()
+            follower, sweeper = await self._begin(wait=False)
             await self._servers.measure()
             await follower.follow(until=self._ledger.committed_height)
             for table in self._business.tables:
@@ -130,14 +142,17 @@ class Reconciler:
                     await sweeper.sweep_table(table)
             if everything:
                 await sweeper.check_all()
+                await follower.audit_again()
             await follower.audit_below(self._ledger.committed_height)
             await sweeper.review()
+            async with self._servers.primary.acquire() as connection:
+                return await counts(connection, self.progress.channel)
         except asyncpg.PostgresError as error:
             if is_away(error):
                 raise
             raise explained(error) from error
 
-    async def _begin(self) -> tuple[Follower, Sweeper]:
+    async def _begin(self, *, wait: bool) -> tuple[Follower, Sweeper]:
         """Checks that schema, rights and chain fit, and takes up the books."""
         self.progress.set_state(State.STARTING)
         async with self._servers.primary.acquire() as connection:
@@ -146,7 +161,7 @@ class Reconciler:
         grace_s = self._pace.grace_s
         books = Books(self._servers.primary, self.progress.channel, self._business, statements, grace_s)
         follower = Follower(books, self._facts, self._ledger, self.progress, grace_s=grace_s, settled=self._did)
-        await follower.begin()
+        await follower.begin(wait=wait)
         self.progress.discrepancies = await books.open_discrepancies()
         self._trouble.over()
         sweeper = Sweeper(books, self._facts, self._business, self._ledger, self._servers, settled=self._did)

@@ -11,7 +11,7 @@ Types = Mapping[str, str]
 class Statements:
     """What is asked of one table. Every row comes with `key`, `hash`, `state`, `block`, `amount`, `campaign`, `old`.
 
-    Parameters that all selections begin with: $1 the grace period in seconds, $2 the placeholders.
+    Parameters that all selections begin with: $1 the placeholders, $2 the grace period in seconds.
     """
 
     def __init__(self, schema: str, table: Table, types: Types) -> None:
@@ -26,36 +26,52 @@ class Statements:
         """$3 hashes, or keys."""
         self.page = f"{selected} WHERE {page}"
         """$3 the key to begin after, or NULL; $4 how many."""
-        self.pending_page = self.settle = self.settle_free = ""
+        self.pending_page = self.count_pending = self.settle = self.settle_free = ""
         if table.status is not None:
             self.pending_page = f"{selected} WHERE {_column(table.status)} = $5 AND {self._is_hash()} AND {page}"
             """$5 the pending state."""
+            made = _cast(table.created_at, "timestamptz")
+            pending = f"SELECT {self._row()}, {made} AS made FROM {self._from} WHERE {_column(table.status)} = $3"  # noqa: S608
+            self.count_pending = (
+                "SELECT count(hash), count(hash) FILTER (WHERE old), min(made) FILTER (WHERE hash IS NOT NULL), "  # noqa: S608
+                f"count(*) - count(hash) FROM ({pending}) AS pending"
+            )
+            """Rows that wait for the ledger, the old ones of them, when the first was made; rows without a hash.
+
+            $3 the pending state.
+            """
             self._settling(table.status)
 
     def _settling(self, status: str) -> None:
-        """$1 and $2 as above; $3 hashes, $4 valid, $5 blocks, $6 times in ms; $7 to $9 states.
+        """$1 the placeholders; $2 hashes, $3 valid, $4 blocks, $5 times in ms; $6 to $8 states.
 
-        $4 to $6 come as `array_text`; the states are pending, confirmed, failed.
+        $3 to $5 come as `array_text`; the states are pending, confirmed, failed.
         """
-        arrays = "$3::text[], $4::text::bool[], $5::text::int8[], $6::text::int8[]"
+        arrays = "$2::text[], $3::text::bool[], $4::text::int8[], $5::text::int8[]"
         facts = f"unnest({arrays}) AS f(hash, valid, block, at_ms)"
         named = f"{self._hash} = f.hash::{self._types[self._table.hash]}"
-        waiting = f"{_column(status)} = $7 AND {self._is_hash()}"
+        waiting = f"{_column(status)} = $6 AND {self._is_hash()}"
         update = f"UPDATE {self._from} SET {self._changes(status)}"  # noqa: S608 - quoted names
-        self.settle = f"{update} FROM {facts} WHERE {named} AND {waiting} RETURNING {self._row()}"
+        self.settle = f"{update} FROM {facts} WHERE {named} AND {waiting} RETURNING {self._settled_row()}"
         free = (
             f"SELECT {self._key} AS key, f.* FROM {self._from} JOIN {facts} ON {named} WHERE {waiting} "  # noqa: S608
             f"ORDER BY {self._key} FOR UPDATE OF t SKIP LOCKED"
         )
         self.settle_free = (
             f"WITH f AS MATERIALIZED ({free}) {update} FROM f WHERE {self._key} = f.key AND {waiting} "
-            f"RETURNING {self._row()}"
+            f"RETURNING {self._settled_row()}"
         )
         """The same for those rows that no other transaction holds."""
 
+    def _settled_row(self) -> str:
+        """Key, hash, amount, campaign: what is not known of a settled row, as in `_row`."""
+        table = self._table
+        columns = (f"{self._key}::text", f"{self._hash}::text")
+        return ", ".join((*columns, _cast(table.amount, "numeric"), _cast(table.campaign, "text")))
+
     def _changes(self, status: str) -> str:
         table = self._table
-        changes = {status: "CASE WHEN f.valid THEN $8::text ELSE $9::text END"}
+        changes = {status: "CASE WHEN f.valid THEN $7::text ELSE $8::text END"}
         if table.block is not None:
             changes[table.block] = "f.block"
         if table.confirmed_at is not None:
@@ -67,7 +83,7 @@ class Statements:
 
     def _is_hash(self) -> str:
         """A ledger may hold whatever a client made up, also what is a placeholder here."""
-        return f"{self._hash}::text NOT LIKE ALL ($2::text[])"
+        return f"{self._hash}::text NOT LIKE ALL ($1::text[])"
 
     def _row(self) -> str:
         table = self._table
@@ -78,14 +94,12 @@ class Statements:
             "block": _cast(table.block, "int8"),
             "amount": _cast(table.amount, "numeric"),
             "campaign": _cast(table.campaign, "text"),
-            "old": "true"
-            if table.created_at is None
-            else f"coalesce({_column(table.created_at)} < {_GRACE_BEGAN}, true)",
+            "old": f"coalesce({_cast(table.created_at, 'timestamptz')} < {_GRACE_BEGAN}, true)",
         }
         return ", ".join(f"{value} AS {name}" for name, value in shown.items())
 
 
-_GRACE_BEGAN = "now() - make_interval(secs => $1::float8)"
+_GRACE_BEGAN = "now() - make_interval(secs => $2::float8)"
 
 
 def array_text(values: Iterable[int | None]) -> str:

@@ -92,12 +92,6 @@ class Sweeper:
         _, facts, caught_up = await self._judge(rows)
         self._settled(await self._books.examine(rows, facts, gone, caught_up=caught_up))
 
-    async def cross_check(self, interval_s: float) -> None:
-        """Compares every row of every table with the ledger, every so often, until cancelled."""
-        while True:
-            await asyncio.sleep(interval_s)
-            await self.check_all()
-
     async def check_all(self) -> None:
         """Compares every row once. Replicas may be read for it; what looks wrong is read again from the primary."""
         for table in self._tables.values():
