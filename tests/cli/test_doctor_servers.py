@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 from cli.doctor.checks import Check, Outcome, exit_code
 from cli.errors import Exit
 from devnet.servers import Mongod, MongodMember, Postgres, Redis
 from tests.cli.support import CHANNEL, Files, Json, examine, of, the_failure, uri_of
+
+_IN_PROGRESS = 109
 
 # --- MongoDB ----------------------------------------------------------------------------------------------------------
 
@@ -83,6 +86,20 @@ async def test_access_control_that_is_off_is_said(mongo_uri: str) -> None:
     assert exit_code(checks) is Exit.OK
 
 
+def _reconfigure(client: MongoClient[Json], config: Json) -> None:
+    """Gives a member another configuration, which it refuses while it is being elected."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            client.admin.command("replSetReconfig", config, force=True)
+        except OperationFailure as error:
+            assert error.code == _IN_PROGRESS, error
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        else:
+            return
+
+
 async def test_a_replica_set_that_cannot_be_used(tmp_path: Path, closed_port: int) -> None:
     with MongodMember(tmp_path / "member") as member:
         checks = await mongo_checks(f"mongodb://{member.host}/?replicaSet=rs0")
@@ -93,7 +110,7 @@ async def test_a_replica_set_that_cannot_be_used(tmp_path: Path, closed_port: in
             config = {"_id": "kindledger", "version": 1, "members": members, "settings": settings}
             client.admin.command("replSetInitiate", config)
             members.append({"_id": 1, "host": f"127.0.0.1:{closed_port}"})
-            client.admin.command("replSetReconfig", config | {"version": 2}, force=True)
+            await asyncio.to_thread(_reconfigure, client, config | {"version": 2})
         checks = await mongo_checks(f"mongodb://{member.host}/?replicaSet=rs0")
         assert "replica set kindledger" in the_failure(checks).detail
         await asyncio.to_thread(_lose_primary, member)
