@@ -30,7 +30,8 @@ from ledger.ownership import decide_owners
 from ledger.store import LedgerStore
 
 CHANNEL = "kindledger"
-PACE = Pace(sweep_s=0.2, grace_s=0.5)
+PACE = Pace(sweep_s=0.2, grace_s=0.5, recheck_s=0.2)
+BOUNDS = Bounds(statement_timeout_s=5.0, lock_timeout_s=0.5)
 WITHIN_S = 20.0
 
 
@@ -50,9 +51,11 @@ class Sent(Struct, frozen=True):
 
 
 @cache
-def chain(height: int = 60, seed: int = 7) -> tuple[ForgedBlock, ...]:
+def chain(height: int = 60, seed: int = 7, hostile_share: float = 0.05) -> tuple[ForgedBlock, ...]:
     """A chain with many transactions that fail."""
-    recipe = Recipe(seed=seed, transactions_per_block=range(1, 9), invalid_share=0.3, hostile_share=0.05, signed=False)
+    recipe = Recipe(
+        seed=seed, transactions_per_block=range(1, 9), invalid_share=0.3, hostile_share=hostile_share, signed=False
+    )
     return tuple(islice(forge(recipe), height))
 
 
@@ -89,9 +92,12 @@ class GrowingLedger:
         await self.store.insert_transactions(encoded)
         await self.store.insert_events(encoded)
         await self.store.insert_blocks(encoded)
-        height = blocks[-1].number + 1
+        self.reveal(blocks[-1].number + 1)
+
+    def reveal(self, height: int) -> None:
+        """Says that so many blocks are committed."""
         self.progress.saw_peer_height(height)
-        self.progress.committed(height, blocks=len(blocks), transactions=0, events=0, undecodable=0)
+        self.progress.committed(height, blocks=0, transactions=0, events=0, undecodable=0)
 
 
 def reconciler(
@@ -119,7 +125,7 @@ async def reconciling(
     dsn: str, ledger: GrowingLedger, *, replicas: Sequence[str] = (), **options: Any
 ) -> AsyncIterator[Reconciler]:
     """Runs reconciliation while the context lasts."""
-    async with Servers(dsn, replicas, Bounds(statement_timeout_s=5.0, lock_timeout_s=0.5)) as servers:
+    async with Servers(dsn, replicas, BOUNDS) as servers:
         part = reconciler(servers, ledger, **options)
         running = asyncio.create_task(part.run())
         try:
@@ -128,6 +134,14 @@ async def reconciling(
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+
+
+async def once(dsn: str, ledger: GrowingLedger, **options: Any) -> Reconciler:
+    """Settles and compares everything, as the command does."""
+    async with Servers(dsn, (), BOUNDS) as servers:
+        part = reconciler(servers, ledger, **options)
+        await part.once(everything=True)
+        return part
 
 
 async def until(condition: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S) -> None:
@@ -178,6 +192,31 @@ class Gateway:
         )
         return key
 
+    async def note(self, sent_: Iterable[Sent]) -> None:
+        """A donation of 1 to the campaign c1 for each, and its row in the audit table."""
+        hashes = [(one.tx_id,) for one in sent_]
+        await self.connection.executemany(
+            "INSERT INTO transactions (tx_hash, transaction_type, campaign_id) VALUES ($1, 'DONATE', 'c1')", hashes
+        )
+        await self.connection.executemany(
+            "INSERT INTO donations (blockchain_tx_hash, campaign_id, amount) VALUES ($1, 'c1', 1)", hashes
+        )
+
+    async def count_settlements(self) -> None:
+        """Counts from now on how often each row stops to wait."""
+        await self.connection.execute(_COUNT_SETTLEMENTS)
+
+    async def assert_settled_once(self, sent_: Sequence[Sent]) -> None:
+        """What was noted of these is as the ledger says, and came to it in one step."""
+        rows = await self.connection.fetch("SELECT tx_hash, status, block_number FROM transactions")
+        assert {tuple(row) for row in rows} == {(one.tx_id, one.state, one.block) for one in sent_}
+        rows = await self.connection.fetch("SELECT blockchain_tx_hash, status FROM donations")
+        assert {tuple(row) for row in rows} == {(one.tx_id, one.state) for one in sent_}
+        raised = await self.connection.fetchval("SELECT raised_amount FROM campaigns WHERE id = 'c1'")
+        assert raised == sum(one.valid for one in sent_)
+        counts = await self.connection.fetch("SELECT count(*) AS times FROM settlements GROUP BY name, key")
+        assert [record["times"] for record in counts] == [1] * (2 * len(sent_))
+
     async def waiting(self) -> int:
         """How many rows still wait."""
         count: int = await self.connection.fetchval(
@@ -192,3 +231,18 @@ class Gateway:
         for record in await self.connection.fetch("SELECT * FROM ledger_discrepancies WHERE closed_at IS NULL"):
             found.setdefault(record["kind"], set()).add(record["subject"])
         return found
+
+
+_COUNT_SETTLEMENTS = """
+CREATE TABLE settlements (name TEXT, key UUID);
+CREATE FUNCTION count_settlement() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    INSERT INTO public.settlements VALUES (TG_TABLE_NAME, NEW.id);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER counted AFTER UPDATE ON transactions
+    FOR EACH ROW WHEN (OLD.status = 'PENDING' AND NEW.status <> 'PENDING') EXECUTE FUNCTION count_settlement();
+CREATE TRIGGER counted AFTER UPDATE ON donations
+    FOR EACH ROW WHEN (OLD.status = 'PENDING' AND NEW.status <> 'PENDING') EXECUTE FUNCTION count_settlement();
+"""
