@@ -35,6 +35,7 @@ from ledger.sync_state import State
 log = structlog.get_logger()
 
 _MOST_LOGGED = 10
+_STOP_S = 2.0
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -84,13 +85,26 @@ class Reconciler:
             try:
                 with plain_errors():
                     # A task of its own: before Python 3.13 one whose TaskGroup fails counts as cancelled ever after.
-                    await asyncio.create_task(self._session())
+                    await self._until_ended(asyncio.create_task(self._session()))
             except (*FAILURES, PyMongoError, ReconciliationError, MigrationError) as error:
                 if self.progress.height > reached:
                     backoff.reset()
                 delay_s = self._failed(error, backoff)
                 await self._servers.primary.expire_connections()  # they prepared statements for the schema as it was
             await asyncio.sleep(delay_s)
+
+    async def _until_ended(self, session: asyncio.Task[None]) -> None:
+        """Waits for the session, and ends it in time when this is cancelled, even while a server hangs."""
+        try:
+            await asyncio.wait((session,))
+        except asyncio.CancelledError:
+            session.cancel()
+            await asyncio.wait((session,), timeout=_STOP_S)
+            if not session.done():
+                self._servers.abort()
+            await asyncio.gather(session, return_exceptions=True)
+            raise
+        await session
 
     def _failed(self, error: Exception, backoff: Backoff) -> float:
         """Notes what holds it up; returns after how many seconds to try again."""

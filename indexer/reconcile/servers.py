@@ -88,6 +88,11 @@ class Servers:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
+    def abort(self) -> None:
+        """Breaks every connection off; whoever waits for one of them fails at once. The end."""
+        for server in (self._primary, *self._replicas):
+            server.pool.terminate()
+
     @property
     def primary(self) -> "asyncpg.Pool[asyncpg.Record]":
         """The connections to the primary."""
