@@ -64,9 +64,9 @@ class Statements:
         """The same for those rows that no other transaction holds."""
 
     def _settled_row(self) -> str:
-        """Key, hash, amount, campaign: what is not known of a settled row, as in `_row`."""
+        """Key, amount, campaign: what is not known of a settled row, as in `_row`; and by which hash it was found."""
         table = self._table
-        columns = (f"{self._key}::text", f"{self._hash}::text")
+        columns = (f"{self._key}::text", "f.hash")  # to a column of type char, with blanks at the end it is the same
         return ", ".join((*columns, _cast(table.amount, "numeric"), _cast(table.campaign, "text")))
 
     def _changes(self, status: str) -> str:
