@@ -15,6 +15,11 @@ from protos.transaction_pb2 import BAD_PROPOSAL_TXID, MVCC_READ_CONFLICT
 from tests.reconcile.pen import Draft, Pen
 from tests.reconcile.support import Gateway, GrowingLedger, Sent, chain, reconciling, sent, until
 
+pytestmark = [
+    pytest.mark.usefixtures("collected"),
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),  # of broken attempts to connect
+]
+
 BLOCKS = chain(60)
 SENT = sent(BLOCKS, "Donate")
 

@@ -30,6 +30,11 @@ from tests.indexer.processes import configuration, ending, kindledger, stop
 from tests.reconcile import support
 from tests.reconcile.support import Gateway, GrowingLedger, chain, reconciling, sent, until
 
+pytestmark = [
+    pytest.mark.usefixtures("collected"),
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),  # of broken attempts to connect
+]
+
 SEED = int(os.environ.get("FAULT_SEED", "1"))
 USER = "daemon"
 ENDS_WITHIN_S = 4.0

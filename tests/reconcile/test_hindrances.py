@@ -10,6 +10,11 @@ from ledger.sync_state import State
 from tests.reconcile.pen import Draft, Pen
 from tests.reconcile.support import Gateway, GrowingLedger, once, reconciling, until
 
+pytestmark = [
+    pytest.mark.usefixtures("collected"),
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),  # of broken attempts to connect
+]
+
 END_SESSIONS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'kindledger-explorer'

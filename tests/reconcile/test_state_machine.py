@@ -29,6 +29,11 @@ from tests.reconcile.model import Entry, Truth, expected, truth_of
 from tests.reconcile.pen import Draft, Pen
 from tests.reconcile.support import BOUNDS, Gateway, GrowingLedger, once, reconciler, until
 
+pytestmark = [
+    pytest.mark.usefixtures("collected"),
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),  # of broken attempts to connect
+]
+
 BLOCKS = 10
 AMOUNT = 5
 USER = "daemon"
