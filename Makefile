@@ -4,7 +4,7 @@ VENV := $(ROOT).venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 WORKERS ?= logical
-LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --quiet
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --quiet
 
 .PHONY: help demo test test-all check format protos bench bench-rows lock clean
 .SILENT: help
