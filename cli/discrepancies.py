@@ -6,8 +6,8 @@ from typing import Any, Final
 import click
 
 from cli.output import escaped
-from indexer.reconcile.compare import Kind
-from indexer.reconcile.discrepancies import Discrepancy
+from ledger.business import Discrepancy
+from ledger.business import DiscrepancyKind as Kind
 
 MEANINGS: Final[Mapping[str, str]] = {
     Kind.CONTRADICTS_LEDGER: (

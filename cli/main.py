@@ -21,7 +21,7 @@ from cli.settings import Settings, load_settings
 from cli.status import show_status
 from cli.verification import PEER, verify
 from indexer.migrations.runner import Migrator
-from indexer.reconcile.compare import Kind
+from ledger.business import DiscrepancyKind as Kind
 
 _PATH = click.Path(path_type=Path, exists=True)
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")

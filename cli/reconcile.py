@@ -19,10 +19,12 @@ from cli.settings import Settings
 from indexer.migrations.files import load_migrations
 from indexer.migrations.runner import check_schema
 from indexer.progress import Progress
-from indexer.reconcile.compare import Kind
-from indexer.reconcile.discrepancies import Count, listed
+from indexer.reconcile.discrepancies import listed
 from indexer.reconcile.progress import ReconcileProgress
-from indexer.reconcile.standing import Standing, standing
+from indexer.reconcile.standing import standing
+from ledger.business import BusinessStanding as Standing
+from ledger.business import DiscrepancyCount as Count
+from ledger.business import DiscrepancyKind as Kind
 from ledger.store import LedgerStore
 from ledger.sync_state import DatabaseServer, State, read_sync_state
 

@@ -18,7 +18,7 @@ from indexer.files import FileSource
 from indexer.source import BlockSource
 from indexer.verify import Difference, Verifier
 from ledger.store import LedgerStore
-from ledger.sync_state import Verification, write_verification
+from ledger.sync_state import DifferenceCounts, Verification, write_verification
 
 _SHOWN = 100
 PEER = "peer"
@@ -32,6 +32,7 @@ class Report(Struct, frozen=True, rename="camel"):
     height: int
     source: str | None
     differences: int
+    kinds: DifferenceCounts
     shown: list[Difference]
 
 
@@ -77,9 +78,9 @@ async def _verify(
             blocks = _source(settings, channel, source)
             async with aclosing(blocks.blocks(checkpoint.start, None)) as delivered:
                 await verifier.against_blocks(delivered, checkpoint.start, height)
-    outcome = Verification(datetime.now(UTC), height, verifier.differences)
+    outcome = Verification(datetime.now(UTC), height, verifier.differences, verifier.kinds)
     await write_verification(store.database, channel, outcome)
-    return Report(channel, height, source, verifier.differences, shown)
+    return Report(channel, height, source, verifier.differences, verifier.kinds, shown)
 
 
 def _source(settings: Settings, channel: str, source: str) -> BlockSource:

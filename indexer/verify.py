@@ -5,9 +5,12 @@ counts, every event has its VALID transaction. Against blocks: the documents tha
 are stored are compared in both directions, byte for byte.
 """
 
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
+from enum import StrEnum
+from functools import partial
+from typing import TypeAlias
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
@@ -16,22 +19,36 @@ from pymongo import ASCENDING, DESCENDING
 
 from indexer.source import Delivered
 from ledger.blocks import decode_block, frame_of
-from ledger.documents import position, status_name
+from ledger.documents import Document, position, status_name
 from ledger.encoding import EncodedBlock, encode_block
 from ledger.errors import StoreConflictError
 from ledger.hashes import block_hash
 from ledger.model import VALID, Block
 from ledger.ownership import decide_owners, doubtful_ids
 from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore, compare_documents
+from ledger.sync_state import DifferenceCounts
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _REPORT_EVERY = 100
+
+_Groups: TypeAlias = AsyncGenerator[tuple[int, list[Document]], None]
+"""Documents by the number of their block."""
+
+
+class Kind(StrEnum):
+    """What a difference is about; see `DifferenceCounts`."""
+
+    CHAIN = "chain"
+    COUNTS = "counts"
+    EVENTS_WITHOUT_TRANSACTION = "events_without_transaction"
+    DOCUMENTS = "documents"
 
 
 class Difference(Struct, frozen=True):
     """One thing that is not as the chain has it."""
 
     block: int
+    kind: Kind
     what: str
 
 
@@ -43,98 +60,112 @@ class Verifier:
     ) -> None:
         self._store, self._report, self._advance = store, report, advance
         self._database = store.database
-        self.differences = 0
+        self._found: Counter[Kind] = Counter()
+        self._compared = False
 
-    def _differs(self, block: int, what: str) -> None:
-        self.differences += 1
-        self._report(Difference(block, what))
+    @property
+    def differences(self) -> int:
+        """How many were found."""
+        return self._found.total()
+
+    @property
+    def kinds(self) -> DifferenceCounts:
+        """The same by kind."""
+        documents = self._found[Kind.DOCUMENTS] if self._compared else None
+        return DifferenceCounts(
+            chain=self._found[Kind.CHAIN],
+            counts=self._found[Kind.COUNTS],
+            events_without_transaction=self._found[Kind.EVENTS_WITHOUT_TRANSACTION],
+            documents=documents,
+        )
+
+    def _differs(self, block: int, kind: Kind, what: str) -> None:
+        self._found[kind] += 1
+        self._report(Difference(block, kind, what))
 
     async def against_itself(self) -> int:
         """Checks the stored blocks from the lowest to what is the highest now; returns the height that was checked."""
+        lowest = await self._database[BLOCKS].find_one({}, {"_id": 1}, sort=[("_id", ASCENDING)])
         highest = await self._database[BLOCKS].find_one({}, {"_id": 1}, sort=[("_id", DESCENDING)])
-        if highest is None:
+        if lowest is None or highest is None:
             return 0
-        stored = {"_id": {"$lte": highest["_id"]}}  # what a daemon adds meanwhile is left to the next time
-        previous: dict[str, Any] | None = None
-        start = 0
-        transactions = self._grouped(TRANSACTIONS, {"txId": 1, "status": 1, "validationCode": 1})
-        events = self._grouped(EVENTS, {"txId": 1})
-        async with aclosing(transactions), aclosing(events):
-            stored_transactions = _Lookahead(transactions)
-            stored_events = _Lookahead(events)
-            async for block in self._database[BLOCKS].find(stored, sort=[("_id", ASCENDING)]):
-                number = block["_id"]
-                start = number if previous is None else start
-                self._check_chain(block, previous)
-                in_block = await stored_transactions.take(number, self._orphan(TRANSACTIONS, start))
-                self._check_transactions(block, in_block)
-                self._check_events(block, in_block, await stored_events.take(number, self._orphan(EVENTS, start)))
-                previous = block
+        committed = {"_id": {"$lte": highest["_id"]}}  # what a daemon adds meanwhile is left to the next time
+        blocks = self._grouped(BLOCKS, "_id", committed)
+        transactions = self._grouped(TRANSACTIONS, "blockNumber", {}, "txId", "status", "validationCode")
+        events = self._grouped(EVENTS, "blockNumber", {}, "txId")
+        previous: Document | None = None
+        async with aclosing(blocks), aclosing(transactions), aclosing(events):
+            async for number, (block, stored, emitted) in _side_by_side(blocks, transactions, events):
+                self._check_events(number, stored, emitted)
+                if block:
+                    self._check_chain(block[0], previous)
+                    self._check_counts(block[0], stored, emitted)
+                    previous = block[0]
+                else:
+                    self._check_orphans(number, lowest["_id"], {TRANSACTIONS: stored, EVENTS: emitted})
                 if number % _REPORT_EVERY == 0:
                     self._advance(number + 1)
         return int(highest["_id"]) + 1
 
-    def _orphan(self, name: str, start: int) -> Callable[[int, int], None]:
-        def report(number: int, count: int) -> None:
-            if number >= start:
-                self._differs(number, f"{name}: {count} documents, but no block document")
-            else:
-                self._differs(number, f"{name}: {count} documents below the start block {start}")
+    def _check_orphans(self, number: int, start: int, stored: dict[str, list[Document]]) -> None:
+        why = ", but no block document" if number >= start else f" below the start block {start}"
+        for name, documents in stored.items():
+            if documents:
+                self._differs(number, Kind.COUNTS, f"{name}: {len(documents)} documents{why}")
 
-        return report
-
-    def _check_chain(self, block: dict[str, Any], previous: dict[str, Any] | None) -> None:
+    def _check_chain(self, block: Document, previous: Document | None) -> None:
         number = block["_id"]
         if block["number"] != number:
-            self._differs(number, f"blocks: number is {block['number']}")
+            self._differs(number, Kind.CHAIN, f"blocks: number is {block['number']}")
         expected = block_hash(number, bytes.fromhex(block["previousHash"]), bytes.fromhex(block["dataHash"])).hex()
         if block["blockHash"] != expected:
-            self._differs(number, f"blocks: blockHash is {block['blockHash']}, its header gives {expected}")
+            self._differs(number, Kind.CHAIN, f"blocks: blockHash is {block['blockHash']}, its header gives {expected}")
         if previous is None:
             return
         if number != previous["_id"] + 1:
-            self._differs(previous["_id"] + 1, f"blocks: missing up to block {number - 1}")
+            self._differs(previous["_id"] + 1, Kind.CHAIN, f"blocks: missing up to block {number - 1}")
         elif block["previousHash"] != previous["blockHash"]:
             self._differs(
                 number,
+                Kind.CHAIN,
                 f"blocks: previousHash is {block['previousHash']}, block {number - 1} has {previous['blockHash']}",
             )
 
-    def _check_transactions(self, block: dict[str, Any], stored: list[dict[str, Any]]) -> None:
+    def _check_counts(self, block: Document, stored: list[Document], emitted: list[Document]) -> None:
         number, codes = block["_id"], bytes(block["validationCodes"])
+        differs = partial(self._differs, number, Kind.COUNTS)
         if not len(stored) == len(codes) == block["transactionCount"]:
-            self._differs(
-                number,
+            differs(
                 f"{TRANSACTIONS}: {len(stored)} documents, the block counts {block['transactionCount']} "
-                f"and has {len(codes)} codes",
+                f"and has {len(codes)} codes"
             )
         by_position = {document["_id"]: document for document in stored}
         for index, code in enumerate(codes):
             document = by_position.get(position(number, index))
             if document is None:
-                self._differs(number, f"{TRANSACTIONS}: none at index {index}")
+                differs(f"{TRANSACTIONS}: none at index {index}")
             elif document["validationCode"] != code or document["status"] != status_name(code):
-                self._differs(number, f"{TRANSACTIONS}: index {index} has status {document['status']}, not code {code}")
+                differs(f"{TRANSACTIONS}: index {index} has status {document['status']}, not code {code}")
+        if len(emitted) != block["eventCount"]:
+            differs(f"{EVENTS}: {len(emitted)} documents, the block counts {block['eventCount']}")
 
-    def _check_events(
-        self, block: dict[str, Any], transactions: list[dict[str, Any]], events: list[dict[str, Any]]
-    ) -> None:
-        number = block["_id"]
-        if len(events) != block["eventCount"]:
-            self._differs(number, f"{EVENTS}: {len(events)} documents, the block counts {block['eventCount']}")
-        by_position = {document["_id"]: document for document in transactions}
-        for event in events:
+    def _check_events(self, number: int, stored: list[Document], emitted: list[Document]) -> None:
+        by_position = {document["_id"]: document for document in stored}
+        for event in emitted:
             transaction = by_position.get(event["_id"])
             if transaction is None or transaction["txId"] != event["txId"] or transaction["validationCode"] != VALID:
-                self._differs(number, f"{EVENTS}: event of {event['txId']} has no VALID transaction at its position")
+                what = f"{EVENTS}: event of {event['txId']} has no VALID transaction at its position"
+                self._differs(number, Kind.EVENTS_WITHOUT_TRANSACTION, what)
 
-    def _grouped(self, name: str, fields: dict[str, int]) -> AsyncGenerator[tuple[int, list[dict[str, Any]]], None]:
-        cursor = self._database[name].find({}, {**fields, "blockNumber": 1}, sort=[("_id", ASCENDING)])
-        return _group(cursor, lambda document: int(document["blockNumber"]))
+    def _grouped(self, name: str, number: str, query: Document, *fields: str) -> _Groups:
+        """Documents in chain order, those of one block together; of all fields unless some are named."""
+        projection = [number, *fields] if fields else None
+        cursor = self._database[name].find(query, projection, sort=[("_id", ASCENDING)])
+        return _group(cursor, lambda document: int(document[number]))
 
     async def against_blocks(self, blocks: AsyncIterator[Delivered], start: int, height: int) -> int:
         """Compares blocks `start` to `height - 1` of a source with the store; returns the height that was compared."""
-        compared = start
+        compared, self._compared = start, True
         async for delivered in blocks:
             frame = frame_of(delivered.block)
             if frame.number < compared:
@@ -142,7 +173,7 @@ class Verifier:
             if frame.number >= height:
                 break
             if frame.number > compared:
-                self._differs(compared, f"the source has no blocks up to {frame.number - 1}")
+                self._differs(compared, Kind.DOCUMENTS, f"the source has no blocks up to {frame.number - 1}")
             block = decode_block(frame)
             taken = await self._store.owned_ids(doubtful_ids(block), block.number)
             await self._compare_block(block, encode_block(block, decide_owners(block, taken)))
@@ -152,7 +183,7 @@ class Verifier:
             if compared == height:
                 break
         if compared < height:
-            self._differs(compared, f"the source ends here, {height} blocks are stored")
+            self._differs(compared, Kind.DOCUMENTS, f"the source ends here, {height} blocks are stored")
         return compared
 
     async def _compare_block(self, block: Block, expected: EncodedBlock) -> None:
@@ -167,26 +198,26 @@ class Verifier:
             for document in documents:
                 found = stored.pop(document["_id"], None)
                 if found is None:
-                    self._differs(number, f"{name}: {document['_id']} is missing")
+                    self._differs(number, Kind.DOCUMENTS, f"{name}: {document['_id']} is missing")
                     continue
                 try:
                     compare_documents(name, document, found)
                 except StoreConflictError as error:
                     self._differs(
-                        number, f"{name}: {error.key}: {error.field}: chain {error.expected!r}, stored {error.got!r}"
+                        number,
+                        Kind.DOCUMENTS,
+                        f"{name}: {error.key}: {error.field}: chain {error.expected!r}, stored {error.got!r}",
                     )
             for key in stored:
-                self._differs(number, f"{name}: {key} is stored, but not on the chain")
+                self._differs(number, Kind.DOCUMENTS, f"{name}: {key} is stored, but not on the chain")
 
 
-def _range(number: int) -> dict[str, Any]:
+def _range(number: int) -> Document:
     return {"_id": {"$gte": position(number, 0), "$lt": position(number + 1, 0)}}
 
 
-async def _group(
-    documents: AsyncIterator[dict[str, Any]], key: Callable[[dict[str, Any]], int]
-) -> AsyncGenerator[tuple[int, list[dict[str, Any]]], None]:
-    group: list[dict[str, Any]] = []
+async def _group(documents: AsyncIterator[Document], key: Callable[[Document], int]) -> _Groups:
+    group: list[Document] = []
     async for document in documents:
         if group and key(document) != key(group[0]):
             yield key(group[0]), group
@@ -196,21 +227,16 @@ async def _group(
         yield key(group[0]), group
 
 
-class _Lookahead:
-    """Takes groups of documents by block number, in ascending order."""
-
-    def __init__(self, groups: AsyncIterator[tuple[int, list[dict[str, Any]]]]) -> None:
-        self._groups = groups
-        self._next: tuple[int, list[dict[str, Any]]] | None = None
-
-    async def take(self, number: int, orphan: Callable[[int, int], None]) -> list[dict[str, Any]]:
-        """The documents of that block; `orphan` is told of groups before it that nobody took."""
-        while True:
-            if self._next is None:
-                self._next = await anext(self._groups, None)
-            if self._next is None or self._next[0] > number:
-                return []
-            (found, documents), self._next = self._next, None
-            if found == number:
-                return documents
-            orphan(found, len(documents))
+async def _side_by_side(*streams: _Groups) -> AsyncGenerator[tuple[int, list[list[Document]]], None]:
+    """What each stream has of a number, number by number in ascending order, until the first stream ends."""
+    heads = [await anext(stream, None) for stream in streams]
+    while heads[0] is not None:
+        number = min(head[0] for head in heads if head is not None)
+        groups: list[list[Document]] = []
+        for index, head in enumerate(heads):
+            if head is not None and head[0] == number:
+                groups.append(head[1])
+                heads[index] = await anext(streams[index], None)
+            else:
+                groups.append([])
+        yield number, groups

@@ -32,12 +32,29 @@ class LastError(Struct, frozen=True, rename="camel"):
     message: str
 
 
+class DifferenceCounts(Struct, frozen=True, rename="camel"):
+    """What `kindledger verify` found, by kind."""
+
+    chain: int
+    """Blocks that are missing, or not chained to the one before, or whose hash their header does not give."""
+    counts: int
+    """Blocks whose documents are not those that they count: too many, too few, or of another validation code."""
+    events_without_transaction: int
+    """Events whose VALID transaction is not stored."""
+    documents: int | None
+    """Documents that are not as the source's blocks have them, or on one side only; null if none were compared."""
+
+
 class Verification(Struct, frozen=True, rename="camel"):
-    """The last `kindledger verify`: when, up to which height, and how many differences it found."""
+    """The last `kindledger verify`: when, up to which height, and how many differences it found.
+
+    `kinds` is null where an older version wrote it.
+    """
 
     at: datetime
     height: int
     differences: int
+    kinds: DifferenceCounts | None = None
 
 
 class DatabaseServer(Struct, frozen=True, rename="camel"):

@@ -7,18 +7,18 @@ missing, a type that holds no hash, a table whose row-level security hides its r
 from collections.abc import Iterator
 
 import asyncpg
+from msgspec import Struct
 
 from indexer.reconcile.errors import ReconciliationError
 from indexer.reconcile.mapping import Mapping, Table
 from indexer.reconcile.servers import Connection
 from indexer.reconcile.statements import Statements, quoted
 
-_GRANT = "grant the user the role kindledger_indexer, or this right"
 _HASH_TYPES = ("text", "character varying", "character", "bpchar")
 _OWN = """
 SELECT own.name, needed.command
 FROM unnest(ARRAY['ledger_cursor', 'ledger_discrepancies']) AS own(name)
-    LEFT JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS needed(command) ON to_regclass(own.name) IS NOT NULL
+    LEFT JOIN unnest($1::text[]) AS needed(command) ON to_regclass(own.name) IS NOT NULL
 WHERE has_table_privilege(to_regclass(own.name), needed.command) IS NOT TRUE
 """
 _TABLE = """
@@ -45,20 +45,42 @@ SELECT EXISTS (
 """
 
 
-async def statements_for(connection: Connection, mapping: Mapping) -> dict[str, Statements]:
-    """The statements for each table of the mapping, by its name.
+class _Needed(Struct, frozen=True):
+    """The role whose rights suffice, and whether it settles rows or only reads."""
+
+    role: str
+    settling: bool
+
+    @property
+    def grant(self) -> str:
+        """What to do."""
+        return f"grant the user the role {self.role}, or this right"
+
+    @property
+    def own_rights(self) -> tuple[str, ...]:
+        """On the daemon's own tables."""
+        return ("SELECT", "INSERT", "UPDATE") if self.settling else ("SELECT",)
+
+    def updated(self, table: Table) -> tuple[str, ...]:
+        """The columns that are written."""
+        return table.settled_columns if self.settling else ()
+
+
+async def statements_for(connection: Connection, mapping: Mapping, *, settling: bool = True) -> dict[str, Statements]:
+    """The statements for each table of the mapping, by its name; those that settle too, or those that read only.
 
     Raises `ReconciliationError` that names everything that does not fit.
     """
+    needed = _Needed("kindledger_indexer" if settling else "kindledger_reporter", settling)
     mistakes = [
-        f"the user may not {command} {name}: {_GRANT}"
+        f"the user may not {command} {name}: {needed.grant}"
         if command is not None
         else f"there is no table {name}: run `kindledger migrate up`"
-        for name, command in await connection.fetch(_OWN)
+        for name, command in await connection.fetch(_OWN, needed.own_rights)
     ]
     statements: dict[str, Statements] = {}
     for table in mapping.tables:
-        types, found = await _look(connection, mapping.schema, table)
+        types, found = await _look(connection, mapping.schema, table, needed)
         mistakes += found
         if not found:
             statements[table.name] = Statements(mapping.schema, table, types)
@@ -67,41 +89,41 @@ async def statements_for(connection: Connection, mapping: Mapping) -> dict[str, 
     return statements
 
 
-async def _look(connection: Connection, schema: str, table: Table) -> tuple[dict[str, str], list[str]]:
+async def _look(connection: Connection, schema: str, table: Table, needed: _Needed) -> tuple[dict[str, str], list[str]]:
     """The types of the table's columns, and what is wrong with it."""
     where = f"{schema}.{table.name}"
     found = await connection.fetchrow(_TABLE, schema, table.name)
     if found is None:
         return {}, [f"there is no table {where}: run `kindledger migrate up`, or correct reconcile.tables"]
     if not found["usable"]:
-        return {}, [f"the user may not use the schema {schema}: grant it the role kindledger_indexer"]
+        return {}, [f"the user may not use the schema {schema}: grant it the role {needed.role}"]
     columns = {column["name"]: column for column in await connection.fetch(_COLUMNS, found["oid"])}
-    mistakes = list(_mistakes(where, table, columns))
+    mistakes = list(_mistakes(where, table, columns, needed))
     if found["hides_rows"]:
-        mistakes += await _hidden(connection, schema, table)
+        mistakes += await _hidden(connection, schema, table, needed)
     types = {name: f"{quoted(column['type_schema'])}.{quoted(column['type'])}" for name, column in columns.items()}
     return types, mistakes
 
 
-def _mistakes(where: str, table: Table, columns: dict[str, asyncpg.Record]) -> Iterator[str]:
+def _mistakes(where: str, table: Table, columns: dict[str, asyncpg.Record], needed: _Needed) -> Iterator[str]:
     for name in table.columns:
         if name not in columns:
             yield f"{where} has no column {name}"
         elif not columns[name]["readable"]:
-            yield f"the user may not SELECT {where}.{name}: {_GRANT}"
-        elif name in table.settled_columns and not columns[name]["writable"]:
-            yield f"the user may not UPDATE {where}.{name}: {_GRANT}"
+            yield f"the user may not SELECT {where}.{name}: {needed.grant}"
+        elif name in needed.updated(table) and not columns[name]["writable"]:
+            yield f"the user may not UPDATE {where}.{name}: {needed.grant}"
     held = columns.get(table.hash)
     if held is not None and held["shown"] not in _HASH_TYPES:
         yield f"{where}.{table.hash} is of type {held['shown']}: a hash is looked for in text, varchar or char columns"
 
 
-async def _hidden(connection: Connection, schema: str, table: Table) -> list[str]:
+async def _hidden(connection: Connection, schema: str, table: Table, needed: _Needed) -> list[str]:
     """What row-level security keeps from the user: an UPDATE would settle nothing, without an error."""
-    needed = ("SELECT", "UPDATE") if table.settled_columns else ("SELECT",)
+    commands = ("SELECT", "UPDATE") if needed.updated(table) else ("SELECT",)
     return [
         f"row-level security of {schema}.{table.name} hides its rows: no policy lets the user {command}; "
-        "create one for the role kindledger_indexer"
-        for command in needed
+        f"create one for the role {needed.role}"
+        for command in commands
         if not await connection.fetchval(_POLICY, schema, table.name, command)
     ]

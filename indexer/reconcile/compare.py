@@ -3,28 +3,17 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any, Final
 
 from msgspec import Struct
 
 from indexer.reconcile.mapping import Table
+from ledger.business import DiscrepancyKind as Kind
 
 MAX_HASH_CHARACTERS: Final = 255
 """Longer ids are never asked for: no column of a business schema holds them."""
 
 _TX_ID = re.compile(r"[0-9a-f]{64}")
-
-
-class Kind(StrEnum):
-    """What can be wrong between rows and ledger."""
-
-    CONTRADICTS_LEDGER = "contradicts_ledger"  # a settled row with another outcome or block
-    NOT_ON_LEDGER = "not_on_ledger"  # the grace period is over and no block has the transaction
-    IMPOSSIBLE_HASH = "impossible_hash"  # no transaction can have such an id
-    MISSING_ROW = "missing_row"  # a transaction that no row names
-    AMOUNT_DIFFERS = "amount_differs"  # from the one in the transaction's event
-    REFUSED = "refused"  # PostgreSQL does not take the settlement, such as a constraint or trigger
 
 
 class Fact(Struct, frozen=True):
@@ -96,6 +85,11 @@ def spellings(given: str) -> tuple[str, ...]:
 def written_as(tx_id: str) -> tuple[str, ...]:
     """How rows may spell an id."""
     return (tx_id, tx_id.upper(), f"0x{tx_id}", f"0x{tx_id.upper()}")
+
+
+def ways_of(tx_id: str) -> tuple[str, ...]:
+    """The spellings by which rows that stand for this id are looked for. Blanks and mixed cases are not among them."""
+    return tuple(way for way in dict.fromkeys(written_as(tx_id)) if tx_id in spellings(way))
 
 
 def is_usable(tx_id: str) -> bool:

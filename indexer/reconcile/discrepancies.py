@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
 from msgspec import Struct
 
-from indexer.reconcile.compare import Finding, Kind
+from indexer.reconcile.compare import Finding
 from indexer.reconcile.servers import Connection
+from ledger.business import Discrepancy, DiscrepancyCount, DiscrepancyKind, DiscrepancyPage, DiscrepancyState
 
 Subject = tuple[str, str]
 """A table and the key of its row; an empty table and a transaction id where no row is."""
@@ -46,9 +46,20 @@ WHERE channel = $1 AND closed_at IS NULL GROUP BY kind ORDER BY kind
 _LIST: Final = """
 SELECT id, channel, kind, table_name, subject, tx_hash, ledger, found, opened_at, updated_at, closed_at
 FROM ledger_discrepancies
-WHERE channel = $1 AND ($2::text IS NULL OR kind = $2) AND (closed_at IS NULL OR $3)
-ORDER BY id DESC LIMIT $4
+WHERE channel = $1 AND ($2::text IS NULL OR kind = $2)
+  AND (closed_at IS NULL AND $3 OR closed_at IS NOT NULL AND $4) AND id < $5 AND id >= $6
+ORDER BY id DESC LIMIT $7
 """
+"""$3 and $4: whether open ones, and those that are over; ids below $5, from $6 on."""
+_END: Final = "SELECT id FROM ledger_discrepancies WHERE id < $1 ORDER BY id DESC OFFSET $2 - 1 LIMIT 1"
+_OPEN_END: Final = """
+SELECT id FROM ledger_discrepancies
+WHERE channel = $3 AND closed_at IS NULL AND id < $1 ORDER BY id DESC OFFSET $2 - 1 LIMIT 1
+"""
+_ABOVE_ALL: Final = 2**63 - 1
+
+LOOKED_THROUGH: Final = 100_000
+"""For one page: what is asked for may be rare among them."""
 
 
 class Open(Struct, frozen=True):
@@ -58,30 +69,6 @@ class Open(Struct, frozen=True):
     table: str
     subject: str
     hash: str
-
-
-class Discrepancy(Struct, frozen=True, rename="camel"):
-    """A discrepancy as it is shown: what the ledger says, and what was found."""
-
-    id: int
-    channel: str
-    kind: str
-    table: str
-    subject: str
-    tx_hash: str
-    ledger: dict[str, Any]
-    found: dict[str, Any]
-    opened_at: datetime
-    updated_at: datetime
-    closed_at: datetime | None
-
-
-class Count(Struct, frozen=True):
-    """How many discrepancies of a kind are open, and since when the oldest one is."""
-
-    kind: str
-    count: int
-    oldest: datetime
 
 
 async def keep(
@@ -117,17 +104,48 @@ async def open_page(connection: Connection, channel: str, after: int, limit: int
     return [Open(*record) for record in await connection.fetch(_PAGE, channel, after, limit)]
 
 
-async def counts(connection: Connection, channel: str) -> list[Count]:
+async def counts(connection: Connection, channel: str) -> list[DiscrepancyCount]:
     """How many are open, by kind."""
-    return [Count(*record) for record in await connection.fetch(_COUNTS, channel)]
+    return [DiscrepancyCount(*record) for record in await connection.fetch(_COUNTS, channel)]
 
 
 async def listed(
-    connection: Connection, channel: str, kind: Kind | None, *, closed: bool, limit: int
+    connection: Connection, channel: str, kind: DiscrepancyKind | None, *, closed: bool, limit: int
 ) -> list[Discrepancy]:
     """Discrepancies, the newest first; with `closed` also those that are over."""
-    records = await connection.fetch(_LIST, channel, kind, closed, limit)
-    return [_discrepancy(record) for record in records]
+    state = DiscrepancyState.ALL if closed else DiscrepancyState.OPEN
+    return await _selected(connection, channel, kind, *_flags(state), _ABOVE_ALL, 0, limit)
+
+
+async def page(
+    connection: Connection,
+    channel: str,
+    kind: DiscrepancyKind | None,
+    state: DiscrepancyState,
+    *,
+    after: int | None,
+    limit: int,
+) -> DiscrepancyPage:
+    """Discrepancies, the newest first, from the one after `after` on; `LOOKED_THROUGH` are looked at for a page."""
+    above = _ABOVE_ALL if after is None else min(after, _ABOVE_ALL)
+    if state is DiscrepancyState.OPEN:
+        end = await connection.fetchval(_OPEN_END, above, LOOKED_THROUGH, channel)
+    else:
+        end = await connection.fetchval(_END, above, LOOKED_THROUGH)
+    found = await _selected(connection, channel, kind, *_flags(state), above, end or 0, limit + 1)
+    if len(found) > limit:
+        end = found[limit - 1].id
+    return DiscrepancyPage(found[:limit], end)
+
+
+def _flags(state: DiscrepancyState) -> tuple[bool, bool]:
+    """Whether open ones are meant, and those that are over."""
+    return state is not DiscrepancyState.CLOSED, state is not DiscrepancyState.OPEN
+
+
+async def _selected(connection: Connection, *values: object) -> list[Discrepancy]:
+    """What `_LIST` gives for these parameters."""
+    return [_discrepancy(record) for record in await connection.fetch(_LIST, *values)]
 
 
 def _discrepancy(record: asyncpg.Record) -> Discrepancy:

@@ -34,6 +34,8 @@ class Bounds(Struct, frozen=True, kw_only=True):
     lock_timeout_s: float = 2.0
     replica_lag_s: float = 10.0
     """A replica that is further behind is not asked."""
+    read_only: bool = False
+    """Whether the servers refuse to write whatever they are told."""
 
 
 class _Server:
@@ -77,6 +79,7 @@ class Servers:
                 "plan_cache_mode": "force_custom_plan",  # partial indexes on a state fit only where its value is known
                 "random_page_cost": "1.1",  # hashes are found by index: scanning the table for each batch is quadratic
                 "jit": "off",
+                **({"default_transaction_read_only": "on"} if bounds.read_only else {}),
             },
         )
 
@@ -103,14 +106,15 @@ class Servers:
         return [server.figures() for server in (self._primary, *self._replicas)]
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Connection]:
+    async def reading(self, within_s: float | None = None) -> AsyncIterator[Connection]:
         """A connection for a report: to the next replica that is up and near enough, else to the primary.
 
-        What it reads may be `replica_lag_s` old. A replica that fails meanwhile is passed over the next time.
+        What it reads may be `replica_lag_s` old. A replica that fails meanwhile, or that gives no connection within
+        `within_s`, is passed over the next time.
         """
         server = self._next_replica() or self._primary
         try:
-            async with server.pool.acquire() as connection:
+            async with server.pool.acquire(timeout=within_s) as connection:
                 yield connection
         except FAILURES as error:
             if is_away(error):

@@ -26,6 +26,12 @@ class Statements:
         """$3 hashes, or keys."""
         self.page = f"{selected} WHERE {page}"
         """$3 the key to begin after, or NULL; $4 how many."""
+        named = f"{self._hash} = f.hash::{hash_type} AND {self._is_hash()}"
+        self.shown = (
+            f"SELECT f.hash AS asked, found.* FROM unnest($2::text[]) AS f(hash) "  # noqa: S608
+            f"CROSS JOIN LATERAL (SELECT {self._shown_row()} FROM {self._from} WHERE {named} LIMIT $3) AS found"
+        )
+        """What people are shown of the rows with these hashes: $1 the placeholders, $2 hashes, $3 how many of each."""
         self.pending_page = self.count_pending = self.settle = self.settle_free = ""
         if table.status is not None:
             self.pending_page = f"{selected} WHERE {_column(table.status)} = $5 AND {self._is_hash()} AND {page}"
@@ -85,6 +91,21 @@ class Statements:
         """A ledger may hold whatever a client made up, also what is a placeholder here."""
         return f"{self._hash}::text NOT LIKE ALL ($1::text[])"
 
+    def _shown_row(self) -> str:
+        """Key, hash, state, block, amount, campaign, and when it was made and confirmed."""
+        table = self._table
+        values = (
+            f"{self._key}::text AS key",
+            f"{self._hash}::text",
+            _cast(table.status, "text"),
+            _cast(table.block, "int8"),
+            f"{_cast(table.amount, 'numeric')}::text",
+            _cast(table.campaign, "text"),
+            _time(table.created_at),
+            _time(table.confirmed_at),
+        )
+        return ", ".join(values)
+
     def _row(self) -> str:
         table = self._table
         shown = {
@@ -118,3 +139,9 @@ def _column(name: str) -> str:
 
 def _cast(name: str | None, to: str) -> str:
     return f"NULL::{to}" if name is None else f"{_column(name)}::{to}"
+
+
+def _time(name: str | None) -> str:
+    """NULL also for infinity, and for years that a client cannot represent."""
+    value = _cast(name, "timestamptz")
+    return f"CASE WHEN {value} >= '0001-01-01' AND {value} < '10000-01-01' THEN {value} END"

@@ -18,7 +18,7 @@ from cli.errors import Exit
 from devnet.servers import Postgres, PostgresReplica
 from indexer.migrations.files import load_migrations
 from indexer.migrations.runner import Migrator
-from indexer.reconcile.compare import Kind
+from ledger.business import DiscrepancyKind as Kind
 from ledger.store import LedgerStore
 from ledger.sync_state import LastError, Reconciliation, State, SyncState, write_sync_state
 from tests.cli.support import Json, examine, kindledger, of, the_failure

@@ -4,17 +4,21 @@ import json
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import bson
+import msgspec
 import pytest
+from msgspec.structs import replace
 from pymongo.asynchronous.database import AsyncDatabase
 
 from indexer.source import Delivered, parse_delivered
-from indexer.verify import Difference, Verifier
+from indexer.verify import Difference, Kind, Verifier
 from ledger.documents import position
-from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
+from ledger.store import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS, LedgerStore
+from ledger.sync_state import DifferenceCounts, State, SyncState, Verification, read_sync_state, write_sync_state
 from tests.indexer.processes import block_files, result
 from tests.indexer.support import (
     CHANNEL,
@@ -249,7 +253,35 @@ async def test_what_is_not_committed_is_no_difference(indexed: LedgerStore) -> N
 async def test_what_lies_below_the_start_block_is_a_difference(indexed: LedgerStore) -> None:
     await indexed.database[BLOCKS].delete_one({"_id": 0})
     itself, _ = await differences(indexed)
-    assert itself == [Difference(0, "transactions_ledger: 1 documents below the start block 1")]
+    assert itself == [Difference(0, Kind.COUNTS, "transactions_ledger: 1 documents below the start block 1")]
+
+
+KINDS: dict[str, DifferenceCounts] = {
+    "a block deleted": DifferenceCounts(1, 2, 0, 1),
+    "its transactions deleted too": DifferenceCounts(1, 1, BLOCK["eventCount"], COUNT + 1),
+    "a transaction deleted": DifferenceCounts(0, 2, 1, 1),
+    "an event deleted": DifferenceCounts(0, 1, 0, 1),
+    "a transaction and its event deleted": DifferenceCounts(0, 3, 0, 2),
+    "an event too many": DifferenceCounts(0, 1, 1, 1),
+    "an event's payload": DifferenceCounts(0, 0, 0, 1),
+    "a block's hash": DifferenceCounts(2, 0, 0, 1),
+    "a block's codes": DifferenceCounts(0, COUNT, 0, 1),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+async def test_differences_are_counted_by_kind(indexed: LedgerStore, name: str) -> None:
+    """An event whose transaction is gone is one, whether its block is there or not."""
+    damage, _, _ = DAMAGES[name]
+    await damage(indexed.database)
+    found: list[Difference] = []
+    verifier = Verifier(indexed, found.append, lambda _: None)
+    height = await verifier.against_itself()
+    assert verifier.kinds == replace(KINDS[name], documents=None)
+    async with aclosing(delivered()) as blocks:
+        await verifier.against_blocks(blocks, 0, height)
+    assert verifier.kinds == KINDS[name], found
+    assert len(found) == verifier.differences == sum(msgspec.structs.astuple(KINDS[name]))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -265,6 +297,19 @@ async def test_a_restart_refills_from_the_gap_on(indexed: LedgerStore, seed: int
     progress = await index(indexed, ScriptedSource(CHAIN))
     assert progress.blocks == len(CHAIN) - min(gone), "everything above the gap is looked at again"
     assert_equal_documents(await stored_documents(indexed.database), EXPECTED)
+
+
+async def test_what_an_older_version_wrote_can_be_read(store: LedgerStore) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    await write_sync_state(
+        store.database, SyncState(CHANNEL, State.FOLLOWING, None, 0, 9, 9, 9, 0.0, None, now, now, "1.2.3")
+    )
+    await store.database[SYNC_STATE].update_one(
+        {"_id": CHANNEL}, {"$set": {"verification": {"at": now, "height": 7, "differences": 2}}}
+    )
+    state = await read_sync_state(store.database)
+    assert state is not None
+    assert state.verification == Verification(now, 7, 2)
 
 
 async def test_the_command_finds_the_difference_and_says_so_with_its_exit_code(
@@ -286,5 +331,10 @@ async def test_the_command_finds_the_difference_and_says_so_with_its_exit_code(
     assert compared.code == 65
     (report,) = json.loads(compared.stdout)["channels"]
     assert (report["channel"], report["height"], report["differences"]) == (CHANNEL, len(CHAIN), 1)
+    kinds = {"chain": 0, "counts": 0, "eventsWithoutTransaction": 0, "documents": 1}
+    assert (report["kinds"], report["shown"][0]["kind"]) == (kinds, "documents")
     assert report["shown"][0]["block"] == NUMBER
+    recorded = await indexed.database[SYNC_STATE].find_one({"_id": CHANNEL})
+    assert recorded is not None
+    assert recorded["verification"]["kinds"] == kinds
     assert f"chaincode_events: {PLACE}: payload: chain" in report["shown"][0]["what"]
