@@ -9,7 +9,7 @@ random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 keep() { [ -s "secrets/$1" ] || { printf '%s' "$2" >"secrets/$1"; chmod 644 "secrets/$1"; }; }
 
 keep mongo_keyfile "$(random 96)"
-for name in mongo_root mongo_indexer mongo_api postgres postgres_indexer redis; do
+for name in mongo_root mongo_indexer mongo_api postgres postgres_indexer postgres_api redis; do
     keep "${name}_password" "$(random 24)"
 done
 for user in indexer api; do
@@ -18,5 +18,6 @@ for user in indexer api; do
 done
 keep postgres_migration_dsn "postgresql://postgres:$(cat secrets/postgres_password)@postgres:5432/kindledger"
 keep postgres_dsn "postgresql://kindledger_daemon:$(cat secrets/postgres_indexer_password)@postgres:5432/kindledger"
+keep postgres_api_dsn "postgresql://kindledger_reader:$(cat secrets/postgres_api_password)@postgres:5432/kindledger"
 keep redis_url "redis://:$(cat secrets/redis_password)@redis:6379/0"
 echo "secrets/ is complete; keep it out of backups that others can read"

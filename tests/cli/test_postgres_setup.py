@@ -1,4 +1,4 @@
-"""`config/postgres-setup.sh`, which makes the daemon's user for docker-compose.yml, on a real PostgreSQL."""
+"""`config/postgres-setup.sh`, which makes the users for docker-compose.yml, on a real PostgreSQL."""
 
 import asyncio
 import os
@@ -21,14 +21,14 @@ PASSWORD = 'it\'s a "pass\\word"'
 
 @pytest.fixture
 async def database(business_database: str) -> AsyncIterator[str]:
-    """Migrated; the user that the script makes is gone afterwards."""
+    """Migrated; the users that the script makes are gone afterwards."""
     yield business_database
     connection = await asyncpg.connect(business_database)
-    await connection.execute("DROP ROLE IF EXISTS kindledger_daemon")
+    await connection.execute("DROP ROLE IF EXISTS kindledger_daemon, kindledger_reader")
     await connection.close()
 
 
-async def test_the_daemons_user_has_just_what_the_daemon_needs(database: str, tmp_path: Path) -> None:
+async def test_each_user_has_just_what_it_needs(database: str, tmp_path: Path) -> None:
     path = os.pathsep.join((str(find(POSTGRES).parent), os.environ["PATH"]))
     if shutil.which("psql", path=path) is None:
         pytest.skip("psql is not installed")
@@ -38,6 +38,7 @@ async def test_the_daemons_user_has_just_what_the_daemon_needs(database: str, tm
     variables |= {"PGUSER": str(server.username), "PGDATABASE": server.path.removeprefix("/")}
     for password in ("the first one", PASSWORD):
         (tmp_path / "postgres_indexer_password").write_text(password)
+        (tmp_path / "postgres_api_password").write_text(password)
         script = ROOT / "config" / "postgres-setup.sh"
         await asyncio.to_thread(subprocess.run, [script], env=os.environ | variables, check=True)
     dsn = f"postgresql://kindledger_daemon:{quote(PASSWORD, safe='')}@{server.hostname}:{server.port}{server.path}"
@@ -46,3 +47,8 @@ async def test_the_daemons_user_has_just_what_the_daemon_needs(database: str, tm
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await connection.execute("UPDATE campaigns SET raised_amount = 0")
     await connection.close()
+    reader = await asyncpg.connect(dsn.replace("kindledger_daemon", "kindledger_reader"))
+    assert await reader.fetchval("SELECT count(*) FROM ledger_discrepancies") == 0
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await reader.execute("UPDATE transactions SET status = 'CONFIRMED'")
+    await reader.close()
