@@ -38,6 +38,8 @@ FORMAT: Final = 1
 """Version of these shapes, in every document. It rises when the same chain would give other documents."""
 
 _STATUS: dict[int, str] = {number: name for name, number in transaction_pb.TxValidationCode.items()}
+STATUS_NAMES: Final = tuple(_STATUS.values())
+"""The names of validation codes; a code without one is its number as text."""
 _TYPE: dict[int, str] = {number: name for name, number in common.HeaderType.items()}
 _MIN_SECONDS, _MAX_SECONDS = -62135596800, 253402300799  # years 1 to 9999, as protobuf's Timestamp allows
 

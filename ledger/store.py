@@ -8,49 +8,107 @@ Documents are only inserted. One that is there already is compared with the one 
 delivered twice, anything else is an error.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import bson
+import pymongo
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel, ReadPreference
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from ledger.documents import Document, position
 from ledger.encoding import EncodedBlock
 from ledger.errors import StoreConflictError
+from ledger.model import VALID
 
 BLOCKS: Final = "blocks"
 TRANSACTIONS: Final = "transactions_ledger"
 EVENTS: Final = "chaincode_events"
 SYNC_STATE: Final = "sync_state"
 
+TRANSACTION_FILTERS: Final = ((), ("chaincodeId",), ("chaincodeId", "function"), ("creator.mspId",), ("type",))
+"""Fields by which transactions are listed; the validation code and the position follow in each index."""
+
+KEY_HISTORY: Final = (("rwsets.writes.key", ASCENDING), ("rwsets.namespace", ASCENDING), ("_id", ASCENDING))
+"""The index that finds who wrote a key: an entry for each write of a VALID transaction."""
+
+
+def _ascending(*fields: str) -> IndexModel:
+    return IndexModel([(field, ASCENDING) for field in fields])
+
+
 INDEXES: Final[dict[str, tuple[IndexModel, ...]]] = {
     BLOCKS: (
         IndexModel([("number", ASCENDING)], unique=True),
-        IndexModel([("blockHash", ASCENDING)]),
-        IndexModel([("ts", ASCENDING), ("number", ASCENDING)]),
+        _ascending("blockHash"),
+        _ascending("ts", "number"),
     ),
     TRANSACTIONS: (
         IndexModel([("txId", ASCENDING)], unique=True),
-        IndexModel([("blockNumber", ASCENDING)]),
+        _ascending("blockNumber"),
         IndexModel(  # few documents have it: those that repeat an id, or have none
             [("claimedTxId", ASCENDING), ("_id", ASCENDING)],
             partialFilterExpression={"claimedTxId": {"$exists": True}},
         ),
+        *(_ascending(*fields, "validationCode", "_id") for fields in TRANSACTION_FILTERS),
+        _ascending("ts", "_id"),
     ),
     EVENTS: (
-        IndexModel([("txId", ASCENDING)]),
+        _ascending("txId"),
         IndexModel([("eventName", ASCENDING), ("blockNumber", DESCENDING)]),
+        _ascending("eventName", "_id"),
+        _ascending("chaincodeId", "_id"),
+        _ascending("chaincodeId", "eventName", "_id"),
     ),
 }
+"""The indexes that every database has."""
 
+
+def payload_path(field: str) -> str:
+    """Where events have that field of their JSON payloads; full stops join nested ones."""
+    return f"payload.{field}"
+
+
+class IndexOptions(Struct, frozen=True):
+    """What is indexed besides: fields of event payloads, and the keys that transactions write."""
+
+    payload_fields: tuple[str, ...] = ("campaignId",)
+    key_history: bool = True
+
+    def models(self) -> dict[str, list[IndexModel]]:
+        """All indexes, by collection."""
+        models = {name: list(indexes) for name, indexes in INDEXES.items()}
+        if self.key_history:
+            models[TRANSACTIONS].append(IndexModel(KEY_HISTORY, partialFilterExpression={"validationCode": VALID}))
+        for path in map(payload_path, self.payload_fields):
+            present = {path: {"$exists": True}}
+            for fields in ((path, "_id"), (path, "eventName", "_id")):
+                models[EVENTS].append(
+                    IndexModel([(field, ASCENDING) for field in fields], partialFilterExpression=present)
+                )
+        return models
+
+
+async def ready_indexes(database: AsyncDatabase[Document], name: str) -> dict[str, Document]:
+    """The specifications of a collection's indexes by their names, without those that are still being built."""
+    try:
+        reply = await database.command("listIndexes", name, includeBuildUUIDs=True)
+    except OperationFailure as error:
+        if error.code != _NO_SUCH_COLLECTION:
+            raise
+        return {}
+    return {spec["name"]: spec for spec in reply["cursor"]["firstBatch"] if "buildUUID" not in spec}
+
+
+_NO_SUCH_COLLECTION = 26
+_BUILD_SECONDS = 24 * 3600.0
 _DUPLICATE_KEY = 11000
 _QUERY_BYTES = 4 << 20
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
@@ -91,10 +149,24 @@ class LedgerStore:
             read_preference=ReadPreference.PRIMARY,
         )
 
-    async def prepare(self) -> None:
-        """Creates the collections and indexes that are missing."""
-        for name, indexes in INDEXES.items():
-            await self.database[name].create_indexes(list(indexes))
+    async def prepare(
+        self,
+        options: IndexOptions = IndexOptions(),  # noqa: B008 - frozen
+        building: Callable[[str, Sequence[str]], None] = lambda _collection, _indexes: None,
+    ) -> None:
+        """Creates the collections and indexes that are missing.
+
+        `building` is told of a collection whose documents must be read for that, and the indexes' names: it can take
+        minutes, in which MongoDB goes on with it even if this client is gone.
+        """
+        for name, models in options.models().items():
+            collection, ready = self.database[name], await ready_indexes(self.database, name)
+            missing = [model for model in models if model.document["name"] not in ready]
+            if missing and await collection.find_one({}, {"_id": 1}) is not None:
+                building(name, [model.document["name"] for model in missing])
+            if missing:
+                with pymongo.timeout(_BUILD_SECONDS):
+                    await collection.create_indexes(missing)
 
     async def checkpoint(self) -> Checkpoint | None:
         """The highest block up to which none is missing, read from the documents; None if no block is stored."""

@@ -100,7 +100,7 @@ async def test_events_by_the_fields_of_their_payload(database: Database) -> None
     campaign = donation["payload"]["campaignId"]
     query = {"eventName": "DonationReceived", "payload.campaignId": campaign}
     assert await database[EVENTS].count_documents(query) > 1
-    assert await index_used(database[EVENTS].find(query)) == "eventName_1_blockNumber_-1"
+    assert (await index_used(database[EVENTS].find(query))).startswith("payload.campaignId_1")
 
 
 async def test_counts_per_block(database: Database) -> None:

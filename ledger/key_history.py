@@ -1,0 +1,58 @@
+"""Queries over what a channel's transactions have written."""
+
+from ledger.documents import Document, position
+from ledger.model import VALID
+from ledger.paging import LAST_INDEX, Page, Queries, Window, equal_to, positions, read_page
+from ledger.store import KEY_HISTORY, TRANSACTIONS
+
+_BY_KEY = list(KEY_HISTORY)
+_PLACE = dict.fromkeys(("blockNumber", "txIndex", "txId", "ts"), 1)
+
+
+class KeyQueries(Queries):
+    """Finds writes of a key, on an index that a database need not have. `last` is the highest block to show."""
+
+    async def key_history(self, namespace: str, key: str, first: int, last: int, window: Window) -> Page:
+        """The VALID transactions of blocks `first` to `last` that wrote the key, by position.
+
+        Each has `blockNumber`, `txIndex`, `txId`, `ts`, and `writes`: what became of the key, a list of `{value,
+        isDelete}` of which the last counts; there is no `value` where it was deleted. Whatever else the transactions
+        wrote stays on the server.
+        """
+        query = _written(key, {"namespace": equal_to(namespace)}) | {"_id": positions(first, last, window)}
+        sets = {"$filter": {"input": "$rwsets", "as": "set", "cond": _is("$$set.namespace", namespace)}}
+        change = {"value": "$$write.value", "isDelete": "$$write.isDelete"}
+        of_set = {"$map": {"input": _writes("$$this", key), "as": "write", "in": change}}
+        writes = {"$reduce": {"input": sets, "initialValue": [], "in": {"$concatArrays": ["$$value", of_set]}}}
+        cursor = self._find(TRANSACTIONS, query, window, {**_PLACE, "writes": writes}, _BY_KEY)
+        return await read_page(cursor, window.limit)
+
+    async def key_namespaces(self, key: str, last: int, limit: int) -> list[str]:
+        """At most `limit` namespaces in which a VALID transaction up to block `last` has written the key."""
+        sets = {"$filter": {"input": "$rwsets", "as": "set", "cond": {"$ne": [_writes("$$set", key), []]}}}
+        projection = {"namespaces": {"$map": {"input": sets, "as": "set", "in": "$$set.namespace"}}}
+        found: set[str] = set()
+        while len(found) < limit:
+            query = _written(key, {"namespace": {"$gte": "", "$nin": sorted(found)}})
+            query["_id"] = {"$lte": position(last, LAST_INDEX)}
+            document = await self._database[TRANSACTIONS].find_one(query, projection, hint=_BY_KEY)
+            if document is None:
+                break
+            found |= {namespace for namespace in document["namespaces"] if isinstance(namespace, str)}
+        return sorted(found)[:limit]
+
+
+def _written(key: str, namespace: Document) -> Document:
+    """Both conditions stand in one `$elemMatch`, so that both bound the scan; the code as the index has it."""
+    return {"validationCode": VALID, "rwsets": {"$elemMatch": {"writes.key": equal_to(key), **namespace}}}
+
+
+def _writes(read_write_set: str, key: str) -> Document:
+    """The writes of that key; a list of writes may have been omitted, see `ledger.limits`."""
+    writes = f"{read_write_set}.writes"
+    kept = {"$cond": [{"$isArray": writes}, writes, []]}
+    return {"$filter": {"input": kept, "as": "one", "cond": _is("$$one.key", key)}}
+
+
+def _is(field: str, text: str) -> Document:
+    return {"$in": [field, {"$literal": equal_to(text)["$in"]}]}

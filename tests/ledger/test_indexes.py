@@ -1,0 +1,118 @@
+"""Which indexes a database gets, when, and that no value is too large for them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pymongo import AsyncMongoClient
+from pymongo.monitoring import CommandListener, CommandStartedEvent
+from structlog.testing import capture_logs
+
+from indexer.channel import ChannelIndexer
+from ledger.encoding import encode_block
+from ledger.event_queries import EventFilter
+from ledger.model import ChaincodeEvent, ReadWriteSet, Write
+from ledger.paging import Window
+from ledger.reader import Indexed, LedgerReader
+from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, IndexOptions, LedgerStore
+from ledger.transaction_queries import TransactionFilter
+from tests.explorer_api.support import action, block, transaction
+from tests.indexer.support import CHANNEL, new_progress
+
+Client = AsyncMongoClient[dict[str, Any]]
+FIRST = Window(10, descending=False)
+NONE = IndexOptions((), key_history=False)
+A_MINUTE_MS = 60_000
+
+
+class Builds(CommandListener):
+    """Keeps how long each creation of indexes may take."""
+
+    def __init__(self) -> None:
+        self.limits_ms: list[int] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        if event.command_name == "createIndexes":
+            self.limits_ms.append(event.command["maxTimeMS"])
+
+    def succeeded(self, event: object) -> None:
+        pass
+
+    def failed(self, event: object) -> None:
+        pass
+
+
+async def test_indexes_are_added_when_they_are_asked_for(mongo: Client, mongo_uri: str, database_name: str) -> None:
+    """Also to what is stored already; that is told, and takes as long as it takes."""
+    told: list[tuple[str, set[str]]] = []
+
+    def building(collection: str, indexes: Sequence[str]) -> None:
+        told.append((collection, set(indexes)))
+
+    reader = LedgerReader(mongo, database_name)
+    assert {name.split(".")[0] for name in await reader.missing_indexes()} == {BLOCKS, TRANSACTIONS, EVENTS}
+    await LedgerStore(mongo, database_name).prepare(NONE, building)
+    assert (told, await reader.missing_indexes()) == ([], [])
+    assert await reader.indexed() == Indexed(frozenset(), key_history=False)
+
+    events = [{"_id": n, "eventName": "Mint", "payload": {"donor": {"id": n}}} for n in range(100)]
+    await mongo[database_name][EVENTS].insert_many(events)
+    builds = Builds()
+    async with AsyncMongoClient[dict[str, Any]](mongo_uri, socketTimeoutMS=5_000, event_listeners=[builds]) as client:
+        store = LedgerStore(client, database_name)
+        for _ in range(2):
+            await store.prepare(IndexOptions(("donor.id", "a")), building)
+    names = {f"payload.{field}_1_{more}_id_1" for field in ("donor.id", "a") for more in ("", "eventName_1_")}
+    assert told == [(EVENTS, names)], "of the other collections nothing had to be read"
+    assert len(builds.limits_ms) == 2
+    assert min(builds.limits_ms) > 60 * A_MINUTE_MS
+    assert await reader.indexed() == Indexed(frozenset({"donor.id", "a"}), key_history=True)
+    page = await reader.matching_events(EventFilter(payload=("donor.id", "77")), 0, 1, FIRST)
+    assert [event["_id"] for event in page.documents] == [77]
+
+
+async def test_the_operator_is_told_why_the_daemon_waits(mongo: Client, database_name: str) -> None:
+    await mongo[database_name][EVENTS].insert_one({"_id": 0})
+    store = LedgerStore(mongo, database_name)
+    await store.prepare(NONE)
+    with capture_logs() as logs:
+        await ChannelIndexer(store, [], new_progress(), indexes=IndexOptions(("a",), key_history=False)).run()
+    building = next(entry for entry in logs if entry["event"] == "indexes_building")
+    assert (building["channel"], building["collection"]) == (CHANNEL, EVENTS)
+    assert building["indexes"] == ["payload.a_1__id_1", "payload.a_1_eventName_1__id_1"]
+
+
+async def test_values_of_any_length_are_indexed_and_found(mongo: Client, store: LedgerStore) -> None:
+    """Also those that were too long to be kept."""
+    huge, large, long = "h" * (10 << 20), "k" * (6 << 20), "l" * 2_000
+    filling = (b"x" * 1_999,) * 8_500
+
+    def writing(key: str) -> tuple[ReadWriteSet, ...]:
+        return (ReadWriteSet("token", (), (Write(key, b"1", is_delete=False),), (), (), ()),)
+
+    def event(name: str) -> ChaincodeEvent:
+        return ChaincodeEvent("token", "", name, b'{"campaignId": "' + long.encode() + b'"}')
+
+    transactions = [
+        transaction(0, "a", actions=(action(args=(huge.encode(),), event=event(huge)),)),
+        transaction(1, "b", actions=(action(args=(b"Put",), rwsets=writing(large), event=event(long)),)),
+        transaction(2, "c", actions=(action(args=(long.encode(), *filling), rwsets=writing(long)),)),
+    ]
+    encoded = [encode_block(block(0, transactions), [True] * 3)]
+    await store.insert_transactions(encoded)
+    await store.insert_events(encoded)
+    omitted = (await mongo[store.database.name][TRANSACTIONS].find_one({"txId": "c"}) or {})["function"]
+    assert omitted["omitted"]
+
+    reader = LedgerReader(mongo, store.database.name)
+    pages = (
+        (reader.transactions(TransactionFilter("token", huge), 0, 0, FIRST), [0]),
+        (reader.transactions(TransactionFilter("token", long), 0, 0, FIRST), [2]),
+        (reader.key_history("token", large, 0, 0, FIRST), [1]),
+        (reader.key_history("token", long, 0, 0, FIRST), [2]),
+        (reader.matching_events(EventFilter(names=(huge,)), 0, 0, FIRST), [0]),
+        (reader.matching_events(EventFilter(names=(long,)), 0, 0, FIRST), [1]),
+        (reader.matching_events(EventFilter(payload=("campaignId", long)), 0, 0, Window(10, descending=True)), [1, 0]),
+    )
+    for page, found in pages:
+        assert [document["_id"] for document in (await page).documents] == found
+    assert await reader.key_namespaces(long, 0, 5) == ["token"]
