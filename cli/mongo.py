@@ -5,26 +5,36 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 from pymongo.errors import ConfigurationError as MongoConfigurationError
 
 from cli.errors import ConfigurationError
 from cli.redaction import unusable_address
 from cli.settings import Settings
+from indexer.mongo_connections import MongoConnections
 from ledger.store import SYNC_STATE
 
 _SELECTION_TIMEOUT_MS = 5000
 
 
 @asynccontextmanager
-async def mongo_client(settings: Settings) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
-    """A client with time limits. Raises `ConfigurationError` if no usable address is configured."""
+async def mongo_client(
+    settings: Settings, registry: CollectorRegistry | None = None
+) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    """A client with time limits, whose connections are counted in the registry.
+
+    Raises `ConfigurationError` if no usable address is configured.
+    """
     uri = settings.mongo.reveal()
     if uri is None:
         raise ConfigurationError(
             "mongo.uri (KINDLEDGER_MONGO__URI): not set; give the address of the replica set, such as "
             "mongodb://host:27017/?replicaSet=rs0"
         )
+    connections = MongoConnections()
+    if registry is not None:
+        registry.register(connections)
     timeout_ms = int(settings.mongo.timeout_s * 1000)
     try:
         with warnings.catch_warnings():
@@ -36,6 +46,7 @@ async def mongo_client(settings: Settings) -> AsyncIterator[AsyncMongoClient[dic
                 serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
                 connectTimeoutMS=_SELECTION_TIMEOUT_MS,
                 socketTimeoutMS=timeout_ms,
+                event_listeners=[connections],
             )
     except (MongoConfigurationError, ValueError, UserWarning) as error:
         raise ConfigurationError(f"mongo.uri (KINDLEDGER_MONGO__URI): {unusable_address(uri, error)}") from error

@@ -8,28 +8,24 @@ from functools import partial
 from typing import Any
 
 from msgspec import Struct
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from cli.errors import ConfigurationError
 from cli.postgres import primary_dsn, replica_dsns
-from cli.redaction import unusable_address
+from cli.redis import redis_client
 from cli.settings import PostgresSettings, ReconcileSettings, Settings
 from indexer.migrations.files import load_migrations
 from indexer.migrations.runner import check_schema
 from indexer.progress import Progress
 from indexer.reconcile.caches import CacheRefresher
-from indexer.reconcile.discrepancies import Count
 from indexer.reconcile.facts import LedgerFacts
 from indexer.reconcile.mapping import KINDLEDGER, EventAmount, Mapping, Table
 from indexer.reconcile.progress import ReconcileProgress
 from indexer.reconcile.reconciler import Pace, Reconciler
 from indexer.reconcile.servers import Bounds, Servers
+from ledger.business import DiscrepancyCount as Count
 from ledger.store import LedgerStore
 from ledger.sync_state import DatabaseServer
 
-_REDIS_CALL_S = 1.0
 _MEASUREMENTS = 10
 _MEASURE_AGAIN_S = 0.1
 
@@ -82,10 +78,9 @@ async def reconciliation(settings: Settings, store: LedgerStore, ledger: Progres
     caches: CacheRefresher | None = None
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(servers_of(settings.postgres))
-        progress.servers = servers.figures
         redis_url = settings.redis.reveal() if settings.reconcile.caches else None
         if redis_url is not None:
-            redis = await stack.enter_async_context(aclosing(_redis(redis_url)))
+            redis = await stack.enter_async_context(aclosing(redis_client(redis_url)))
             is_kindledger = (business.schema, business.tables) == (KINDLEDGER.schema, KINDLEDGER.tables)
             caches = CacheRefresher(redis, servers.primary, refresh=is_kindledger)
         reconciler = Reconciler(
@@ -144,18 +139,6 @@ async def measured(servers: Servers) -> list[DatabaseServer]:
         await asyncio.sleep(_MEASURE_AGAIN_S)
         await servers.measure()
     return servers.figures()
-
-
-def _redis(url: str) -> Redis:
-    try:
-        return Redis.from_url(
-            url,
-            socket_timeout=_REDIS_CALL_S,
-            socket_connect_timeout=_REDIS_CALL_S,
-            retry=Retry(NoBackoff(), 0),  # the caller tries again, and knows for how long
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"redis.url: {unusable_address(url, error)}") from error
 
 
 def _pace_of(settings: ReconcileSettings) -> Pace:

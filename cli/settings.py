@@ -4,6 +4,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from cli.errors import ConfigurationError
 from indexer.reconcile.mapping import KINDLEDGER
-from ledger.store import database_name
+from ledger.store import IndexOptions, database_name
 
 PREFIX = "KINDLEDGER_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -103,10 +104,43 @@ class RedisSettings(_Part):
 
 
 class ApiSettings(_Part):
-    """Where the explorer API listens."""
+    """Where the explorer API listens, whom it answers, and how much it takes for that; 0 is no limit."""
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    request_s: Seconds = 5.0
+    cache_bytes: int = Field(default=64 << 20, ge=0)
+    requests_per_minute: int = Field(default=600, ge=0)
+    tokens: tuple[SecretStr, ...] = ()
+    tokens_file: Path | None = None
+    cors_origins: tuple[Name, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    streams: int = Field(default=10_000, ge=1)
+    streams_per_client: int = Field(default=100, ge=0)
+    replay_blocks: int = Field(default=100_000, ge=1)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ip_network(network)  # a ValueError says what is wrong
+        return networks
+
+    def reveal_tokens(self) -> list[str]:
+        """The bearer tokens, one a line in the file. Raises `ConfigurationError`."""
+        lines = (Address(uri_file=self.tokens_file).reveal() or "").splitlines()
+        given = [token.get_secret_value() for token in self.tokens] + [line.strip() for line in lines]
+        tokens = [token for token in given if token]
+        if not tokens and (self.tokens or self.tokens_file is not None):
+            raise ConfigurationError("api.tokens: none is given, so the API would be open to everybody")
+        return tokens
+
+
+class MonitoringSettings(_Part):
+    """Where the daemon shows its health and metrics; nowhere without a port."""
+
+    host: str = "127.0.0.1"
+    port: Port | None = None
 
 
 class LogSettings(_Part):
@@ -151,7 +185,7 @@ class ChannelSettings(_Part):
 
 
 class IndexerSettings(_Part):
-    """Bounds of the daemon's memory and patience."""
+    """Bounds of the daemon's memory and patience, and what is indexed beyond the required."""
 
     delivered_bytes: Bytes = 24 << 20
     encoded_bytes: Bytes = 32 << 20
@@ -160,6 +194,18 @@ class IndexerSettings(_Part):
     peer_retry_s: Seconds = 3600.0
     poll_s: Seconds = 15.0
     stall_s: Seconds = 30.0
+    payload_fields: tuple[str, ...] = Field(default=IndexOptions().payload_fields, max_length=8)
+    key_history: bool = IndexOptions().key_history
+
+    @field_validator("payload_fields")
+    @classmethod
+    def _paths(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        for field in fields:
+            if any(not name or name.startswith("$") or "\0" in name for name in field.split(".")):
+                raise ValueError(f"{field!r}: full stops join names, of which none is empty or begins with $")
+        if len(set(fields)) < len(fields):
+            raise ValueError("each field is named once")
+        return fields
 
 
 class TableSettings(_Part):
@@ -221,6 +267,7 @@ class Settings(_Part):
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     api: ApiSettings = ApiSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     log: LogSettings = LogSettings()
     fabric: FabricSettings = FabricSettings()
     channels: dict[str, ChannelSettings] = {}

@@ -11,7 +11,7 @@ class ByteQueue(Generic[T]):
     """Holds items of up to `limit` bytes together, or a single larger one."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._items: deque[tuple[T, int]] = deque()
         self._closed = False
         self._changed = asyncio.Condition()
@@ -20,7 +20,7 @@ class ByteQueue(Generic[T]):
     async def put(self, item: T, size: int) -> None:
         """Adds an item, once there is room."""
         async with self._changed:
-            await self._changed.wait_for(lambda: not self._items or self.size + size <= self._limit)
+            await self._changed.wait_for(lambda: not self._items or self.size + size <= self.limit)
             self._items.append((item, size))
             self.size += size
             self._changed.notify_all()

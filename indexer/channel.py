@@ -13,15 +13,16 @@ from indexer.backoff import Backoff
 from indexer.chain import Chain
 from indexer.patience import GaveUpError, patiently
 from indexer.pipeline import Limits, Pipeline
-from indexer.progress import Progress
+from indexer.progress import Progress, Trouble
 from indexer.recurring import Recurring
 from indexer.source import BlockSource, Delivered, SourceUnavailableError
-from ledger.store import LedgerStore
+from ledger.store import IndexOptions, LedgerStore
 from ledger.sync_state import State
 
 log = structlog.get_logger()
 
 _PATIENT_SEEKS = 3
+_FIRST_POLL_S = 1.0  # a peer that has nothing new says nothing: whether we are level must not take long to learn
 
 
 class Patience(Struct, frozen=True):
@@ -51,8 +52,10 @@ class ChannelIndexer:
         first: int = 0,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         patience: Patience = Patience(),  # noqa: B008 - frozen
+        indexes: IndexOptions = IndexOptions(),  # noqa: B008 - frozen
     ) -> None:
         self._store, self._sources, self._progress, self._first = store, sources, progress, first
+        self._indexes = indexes
         self._limits, self._patience = limits, patience
         self._stop = asyncio.Event()
         self._trouble = Recurring("peer_unavailable", "peer_available", time.monotonic, channel=progress.channel)
@@ -69,7 +72,7 @@ class ChannelIndexer:
         Raises `LedgerError` when this channel must not go on, `GaveUpError` when MongoDB or every peer stays away.
         """
         budget_s = self._limits.store_retry_s
-        await patiently(self._store.prepare, budget_s, self._progress)
+        await patiently(lambda: self._store.prepare(self._indexes, self._building), budget_s, self._progress)
         checkpoint = await patiently(self._store.checkpoint, budget_s, self._progress)
         first = self._first
         if checkpoint is not None:
@@ -81,6 +84,9 @@ class ChannelIndexer:
         log.info("channel_started", channel=chain.channel, start_block=first, height=chain.next_number)
         await Pipeline(self._store, chain, self._progress, self._limits).run(self._feed)
         log.info("channel_stopped", channel=chain.channel, height=self._progress.committed_height)
+
+    def _building(self, collection: str, indexes: Sequence[str]) -> None:
+        log.info("indexes_building", channel=self._progress.channel, collection=collection, indexes=indexes)
 
     async def _feed(self, pipeline: Pipeline) -> None:
         """Puts blocks in until stopped, or until a file source ends."""
@@ -104,9 +110,11 @@ class ChannelIndexer:
                 if source.finite:
                     return
             except _SkippedError:
+                self._progress.reconnected("skipped")
                 continue
             except SourceUnavailableError as error:
-                self._progress.failed(str(error), State.WAITING)
+                self._progress.reconnected(error.reason)
+                self._progress.failed(str(error), State.WAITING, Trouble.PEER)
                 self._trouble.failed(str(error), peer=source.name, reason=error.reason)
             if pipeline.wanted > wanted:
                 backoff.reset()
@@ -120,14 +128,15 @@ class ChannelIndexer:
         self._progress.peer = source.name
         await self._ask_height(source, pipeline)
         tip = pipeline.wanted - 1 if pipeline.wanted > self._progress.start_block else None
-        quiet_s = 0.0
+        quiet_s, wait_s = 0.0, min(_FIRST_POLL_S, self._patience.poll_s)
         async with aclosing(source.blocks(pipeline.wanted, tip)) as blocks:
             following = asyncio.ensure_future(anext(blocks, None))
             try:
                 while True:
-                    done, _ = await asyncio.wait((following,), timeout=self._patience.poll_s)
+                    done, _ = await asyncio.wait((following,), timeout=wait_s)
                     if not done:
-                        quiet_s += self._patience.poll_s
+                        quiet_s += wait_s
+                        wait_s = self._patience.poll_s
                         await self._quiet(source, pipeline, quiet_s)
                         continue
                     delivered = following.result()

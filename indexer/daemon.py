@@ -11,7 +11,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 
 from indexer.channel import ChannelIndexer
-from indexer.progress import Progress
+from indexer.progress import Progress, Trouble
 from indexer.reconcile.progress import ReconcileProgress
 from indexer.tasks import heed_cancellation, plain_errors
 from ledger.errors import LedgerError
@@ -75,7 +75,7 @@ class Daemon:
             log.error(  # noqa: TRY400 - the message says it all, a trace would hide it
                 "channel_failed", channel=member.progress.channel, error=str(error)
             )
-            member.progress.failed(str(error), State.FAILED)
+            member.progress.failed(str(error), State.FAILED, Trouble.LEDGER)
             return error
         member.progress.set_state(State.STOPPED)
         return None

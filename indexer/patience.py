@@ -8,7 +8,7 @@ from typing import TypeVar
 from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError, WTimeoutError
 
 from indexer.backoff import Backoff
-from indexer.progress import Progress
+from indexer.progress import Progress, Trouble
 from indexer.recurring import Recurring
 from indexer.tasks import heed_cancellation
 from ledger.sync_state import State
@@ -51,7 +51,7 @@ async def patiently(call: Callable[[], Awaitable[T]], budget_s: float, progress:
             if time.monotonic() > deadline:
                 raise GaveUpError(f"MongoDB did not answer for {budget_s:.0f} s: {error}") from error
             message = f"MongoDB: {error}"
-            progress.failed(message, State.WAITING)
+            progress.failed(message, State.WAITING, Trouble.MONGODB)
             trouble.failed(message)
             await asyncio.sleep(backoff.next_delay())
         else:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from indexer.byte_queue import ByteQueue
 from indexer.chain import Chain, compare_known
 from indexer.patience import patiently
-from indexer.progress import Progress
+from indexer.progress import Progress, Stage
 from indexer.source import Delivered
 from indexer.tasks import plain_errors
 from ledger.blocks import Frame, decode_block, frame_of
@@ -49,6 +49,7 @@ class Pipeline:
         self._store, self._chain, self._progress, self._limits = store, chain, progress, limits
         self._delivered: ByteQueue[Delivered] = ByteQueue(limits.delivered_bytes)
         self._encoded: ByteQueue[EncodedBlock] = ByteQueue(limits.encoded_bytes)
+        progress.queues = {"delivered": self._delivered, "encoded": self._encoded}
         self._pending: dict[int, StoredBlock] = {}  # accepted, not committed
         self._pending_ids: dict[str, int] = {}  # ids that pending blocks own, with the block's number
         self._slots = asyncio.Semaphore(limits.parallel_batches)
@@ -88,7 +89,8 @@ class Pipeline:
 
     async def _prepare(self, feeding: asyncio.Task[None]) -> None:
         while self._failure is None and (chunk := await self._delivered.take(self._limits.decode_bytes)):
-            opened, self._failure = await asyncio.to_thread(_open, chunk, self._chain.next_number)
+            with self._progress.timed(Stage.DECODE):
+                opened, self._failure = await asyncio.to_thread(_open, chunk, self._chain.next_number)
             blocks = []
             known = await self._known([frame.number for frame, block in opened if block is None])
             try:
@@ -124,8 +126,10 @@ class Pipeline:
         doubtful: set[str] = set().union(*map(doubtful_ids, blocks))
         taken = doubtful & self._pending_ids.keys()  # before the store is asked: what is committed meanwhile counts
         if doubtful:
-            taken |= await self._patiently(lambda: self._store.owned_ids(doubtful, blocks[0].number))
-        encoded, failure = await asyncio.to_thread(_encode, blocks, taken)
+            with self._progress.timed(Stage.OWNERS):
+                taken |= await self._patiently(lambda: self._store.owned_ids(doubtful, blocks[0].number))
+        with self._progress.timed(Stage.ENCODE):
+            encoded, failure = await asyncio.to_thread(_encode, blocks, taken)
         self._failure = failure or self._failure
         for block, owned in encoded:
             self._pending_ids |= dict.fromkeys(owned, block.number)
@@ -142,11 +146,15 @@ class Pipeline:
                 previous = batches.create_task(self._write_batch(batch, previous))
 
     async def _write_batch(self, batch: list[EncodedBlock], previous: asyncio.Task[None] | None) -> None:
-        await self._patiently(lambda: self._store.insert_transactions(batch))
-        await self._patiently(lambda: self._store.insert_events(batch))
+        with self._progress.timed(Stage.WRITE_TRANSACTIONS):
+            await self._patiently(lambda: self._store.insert_transactions(batch))
+        with self._progress.timed(Stage.WRITE_EVENTS):
+            await self._patiently(lambda: self._store.insert_events(batch))
         if previous is not None:
             await previous
-        await self._patiently(lambda: self._store.insert_blocks(batch))
+        with self._progress.timed(Stage.WRITE_BLOCKS):
+            await self._patiently(lambda: self._store.insert_blocks(batch))
+        self._progress.batch_bytes.observe(sum(block.size for block in batch))
         self._commit(batch)
         self._slots.release()
 

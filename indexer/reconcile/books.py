@@ -20,7 +20,9 @@ from indexer.reconcile.facts import Batch
 from indexer.reconcile.mapping import Mapping as Business
 from indexer.reconcile.mapping import Table
 from indexer.reconcile.servers import Connection
+from indexer.reconcile.standing import standing
 from indexer.reconcile.statements import Statements, array_text
+from ledger.business import BusinessStanding
 
 T = TypeVar("T")
 
@@ -81,6 +83,7 @@ class Books:
         self._pool, self._channel, self._business, self._statements = pool, channel, business, statements
         self._placeholders = list(business.placeholders)
         self._common = (self._placeholders, grace_s)
+        self._grace_s = grace_s
 
     async def begin(self, start: int) -> None:
         """Makes the cursor, at block `start`, if there is none."""
@@ -162,6 +165,11 @@ class Books:
         """A page of open discrepancies."""
         async with self._pool.acquire() as connection:
             return await discrepancies.open_page(connection, self._channel, after, limit)
+
+    async def standing(self) -> BusinessStanding:
+        """What waits and what is open."""
+        async with self._pool.acquire() as connection:
+            return await standing(connection, self._channel, self._business, self._grace_s)
 
     async def open_discrepancies(self) -> int:
         """How many there are."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from indexer.reconcile.books import Outcome
+from ledger.business import BusinessStanding
 from ledger.sync_state import DatabaseServer, LastError, Reconciliation, State
 
 
@@ -19,7 +20,14 @@ class ReconcileProgress:
         self.closed = 0
         self.discrepancies = 0
         self.error: LastError | None = None
+        self.failures = 0
+        self.state_since = now()
+        self.standing: BusinessStanding | None = None
+        """What waits and what is open, as the last sweep found it; None while that is not known."""
+        self.swept_at: datetime | None = None
         self.servers: Callable[[], list[DatabaseServer]] = list
+        self.pool_size = 0
+        """Connections to each server at most."""
         self._now, self._changed = now, changed
 
     def reached(self, height: int, *, behind: bool) -> None:
@@ -35,14 +43,20 @@ class ReconcileProgress:
         self.discrepancies += len(outcome.opened) - outcome.closed
         self._changed()
 
+    def swept(self, standing: BusinessStanding | None) -> None:
+        """Every row that waits, and every open discrepancy, was looked at."""
+        self.standing, self.swept_at = standing, self._now()
+
     def set_state(self, state: State) -> None:
         """Changes what reconciliation is doing."""
-        self.state = state
+        if state is not self.state:
+            self.state, self.state_since = state, self._now()
         self._changed()
 
     def failed(self, message: str, state: State) -> None:
         """Notes the error that holds it up."""
         self.error = LastError(self._now(), message)
+        self.failures += 1
         self.set_state(state)
 
     def snapshot(self) -> Reconciliation:

@@ -19,7 +19,7 @@ from indexer.migrations.files import MigrationError
 from indexer.progress import Progress
 from indexer.reconcile.books import Books, Outcome
 from indexer.reconcile.catalogue import statements_for
-from indexer.reconcile.discrepancies import Count, counts
+from indexer.reconcile.discrepancies import counts
 from indexer.reconcile.errors import FAILURES, ReconciliationError, explained, is_away
 from indexer.reconcile.facts import LedgerFacts
 from indexer.reconcile.follower import Follower
@@ -30,6 +30,7 @@ from indexer.reconcile.servers import Connection, Servers
 from indexer.reconcile.sweeper import Sweeper
 from indexer.recurring import Recurring
 from indexer.tasks import plain_errors
+from ledger.business import DiscrepancyCount as Count
 from ledger.sync_state import State
 
 log = structlog.get_logger()
@@ -69,6 +70,7 @@ class Reconciler:
         self._servers, self._facts, self._business = servers, facts, business
         self._ledger, self.progress, self._pace = ledger, progress, pace
         self._check_schema, self._settled = check_schema, settled
+        progress.servers, progress.pool_size = servers.figures, servers.primary.get_max_size()
         self._trouble = Recurring(
             "reconciliation_held_up", "reconciliation_goes_on", time.monotonic, channel=progress.channel
         )
@@ -178,7 +180,15 @@ class Reconciler:
         await follower.begin(wait=wait)
         self.progress.discrepancies = await books.open_discrepancies()
         self._trouble.over()
-        sweeper = Sweeper(books, self._facts, self._business, self._ledger, self._servers, settled=self._did)
+        sweeper = Sweeper(
+            books,
+            self._facts,
+            self._business,
+            self._ledger,
+            self._servers,
+            settled=self._did,
+            swept=self.progress.swept,
+        )
         return follower, sweeper
 
     def _did(self, outcome: Outcome) -> None:

@@ -9,10 +9,12 @@ from indexer.progress import Progress
 from indexer.reconcile.books import Books, Outcome
 from indexer.reconcile.compare import Fact, Row, fact_of, findings, spellings
 from indexer.reconcile.discrepancies import Open
+from indexer.reconcile.errors import FAILURES
 from indexer.reconcile.facts import LedgerFacts
 from indexer.reconcile.mapping import Mapping, Table
 from indexer.reconcile.notices import Notices
 from indexer.reconcile.servers import Servers
+from ledger.business import BusinessStanding
 
 PAGE_ROWS: Final = 1_000
 SWEEP_ROWS: Final = 20_000
@@ -31,9 +33,10 @@ class Sweeper:
         servers: Servers,
         *,
         settled: Callable[[Outcome], None],
+        swept: Callable[[BusinessStanding | None], None],
     ) -> None:
         self._books, self._facts, self._ledger, self._servers = books, facts, ledger, servers
-        self._settled = settled
+        self._settled, self._report = settled, swept
         self._tables = {table.name: table for table in business.tables}
         self._swept: dict[str, str | None] = {}  # by table, the key of the row up to which the last sweep came
 
@@ -50,9 +53,17 @@ class Sweeper:
                 if table.status is not None:
                     await self.sweep_table(table, SWEEP_ROWS)
             await self.review()
+            self._report(await self._standing())
             with suppress(TimeoutError):
                 async with asyncio.timeout(interval_s):
                     await notices.missed.wait()
+
+    async def _standing(self) -> BusinessStanding | None:
+        """What is left. Figures for operators hold nothing up: whoever needs a server notices that it is away."""
+        try:
+            return await self._books.standing()
+        except FAILURES:
+            return None
 
     async def sweep_table(self, table: Table, most: int | None = None) -> None:
         """Looks at the rows of a table that wait, from where the last sweep ended."""

@@ -92,6 +92,10 @@ def test_every_mistake_is_listed_with_the_nearest_right_name(tmp_path: Path, mon
         ('[fabric]\nclient_tls_key = "k"', "client_tls_certificate and client_tls_key go together"),
         ('[log]\nlevel = "loud"', "log.level"),
         ("[indexer]\npoll_s = 0", "indexer.poll_s"),
+        ('[indexer]\npayload_fields = ["a.$b"]', "'a.$b': full stops join names"),
+        ('[indexer]\npayload_fields = [""]', "none is empty"),
+        ('[indexer]\npayload_fields = ["a", "a"]', "each field is named once"),
+        (f"[indexer]\npayload_fields = {[str(n) for n in range(9)]}", "at most 8 items"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, says: str) -> None:
@@ -368,7 +372,7 @@ def test_the_samples_comments_tell_the_defaults() -> None:
     """A key that is commented out shows its default, except where there is none."""
     commented = tomllib.loads(re.sub(r"(?m)^(?:[a-z]|# ).*$|^#(?=[a-z\[])", "", SAMPLE.read_text()))
     defaults = json.loads(json.dumps(Settings().model_dump(by_alias=True)))
-    for section in ("api", "log", "indexer", "postgres", "reconcile"):
+    for section in ("api", "monitoring", "log", "indexer", "postgres", "reconcile"):
         for key, default in defaults[section].items():
             assert default in (commented[section][key], None, []), f"{section}.{key}"
 

@@ -1,0 +1,63 @@
+"""Shows what the daemon does, as configured: metrics, health, and announcements of new blocks."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from cli.errors import ConfigurationError
+from cli.settings import MonitoringSettings
+from indexer.announcements import HeadAnnouncer
+from indexer.daemon import Member
+from indexer.loop_lag import LoopLag
+from indexer.metrics import CHANNEL_FIGURES, FigureCollector, process_registry
+from indexer.monitoring import Monitor, serving
+from indexer.reconcile.metrics import RECONCILIATION_FIGURES
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def measured_process(version: str) -> AsyncIterator[CollectorRegistry]:
+    """A registry with what holds for the process, and how late its event loop is while the context lasts."""
+    registry, lag = process_registry(version), LoopLag()
+    registry.register(lag)
+    async with lag.measuring():
+        yield registry
+
+
+@asynccontextmanager
+async def monitored(
+    settings: MonitoringSettings, members: Sequence[Member], registry: CollectorRegistry
+) -> AsyncIterator[None]:
+    """The members' figures are in the registry, and where a port is configured their health can be asked for.
+
+    Raises `ConfigurationError` where the address cannot be had.
+    """
+    channels = {member.progress.channel: member.progress for member in members}
+    reconciled = {
+        member.progress.channel: member.reconciliation for member in members if member.reconciliation is not None
+    }
+    registry.register(FigureCollector(CHANNEL_FIGURES, channels))
+    if reconciled:
+        registry.register(FigureCollector(RECONCILIATION_FIGURES, reconciled))
+    async with AsyncExitStack() as stack:
+        if settings.port is not None:
+            app = Monitor(channels, reconciled, registry).app()
+            try:
+                port = await stack.enter_async_context(serving(app, settings.host, settings.port))
+            except OSError as error:
+                raise ConfigurationError(
+                    f"monitoring: {settings.host}:{settings.port}: cannot listen: {error.strerror}"
+                ) from error
+            log.info("monitoring_started", url=f"http://{settings.host}:{port}/health")
+        yield
+
+
+def announced(member: Member, redis: Redis) -> Member:
+    """The same channel, with its new heights told to whoever listens."""
+    announcer = HeadAnnouncer(redis, member.database.name, member.progress)
+    return replace(member, companions=(*member.companions, announcer.run))

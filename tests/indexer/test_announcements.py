@@ -1,0 +1,145 @@
+"""What listeners on Redis hear of new blocks, and what indexing notices of Redis: nothing."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from structlog.testing import capture_logs
+
+from cli.monitoring import announced
+from cli.redis import redis_client
+from devnet.peer import Ledger
+from devnet.servers import Redis as RedisServer
+from indexer.announcements import HeadAnnouncer
+from indexer.channel import ChannelIndexer
+from indexer.daemon import Daemon, Member
+from indexer.progress import Progress, Trouble
+from ledger.store import LedgerStore
+from tests.indexer.network import HEIGHT, QUICK, TRUNK, WITHIN_S, Client, new_progress, peer_of
+from tests.indexer.support import SMALL
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, to be broken."""
+    with RedisServer(tmp_path / "redis") as server:
+        yield server
+
+
+@asynccontextmanager
+async def listening(url: str, database: str) -> AsyncIterator[PubSub]:
+    async with Redis.from_url(url) as redis, redis.pubsub(ignore_subscribe_messages=True) as subscription:
+        await subscription.subscribe(f"kindledger:head:{database}")
+        await subscription.get_message(timeout=WITHIN_S)  # that it is subscribed
+        yield subscription
+
+
+async def heard(subscription: PubSub, height: int) -> list[bytes]:
+    """What was told, up to that height."""
+    told: list[bytes] = []
+    deadline = time.monotonic() + WITHIN_S
+    while told[-1:] != [b"%d" % height]:
+        assert time.monotonic() < deadline, told
+        message = await subscription.get_message(timeout=1)
+        if message is not None:
+            told.append(message["data"])
+    return told
+
+
+@asynccontextmanager
+async def announcing(url: str, progress: Progress) -> AsyncIterator[None]:
+    redis = redis_client(url)
+    running = asyncio.create_task(HeadAnnouncer(redis, "ledger", progress).run())
+    try:
+        yield
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await redis.aclose()
+
+
+def commit(progress: Progress, height: int) -> None:
+    progress.committed(height, blocks=1, transactions=1, events=0, undecodable=0)
+
+
+async def failures(progress: Progress, times: int) -> None:
+    """Waits until Redis failed so often."""
+    deadline = time.monotonic() + WITHIN_S
+    while progress.errors[Trouble.REDIS] < times:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_listeners_hear_of_the_blocks_of_a_daemon(store: LedgerStore, client: Client, redis_url: str) -> None:
+    """Of those that are stored when they hear of them; and where there are many, of the last."""
+    ledger = Ledger(TRUNK[: HEIGHT - 3])
+    name = store.database.name
+    redis = redis_client(redis_url)
+    async with peer_of(ledger) as peer, listening(redis_url, name) as subscription:
+        progress = new_progress()
+        indexer = ChannelIndexer(store, [client.source(peer)], progress, limits=SMALL, patience=QUICK)
+        daemon = Daemon([announced(Member(indexer, progress, store.database), redis)], "test")
+        running = asyncio.create_task(daemon.run())
+        try:
+            told = await heard(subscription, HEIGHT - 3)
+            for height in range(HEIGHT - 2, HEIGHT + 1):
+                ledger.append(TRUNK[height - 1])
+                assert await heard(subscription, height) == [b"%d" % height]
+                checkpoint = await store.checkpoint()
+                assert checkpoint is not None
+                assert checkpoint.head.number + 1 >= height
+            assert told == sorted(told, key=int)
+        finally:
+            daemon.stop()
+            await asyncio.wait_for(running, WITHIN_S)
+            await redis.aclose()
+
+
+async def test_redis_is_killed_and_comes_back(server: RedisServer) -> None:
+    progress = new_progress()
+    progress.resume(0, 5)
+    with capture_logs() as logs:
+        async with announcing(server.url, progress):
+            async with listening(server.url, "ledger") as subscription:
+                commit(progress, 6)
+                await heard(subscription, 6)
+            server.kill()
+            for height in (7, 8, 9):
+                commit(progress, height)
+                await asyncio.sleep(0.1)
+            await failures(progress, 2)
+            server.start()
+            async with listening(server.url, "ledger") as subscription:
+                commit(progress, 10)
+                assert await heard(subscription, 10) in ([b"10"], [b"9", b"10"]), "the latest only"
+    assert [log["event"] for log in logs] == ["announcements_unavailable", "announcements_available"]
+    assert "redis://" not in str(logs)
+
+
+async def test_redis_hangs(server: RedisServer) -> None:
+    """Also while the daemon is stopped meanwhile."""
+    progress = new_progress()
+    async with listening(server.url, "ledger") as subscription, announcing(server.url, progress):
+        progress.resume(0, 1)
+        await heard(subscription, 1)
+        server.pause()
+        began = time.monotonic()
+        for height in range(2, 1_000):
+            commit(progress, height)
+        assert time.monotonic() - began < 1, "nobody waits for it"
+        await failures(progress, 1)
+        assert time.monotonic() - began < 10
+        commit(progress, 1_000)
+        server.resume()
+        assert len(await heard(subscription, 1_000)) <= 3
+        server.pause()
+        commit(progress, 1_001)
+        await asyncio.sleep(0.05)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
