@@ -19,8 +19,9 @@ from cli.errors import Exit
 from cli.importing import import_files
 from cli.logs import configure_logs
 from cli.output import messages
-from cli.service import VERSION, run_daemon
+from cli.service import run_daemon
 from cli.settings import Settings
+from cli.version import VERSION
 from devnet.live import IDENTITY, TLS
 from devnet.servers import EmbeddedServers, Mongod
 
@@ -133,16 +134,19 @@ def _secret(path: Path, text: str) -> Path:
 
 
 def _say_where(settings: Settings, configuration: Path, announced: dict[str, Any], interval_ms: int) -> None:
-    api = f"http://{settings.api.host}:{settings.api.port}/api/v1"
+    root = f"http://{settings.api.host}:{settings.api.port}"
     channel = announced["channel"]
+    api = f"{root}/api/v1"
     command = f"{sys.argv[0]} --config {configuration}"
     messages.print(
         f"a peer serves channel {channel} with {announced['height']} blocks, and a new one every {interval_ms} ms; "
         "applications write rows of donations, and sometimes wrong ones\n"
+        f"  docs     {root}/docs\n"
         f"  status   {api}/status\n"
         f"  blocks   {api}/channels/{channel}/blocks\n"
         f"  newest   {api}/channels/{channel}/blocks/latest\n"
         f"  events   {api}/channels/{channel}/events\n"
+        f"  stream   {api}/channels/{channel}/stream\n"
         f"  rows     {command} reconcile status\n"
         f"  wrong    {command} reconcile list\n"
         "Ctrl-C stops everything; the next start goes on from here",

@@ -8,9 +8,10 @@ from pathlib import Path
 from cli.errors import Exit
 from cli.mongo import mongo_client
 from cli.output import file_progress, messages
-from cli.service import VERSION, limits_of, new_progress, until_signal
+from cli.service import indexes_of, limits_of, new_progress, until_signal
 from cli.settings import Settings
 from cli.summary import print_summary, summarise
+from cli.version import VERSION
 from indexer.channel import ChannelIndexer
 from indexer.daemon import Daemon, Member
 from indexer.files import FileSource
@@ -51,6 +52,7 @@ async def import_files(
             progress,
             first=configured if start is None else start,
             limits=limits_of(settings.indexer, store_retry_s=_STORE_RETRY_S),
+            indexes=indexes_of(settings.indexer),
         )
         began = time.monotonic()
         showing = asyncio.create_task(_show(source, progress))

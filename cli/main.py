@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cli.api import run_api
 from cli.demo import default_folder, demo, demo_once
 from cli.doctor.command import doctor
 from cli.errors import exits
@@ -16,10 +17,11 @@ from cli.migrate import migrate, show_migrations
 from cli.output import print_json
 from cli.reconcile import list_discrepancies, reconcile_once, show_standing
 from cli.redaction import redacted
-from cli.service import VERSION, run_api, run_daemon
+from cli.service import run_daemon
 from cli.settings import Settings, load_settings
 from cli.status import show_status
 from cli.verification import PEER, verify
+from cli.version import VERSION
 from indexer.migrations.runner import Migrator
 from ledger.business import DiscrepancyKind as Kind
 

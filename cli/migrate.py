@@ -9,8 +9,8 @@ from cli.errors import ConfigurationError, PostgresUnavailableError
 from cli.output import messages, print_json, print_table
 from cli.postgres import owner_dsn
 from cli.redaction import unusable_address
-from cli.service import VERSION
 from cli.settings import Settings
+from cli.version import VERSION
 from indexer.migrations.files import load_migrations
 from indexer.migrations.history import Connection, State, changed, interrupted, read_history, too_new
 from indexer.migrations.runner import UNAVAILABLE, Migrator, Step

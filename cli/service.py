@@ -3,33 +3,34 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import structlog
 from msgspec.structs import replace
 from pymongo import AsyncMongoClient
 
+from cli.api import serve_api
 from cli.errors import ConfigurationError, Exit
 from cli.mongo import mongo_client
+from cli.monitoring import announced, measured_process, monitored
 from cli.network import peer_sources
 from cli.reconciliation import reconciled_channel, reconciliation
+from cli.redis import redis_client
 from cli.settings import IndexerSettings, Settings
-from explorer_api.app import create_app, serve
+from cli.signals import exit_of, signals
+from cli.version import VERSION
 from indexer.channel import ChannelIndexer, Patience
 from indexer.daemon import Daemon, Member
 from indexer.pipeline import Limits
 from indexer.process import tune_process
 from indexer.progress import Progress
 from indexer.source import BlockSource
-from ledger.store import LedgerStore
+from ledger.store import IndexOptions, LedgerStore
 
 log = structlog.get_logger()
-
-VERSION = version("kindledger-explorer")
 
 
 def new_progress(channel: str) -> Progress:
@@ -47,6 +48,11 @@ def limits_of(settings: IndexerSettings, store_retry_s: float | None = None) -> 
     )
 
 
+def indexes_of(settings: IndexerSettings) -> IndexOptions:
+    """What is indexed beyond the required, as configured."""
+    return IndexOptions(settings.payload_fields, settings.key_history)
+
+
 async def run_daemon(settings: Settings, *, with_api: bool) -> Exit:
     """Follows the configured channels until SIGTERM or SIGINT; a second signal ends at once."""
     if not settings.channels:
@@ -55,14 +61,20 @@ async def run_daemon(settings: Settings, *, with_api: bool) -> Exit:
         channel: list(peer_sources(settings.fabric, channel)) for channel in settings.channels
     }
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(mongo_client(settings))
+        registry = await stack.enter_async_context(measured_process(VERSION))
+        client = await stack.enter_async_context(mongo_client(settings, registry))
         reconciled = reconciled_channel(settings)
         members = [_member(client, settings, channel, sources[channel]) for channel in settings.channels]
         for index, member in enumerate(members):
             if member.progress.channel == reconciled:
                 members[index] = await stack.enter_async_context(_reconciled(member, client, settings))
+        redis_url = settings.redis.reveal()
+        if redis_url is not None:
+            redis = await stack.enter_async_context(aclosing(redis_client(redis_url)))
+            members = [announced(member, redis) for member in members]
+        await stack.enter_async_context(monitored(settings.monitoring, members, registry))
         if with_api:
-            await stack.enter_async_context(serve_api(client, settings))
+            await stack.enter_async_context(serve_api(client, settings, registry))
         daemon = Daemon(members, VERSION)
         return await until_signal(daemon)
 
@@ -83,6 +95,7 @@ def _member(
             stall_s=settings.indexer.stall_s,
             peer_retry_s=settings.indexer.peer_retry_s,
         ),
+        indexes=indexes_of(settings.indexer),
     )
     return Member(indexer, progress, store.database)
 
@@ -109,59 +122,10 @@ async def until_signal(daemon: Daemon) -> Exit:
         received.append(number)
         daemon.stop()
 
-    with _signals(on_signal):
+    with signals(on_signal):
         try:
             await running
         except asyncio.CancelledError:
             if not received:
                 raise
-    return _exit_of(received[0]) if received else Exit.OK
-
-
-@contextmanager
-def _signals(on_signal: Callable[[signal.Signals], None]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-
-def _exit_of(received: signal.Signals) -> Exit:
-    return Exit.TERMINATED if received is signal.SIGTERM else Exit.INTERRUPTED
-
-
-@asynccontextmanager
-async def serve_api(client: AsyncMongoClient[dict[str, Any]], settings: Settings) -> AsyncIterator[str]:
-    """Serves the explorer API while the context lasts; yields its address."""
-    channels = {channel: settings.database_of(channel) for channel in settings.channels} or None
-    app = create_app(client, channels, version=VERSION)
-    try:
-        runner, port = await serve(app, settings.api.host, settings.api.port)
-    except OSError as error:
-        raise ConfigurationError(
-            f"api: {settings.api.host}:{settings.api.port}: cannot listen: {error.strerror}"
-        ) from error
-    address = f"http://{settings.api.host}:{port}"
-    log.info("api_started", url=f"{address}/api/v1/status")
-    try:
-        yield address
-    finally:
-        await runner.cleanup()
-
-
-async def run_api(settings: Settings) -> Exit:
-    """Serves the API alone until SIGTERM or SIGINT."""
-    received: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
-
-    def on_signal(number: signal.Signals) -> None:
-        if not received.done():
-            received.set_result(number)
-
-    async with mongo_client(settings) as client, serve_api(client, settings):
-        with _signals(on_signal):
-            return _exit_of(await received)
+    return exit_of(received[0]) if received else Exit.OK

@@ -1,16 +1,38 @@
 """Puts the service together, and serves it."""
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
+import msgspec
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
 
+from explorer_api.background import endure
+from explorer_api.cache import AnswerCache
 from explorer_api.channels import Channels
 from explorer_api.database import Database
 from explorer_api.dispatch import Services, bind
-from explorer_api.middleware import answer_well
+from explorer_api.docs_page import page
+from explorer_api.documentation import Documentation
+from explorer_api.history import History
+from explorer_api.metrics import ApiMetrics, StateCollector
+from explorer_api.middleware import Gate
+from explorer_api.news import hear_announcements
+from explorer_api.open_streams import OpenStreams
+from explorer_api.openapi import document
+from explorer_api.options import Options
+from explorer_api.rates import RateLimiter
+from explorer_api.reference import reference
 from explorer_api.routes import ROUTES
+from explorer_api.runner import Runner
+from explorer_api.shared_cache import SharedCache
+from ledger.business import BusinessBooks
 from ledger.ownership import MAX_TX_ID_BYTES
 
 MAX_REQUEST_LINE_BYTES = 3 * MAX_TX_ID_BYTES + 1024
@@ -25,21 +47,60 @@ def create_app(
     channels: Mapping[str, str] | None,
     *,
     version: str,
-    seconds_per_request: float = 5.0,
+    options: Options = Options(),  # noqa: B008 - frozen
+    redis: Redis | None = None,
+    business: BusinessBooks | None = None,
+    registry: CollectorRegistry | None = None,
 ) -> web.Application:
     """The service over the databases that `channels` names, channel by channel; None shows every indexed one.
 
-    `version` is the program's. A request that takes longer than `seconds_per_request` is answered with 503. The
-    client stays the caller's to close; its event loop must be the one that serves.
+    `version` is the program's. `redis` must not decode responses, and needs connections for its calls and one more;
+    it is for this service alone. `business` tells what the business database says of transactions. Metrics are added
+    to `registry`, which /metrics shows. All that is handed in stays the caller's to close; its event loop must be the
+    one that serves.
     """
-    services = Services(
-        channels=Channels(client, channels),
-        database=Database(seconds_per_request * _DATABASE_SHARE),
-        version=version,
-        seconds_per_request=seconds_per_request,
+    shared = SharedCache(redis, f"kindledger:api:{version}") if redis is not None else None
+    metrics = ApiMetrics(registry if registry is not None else CollectorRegistry())
+    shown = Channels(
+        client,
+        channels,
+        options.head_age_s,
+        hears_changes=redis is None,
+        stream_buffer_bytes=options.stream_buffer_bytes,
     )
-    app = web.Application(middlewares=[answer_well])
+    services = Services(
+        channels=shown,
+        database=Database(options.seconds_per_request * _DATABASE_SHARE),
+        options=options,
+        version=version,
+        cache=AnswerCache(options.cache_bytes),
+        shared=shared,
+        business=business,
+        metrics=metrics,
+        history=History(shown.known, metrics.registry, options.sample_s),
+        streams=OpenStreams(options, metrics),
+        documentation=Documentation(
+            openapi=msgspec.json.encode(document(ROUTES, version)),
+            page=page(reference(ROUTES), version).encode(),
+        ),
+    )
+    services.metrics.registry.register(StateCollector(services.cache, shared, services.channels.known, time.monotonic))
+    limiter = RateLimiter(options.requests_per_minute, redis) if options.requests_per_minute is not None else None
+    app = web.Application(middlewares=[Gate(options, limiter, services.metrics).handle])
     app.add_routes([bind(route, services) for route in ROUTES])
+
+    async def background(_: web.Application) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(services.channels.followed())
+            recording = asyncio.create_task(endure(services.history.record))
+            stack.callback(recording.cancel)
+            if redis is not None:
+                hearing = asyncio.create_task(endure(partial(hear_announcements, redis, services.channels.wake)))
+                stack.callback(hearing.cancel)
+            yield
+
+    app.cleanup_ctx.append(background)
+    app.on_shutdown.append(services.streams.end_all)
     return app
 
 
@@ -48,9 +109,10 @@ async def serve(app: web.Application, host: str, port: int) -> tuple[web.AppRunn
 
     Raises `OSError` where the address cannot be had. A client that goes away ends its request.
     """
-    runner = web.AppRunner(
+    runner = Runner(
         app,
         access_log=None,
+        auto_decompress=False,
         handle_signals=False,
         handler_cancellation=True,
         max_line_size=MAX_REQUEST_LINE_BYTES,

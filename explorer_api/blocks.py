@@ -1,20 +1,18 @@
 """Blocks: the list, and one by number, by hash, or the latest."""
 
 import re
-from datetime import datetime
 
 from bson.datetime_ms import DatetimeMS
 
-from explorer_api.channels import Standing
-from explorer_api.dispatch import IMMUTABLE, NO_CACHE, Answer, ChannelCall
-from explorer_api.lists import Listing, check_range
+from explorer_api.answers import IMMUTABLE, NO_CACHE, Answer
+from explorer_api.dispatch import ChannelCall
+from explorer_api.lists import Listing, check_range, resumed_ts
 from explorer_api.parameters import block_number, choice, time
 from explorer_api.problems import (
     ProblemError,
     block_not_found,
     block_not_indexed_yet,
     filter_not_indexed,
-    invalid_cursor,
     invalid_parameter,
 )
 from explorer_api.representations import BlockPage, block_detail, block_row
@@ -60,38 +58,44 @@ async def _blocks_by_time(
     call: ChannelCall, listing: Listing, since: DatetimeMS | None, until: DatetimeMS | None
 ) -> Page:
     window, reader = listing.window, call.channel.reader
-    after_ts: datetime | None = None
+    after_ts = None
     if window.after is not None:
-        block = await reader.block(window.after)
-        after_ts = block["ts"] if block is not None else None
-        if after_ts is None or not _within(DatetimeMS(after_ts), since, until):
-            raise invalid_cursor("points at no block of this range")
+        after_ts = resumed_ts(await reader.block(window.after), since, until)
     return await reader.blocks_by_time(since, until, listing.height - 1, window, after_ts)
-
-
-def _within(ts: DatetimeMS, since: DatetimeMS | None, until: DatetimeMS | None) -> bool:
-    return (since is None or ts >= since) and (until is None or ts < until)
 
 
 async def get_block(call: ChannelCall) -> Answer:
     """A whole block. By number or hash it never changes."""
-    reference = call.path["block"].decode(errors="replace")
-    document = await _find_block(call, reference)
+    document = await find_block(call)
     transactions = None
     if call.query.get(INCLUDE) is not None:
         transactions = await call.channel.reader.transaction_rows(document["number"])
-    return Answer(block_detail(document, transactions), NO_CACHE if reference == "latest" else IMMUTABLE)
+    return Answer(block_detail(document, transactions), NO_CACHE if call.path["block"] == b"latest" else IMMUTABLE)
 
 
-async def _find_block(call: ChannelCall, reference: str) -> Document:
-    reader = call.channel.reader
+async def get_raw_block(call: ChannelCall) -> Answer:
+    """The bytes of a block, as the peer delivered them. This program does not keep them."""
+    block = await find_block(call)
+    raise ProblemError(
+        410,
+        "raw-not-retained",
+        "Raw block not retained",
+        f"The bytes of block {block['number']} are not kept, only what they say.",
+        "Ask a peer for them, as `peer channel fetch` does; envelopeHash of a transaction proves them.",
+    )
+
+
+async def find_block(call: ChannelCall) -> Document:
+    """The block that the path names, by number, by hash, or as the latest. Raises `ProblemError`."""
+    reader, reference = call.channel.reader, call.path["block"].decode(errors="replace")
     if reference == "latest":
         if call.standing.head is None:
-            raise _missing_number(0, call.standing, None)
+            raise _missing_number(0, call)
         return call.standing.head
     if _HASH.fullmatch(reference):
         found = await reader.block_by_hash(reference.lower(), call.last)
         if found is None:
+            call.doubt()
             raise block_not_found(
                 f"with hash {reference.lower()}",
                 "Block hashes are those of the headers; a new block may be on its way.",
@@ -102,13 +106,15 @@ async def _find_block(call: ChannelCall, reference: str) -> Document:
         raise invalid_parameter("block", reference, f"a number from 0 to {MAX_BLOCK_NUMBER}, a hash, or latest")
     document = await reader.block(number) if number <= call.last else None
     if document is None:
-        raise _missing_number(number, call.standing, await reader.first_block())
+        raise _missing_number(number, call)
     return document
 
 
-def _missing_number(number: int, standing: Standing, first: Document | None) -> ProblemError:
+def _missing_number(number: int, call: ChannelCall) -> ProblemError:
+    call.doubt()
+    standing = call.standing
     if standing.height <= number < (standing.peer_height or 0):
         return block_not_indexed_yet(str(number), standing.height, standing.peer_height or 0)
-    if first is None:
+    if standing.first is None:
         return block_not_found(str(number), "Nothing of this channel is indexed yet; see /api/v1/status.")
-    return block_not_found(str(number), f"Indexed are blocks {first['number']} to {standing.height - 1}.")
+    return block_not_found(str(number), f"Indexed are blocks {standing.first['number']} to {standing.height - 1}.")

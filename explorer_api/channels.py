@@ -1,82 +1,71 @@
-"""The channels that the API shows, and where each stands."""
+"""The channels that the API shows, and what is kept in memory of each."""
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+import pymongo
+from bson.errors import BSONError
 from pymongo import AsyncMongoClient
-from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure, PyMongoError
 
-from explorer_api.totals import RunningTotals
-from ledger.documents import Document
+from explorer_api.background import endure
+from explorer_api.feed import Feed
+from explorer_api.heads import HeadWatch, Standing
+from explorer_api.news import hear_changes
+from explorer_api.options import Options
+from explorer_api.sums import RunningSums
 from ledger.reader import LedgerReader
 from ledger.store import RESERVED_DATABASES, database_name
-from ledger.sync_state import SyncState
+from ledger.tasks import heed_cancellation
 
 DISCOVERY_SECONDS: Final = 2.0
+_DISCOVERY_TIMEOUT_S: Final = 4.0
 _UNAUTHORIZED = 13
 
 
-class Standing(Struct, frozen=True):
-    """Where a channel stands at the moment of a request: the head is the highest block that may be shown."""
-
-    head: Document | None
-    sync: SyncState | None
-
-    @property
-    def height(self) -> int:
-        """The number of blocks from 0 on: the head's number plus one."""
-        return int(self.head["number"]) + 1 if self.head is not None else 0
-
-    @property
-    def peer_height(self) -> int | None:
-        """The highest height that a peer is known to have, at least our own; None if no peer was asked yet."""
-        if self.sync is None or self.sync.peer_height is None:
-            return None
-        return max(self.sync.peer_height, self.height)
-
-    @property
-    def lag_blocks(self) -> int | None:
-        """Blocks that the peer has and the store has not."""
-        return self.peer_height - self.height if self.peer_height is not None else None
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Tell how fresh an answer is. What is stored a peer had: without other news that is the peer's height."""
-        peer_height = self.peer_height if self.peer_height is not None else self.height
-        return {"Ledger-Height": str(self.height), "Ledger-Peer-Height": str(peer_height)}
-
-
 class Channel:
-    """One channel: its name, its database, and the sums over its blocks."""
+    """One channel: its name, its database, its head, the sums over its blocks, and what its streams share."""
 
-    def __init__(self, name: str, reader: LedgerReader) -> None:
+    def __init__(self, name: str, reader: LedgerReader, head_age_s: float, stream_buffer_bytes: int) -> None:
         self.name = name
         self.reader = reader
-        self.totals = RunningTotals(reader)
+        self.watch = HeadWatch(reader, head_age_s)
+        self.sums = RunningSums(reader, self.watch)
+        self.feed = Feed(reader, self.watch, stream_buffer_bytes)
 
     async def standing(self) -> Standing:
-        """Read anew for every request, so that a block is seen as soon as it is committed."""
-        sync = await self.reader.sync_state()
-        return Standing(await self.reader.head(), sync)
+        """Where it stands. Raises `PyMongoError` where that must be read and cannot."""
+        return await self.watch.fresh()
 
 
 class Channels:
     """The channels that were configured, else those whose databases hold a `sync_state`.
 
-    Without a configuration the databases are asked again when a request comes, at most every `DISCOVERY_SECONDS`.
+    With `hears_changes` a change stream tells of new heads, where MongoDB has one.
     """
 
-    def __init__(self, client: AsyncMongoClient[Any], configured: Mapping[str, str] | None) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: AsyncMongoClient[Any],
+        configured: Mapping[str, str] | None,
+        head_age_s: float,
+        *,
+        hears_changes: bool,
+        stream_buffer_bytes: int = Options().stream_buffer_bytes,
+    ) -> None:
+        self._client, self._head_age_s, self._hears_changes = client, head_age_s, hears_changes
+        self._stream_buffer_bytes = stream_buffer_bytes
         self._databases = dict(configured) if configured is not None else {}
         self._discovers = configured is None
         self._discovered_at: float | None = None
         self._lock = asyncio.Lock()
         self._channels: dict[tuple[str, str], Channel] = {}
+        self._tasks: dict[Channel, list[asyncio.Task[None]]] = {}
 
     async def ping(self) -> None:
         """Raises `PyMongoError` where MongoDB does not answer."""
@@ -84,23 +73,69 @@ class Channels:
 
     async def all(self) -> list[Channel]:
         """Every channel, by name."""
-        if self._discovers:
-            await self._discover()
+        await self._discover()
         return [self._channel(name) for name in sorted(self._databases)]
 
     async def find(self, name: str) -> Channel | None:
         """The channel of that name."""
-        if self._discovers:
+        if name not in self._databases:
             await self._discover()
         return self._channel(name) if name in self._databases else None
 
+    def known(self) -> list[Channel]:
+        """The channels that were asked for so far, without a look."""
+        return list(self._channels.values())
+
+    def wake(self, database: str) -> None:
+        """The channel of that database has a new head."""
+        for (_, name), channel in self._channels.items():
+            if name == database:
+                channel.watch.wake()
+
+    @asynccontextmanager
+    async def followed(self) -> AsyncIterator[None]:
+        """Keeps the heads of all channels fresh while the context lasts."""
+        following = asyncio.create_task(endure(self._follow))
+        try:
+            yield
+        finally:
+            tasks = [following, *(task for tasks in self._tasks.values() for task in tasks)]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                with pymongo.timeout(_DISCOVERY_TIMEOUT_S):
+                    channels = await self.all()
+            except PyMongoError:
+                channels = []  # a request that needs them says so
+            heed_cancellation()
+            for channel in channels:
+                if channel not in self._tasks:
+                    self._tasks[channel] = self._start(channel, self._databases[channel.name])
+            for channel in self._tasks.keys() - set(self._channels.values()):
+                for task in self._tasks.pop(channel):
+                    task.cancel()
+            await asyncio.sleep(DISCOVERY_SECONDS)
+
+    def _start(self, channel: Channel, database: str) -> list[asyncio.Task[None]]:
+        works: list[Callable[[], Awaitable[None]]] = [channel.watch.follow, channel.sums.follow, channel.feed.follow]
+        if self._hears_changes:
+            works.append(partial(hear_changes, self._client, database, channel.watch.wake))
+        return [asyncio.create_task(endure(work)) for work in works]
+
     def _channel(self, name: str) -> Channel:
-        database = self._databases[name]
-        if (name, database) not in self._channels:
-            self._channels[name, database] = Channel(name, LedgerReader(self._client, database))
-        return self._channels[name, database]
+        key = (name, self._databases[name])
+        if key not in self._channels:
+            reader = LedgerReader(self._client, key[1])
+            self._channels[key] = Channel(name, reader, self._head_age_s, self._stream_buffer_bytes)
+        return self._channels[key]
 
     async def _discover(self) -> None:
+        if not self._discovers:
+            return
         async with self._lock:
             if self._discovered_at is not None and time.monotonic() - self._discovered_at < DISCOVERY_SECONDS:
                 return
@@ -110,14 +145,15 @@ class Channels:
                 if name is not None and (name not in found or database == database_name(name)):
                     found[name] = database
             self._databases = found
-            self._channels = {key: channel for key, channel in self._channels.items() if key in found.items()}
+            for key in self._channels.keys() - found.items():
+                self._channels.pop(key).watch.forget()
             self._discovered_at = time.monotonic()
 
     async def _channel_in(self, database: str) -> str | None:
         """The channel that the database holds; None if it is another application's, or closed to us."""
         try:
             sync = await LedgerReader(self._client, database).sync_state()
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, BSONError):
             return None
         except OperationFailure as error:
             if error.code == _UNAUTHORIZED:

@@ -14,6 +14,7 @@ log = structlog.get_logger()
 
 _LOG_INTERVAL_SECONDS = 60.0
 _REFUSED = frozenset({13, 18})  # Unauthorized, AuthenticationFailed
+_BAD_VALUE = 2
 _CURSOR_NOT_FOUND = 43  # the server that had it is gone
 
 
@@ -60,6 +61,13 @@ def _problem(error: PyMongoError) -> ProblemError | None:
             "Database refused",
             "MongoDB does not let this API read.",
             "The operator must check the user and role in the API's KINDLEDGER_MONGO__URI.",
+        )
+    if isinstance(error, OperationFailure) and error.code == _BAD_VALUE and "hint" in str(error):
+        return unavailable(
+            "not-ready",
+            "Not ready",
+            "An index that this question needs is missing, or still being built.",
+            "Start `kindledger run` once: it creates what is missing. /ready names it.",
         )
     if isinstance(error, ConnectionFailure) or getattr(error, "code", None) == _CURSOR_NOT_FOUND:
         return unavailable(

@@ -1,39 +1,42 @@
-"""From a request to its answer: finds the channel, parses the parameters, calls the handler, writes JSON.
+"""From a request to its answer: finds the channel, parses the parameters, calls the handler, keeps what it gave.
 
 The handlers of a route get what they asked for, already checked, and know nothing of HTTP.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import Any, Final
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
-from explorer_api.channels import Channel, Channels, Standing
+from explorer_api.answers import NO_CACHE, Answer, Rendered, render, respond
+from explorer_api.cache import AnswerCache, Flights
+from explorer_api.channels import Channel, Channels
 from explorer_api.database import Database, timed_out
-from explorer_api.parameters import Parameter, Query, UnindexedFilter, read_query
+from explorer_api.documentation import Documentation
+from explorer_api.heads import Standing
+from explorer_api.history import History
+from explorer_api.metrics import ApiMetrics
+from explorer_api.open_streams import OpenStreams
+from explorer_api.options import Options
+from explorer_api.parameters import Parameter, ParameterFamily, Query, read_query
 from explorer_api.problems import ProblemError, channel_not_found
-from explorer_api.values import encode_json
+from explorer_api.shared_cache import SharedCache
+from explorer_api.since import SinceWhen
+from ledger.business import BusinessBooks
 
-NO_STORE: Final = "no-store"
-NO_CACHE: Final = "no-cache"
-ONE_DAY: Final = "max-age=86400"
-IMMUTABLE: Final = "max-age=31536000, immutable"
+Handler = Callable[["Call"], Awaitable[Answer]]
+ChannelHandler = Callable[["ChannelCall"], Awaitable[Answer]]
+StreamHandler = Callable[["ChannelCall", web.Request], Awaitable[Callable[[], Awaitable[web.StreamResponse]]]]
 
-Handler = Callable[["Call"], Awaitable["Answer"]]
-ChannelHandler = Callable[["ChannelCall"], Awaitable["Answer"]]
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What to answer: anything msgspec encodes, and the Cache-Control. Whatever may be kept has an ETag."""
-
-    body: Any
-    caching: str
+class HeadTooOldError(Exception):
+    """What was asked for may exist above the head that is known: read that again, and try once more."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,17 @@ class Services:
 
     channels: Channels
     database: Database
+    options: Options
     version: str
-    seconds_per_request: float
+    cache: AnswerCache
+    shared: SharedCache | None
+    business: BusinessBooks | None
+    metrics: ApiMetrics
+    documentation: Documentation
+    history: History
+    streams: OpenStreams
+    flights: Flights[Rendered] = field(default_factory=Flights)
+    since: SinceWhen = field(default_factory=SinceWhen)
     started_at: float = field(default_factory=time.monotonic)
 
 
@@ -58,77 +70,182 @@ class Call:
 
 @dataclass(frozen=True)
 class ChannelCall(Call):
-    """A request about a channel, and where that stands."""
+    """A request about a channel, and where that stands; `certain` if that was read after the request came."""
 
     channel: Channel
     standing: Standing
+    certain: bool = False
 
     @property
     def last(self) -> int:
         """The highest block that may be shown, -1 if there is none."""
         return self.standing.height - 1
 
+    def doubt(self) -> None:
+        """To be called before saying that something is not there, which a newer head may have brought."""
+        if not self.certain:
+            raise HeadTooOldError
 
-@dataclass(frozen=True)
-class Route:
-    """A route that is not about one channel."""
+
+@dataclass(frozen=True, kw_only=True)
+class _Described:
+    """What the documentation says of a route; its summary is the first sentence of the handler's docstring."""
 
     path: str
+    tag: str
+    answers: Any
+    """The type of the answer's body."""
+    content_type: str = "application/json"
+    statuses: tuple[int, ...] = (200,)
+    others: Mapping[int, Any] = field(default_factory=dict)
+    """The types of bodies with other statuses, problems excepted."""
+    problems: tuple[str, ...] = ()
+    """The kinds of problems that do not follow from the path and the parameters; see `problem_kinds`."""
+    caching: tuple[str, ...] = (NO_CACHE,)
+    """Each Cache-Control that answers can have."""
+    example: str
+    """A path and query that works on the demo's ledger."""
+    parameters: tuple[Parameter[Any], ...] = ()
+    families: tuple[ParameterFamily, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route(_Described):
+    """A route that is not about one channel."""
+
     handler: Handler
     asks_database: bool = True
 
 
-@dataclass(frozen=True)
-class ChannelRoute:
+@dataclass(frozen=True, kw_only=True)
+class ChannelRoute(_Described):
     """A route about one channel: its path has the variable `{channel}`."""
 
-    path: str
     handler: ChannelHandler
-    parameters: tuple[Parameter[Any], ...] = ()
-    unindexed: tuple[UnindexedFilter, ...] = ()
+    costly: bool = False
+    """Whether answers are worth a place in Redis."""
 
 
-def bind(route: Route | ChannelRoute, services: Services) -> web.RouteDef:
+@dataclass(frozen=True, kw_only=True)
+class StreamRoute(_Described):
+    """A route about one channel whose answer lasts: the handler decides in time, and gives what then serves."""
+
+    handler: StreamHandler
+
+
+AnyRoute = Route | ChannelRoute | StreamRoute
+
+
+def bind(route: AnyRoute, services: Services) -> web.RouteDef:
     """The route as aiohttp serves it, HEAD included. Its answer, or `ProblemError`, comes in time."""
+    if isinstance(route, StreamRoute):
+        return web.get(aiohttp_path(route.path), _lasting(route, services))
+    make = _ChannelBinding(route, services).make if isinstance(route, ChannelRoute) else _general(route, services)
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        kept = services.cache.get(request.raw_path)
+        if kept is not None:
+            return respond(request, *kept)
         try:
-            async with asyncio.timeout(services.seconds_per_request):
-                if isinstance(route, ChannelRoute):
-                    return await _about_channel(request, route, services)
-                return await _general(request, route, services)
+            async with asyncio.timeout(services.options.seconds_per_request):
+                return await make(request)
         except TimeoutError:
             raise timed_out() from None
 
-    return web.get(route.path.replace("}", ":[^/]+}"), handle)
+    return web.get(aiohttp_path(route.path), handle)
 
 
-async def _general(request: web.Request, route: Route, services: Services) -> web.Response:
-    call = Call(services, _path_values(request, route.path), read_query(request.rel_url.raw_query_string, (), ()))
-    if not route.asks_database:
-        return _respond(request, await route.handler(call), {})
-    with services.database.calls():
-        return _respond(request, await route.handler(call), {})
+def aiohttp_path(template: str) -> str:
+    """Variables match any segment that is not empty."""
+    return template.replace("}", ":[^/]+}")
 
 
-async def _about_channel(request: web.Request, route: ChannelRoute, services: Services) -> web.Response:
-    path = _path_values(request, route.path)
-    headers: dict[str, str] = {}
+def _general(route: Route, services: Services) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def make(request: web.Request) -> web.Response:
+        query = read_query(request.rel_url.raw_query_string, route.parameters, route.families)
+        call = Call(services, path_values(request, route.path), query)
+        if not route.asks_database:
+            return respond(request, render(await route.handler(call)), None)
+        with services.database.calls():
+            return respond(request, render(await route.handler(call)), None)
+
+    return make
+
+
+def _lasting(route: StreamRoute, services: Services) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(services.options.seconds_per_request):
+                serve = await _about_channel(request, route, services, route.handler)
+        except TimeoutError:
+            raise timed_out() from None
+        return await serve()
+
+    return handle
+
+
+async def _about_channel(
+    request: web.Request,
+    route: ChannelRoute | StreamRoute,
+    services: Services,
+    act: Callable[[ChannelCall, web.Request], Awaitable[T]],
+) -> T:
+    """What `act` makes of the request; a problem tells where the channel stands."""
+    path = path_values(request, route.path)
+    standing: Standing | None = None
     try:
         with services.database.calls():
-            channel = await _find_channel(path["channel"], services.channels)
+            channel = await find_channel(path["channel"], services.channels)
             standing = await channel.standing()
-            headers = standing.headers
-            query = read_query(request.rel_url.raw_query_string, route.parameters, route.unindexed)
-            return _respond(
-                request, await route.handler(ChannelCall(services, path, query, channel, standing)), headers
-            )
+            query = read_query(request.rel_url.raw_query_string, route.parameters, route.families)
+            return await act(ChannelCall(services, path, query, channel, standing), request)
     except ProblemError as problem:
-        problem.headers.update(headers)
+        if standing is not None:
+            problem.headers.update(standing.headers)
         raise
 
 
-async def _find_channel(name: bytes, channels: Channels) -> Channel:
+class _ChannelBinding:
+    """Answers one route about a channel."""
+
+    def __init__(self, route: ChannelRoute, services: Services) -> None:
+        self._route, self._services = route, services
+
+    async def make(self, request: web.Request) -> web.Response:
+        return await _about_channel(request, self._route, self._services, self._respond)
+
+    async def _respond(self, call: ChannelCall, request: web.Request) -> web.Response:
+        rendered, standing = await self._answer(call, request.raw_path)
+        return respond(request, rendered, standing)
+
+    async def _answer(self, call: ChannelCall, question: str) -> tuple[Rendered, Standing]:
+        try:
+            return await self._kept(call, question), call.standing
+        except HeadTooOldError:
+            standing = await call.channel.watch.newest()
+            certain = ChannelCall(call.services, call.path, call.query, call.channel, standing, certain=True)
+            return await self._kept(certain, question), standing
+
+    async def _kept(self, call: ChannelCall, question: str) -> Rendered:
+        """Computes the answer once for all who ask it now, and keeps it."""
+
+        async def compute() -> Rendered:
+            return render(await self._route.handler(call))
+
+        async def keep() -> Rendered:
+            shared = self._services.shared
+            if self._route.costly and shared is not None:
+                rendered = await shared.through(call.standing.version, question, compute)
+            else:
+                rendered = await compute()
+            self._services.cache.put(question, rendered, call.channel.watch, call.standing)
+            return rendered
+
+        return await self._services.flights.once((question, f"{call.standing.version} {call.certain}"), keep)
+
+
+async def find_channel(name: bytes, channels: Channels) -> Channel:
+    """The channel, or the problem that there is none of that name."""
     text = name.decode(errors="backslashreplace")
     channel = await channels.find(text)
     if channel is None:
@@ -136,7 +253,7 @@ async def _find_channel(name: bytes, channels: Channels) -> Channel:
     return channel
 
 
-def _path_values(request: web.Request, template: str) -> dict[str, bytes]:
+def path_values(request: web.Request, template: str) -> dict[str, bytes]:
     """The path's variables, decoded once from the path as it came: any bytes, slashes included."""
     segments = request.rel_url.raw_path.encode(errors="surrogateescape").split(b"/")
     return {
@@ -144,14 +261,3 @@ def _path_values(request: web.Request, template: str) -> dict[str, bytes]:
         for name, segment in zip(template.split("/"), segments, strict=True)
         if name.startswith("{")
     }
-
-
-def _respond(request: web.Request, answer: Answer, headers: dict[str, str]) -> web.Response:
-    body = encode_json(answer.body)
-    headers = {**headers, "Cache-Control": answer.caching}
-    if answer.caching != NO_STORE:
-        etag = sha256(body).hexdigest()[:32]
-        headers["ETag"] = f'"{etag}"'
-        if any(known.value in (etag, "*") for known in request.if_none_match or ()):
-            return web.Response(status=304, headers=headers)
-    return web.Response(body=body, content_type="application/json", headers=headers)

@@ -1,43 +1,159 @@
-"""Whether the process is alive, and whether it can answer."""
+"""Whether the process is alive, whether it can answer, and whether all is well."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import Literal
 
 from msgspec import Struct
+from pymongo.errors import PyMongoError
 
-from explorer_api.dispatch import NO_STORE, Answer, Call
-from explorer_api.problems import unavailable
+from explorer_api.answers import NO_STORE, Answer
+from explorer_api.channels import Channel
+from explorer_api.dispatch import Call
+from explorer_api.problems import ProblemError, unavailable
+from ledger.business import BusinessUnavailableError
 from ledger.documents import FORMAT
+from ledger.sync_state import State, SyncState
+
+Verdict = Literal["ok", "catching_up", "degraded", "broken"]
+
+_CHECK_S = 2.0
+_STALE_S = 60.0
+_STATUS = {"ok": 200, "degraded": 200, "catching_up": 202, "broken": 503}
 
 
-class Health(Struct, frozen=True):
+class Liveness(Struct, frozen=True):
     """`live` or `ready`; anything else is a problem."""
 
     status: str
 
 
+class Check(Struct, frozen=True, rename="camel"):
+    """One thing that was looked at. `since` is when it became what it is, as far as this process saw it."""
+
+    name: str
+    status: Verdict
+    detail: str | None
+    latency_ms: float | None
+    since: datetime
+
+
+class Health(Struct, frozen=True):
+    """The worst of all checks, and each of them. `degraded`: slower or less complete, but right."""
+
+    status: Verdict
+    checks: list[Check]
+
+
 async def live(_: Call) -> Answer:
     """The event loop turns. Nothing else is asked."""
-    return Answer(Health("live"), NO_STORE)
+    return Answer(Liveness("live"), NO_STORE)
 
 
 async def ready(call: Call) -> Answer:
     """MongoDB answers, and every channel's database is one that this program can read."""
     await call.services.channels.ping()
     for channel in await call.services.channels.all():
-        head = await channel.reader.head()
-        if head is None:
-            continue  # nothing indexed yet, nothing to read
-        if head["format"] > FORMAT:
-            raise unavailable(
-                "not-ready",
-                "Not ready",
-                f"Channel {channel.name} was indexed by a newer program, in format {head['format']}.",
-                f"This program reads formats up to {FORMAT}: update it.",
-            )
-        missing = await channel.reader.missing_indexes()
-        if missing:
-            raise unavailable(
-                "not-ready",
-                "Not ready",
-                f"Channel {channel.name} lacks the indexes {', '.join(missing)}.",
-                "Start `kindledger run` once: it creates them.",
-            )
-    return Answer(Health("ready"), NO_STORE)
+        problem = await _unreadable(channel)
+        if problem is not None:
+            raise unavailable("not-ready", "Not ready", *problem)
+    return Answer(Liveness("ready"), NO_STORE)
+
+
+async def _unreadable(channel: Channel) -> tuple[str, str] | None:
+    """What keeps this program from reading the channel's database, and what to do about it."""
+    head = (await channel.standing()).head
+    if head is None:
+        return None  # nothing indexed yet, nothing to read
+    if head["format"] > FORMAT:
+        return (
+            f"Channel {channel.name} was indexed by a newer program, in format {head['format']}.",
+            f"This program reads formats up to {FORMAT}: update it.",
+        )
+    missing = await channel.reader.missing_indexes()
+    if missing:
+        return (
+            f"Channel {channel.name} lacks the indexes {', '.join(missing)}.",
+            "Start `kindledger run` once: it creates them.",
+        )
+    return None
+
+
+async def health(call: Call) -> Answer:
+    """Everything that the answers stand on: 200 in step, 202 catching up, 503 broken."""
+    services = call.services
+    checks = [await _timed(call, "mongodb", _mongodb(call))]
+    if checks[0].status == "ok":
+        channels = await services.channels.all()
+        checks += [await _timed(call, f"channel {channel.name}", _channel(channel)) for channel in channels]
+    if services.business is not None:
+        checks.append(await _timed(call, "postgresql", _postgresql(call)))
+    if services.shared is not None:
+        checks.append(await _timed(call, "redis", _redis(call)))
+    worst = max((check.status for check in checks), key=list(_STATUS).index)
+    return Answer(Health(worst, checks), NO_STORE, status=_STATUS[worst])
+
+
+_Outcome = tuple[Verdict, str | None]
+
+
+async def _timed(call: Call, name: str, checking: Awaitable[_Outcome]) -> Check:
+    began = time.perf_counter()
+    try:
+        async with asyncio.timeout(_CHECK_S):
+            status, detail = await checking
+    except TimeoutError:
+        status, detail = ("broken" if name == "mongodb" else "degraded"), f"no answer within {_CHECK_S:.0f} s"
+    latency = round(1000 * (time.perf_counter() - began), 3)
+    return Check(name, status, detail, latency, call.services.since.of(name, status))
+
+
+async def _mongodb(call: Call) -> _Outcome:
+    try:
+        await call.services.channels.ping()
+    except PyMongoError as error:
+        return "broken", f"MongoDB does not answer: {type(error).__name__}"
+    return "ok", None
+
+
+async def _channel(channel: Channel) -> _Outcome:
+    try:
+        problem = await _unreadable(channel)
+        standing = await channel.standing()
+    except (PyMongoError, ProblemError) as error:
+        return "broken", f"cannot be read: {type(error).__name__}"
+    if problem is not None:
+        return "broken", problem[0]
+    if standing.sync is None:
+        return "ok", "no daemon has reported: the ledger was imported"
+    return _progress(standing.sync, standing.lag_blocks, datetime.now(UTC))
+
+
+def _progress(sync: SyncState, lag_blocks: int | None, now: datetime) -> _Outcome:
+    silent_s = (now - sync.updated_at).total_seconds()
+    if sync.state is State.STOPPED:
+        return "degraded", "the daemon was stopped: nothing new is indexed"
+    if sync.state in (State.FAILED, State.WAITING):
+        return "broken", sync.error.message if sync.error is not None else None
+    if silent_s > _STALE_S:
+        return "broken", f"the daemon has been silent for {silent_s:.0f} s; its state was {sync.state}"
+    return ("ok" if sync.state is State.FOLLOWING and not lag_blocks else "catching_up"), None
+
+
+async def _postgresql(call: Call) -> _Outcome:
+    business = call.services.business
+    try:
+        if business is not None:
+            await business.check()
+    except BusinessUnavailableError as error:
+        return "degraded", str(error)
+    return "ok", None
+
+
+async def _redis(call: Call) -> _Outcome:
+    shared = call.services.shared
+    if shared is None or await shared.ping():
+        return "ok", None
+    return "degraded", "Redis does not answer: served without it"

@@ -1,27 +1,37 @@
 """What all list routes share: where a page begins, its next cursor, and whether it can still change."""
 
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
+from bson.datetime_ms import DatetimeMS
+
+from explorer_api.answers import NO_CACHE, ONE_DAY
 from explorer_api.cursors import Cursor, question, read_cursor, write_cursor
-from explorer_api.dispatch import NO_CACHE, ONE_DAY, ChannelCall
+from explorer_api.dispatch import ChannelCall
 from explorer_api.parameters import CURSOR, LIMIT, ORDER, Parameter
-from explorer_api.problems import invalid_parameter
+from explorer_api.problems import filter_not_indexed, invalid_cursor, invalid_parameter
 from explorer_api.representations import PageInfo
+from ledger.documents import Document
 from ledger.reader import Page, Window
 
 
 class Listing:
     """One request for a page: the window to read, of the blocks that existed when the paging began."""
 
-    def __init__(self, call: ChannelCall, route: str, *filters: object) -> None:
-        order = call.query.require(ORDER)
+    def __init__(
+        self, call: ChannelCall, route: str, *filters: object, order: str | None = None, height: int | None = None
+    ) -> None:
+        order = call.query.require(ORDER) if order is None else order
         self._question = question(route, call.channel.name, order, *filters)
         self._limit = call.query.require(LIMIT)
         text = call.query.get(CURSOR)
-        self._height = call.standing.height
+        self._height = call.standing.height if height is None else height
         after: int | None = None
         if text is not None:
-            cursor = read_cursor(text, self._question, self._height)
+            cursor = read_cursor(text, self._question)
+            if cursor.height > self._height:
+                call.doubt()
+                raise invalid_cursor(f"began at height {cursor.height}, above {self._height}")
             self._height, after = cursor.height, cursor.after
         self.window = Window(self._limit, order == "desc", after)
 
@@ -49,6 +59,25 @@ class Listing:
         up_to_given = highest is not None and highest <= call.last
         followed = page.more and not self.window.descending and not by_time
         return ONE_DAY if self.window.after is not None or up_to_given or followed else NO_CACHE
+
+
+def one_of(call: ChannelCall, *parameters: Parameter[Any]) -> None:
+    """Raises `ProblemError` where more than one of these filters is given: each has an index of its own."""
+    given = [parameter.name for parameter in parameters if call.query.get(parameter) is not None]
+    if len(given) > 1:
+        raise filter_not_indexed(
+            given[1],
+            f"No index answers {given[0]} together with {given[1]}.",
+            "Leave one of them out, and look at the other in the answers.",
+        )
+
+
+def resumed_ts(document: Document | None, since: DatetimeMS | None, until: DatetimeMS | None) -> datetime:
+    """The `ts` at which a list by time is resumed. Raises `ProblemError` for one that the list cannot have shown."""
+    ts = document["ts"] if document is not None else None
+    if ts is None or (since is not None and DatetimeMS(ts) < since) or (until is not None and DatetimeMS(ts) >= until):
+        raise invalid_cursor("points at nothing in this range")
+    return cast("datetime", ts)
 
 
 def check_range(call: ChannelCall, low: Parameter[Any], high: Parameter[Any], *, strictly: bool = False) -> None:

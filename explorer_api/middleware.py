@@ -1,18 +1,37 @@
 """What every answer has: a request id, security headers, and problem details where something went wrong."""
 
 import re
-import uuid
+import time
 from collections.abc import Awaitable, Callable
+from secrets import token_hex
 from typing import Final
 
 import structlog
 from aiohttp import web
 
+from explorer_api.access import (
+    OPEN_PATHS,
+    Clients,
+    check_token,
+    cors_headers,
+    is_loopback,
+    is_preflight,
+    preflight_response,
+)
+from explorer_api.metrics import ApiMetrics
+from explorer_api.options import Options
 from explorer_api.problems import ProblemError, problem_response
+from explorer_api.rates import RateLimiter
 
 log = structlog.get_logger()
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_NO_ROUTE: Final = "none"
+
+HEADERS: Final = web.RequestKey("headers", dict[str, str])
+"""What a stream must send itself, since its headers are on their way before it returns."""
 
 SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -23,31 +42,69 @@ SECURITY_HEADERS: Final = {
 }
 
 
-@web.middleware
-async def answer_well(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Turns every failure into a problem, and adds the headers that do not depend on the answer."""
-    given = request.headers.get("X-Request-ID", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-    response: web.StreamResponse
-    try:
-        response = await handler(request)
-    except ProblemError as problem:
-        response = problem_response(problem, request_id)
-    except web.HTTPException as error:
-        response = problem_response(_http_problem(error), request_id)
-    except Exception:  # the last resort: logged in full, the client learns the request id only
-        log.exception("request_failed", request_id=request_id, method=request.method, route=_route(request))
-        response = problem_response(_internal_error(), request_id)
-    response.headers.update(SECURITY_HEADERS)
-    response.headers["X-Request-ID"] = request_id
-    return response
+class Gate:
+    """Lets requests in, turns every failure into a problem, and adds what does not depend on the answer."""
+
+    def __init__(self, options: Options, limiter: RateLimiter | None, metrics: ApiMetrics) -> None:
+        self._options, self._limiter, self._metrics = options, limiter, metrics
+        self._clients = Clients(options.trusted_proxies)
+
+    @web.middleware
+    async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answers a request, whatever happens."""
+        began = time.perf_counter()
+        given = request.headers.get("X-Request-ID")
+        request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else token_hex(16)
+        headers = {**SECURITY_HEADERS, "X-Request-ID": request_id, **cors_headers(request, self._options.cors_origins)}
+        request[HEADERS] = headers
+        route = _route(request)
+        status = 499  # the client went away
+        self._metrics.in_progress.inc()
+        try:
+            response = await self._answer(request, handler, headers, route)
+            status = response.status
+            if not response.prepared:  # a stream has sent them
+                for name, value in headers.items():
+                    response.headers.setdefault(name, value)
+            return response
+        finally:
+            self._metrics.in_progress.dec()
+            self._metrics.answered(route, request.method, status, time.perf_counter() - began)
+
+    async def _answer(
+        self, request: web.Request, handler: Handler, headers: dict[str, str], route: str
+    ) -> web.StreamResponse:
+        try:
+            if self._options.cors_origins and is_preflight(request):
+                return preflight_response(headers)
+            if request.path not in OPEN_PATHS:
+                if self._options.token_digests:
+                    check_token(request, self._options.token_digests)
+                if self._limiter is not None:
+                    await self._limit(request, self._limiter, route)
+            return await handler(request)
+        except ProblemError as problem:
+            return problem_response(problem, headers["X-Request-ID"])
+        except web.HTTPException as error:
+            return problem_response(_http_problem(error), headers["X-Request-ID"])
+        except Exception:  # the last resort: logged in full, the client learns the request id only
+            log.exception("request_failed", request_id=headers["X-Request-ID"], method=request.method, route=route)
+            return problem_response(_internal_error(), headers["X-Request-ID"])
+
+    async def _limit(self, request: web.Request, limiter: RateLimiter, route: str) -> None:
+        client = self._clients.address(request)
+        if is_loopback(client):
+            return
+        try:
+            await limiter.count(client, route)
+        except ProblemError:
+            self._metrics.rate_limited.inc()
+            raise
 
 
-def _route(request: web.Request) -> str | None:
+def _route(request: web.Request) -> str:
     resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else None
+    return resource.canonical if resource is not None else _NO_ROUTE
 
 
 def _http_problem(error: web.HTTPException) -> ProblemError:
@@ -66,7 +123,7 @@ def _http_problem(error: web.HTTPException) -> ProblemError:
             "route-not-found",
             "Route not found",
             "There is nothing at this address.",
-            "Everything is below /api/v1, such as /api/v1/channels, but for /live and /ready.",
+            "Everything is below /api/v1, such as /api/v1/channels, but for what /docs lists.",
         )
     return ProblemError(
         error.status, "http-error", error.reason, f"The request was refused: {error.reason}.", "Check the request."

@@ -6,13 +6,19 @@ from typing import Any
 
 from msgspec import Struct
 
-from explorer_api.channels import Channel, Standing
-from explorer_api.dispatch import NO_CACHE, NO_STORE, Answer, Call, ChannelCall
+from explorer_api.answers import NO_CACHE, NO_STORE, Answer
+from explorer_api.channels import Channel
+from explorer_api.dispatch import Call, ChannelCall
+from explorer_api.heads import Standing
+from explorer_api.stats import counted_blocks
+from explorer_api.sums import SummingError
 from ledger.documents import Document
-from ledger.reader import Totals, Window
+from ledger.reader import Window
 from ledger.sync_state import LastError, Reconciliation
 
 _RECENT_BLOCKS = 10
+_REPORT_S = 1.0
+"""How often the daemon reports."""
 
 
 class ChannelRow(Struct, frozen=True, rename="camel"):
@@ -43,7 +49,8 @@ class Counts(Struct, frozen=True, rename="camel"):
 class ChannelDetail(ChannelRow, frozen=True, rename="camel"):
     """A channel whole. The organisations and the ordering service are those of the configuration block in force.
 
-    They are null while that block is not stored, as in a ledger that begins later.
+    They are null while that block is not stored, as in a ledger that begins later; `counts` are while the service adds
+    up the ledger after its start.
     """
 
     start_block: int | None
@@ -54,7 +61,7 @@ class ChannelDetail(ChannelRow, frozen=True, rename="camel"):
     orderer_organisations: list[Any] | None
     orderers: list[Any] | None
     consensus_type: str | None
-    counts: Counts
+    counts: Counts | None
 
 
 class ChannelStatus(Struct, frozen=True, rename="camel"):
@@ -92,10 +99,9 @@ async def list_channels(call: Call) -> Answer:
 
 async def get_channel(call: ChannelCall) -> Answer:
     """One channel, with its configuration and counts."""
-    reader, head = call.channel.reader, call.standing.head
-    first = await reader.first_block()
+    head, first = call.standing.head, call.standing.first
     config = await _configuration(call, head) if head is not None else None
-    totals = await call.channel.totals.up_to(head) if head is not None else Totals()
+    counts = await _counts(call)
     body = ChannelDetail(
         **_row_fields(call.channel, call.standing),
         start_block=first["number"] if first is not None else None,
@@ -106,9 +112,18 @@ async def get_channel(call: ChannelCall) -> Answer:
         orderer_organisations=config["ordererOrganisations"] if config is not None else None,
         orderers=config["consenters"] if config is not None else None,
         consensus_type=config["consensusType"] if config is not None else None,
-        counts=Counts(totals.blocks, totals.transactions, totals.valid_transactions, totals.events),
+        counts=counts,
     )
-    return Answer(body, NO_CACHE)
+    return Answer(body, NO_CACHE, seconds=_REPORT_S)
+
+
+async def _counts(call: ChannelCall) -> Counts | None:
+    """Null while they are not known: the rest of the answer need not wait."""
+    try:
+        totals = (await counted_blocks(call, patience=0.2)).blocks.totals
+    except SummingError:
+        return None
+    return Counts(totals.blocks, totals.transactions, totals.valid_transactions, totals.events)
 
 
 async def _configuration(call: ChannelCall, head: Document) -> Document | None:
@@ -145,6 +160,11 @@ async def get_status(call: Call) -> Answer:
     channels = [await _channel_status(channel) for channel in await call.services.channels.all()]
     uptime = round(time.monotonic() - call.services.started_at, 3)
     return Answer(Status(call.services.version, uptime, channels), NO_STORE)
+
+
+async def get_history(call: Call) -> Answer:
+    """The last hour: heights, lag, rates and times to answer, sampled every ten seconds."""
+    return Answer(call.services.history.view(), NO_STORE)
 
 
 async def _channel_status(channel: Channel) -> ChannelStatus:

@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import msgspec
 from bson.datetime_ms import DatetimeMS
 
-from explorer_api.problems import ProblemError, filter_not_indexed, invalid_parameter, quoted
+from explorer_api.problems import ProblemError, invalid_parameter, quoted
 from ledger.blocks import MAX_BLOCK_NUMBER
 
 T = TypeVar("T")
@@ -26,23 +27,29 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True)
 class Parameter(Generic[T]):
-    """A query parameter. `parse` raises `ValueError` for what is not `allowed`."""
+    """A query parameter. `parse` raises `ValueError` for what is not `allowed`; `schema` is the same in JSON Schema."""
 
     name: str
     allowed: str
     parse: Callable[[str], T]
+    schema: dict[str, Any]
     default: T | None = None
+    required: bool = False
 
 
 @dataclass(frozen=True)
-class UnindexedFilter:
-    """A filter that is known but not served: no index answers it. A name that ends in `.` stands for all such."""
+class ParameterFamily:
+    """Parameters that share a prefix, such as `payload.`; what follows it is a name of the client's choice."""
 
-    name: str
+    prefix: str
+    allowed: str
+    max_bytes: int
 
-    def matches(self, name: str) -> bool:
-        """Whether a request's parameter is this filter."""
-        return name.startswith(self.name) if self.name.endswith(".") else name == self.name
+    def parse(self, name: str, value: str) -> str:
+        """Raises `ValueError` for what is not `allowed`."""
+        if name == self.prefix or len(value.encode()) > self.max_bytes:
+            raise ValueError
+        return value
 
 
 class Query:
@@ -61,30 +68,61 @@ class Query:
         assert value is not None  # noqa: S101 - the route table gives it a default
         return value
 
+    def family(self, family: ParameterFamily) -> dict[str, str]:
+        """The values of a family, by what follows the prefix."""
+        start = len(family.prefix)
+        return {name[start:]: value for name, value in self._values.items() if name.startswith(family.prefix)}
 
-def read_query(raw: str, parameters: Sequence[Parameter[Any]], unindexed: Sequence[UnindexedFilter]) -> Query:
+
+def read_query(raw: str, parameters: Sequence[Parameter[Any]], families: Sequence[ParameterFamily] = ()) -> Query:
     """Parses a raw query string strictly. Raises `ProblemError` that names the parameter and what is allowed."""
+    if not raw:
+        return _NOTHING
     known = {parameter.name: parameter for parameter in parameters}
     values: dict[str, Any] = {}
     for name, text in _pairs(raw):
-        parameter = known.get(name)
-        if parameter is None:
-            raise _refused(name, known, unindexed)
+        parse, allowed = _reading(name, known, families)
         if name in values:
             raise ProblemError(
                 400,
                 "repeated-parameter",
                 "Repeated parameter",
-                f"{name} is given more than once.",
-                f"Give {name} once: {parameter.allowed}.",
-                parameter=name,
-                allowed=parameter.allowed,
+                f"{quoted(name)} is given more than once.",
+                f"Give it once: {allowed}.",
+                parameter=name[:100],
+                allowed=allowed,
             )
         try:
-            values[name] = parameter.parse(text)
+            values[name] = parse(text)
         except ValueError:
-            raise invalid_parameter(name, text, parameter.allowed) from None
+            raise invalid_parameter(name, text, allowed) from None
     return Query(values)
+
+
+_NOTHING = Query({})
+
+
+def _reading(
+    name: str, known: dict[str, Parameter[Any]], families: Sequence[ParameterFamily]
+) -> tuple[Callable[[str], Any], str]:
+    """How a parameter is parsed, and what is allowed."""
+    parameter = known.get(name)
+    if parameter is not None:
+        return parameter.parse, parameter.allowed
+    for family in families:
+        if name.startswith(family.prefix):
+            return partial(family.parse, name), family.allowed
+    names = [*known, *(f"{family.prefix}…" for family in families)]
+    allowed = f"one of {', '.join(names)}" if names else "no parameter"
+    raise ProblemError(
+        400,
+        "unknown-parameter",
+        "Unknown parameter",
+        f"This route has no parameter {quoted(name)}.",
+        f"This route takes {allowed}.",
+        parameter=name[:100],
+        allowed=allowed,
+    )
 
 
 def _pairs(raw: str) -> list[tuple[str, str]]:
@@ -102,23 +140,6 @@ def _pairs(raw: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _refused(name: str, known: dict[str, Parameter[Any]], unindexed: Sequence[UnindexedFilter]) -> ProblemError:
-    allowed = f"one of {', '.join(known)}" if known else "no parameter"
-    if any(candidate.matches(name) for candidate in unindexed):
-        return filter_not_indexed(
-            name, f"No index answers the filter {quoted(name)}.", f"Leave it out; this route takes {allowed}."
-        )
-    return ProblemError(
-        400,
-        "unknown-parameter",
-        "Unknown parameter",
-        f"This route has no parameter {quoted(name)}.",
-        f"This route takes {allowed}.",
-        parameter=name[:100],
-        allowed=allowed,
-    )
-
-
 def integer(name: str, low: int, high: int, default: int | None = None) -> Parameter[int]:
     """A decimal integer within bounds."""
 
@@ -127,7 +148,8 @@ def integer(name: str, low: int, high: int, default: int | None = None) -> Param
             raise ValueError
         return int(text)
 
-    return Parameter(name, f"an integer from {low} to {high}", parse, default)
+    schema: dict[str, Any] = {"type": "integer", "minimum": low, "maximum": high}
+    return Parameter(name, f"an integer from {low} to {high}", parse, schema, default)
 
 
 def choice(name: str, *values: str, default: str | None = None) -> Parameter[str]:
@@ -138,31 +160,39 @@ def choice(name: str, *values: str, default: str | None = None) -> Parameter[str
             raise ValueError
         return text
 
-    return Parameter(name, " or ".join(values), parse, default)
+    schema = {"type": "string", "enum": list(values)}
+    return Parameter(name, " or ".join(values), parse, schema, default)
 
 
-def text(name: str, allowed: str, max_bytes: int) -> Parameter[str]:
+def text(name: str, allowed: str, max_bytes: int, min_bytes: int = 0, *, required: bool = False) -> Parameter[str]:
     """Any text of so many bytes in UTF-8."""
 
     def parse(value: str) -> str:
-        if len(value.encode()) > max_bytes:
+        if not min_bytes <= len(value.encode()) <= max_bytes:
             raise ValueError
         return value
 
-    return Parameter(name, f"{allowed}, at most {max_bytes} bytes", parse)
+    schema = {"type": "string", "minLength": min_bytes, "maxLength": max_bytes}
+    return Parameter(name, f"{allowed}, {min_bytes} to {max_bytes} bytes", parse, schema, required=required)
+
+
+def several(name: str, parse_one: Callable[[str], T], allowed: str, item: dict[str, Any]) -> Parameter[tuple[T, ...]]:
+    """A few different values, separated by commas."""
+
+    def parse(text: str) -> tuple[T, ...]:
+        values = text.split(",")
+        if len(values) > MAX_NAMES or "" in values or len(set(values)) != len(values):
+            raise ValueError
+        return tuple(parse_one(value) for value in values)
+
+    schema = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_NAMES, "uniqueItems": True}
+    return Parameter(name, f"1 to {MAX_NAMES} different values, separated by commas; each {allowed}", parse, schema)
 
 
 def names(name: str, single: str) -> Parameter[tuple[str, ...]]:
-    """A few names, separated by commas. `single` is the parameter for a name that contains one."""
-
-    def parse(text: str) -> tuple[str, ...]:
-        values = tuple(text.split(","))
-        if len(values) > MAX_NAMES or "" in values or len(set(values)) != len(values):
-            raise ValueError
-        return values
-
-    allowed = f"1 to {MAX_NAMES} different names, separated by commas ({single} takes a name that contains one)"
-    return Parameter(name, allowed, parse)
+    """A few names. `single` is the parameter for a name that contains a comma."""
+    allowed = f"a name without a comma ({single} takes any)"
+    return several(name, str, allowed, {"type": "string", "pattern": "^[^,]+$"})
 
 
 def time(name: str) -> Parameter[DatetimeMS]:
@@ -177,7 +207,8 @@ def time(name: str) -> Parameter[DatetimeMS]:
             raise ValueError
         return DatetimeMS(-((_EPOCH - value) // _MILLISECOND))
 
-    return Parameter(name, "a time as in RFC 3339, such as 2026-01-31T17:00:00Z (percent-encode a +)", parse)
+    allowed = "a time as in RFC 3339, such as 2026-01-31T17:00:00Z (percent-encode a +)"
+    return Parameter(name, allowed, parse, {"type": "string", "format": "date-time"})
 
 
 LIMIT = integer("limit", 1, MAX_LIMIT, DEFAULT_LIMIT)

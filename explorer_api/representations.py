@@ -102,6 +102,14 @@ class BlockPage(Struct, frozen=True):
     height: int
 
 
+class TransactionPage(Struct, frozen=True):
+    """Transactions of blocks below `height`, the ledger's when the paging began."""
+
+    items: list[TransactionRow]
+    page: PageInfo
+    height: int
+
+
 class EventPage(Struct, frozen=True):
     """Events of blocks below `height`, the ledger's when the paging began."""
 

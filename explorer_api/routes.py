@@ -1,33 +1,288 @@
-"""The one table of routes."""
+"""The route table: what serves, and what documents."""
 
-from typing import Final
+from typing import Any, Final
 
-from explorer_api import blocks, events, health, overview, transactions
-from explorer_api.dispatch import ChannelRoute, Route
+from explorer_api import audit, blocks, events, series, transactions
+from explorer_api.answers import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
+from explorer_api.audit import Audit, DiscrepancyList
+from explorer_api.chaincodes import ChaincodeDetail, ChaincodeList, get_chaincode, list_chaincodes
+from explorer_api.dispatch import AnyRoute, ChannelRoute, Route, StreamRoute
+from explorer_api.docs_page import HTML, get_page
+from explorer_api.everywhere import TransactionPlaces, find_transaction
+from explorer_api.exposition import PROMETHEUS, expose_metrics
+from explorer_api.health import Health, Liveness, health, live, ready
+from explorer_api.history import StatusHistory
+from explorer_api.keys import KeyHistory, get_key_history
+from explorer_api.openapi import get_openapi
+from explorer_api.overview import (
+    ChannelDetail,
+    ChannelList,
+    Status,
+    get_channel,
+    get_history,
+    get_status,
+    list_channels,
+)
 from explorer_api.parameters import CURSOR, LIMIT, ORDER
+from explorer_api.representations import BlockDetail, BlockPage, EventPage, TransactionPage
+from explorer_api.search import Findings, Q, search
+from explorer_api.stats import HALF_A_MINUTE, Stats, get_stats
+from explorer_api.stream import EVENT_STREAM, STREAM_PARAMETERS, StreamMessage, open_stream
+from explorer_api.transaction_details import TransactionDetail
 
-_CHANNEL: Final = "/api/v1/channels/{channel}"
+API: Final = "/api/v1"
+CHANNEL: Final = f"{API}/channels/{{channel}}"
 
-ROUTES: Final[tuple[Route | ChannelRoute, ...]] = (
-    Route("/live", health.live, asks_database=False),
-    Route("/ready", health.ready),
-    Route("/api/v1/status", overview.get_status),
-    Route("/api/v1/channels", overview.list_channels),
-    ChannelRoute(_CHANNEL, overview.get_channel),
+_LEDGER = "Ledger"
+_STATISTICS = "Statistics"
+_AUDIT = "Audit"
+_OPERATIONS = "Operations"
+_PAGING = (LIMIT, CURSOR, ORDER)
+_LISTS = (NO_CACHE, ONE_DAY)
+
+ROUTES: Final[tuple[AnyRoute, ...]] = (
     ChannelRoute(
-        f"{_CHANNEL}/blocks",
-        blocks.list_blocks,
-        (LIMIT, CURSOR, ORDER, blocks.NUMBER_GE, blocks.NUMBER_LE, blocks.TS_GE, blocks.TS_LT),
+        path=f"{CHANNEL}/blocks/{{block}}",
+        handler=blocks.get_block,
+        tag=_LEDGER,
+        answers=BlockDetail,
+        caching=(IMMUTABLE, NO_CACHE),
+        parameters=(blocks.INCLUDE,),
+        example=f"{CHANNEL}/blocks/latest?include=transactions",
     ),
-    ChannelRoute(f"{_CHANNEL}/blocks/{{block}}", blocks.get_block, (blocks.INCLUDE,)),
-    ChannelRoute(f"{_CHANNEL}/transactions/{{txId}}", transactions.get_transaction),
     ChannelRoute(
-        f"{_CHANNEL}/events",
-        events.list_events,
-        (
-            *(LIMIT, CURSOR, ORDER, events.BLOCK_GE, events.BLOCK_LE),
-            *(events.NAME_EQ, events.NAME_IN, events.TX_ID),
-        ),
-        events.UNINDEXED,
+        path=f"{CHANNEL}/transactions/{{txId}}",
+        handler=transactions.get_transaction,
+        tag=_LEDGER,
+        answers=TransactionDetail,
+        example=f"{CHANNEL}/transactions/{{txId}}",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/blocks",
+        handler=blocks.list_blocks,
+        tag=_LEDGER,
+        answers=BlockPage,
+        problems=("filter-not-indexed",),
+        caching=_LISTS,
+        parameters=(*_PAGING, blocks.NUMBER_GE, blocks.NUMBER_LE, blocks.TS_GE, blocks.TS_LT),
+        example=f"{CHANNEL}/blocks?limit=10",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/transactions",
+        handler=transactions.list_transactions,
+        tag=_LEDGER,
+        answers=TransactionPage,
+        problems=("filter-not-indexed",),
+        caching=_LISTS,
+        parameters=(*_PAGING, *transactions.FILTERS),
+        example=f"{CHANNEL}/transactions?status.ne=VALID&limit=10",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/events",
+        handler=events.list_events,
+        tag=_LEDGER,
+        answers=EventPage,
+        problems=("filter-not-indexed",),
+        caching=_LISTS,
+        parameters=(*_PAGING, *events.FILTERS),
+        families=(events.PAYLOAD,),
+        example=f"{CHANNEL}/events?limit=10",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/blocks/{{block}}/transactions",
+        handler=transactions.list_block_transactions,
+        tag=_LEDGER,
+        answers=TransactionPage,
+        caching=(IMMUTABLE, NO_CACHE),
+        parameters=(LIMIT, CURSOR),
+        example=f"{CHANNEL}/blocks/latest/transactions",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/blocks/{{block}}/transactions/{{index}}",
+        handler=transactions.get_block_transaction,
+        tag=_LEDGER,
+        answers=TransactionDetail,
+        caching=(IMMUTABLE, NO_CACHE),
+        example=f"{CHANNEL}/blocks/0/transactions/0",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/blocks/{{block}}/raw",
+        handler=blocks.get_raw_block,
+        tag=_LEDGER,
+        answers=bytes,
+        caching=(IMMUTABLE, NO_CACHE),
+        content_type="application/x-protobuf",
+        problems=("raw-not-retained",),
+        example=f"{CHANNEL}/blocks/0/raw",
+    ),
+    Route(path=f"{API}/channels", handler=list_channels, tag=_LEDGER, answers=ChannelList, example=f"{API}/channels"),
+    ChannelRoute(path=CHANNEL, handler=get_channel, tag=_LEDGER, answers=ChannelDetail, example=CHANNEL),
+    Route(
+        path=f"{API}/transactions/{{txId}}",
+        handler=find_transaction,
+        tag=_LEDGER,
+        answers=TransactionDetail,
+        others={300: TransactionPlaces},
+        example=f"{API}/transactions/{{txId}}",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/keys/{{namespace}}/{{key}}/history",
+        handler=get_key_history,
+        tag=_LEDGER,
+        answers=KeyHistory,
+        problems=("filter-not-indexed",),
+        caching=_LISTS,
+        parameters=_PAGING,
+        example=f"{CHANNEL}/keys/{{namespace}}/{{key}}/history",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/chaincodes",
+        handler=list_chaincodes,
+        tag=_LEDGER,
+        answers=ChaincodeList,
+        problems=("summing",),
+        caching=(HALF_A_MINUTE,),
+        example=f"{CHANNEL}/chaincodes",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/chaincodes/{{name}}",
+        handler=get_chaincode,
+        tag=_LEDGER,
+        answers=ChaincodeDetail,
+        problems=("summing",),
+        caching=(HALF_A_MINUTE,),
+        example=f"{CHANNEL}/chaincodes/{{name}}",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/search",
+        handler=search,
+        tag=_LEDGER,
+        answers=Findings,
+        problems=("query-too-short",),
+        caching=("max-age=10",),
+        parameters=(Q,),
+        example=f"{CHANNEL}/search?q=0",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/stats",
+        handler=get_stats,
+        tag=_STATISTICS,
+        answers=Stats,
+        problems=("summing",),
+        caching=(HALF_A_MINUTE,),
+        example=f"{CHANNEL}/stats",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/stats/series",
+        handler=series.get_series,
+        tag=_STATISTICS,
+        answers=series.Series,
+        problems=("range-too-large", "summing"),
+        caching=(HALF_A_MINUTE, ONE_DAY),
+        parameters=(series.METRIC, series.INTERVAL, series.FROM, series.TO),
+        costly=True,
+        example=f"{CHANNEL}/stats/series?metric=transactions&interval=day",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/audit",
+        handler=audit.get_audit,
+        tag=_AUDIT,
+        answers=Audit,
+        caching=(NO_STORE,),
+        example=f"{CHANNEL}/audit",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/audit/discrepancies",
+        handler=audit.list_discrepancies,
+        tag=_AUDIT,
+        answers=DiscrepancyList,
+        problems=("not-reconciled", "business-unavailable"),
+        caching=(NO_STORE,),
+        parameters=(LIMIT, CURSOR, audit.KIND, audit.STATE),
+        example=f"{CHANNEL}/audit/discrepancies",
+    ),
+    StreamRoute(
+        path=f"{CHANNEL}/stream",
+        handler=open_stream,
+        tag=_LEDGER,
+        answers=StreamMessage,
+        content_type=EVENT_STREAM,
+        problems=("replay-too-old", "replay-ahead", "too-many-streams"),
+        caching=(NO_STORE,),
+        parameters=STREAM_PARAMETERS,
+        example=f"{CHANNEL}/stream?types=block",
+    ),
+    Route(
+        path=f"{API}/status",
+        handler=get_status,
+        tag=_OPERATIONS,
+        answers=Status,
+        caching=(NO_STORE,),
+        example=f"{API}/status",
+    ),
+    Route(
+        path=f"{API}/status/history",
+        handler=get_history,
+        tag=_OPERATIONS,
+        answers=StatusHistory,
+        caching=(NO_STORE,),
+        asks_database=False,
+        example=f"{API}/status/history",
+    ),
+    Route(
+        path="/live",
+        handler=live,
+        tag=_OPERATIONS,
+        answers=Liveness,
+        asks_database=False,
+        caching=(NO_STORE,),
+        example="/live",
+    ),
+    Route(
+        path="/ready",
+        handler=ready,
+        tag=_OPERATIONS,
+        answers=Liveness,
+        problems=("not-ready",),
+        caching=(NO_STORE,),
+        example="/ready",
+    ),
+    Route(
+        path="/health",
+        handler=health,
+        tag=_OPERATIONS,
+        answers=Health,
+        caching=(NO_STORE,),
+        statuses=(200, 202, 503),
+        example="/health",
+    ),
+    Route(
+        path="/metrics",
+        handler=expose_metrics,
+        tag=_OPERATIONS,
+        answers=str,
+        caching=(NO_STORE,),
+        content_type=PROMETHEUS,
+        asks_database=False,
+        example="/metrics",
+    ),
+    Route(
+        path="/openapi.json",
+        handler=get_openapi,
+        tag=_OPERATIONS,
+        answers=dict[str, Any],
+        caching=(NO_STORE,),
+        asks_database=False,
+        example="/openapi.json",
+    ),
+    Route(
+        path="/docs",
+        handler=get_page,
+        tag=_OPERATIONS,
+        answers=str,
+        content_type=HTML,
+        caching=(NO_STORE,),
+        asks_database=False,
+        example="/docs",
     ),
 )

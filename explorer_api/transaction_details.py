@@ -18,6 +18,7 @@ from explorer_api.values import (
     text,
     value,
 )
+from ledger.business import BusinessRows
 from ledger.documents import Document
 
 MAX_REPEATS = 100
@@ -171,7 +172,8 @@ class TransactionDetail(TransactionRow, frozen=True, rename="camel"):
 
     `timestamp` is what the client signed, `ts` the same where it is a time; `lifecycle` the chaincode definition that
     was approved or committed; `config` the channel configuration of a CONFIG envelope; `errors` names the parts that
-    could not be decoded; `repeats` the first envelopes that claim the same id, see `MAX_REPEATS`.
+    could not be decoded; `repeats` the first hundred envelopes that claim the same id. `business` is what the business
+    database says of it, null where that is not asked or, as the flag tells, does not answer.
     """
 
     timestamp: ClaimedTime | None
@@ -187,13 +189,22 @@ class TransactionDetail(TransactionRow, frozen=True, rename="camel"):
     lifecycle: dict[str, Any] | None
     config: dict[str, Any] | None
     errors: list[Text] | Omitted
-    repeats: list[Repeat]
+    repeats: list[Repeat] | None
+    business: BusinessRows | None
+    business_unavailable: bool
     envelope_hash: str
     envelope_size: int
 
 
-def transaction_detail(document: Document, event: Document | None, repeats: Sequence[Document]) -> TransactionDetail:
-    """A transaction document, of a VALID one its event document, and the documents that repeat its id."""
+def transaction_detail(
+    document: Document,
+    event: Document | None,
+    repeats: Sequence[Document] | None,
+    business: BusinessRows | None = None,
+    *,
+    business_unavailable: bool = False,
+) -> TransactionDetail:
+    """A transaction document, of a VALID one its event document, the documents that repeat its id, and its rows."""
     timestamp = document["timestamp"]
     creator = document["creator"]
     action = _action_fields(document, event if event is not None else document.get("event"))
@@ -208,7 +219,11 @@ def transaction_detail(document: Document, event: Document | None, repeats: Sequ
         repeats=[
             Repeat(repeat["blockNumber"], repeat["txIndex"], repeat["status"], repeat["validationCode"])
             for repeat in repeats
-        ],
+        ]
+        if repeats is not None
+        else None,
+        business=business,
+        business_unavailable=business_unavailable,
         envelope_hash=document["envelopeHash"],
         envelope_size=document["envelopeSize"],
     )

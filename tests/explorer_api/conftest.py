@@ -6,7 +6,11 @@ from uuid import uuid4
 import pytest
 from pymongo import AsyncMongoClient, MongoClient
 
+from cli.business_reports import business_books
+from cli.settings import Settings
+from ledger.store import LedgerStore
 from protos import common_pb2 as common
+from tests.explorer_api.streams import Chain
 from tests.explorer_api.support import CHANNEL, Api, Json, append_now, decoded, running_api
 from tests.ledger import recorded as recordings
 
@@ -58,3 +62,29 @@ async def api(client: AsyncMongoClient[Any], database_name: str) -> AsyncIterato
     """The API over an empty database of the test's own."""
     async with running_api(client, {CHANNEL: database_name}) as api:
         yield api
+
+
+@pytest.fixture
+async def whole_api(client: AsyncMongoClient[Any], recorded_database: str, indexer_dsn: str) -> AsyncIterator[Api]:
+    """The API over the recorded ledger and a business database that has no rows of it."""
+    settings = Settings.model_validate(
+        {"postgres": {"dsn": indexer_dsn}, "channels": {CHANNEL: {}}, "reconcile": {"channel": CHANNEL}}
+    )
+    async with (
+        business_books(settings) as business,
+        running_api(client, {CHANNEL: recorded_database}, business=business) as api,
+    ):
+        yield api
+
+
+@pytest.fixture
+async def a_transaction(whole_api: Api) -> str:
+    """The id of one that is on the ledger."""
+    tx_id: str = (await whole_api.channel("/events", limit=1))["items"][0]["txId"]
+    return tx_id
+
+
+@pytest.fixture
+def chain(store: LedgerStore) -> Chain:
+    """A chain to let grow, in the test's own database."""
+    return Chain(store)

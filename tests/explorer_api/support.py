@@ -16,12 +16,13 @@ from pymongo import AsyncMongoClient
 from yarl import URL
 
 from explorer_api.app import create_app, serve
+from explorer_api.options import Options
 from ledger import hashes
 from ledger.blocks import decode_block, read_frame
 from ledger.encoding import EncodedBlock, encode_block
 from ledger.model import VALID, Action, Block, Chaincode, ChaincodeEvent, Claim, Timestamp, Transaction
 from ledger.ownership import decide_owners, doubtful_ids
-from ledger.store import LedgerStore
+from ledger.store import IndexOptions, LedgerStore
 from ledger.sync_state import State, SyncState
 
 CHANNEL = "kindledger"
@@ -94,11 +95,15 @@ class Api:
         return [item for page in await self.pages(path, **parameters) for item in page]
 
 
+FRESH = Options(head_age_s=0.0)
+"""Every request reads the head: what a test stores is seen at once."""
+
+
 @asynccontextmanager
 async def running_api(
-    client: AsyncMongoClient[Any], channels: Mapping[str, str] | None, seconds_per_request: float = 5.0
+    client: AsyncMongoClient[Any], channels: Mapping[str, str] | None, options: Options = FRESH, **parts: Any
 ) -> AsyncIterator[Api]:
-    app = create_app(client, channels, version="1.2.3", seconds_per_request=seconds_per_request)
+    app = create_app(client, channels, version="1.2.3", options=options, **parts)
     runner, port = await serve(app, "127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession() as session:
@@ -171,10 +176,20 @@ async def encoded(store: LedgerStore, blocks: Sequence[Block]) -> list[EncodedBl
     return result
 
 
-async def append(client: AsyncMongoClient[Any], database: str, blocks: Sequence[Block]) -> None:
+async def append(
+    client: AsyncMongoClient[Any],
+    database: str,
+    blocks: Sequence[Block],
+    indexes: IndexOptions = IndexOptions(),  # noqa: B008 - frozen
+) -> None:
     """Stores the blocks as the indexer does."""
     store = LedgerStore(client, database)
-    await store.prepare()
+    await store.prepare(indexes)
+    await insert(store, blocks)
+
+
+async def insert(store: LedgerStore, blocks: Sequence[Block]) -> None:
+    """Stores the blocks in a store that is prepared."""
     documents = await encoded(store, blocks)
     await store.insert_transactions(documents)
     await store.insert_events(documents)

@@ -140,7 +140,10 @@ async def test_what_was_too_large_for_the_store_says_so(
     assert len(pages) > 1, "a page of many megabytes must end before its limit"
 
 
-async def test_filters_that_no_index_serves_are_refused(recorded_api: Api) -> None:
-    for name in ("chaincode", "payload.campaignId", "payload."):
-        response = await recorded_api.problem(f"{ROUTE}?{name}=x", 400, "filter-not-indexed")
-        assert response.json["parameter"] == name
+async def test_events_by_chaincode_and_payload(recorded_api: Api, delivered_events: list[Json]) -> None:
+    chaincode = delivered_events[0]["chaincodeName"]
+    of_chaincode = [event for event in delivered_events if event["chaincodeName"] == chaincode]
+    assert_delivered(await recorded_api.items("/events", order="asc", limit=200, chaincode=chaincode), of_chaincode)
+    mints = [event for event in of_chaincode if event["eventName"] == "Mint"]
+    assert_delivered(await recorded_api.items("/events", order="asc", chaincode=chaincode, name__eq="Mint"), mints)
+    assert await recorded_api.items("/events", chaincode="nowhere") == []

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pymongo import AsyncMongoClient
 
+from explorer_api.options import Options
 from ledger.documents import FORMAT
 from ledger.store import BLOCKS, EVENTS
 from tests.explorer_api.support import CHANNEL, Api, append, block, running_api, transaction
@@ -35,7 +36,10 @@ async def silent_server() -> AsyncIterator[int]:
 async def test_mongodb_away_is_said_in_time(listening: bool, channels: dict[str, str] | None) -> None:
     async with silent_server() as port:
         uri = f"mongodb://127.0.0.1:{port if listening else 1}/?directConnection=true"
-        async with AsyncMongoClient[Any](uri) as client, running_api(client, channels, seconds_per_request=0.5) as api:
+        async with (
+            AsyncMongoClient[Any](uri) as client,
+            running_api(client, channels, Options(seconds_per_request=0.5)) as api,
+        ):
             began = time.monotonic()
             responses = await asyncio.gather(*(api.request("GET", path) for path in ROUTES * 4))
             assert time.monotonic() - began < 2

@@ -1,0 +1,6 @@
+"""The program's version."""
+
+from importlib.metadata import version
+from typing import Final
+
+VERSION: Final = version("kindledger-explorer")

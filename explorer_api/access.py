@@ -1,0 +1,102 @@
+"""Who asks, and whether he may: client addresses behind proxies, bearer tokens, pages of other origins."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
+
+from aiohttp import web
+
+from explorer_api.problems import ProblemError
+
+OPEN_PATHS: Final = frozenset({"/live", "/ready"})
+"""What needs no token and knows no limit: the questions of those who keep the process running."""
+
+_EXPOSED: Final = "Ledger-Height, Ledger-Peer-Height, X-Request-ID, ETag, Retry-After"
+_PREFLIGHT: Final = {
+    "Access-Control-Allow-Methods": "GET, HEAD",
+    "Access-Control-Allow-Headers": "Authorization, If-None-Match, Last-Event-ID, X-Request-ID",
+    "Access-Control-Max-Age": "86400",
+}
+
+
+class Clients:
+    """Tells the address of a client. `X-Forwarded-For` is believed as far as proxies of these networks wrote it."""
+
+    def __init__(self, trusted_proxies: Sequence[str]) -> None:
+        self._trusted = [ip_network(network) for network in trusted_proxies]
+
+    def address(self, request: web.BaseRequest) -> str:
+        """The client's address as text, `unknown` where the connection has none."""
+        client = _read_address(request.remote or "")
+        if client is None:
+            return "unknown"
+        for hop in reversed(",".join(request.headers.getall("X-Forwarded-For", [])).split(",")):
+            before = _read_address(hop) if any(client in network for network in self._trusted) else None
+            if before is None:
+                break  # not written by a proxy
+            client = before
+        return str(client)
+
+
+def _read_address(text: str) -> IPv4Address | IPv6Address | None:
+    """The same for whatever way to write it; None for what is no address."""
+    try:
+        address = ip_address(text.strip().partition("%")[0])
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def is_loopback(address: str) -> bool:
+    """Whether the address is this machine's own."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def token_digest(token: str) -> bytes:
+    """What is kept of a bearer token."""
+    return sha256(token.encode()).digest()
+
+
+def check_token(request: web.BaseRequest, digests: frozenset[bytes]) -> None:
+    """Raises `ProblemError` unless the request has one of the tokens; a digest tells nothing by how long it takes."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    given = sha256(token.strip().encode(errors="surrogateescape")).digest()
+    if scheme.lower() != "bearer" or given not in digests:
+        raise ProblemError(
+            401,
+            "unauthorized",
+            "Unauthorized",
+            "This API needs a bearer token, and the request has none that is valid.",
+            "Send the header Authorization: Bearer TOKEN; the operator gives out tokens.",
+            headers={"WWW-Authenticate": 'Bearer realm="kindledger"'},
+        )
+
+
+def cors_headers(request: web.BaseRequest, origins: frozenset[str]) -> dict[str, str]:
+    """What lets a page of another origin read the answer; nothing unless that origin is allowed."""
+    if not origins:
+        return {}
+    origin = request.headers.get("Origin")
+    if "*" in origins:
+        return {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": _EXPOSED}
+    if origin not in origins:
+        return {"Vary": "Origin"}
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": _EXPOSED, "Vary": "Origin"}
+
+
+def is_preflight(request: web.BaseRequest) -> bool:
+    """Whether a browser asks what a page may do."""
+    return request.method == "OPTIONS" and "Origin" in request.headers and _ASKED_METHOD in request.headers
+
+
+_ASKED_METHOD: Final = "Access-Control-Request-Method"
+
+
+def preflight_response(allowed: dict[str, str]) -> web.Response:
+    """The answer to a browser's question; without the right headers it lets the page do nothing."""
+    granted = "Access-Control-Allow-Origin" in allowed
+    return web.Response(status=204, headers={**allowed, **(_PREFLIGHT if granted else {})})

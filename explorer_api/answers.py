@@ -1,0 +1,79 @@
+"""Answers, and what is kept of them: bytes with their ETag, and how long they hold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final
+
+from aiohttp import web
+from msgspec import Struct
+
+from explorer_api.heads import Standing
+from explorer_api.values import encode_json
+
+NO_STORE: Final = "no-store"
+NO_CACHE: Final = "no-cache"
+ONE_DAY: Final = "max-age=86400"
+IMMUTABLE: Final = "max-age=31536000, immutable"
+JSON: Final = "application/json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to answer: anything msgspec encodes, and the Cache-Control. Whatever may be kept has an ETag.
+
+    The service keeps an answer for as long as the ledger shows the same head (an immutable one, the same chain), and
+    for no more than `seconds` where it depends on more than the ledger.
+    """
+
+    body: Any
+    caching: str
+    seconds: float | None = None
+    content_type: str = JSON
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Rendered(Struct, frozen=True):
+    """An answer as bytes."""
+
+    body: bytes
+    status: int
+    headers: dict[str, str]
+    etag: str | None
+    seconds: float | None
+
+    @property
+    def immutable(self) -> bool:
+        """Whether it holds for as long as the chain is the same."""
+        return self.headers["Cache-Control"] == IMMUTABLE
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, about."""
+        return len(self.body) + 700
+
+
+def render(answer: Answer) -> Rendered:
+    """Encodes an answer, and gives it a strong ETag if it may be kept."""
+    body = answer.body if isinstance(answer.body, bytes) else encode_json(answer.body)
+    headers = {**answer.headers, "Content-Type": answer.content_type, "Cache-Control": answer.caching}
+    etag = None
+    if answer.caching != NO_STORE:
+        etag = sha256(body).hexdigest()[:32]
+        headers["ETag"] = f'"{etag}"'
+    return Rendered(body, answer.status, headers, etag, answer.seconds)
+
+
+def respond(request: web.BaseRequest, rendered: Rendered, standing: Standing | None) -> web.Response:
+    """The response: 304 if the client has that body already."""
+    headers = rendered.headers if standing is None else {**rendered.headers, **standing.headers}
+    if rendered.etag is not None and "If-None-Match" in request.headers and _is_known(request, rendered.etag):
+        return web.Response(status=304, headers=headers)
+    return web.Response(status=rendered.status, body=rendered.body, headers=headers)
+
+
+def _is_known(request: web.BaseRequest, etag: str) -> bool:
+    if request.headers["If-None-Match"] == f'"{etag}"':  # as nearly always; parsing it takes a tenth of the answer
+        return True
+    return any(known.value in (etag, "*") for known in request.if_none_match or ())

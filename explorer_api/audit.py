@@ -1,0 +1,134 @@
+"""What the last cross-check found: of the ledger's copy against itself and the chain, of business rows against it."""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from explorer_api.answers import NO_STORE, Answer
+from explorer_api.cursors import Cursor, question, read_cursor, write_cursor
+from explorer_api.dispatch import ChannelCall
+from explorer_api.parameters import CURSOR, LIMIT, choice
+from explorer_api.problems import ProblemError, unavailable
+from explorer_api.representations import PageInfo
+from ledger.business import (
+    BusinessBooks,
+    BusinessStanding,
+    BusinessUnavailableError,
+    Discrepancy,
+    DiscrepancyKind,
+    DiscrepancyState,
+)
+from ledger.sync_state import DifferenceCounts, Reconciliation, Verification
+
+Verdict = Literal["equal", "different", "unknown"]
+
+KIND = choice("kind", *DiscrepancyKind)
+STATE = choice("state", *DiscrepancyState, default=DiscrepancyState.OPEN)
+
+
+class LedgerAudit(Struct, frozen=True, rename="camel"):
+    """The last `kindledger verify`: when, blocks below which height, and how many differences of each kind it found.
+
+    `differences` by kind are null where an older version of this program counted.
+    """
+
+    verdict: Verdict
+    at: datetime | None
+    height: int | None
+    differences: int | None
+    kinds: DifferenceCounts | None
+
+
+class RowsAudit(Struct, frozen=True, rename="camel"):
+    """Business rows against the ledger: what the daemon last reported, and what the business database says now.
+
+    `standing` is null while the business database does not answer, or where this API has none.
+    """
+
+    verdict: Verdict
+    reported: Reconciliation | None
+    standing: BusinessStanding | None
+    unavailable: bool
+
+
+class Audit(Struct, frozen=True):
+    """The last cross-check of a channel whose ledger has `height` blocks now; `rows` is null where none are kept."""
+
+    height: int
+    ledger: LedgerAudit
+    rows: RowsAudit | None
+
+
+class DiscrepancyList(Struct, frozen=True):
+    """Discrepancies, the newest first. A page can end before its limit."""
+
+    items: list[Discrepancy]
+    page: PageInfo
+
+
+async def get_audit(call: ChannelCall) -> Answer:
+    """The last cross-check: when, how far, and what it found."""
+    sync = call.standing.sync
+    verification = sync.verification if sync is not None else None
+    reported = sync.reconciliation if sync is not None else None
+    books = _books(call)
+    rows = await _rows(books, reported) if books is not None or reported is not None else None
+    return Answer(Audit(call.standing.height, _ledger(verification), rows), NO_STORE)
+
+
+def _ledger(verification: Verification | None) -> LedgerAudit:
+    if verification is None:
+        return LedgerAudit("unknown", None, None, None, None)
+    verdict: Verdict = "different" if verification.differences else "equal"
+    return LedgerAudit(verdict, verification.at, verification.height, verification.differences, verification.kinds)
+
+
+async def _rows(books: BusinessBooks | None, reported: Reconciliation | None) -> RowsAudit:
+    standing: BusinessStanding | None = None
+    away = False
+    if books is not None:
+        try:
+            standing = await books.standing()
+        except BusinessUnavailableError:
+            away = True
+    open_now = sum(count.count for count in standing.discrepancies) if standing is not None else None
+    if open_now is None and reported is not None:
+        open_now = reported.discrepancies
+    verdict: Verdict = "unknown" if open_now is None else "different" if open_now else "equal"
+    return RowsAudit(verdict, reported, standing, away)
+
+
+async def list_discrepancies(call: ChannelCall) -> Answer:
+    """Where business rows and ledger differ: open ones, unless others are asked for; the newest first."""
+    books = _books(call)
+    if books is None:
+        raise ProblemError(
+            404,
+            "not-reconciled",
+            "Not reconciled",
+            f"This API knows no business database that names transactions of channel {call.channel.name}.",
+            "The operator can configure postgres and reconcile.channel.",
+        )
+    kind, state, limit = call.query.get(KIND), call.query.require(STATE), call.query.require(LIMIT)
+    asked = question("discrepancies", call.channel.name, kind, state)
+    text = call.query.get(CURSOR)
+    after = read_cursor(text, asked).after if text is not None else None
+    try:
+        page = await books.discrepancies(
+            DiscrepancyKind(kind) if kind is not None else None, DiscrepancyState(state), after, limit
+        )
+    except BusinessUnavailableError as error:
+        raise unavailable(
+            "business-unavailable",
+            "Business database unavailable",
+            str(error),
+            "Try again shortly; the ledger itself is served meanwhile.",
+        ) from error
+    following = write_cursor(Cursor(asked, 0, page.next)) if page.next is not None else None
+    return Answer(DiscrepancyList(page.items, PageInfo(following, limit)), NO_STORE)
+
+
+def _books(call: ChannelCall) -> BusinessBooks | None:
+    business = call.services.business
+    return business if business is not None and business.channel == call.channel.name else None

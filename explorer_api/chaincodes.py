@@ -1,0 +1,124 @@
+"""Chaincodes: what was seen of each on the channel, and how each was defined."""
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from explorer_api.answers import Answer
+from explorer_api.dispatch import ChannelCall
+from explorer_api.problems import ProblemError, quoted
+from explorer_api.representations import transaction_id
+from explorer_api.stats import HALF_A_MINUTE, MAX_NAMES, counted_blocks
+from explorer_api.sums import Counted
+from explorer_api.values import Omitted, Text, listed, text
+from ledger.documents import Document
+
+
+class ChaincodeRow(Struct, frozen=True, rename="camel"):
+    """A chaincode in a list.
+
+    `version` and `sequence` are those of the definition in force, null for system chaincodes and ones deployed before
+    lifecycle definitions. `transactions` name it, whatever became of them, in `first_block` to `last_block`, which are
+    null if none does; `events` are those of VALID ones.
+    """
+
+    name: str
+    version: Text | None
+    sequence: int | None
+    transactions: int
+    events: int
+    first_block: int | None
+    last_block: int | None
+
+
+class ChaincodeList(Struct, frozen=True):
+    """Chaincodes seen in blocks below `height`, those with most transactions first; `more` if there are above 500."""
+
+    items: list[ChaincodeRow]
+    more: bool
+    height: int
+
+
+class Definition(Struct, frozen=True, rename="camel"):
+    """A chaincode definition that the channel committed; `collections` names those of private data."""
+
+    sequence: int
+    version: Text
+    init_required: bool
+    collections: list[Text] | Omitted
+    block: int
+    tx_index: int
+    tx_id: Text | None
+    ts: datetime | None
+
+
+class ChaincodeDetail(ChaincodeRow, frozen=True, rename="camel"):
+    """A chaincode with all its definitions, the newest first, as of blocks below `height`."""
+
+    definitions: list[Definition]
+    height: int
+
+
+async def list_chaincodes(call: ChannelCall) -> Answer:
+    """Every chaincode that a transaction named or the channel defined."""
+    counted = await counted_blocks(call)
+    defined = {document["lifecycle"]["name"]: document for document in await _definitions(call, None)}
+    names = {*counted.blocks.chaincodes, *counted.events, *defined}
+    rows = [ChaincodeRow(**_row_fields(name, counted, defined.get(name))) for name in names if name is not None]
+    rows.sort(key=lambda row: (-row.transactions, row.name))
+    return Answer(ChaincodeList(rows[:MAX_NAMES], len(rows) > MAX_NAMES, call.standing.height), HALF_A_MINUTE)
+
+
+async def get_chaincode(call: ChannelCall) -> Answer:
+    """One chaincode: what was seen of it, and every definition of it."""
+    name = call.path["name"].decode(errors="backslashreplace")
+    counted = await counted_blocks(call)
+    definitions = await _definitions(call, name)
+    if not definitions and name not in counted.blocks.chaincodes and name not in counted.events:
+        call.doubt()
+        raise ProblemError(
+            404,
+            "chaincode-not-found",
+            "Chaincode not found",
+            f"No transaction names a chaincode {quoted(name)}, and the channel has not defined one.",
+            "/chaincodes lists those that were seen. Case matters; names of more than 1,024 characters are not listed.",
+        )
+    detail = ChaincodeDetail(
+        **_row_fields(name, counted, definitions[-1] if definitions else None),
+        definitions=[_definition(document) for document in reversed(definitions)],
+        height=call.standing.height,
+    )
+    return Answer(detail, HALF_A_MINUTE)
+
+
+async def _definitions(call: ChannelCall, name: str | None) -> list[Document]:
+    return await call.channel.reader.chaincode_definitions(call.last, name)
+
+
+def _row_fields(name: str, counted: Counted, definition: Document | None) -> dict[str, Any]:
+    seen = counted.blocks.chaincodes.get(name)
+    in_force = definition["lifecycle"] if definition is not None else None
+    return {
+        "name": name,
+        "version": text(in_force["version"]) if in_force is not None else None,
+        "sequence": in_force["sequence"] if in_force is not None else None,
+        "transactions": seen.transactions if seen is not None else 0,
+        "events": counted.events.get(name, 0),
+        "first_block": seen.first_block if seen is not None else None,
+        "last_block": seen.last_block if seen is not None else None,
+    }
+
+
+def _definition(document: Document) -> Definition:
+    lifecycle = document["lifecycle"]
+    return Definition(
+        sequence=lifecycle["sequence"],
+        version=text(lifecycle["version"]),
+        init_required=lifecycle["initRequired"],
+        collections=listed(lifecycle["collections"], text),
+        block=document["blockNumber"],
+        tx_index=document["txIndex"],
+        tx_id=transaction_id(document["txId"]),
+        ts=document["ts"],
+    )

@@ -1,0 +1,249 @@
+"""The API's description in OpenAPI 3.1, made from the route table that serves."""
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import unquote
+
+from explorer_api import described
+from explorer_api.answers import NO_STORE, Answer
+from explorer_api.dispatch import AnyRoute, Call, Route, StreamRoute
+from explorer_api.parameters import Parameter, ParameterFamily
+from explorer_api.path_variables import PATH_VARIABLES, PathVariable
+from explorer_api.problems import TYPE_PREFIX
+from explorer_api.schemas import REFERENCE, Json, schemas
+from explorer_api.stream import LAST_EVENT_ID
+
+TITLE: Final = "KindLedger explorer API"
+
+TAGS: Final = {
+    "Ledger": "Blocks, transactions, events, chaincodes and keys of a channel.",
+    "Statistics": "Sums over a channel's blocks, and its activity over time.",
+    "Audit": "Whether the ledger's copy, and business rows, are what the chain says.",
+    "Operations": "How the service itself is doing, and what describes it.",
+}
+
+_HEADERS: Final[Json] = {
+    "Ledger-Height": {
+        "description": "The number of blocks that the answer could be made from: the head's number plus one.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "Ledger-Peer-Height": {
+        "description": "The number of blocks that a peer is known to have.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "X-Request-ID": {
+        "description": "The request's own X-Request-ID if it is 1 to 64 of A-Z a-z 0-9 . _ -, else a new one.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "ETag": {
+        "description": "A strong validator, to be sent back as If-None-Match.",
+        "required": True,
+        "schema": {"type": "string", "pattern": '^"[^"]+"$'},
+    },
+    "Retry-After": {
+        "description": "Seconds to wait before asking again.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "WWW-Authenticate": {"description": "What is asked for.", "required": True, "schema": {"type": "string"}},
+}
+_IF_NONE_MATCH: Final[Json] = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "ETags of answers that the client has: if the answer is one of them, 304 says so.",
+    "schema": {"type": "string"},
+}
+_LAST_EVENT_ID: Final[Json] = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The id of the last message that the client got; the stream goes on after that.",
+    "schema": LAST_EVENT_ID.schema,
+}
+_PROBLEM: Final[Json] = {
+    "title": "Problem",
+    "description": "What went wrong, as RFC 9457 has it. Some kinds have further members.",
+    "type": "object",
+    "properties": {
+        "type": {"description": "Names the kind of problem.", "type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"description": "The answer's status.", "type": "integer"},
+        "detail": {"description": "What happened.", "type": "string"},
+        "hint": {"description": "What to do about it.", "type": "string"},
+        "requestId": {"description": "Finds the request in the service's log.", "type": "string"},
+        "parameter": {"description": "The parameter that is wrong.", "type": "string"},
+        "allowed": {"description": "What that parameter takes.", "type": "string"},
+    },
+    "required": ["type", "title", "status", "detail", "hint", "requestId"],
+}
+
+
+async def get_openapi(call: Call) -> Answer:
+    """The API described in OpenAPI 3.1, made from the routes that serve it."""
+    return Answer(call.services.documentation.openapi, NO_STORE)
+
+
+def document(routes: Sequence[AnyRoute], version: str) -> Json:
+    """The whole document. Raises `KeyError` for a route of which a path variable or problem is not described."""
+    bodies, components = schemas(body for route in routes for body in (route.answers, *route.others.values()))
+    return {
+        "openapi": "3.1.1",
+        "info": {
+            "title": TITLE,
+            "version": version,
+            "summary": "Read-only: blocks, transactions and events of Hyperledger Fabric channels.",
+            "description": "Every GET can be a HEAD. /docs explains paging, filters, caching, errors and streams.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": description} for name, description in TAGS.items()],
+        "paths": {route.path: {"get": _operation(route, bodies)} for route in routes},
+        "components": {
+            "schemas": dict(sorted({**components, "Problem": _PROBLEM}.items())),
+            "parameters": {
+                **{name: _path_parameter(name, variable) for name, variable in PATH_VARIABLES.items()},
+                "If-None-Match": _IF_NONE_MATCH,
+                "Last-Event-ID": _LAST_EVENT_ID,
+            },
+            "headers": _HEADERS,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "Only where the operator asks for it."}
+            },
+        },
+    }
+
+
+def _operation(route: AnyRoute, bodies: dict[Any, Json]) -> Json:
+    summary, details = described.explanation(route)
+    parameters: list[Json] = [{"$ref": f"#/components/parameters/{name}"} for name in described.variables(route)]
+    parameters += map(_query_parameter, route.parameters)
+    parameters += map(_parameter_family, route.families)
+    if described.has_etag(route):
+        parameters.append({"$ref": "#/components/parameters/If-None-Match"})
+    if isinstance(route, StreamRoute):
+        parameters.append({"$ref": "#/components/parameters/Last-Event-ID"})
+    return {
+        "operationId": described.operation_id(route),
+        "summary": summary,
+        **({"description": details} if details else {}),
+        "tags": [route.tag],
+        "parameters": parameters,
+        "responses": _responses(route, bodies),
+        "security": [{}, {"token": []}] if described.needs_token(route) else [],
+    }
+
+
+def _path_parameter(name: str, variable: PathVariable) -> Json:
+    example = {} if variable.example.startswith("$") else {"example": unquote(variable.example)}
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": variable.allowed,
+        "schema": variable.schema,
+        **example,
+    }
+
+
+def _query_parameter(parameter: Parameter[Any]) -> Json:
+    default = {} if parameter.default is None else {"default": parameter.default}
+    listed = {"style": "form", "explode": False} if parameter.schema.get("type") == "array" else {}
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "required": parameter.required,
+        "description": parameter.allowed,
+        **listed,
+        "schema": {**parameter.schema, **default},
+    }
+
+
+def _parameter_family(family: ParameterFamily) -> Json:
+    """An object whose properties are parameters of their own."""
+    return {
+        "name": family.prefix.rstrip("."),
+        "in": "query",
+        "description": f"Any `{family.prefix}…`: {family.allowed}.",
+        "style": "form",
+        "explode": True,
+        "schema": {
+            "type": "object",
+            "patternProperties": {f"^{re.escape(family.prefix)}.": {"type": "string", "maxLength": family.max_bytes}},
+            "additionalProperties": False,
+        },
+    }
+
+
+def _responses(route: AnyRoute, bodies: dict[Any, Json]) -> Json:
+    responses = {str(status): _answer(route, bodies[route.answers], route.content_type) for status in route.statuses}
+    responses |= {
+        str(status): _answer(route, bodies[body], "application/json") for status, body in route.others.items()
+    }
+    if described.has_etag(route):
+        responses["304"] = {"description": "The client has that answer already.", "headers": _answer_headers(route)}
+    for status, kinds in described.problems(route).items():
+        problem = _problem(status, kinds)
+        known = responses.get(str(status))
+        if known is None:
+            responses[str(status)] = problem
+        else:
+            known["description"] += " Or: " + problem["description"]
+            known["content"] |= problem["content"]
+            known["headers"] = {"X-Request-ID": _header("X-Request-ID")}
+    return dict(sorted(responses.items()))
+
+
+def _answer(route: AnyRoute, schema: Json, content_type: str) -> Json:
+    if content_type == "text/event-stream":
+        schema = {"type": "string", "contentMediaType": content_type, "contentSchema": schema}
+    content = {"schema": schema} if route.answers is not bytes else {}
+    return {
+        "description": "The answer.",
+        "headers": _answer_headers(route),
+        "content": {content_type: content},
+    }
+
+
+def _answer_headers(route: AnyRoute) -> Json:
+    names = ["X-Request-ID"]
+    if not isinstance(route, Route):
+        names += ["Ledger-Height", "Ledger-Peer-Height"]
+    if described.has_etag(route):
+        names.append("ETag")
+    return {name: _header(name) for name in names} | {"Cache-Control": _caching(*route.caching)}
+
+
+def _caching(*values: str) -> Json:
+    return {"required": True, "schema": {"type": "string", "enum": list(values)}}
+
+
+def _header(name: str) -> Json:
+    return {"$ref": f"#/components/headers/{name}"}
+
+
+def _problem(status: int, kinds: list[str]) -> Json:
+    names = ["X-Request-ID"]
+    names += ["Retry-After"] if status in (429, 503) else []
+    names += ["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else []
+    return {
+        "description": ", ".join(kinds),
+        "headers": {name: _header(name) for name in names} | {"Cache-Control": _caching(NO_STORE)},
+        "content": {
+            "application/problem+json": {
+                "schema": {
+                    "allOf": [
+                        {"$ref": f"{REFERENCE}Problem"},
+                        {
+                            "properties": {
+                                "type": {"enum": [TYPE_PREFIX + kind for kind in kinds]},
+                                "status": {"const": status},
+                            }
+                        },
+                    ]
+                }
+            }
+        },
+    }

@@ -1,0 +1,59 @@
+"""The variables in the routes' paths."""
+
+from typing import Any, Final
+
+from msgspec import Struct
+
+from explorer_api.transactions import MAX_INDEX
+from ledger.blocks import MAX_BLOCK_NUMBER
+from ledger.ownership import MAX_TX_ID_BYTES
+
+
+class PathVariable(Struct, frozen=True):
+    """What a variable takes, an example on the demo's ledger, and the kinds of problems that it brings."""
+
+    allowed: str
+    schema: dict[str, Any]
+    example: str
+    problems: tuple[str, ...]
+
+
+_ANY_TEXT: Final = {"type": "string", "minLength": 1}
+
+PATH_VARIABLES: Final = {
+    "channel": PathVariable("the name of a channel", _ANY_TEXT, "kindledger", ("channel-not-found",)),
+    "block": PathVariable(
+        "the number of a block, its hash, or latest",
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": MAX_BLOCK_NUMBER},
+                {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
+                {"type": "string", "const": "latest"},
+            ]
+        },
+        "latest",
+        ("invalid-parameter", "block-not-found", "block-not-indexed-yet"),
+    ),
+    "index": PathVariable(
+        "the place of a transaction in its block, from 0",
+        {"type": "integer", "minimum": 0, "maximum": MAX_INDEX},
+        "0",
+        ("invalid-parameter", "transaction-not-found"),
+    ),
+    "txId": PathVariable(
+        f"a transaction id: any text of 1 to {MAX_TX_ID_BYTES} bytes, percent-encoded",
+        {**_ANY_TEXT, "maxLength": MAX_TX_ID_BYTES},
+        "$TX",
+        ("malformed-tx-id", "transaction-not-found"),
+    ),
+    "namespace": PathVariable(
+        "the name of a chaincode, whose keys these are", _ANY_TEXT, "_lifecycle", ("invalid-parameter",)
+    ),
+    "key": PathVariable(
+        "a key: any text, percent-encoded, slashes included",
+        _ANY_TEXT,
+        "namespaces%2Ffields%2Fkindledger%2FSequence",
+        ("invalid-parameter",),
+    ),
+    "name": PathVariable("the name of a chaincode", _ANY_TEXT, "kindledger", ("chaincode-not-found",)),
+}

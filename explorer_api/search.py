@@ -1,0 +1,197 @@
+"""Finds whatever a text may stand for: blocks, transactions, chaincodes, events and keys."""
+
+import re
+from datetime import datetime
+from typing import Final, Literal, TypeVar
+from urllib.parse import quote, urlencode
+
+from msgspec import Struct
+
+from explorer_api.answers import Answer
+from explorer_api.dispatch import ChannelCall
+from explorer_api.parameters import text as text_parameter
+from explorer_api.problems import ProblemError, quoted
+from explorer_api.stats import counted_blocks
+from explorer_api.sums import SummingError
+from explorer_api.values import Text, optional_text
+from ledger.blocks import MAX_BLOCK_NUMBER
+from ledger.documents import Document
+from ledger.ownership import MAX_TX_ID_BYTES
+
+T = TypeVar("T")
+
+MIN_CHARACTERS: Final = 3
+MIN_PREFIX: Final = 8
+MAX_HITS: Final = 10
+"""Of each type."""
+
+_CACHING: Final = "max-age=10"
+_KEPT_S: Final = 10.0
+_PATIENCE: Final = 0.1
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
+_HASH = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
+
+HitType = Literal["block", "transaction", "chaincode", "event", "key"]
+
+Q = text_parameter(
+    "q", "a block's number or hash, a transaction id or its beginning, a name, a key", MAX_TX_ID_BYTES, 1
+)
+
+
+class BlockHit(Struct, frozen=True, tag_field="type", tag="block"):
+    """A block of that number or hash."""
+
+    number: int
+    hash: str
+    ts: datetime | None
+    href: str
+
+
+class TransactionHit(Struct, frozen=True, rename="camel", tag_field="type", tag="transaction"):
+    """A transaction whose id is, or begins with, what was searched for."""
+
+    tx_id: str
+    block: int
+    tx_index: int
+    status: str
+    chaincode: Text | None
+    ts: datetime | None
+    href: str
+
+
+class ChaincodeHit(Struct, frozen=True, tag_field="type", tag="chaincode"):
+    """A chaincode of that name, or whose name begins so."""
+
+    name: str
+    href: str
+
+
+class EventHit(Struct, frozen=True, tag_field="type", tag="event"):
+    """There are events of that name; `href` lists them."""
+
+    name: str
+    href: str
+
+
+class KeyHit(Struct, frozen=True, tag_field="type", tag="key"):
+    """A key that was written in a namespace; `href` is its history."""
+
+    namespace: str
+    key: str
+    href: str
+
+
+Hit = BlockHit | TransactionHit | ChaincodeHit | EventHit | KeyHit
+
+
+class Findings(Struct, frozen=True, rename="camel"):
+    """What `query` may stand for in blocks below `height`, at most 10 of each type; `more` names types with others.
+
+    `not_searched` names types that were left out: `key` where writes are not indexed by key, `chaincode` for a moment
+    after the service's start. Each `href` is a path of this API.
+    """
+
+    query: str
+    items: list[Hit]
+    more: list[HitType]
+    not_searched: list[HitType]
+    height: int
+
+
+async def search(call: ChannelCall) -> Answer:
+    """Blocks by number or hash, transactions by id or its first 8 or more characters, chaincodes by name or its
+    beginning, events by name, keys.
+    """
+    query = call.query.get(Q)
+    if query is None or (len(query) < MIN_CHARACTERS and not _NUMBER.fullmatch(query)):
+        raise ProblemError(
+            400,
+            "query-too-short",
+            "Query too short",
+            f"q is {quoted(query or '')}.",
+            f"q takes a block number, or at least {MIN_CHARACTERS} characters.",
+            parameter=Q.name,
+            allowed=Q.allowed,
+        )
+    found = [await look(call, query) for look in _LOOKS]
+    items = [hit for looked in found for hit in looked.hits[:MAX_HITS]]
+    if not items:
+        call.doubt()
+    more = [looked.type for looked in found if len(looked.hits) > MAX_HITS]
+    not_searched = [looked.type for looked in found if not looked.searched]
+    return Answer(Findings(query, items, more, not_searched, call.standing.height), _CACHING, _KEPT_S)
+
+
+class _Look(Struct, frozen=True):
+    type: HitType
+    hits: list[Hit]
+    searched: bool = True
+
+
+async def _blocks(call: ChannelCall, query: str) -> _Look:
+    block: Document | None = None
+    if _NUMBER.fullmatch(query) and int(query) <= min(call.last, MAX_BLOCK_NUMBER):
+        block = await call.channel.reader.block(int(query))
+    elif _HASH.fullmatch(query):
+        block = await call.channel.reader.block_by_hash(query.lower(), call.last)
+    if block is None:
+        return _Look("block", [])
+    return _Look(
+        "block",
+        [BlockHit(block["number"], block["blockHash"], block["ts"], _href(call, "blocks", str(block["number"])))],
+    )
+
+
+async def _transactions(call: ChannelCall, query: str) -> _Look:
+    whole = len(query) < MIN_PREFIX
+    rows = await call.channel.reader.transactions_beginning(query, call.last, 1 if whole else MAX_HITS + 1)
+    if whole:
+        rows = [row for row in rows if row["txId"] == query]
+    return _Look("transaction", [_transaction(call, row) for row in rows])
+
+
+def _transaction(call: ChannelCall, row: Document) -> TransactionHit:
+    return TransactionHit(
+        tx_id=row["txId"],
+        block=row["blockNumber"],
+        tx_index=row["txIndex"],
+        status=row["status"],
+        chaincode=optional_text(row["chaincodeId"]),
+        ts=row["ts"],
+        href=_href(call, "transactions", row["txId"]),
+    )
+
+
+async def _chaincodes(call: ChannelCall, query: str) -> _Look:
+    try:
+        counted = await counted_blocks(call, _PATIENCE)
+    except SummingError:
+        return _Look("chaincode", [], searched=False)
+    names = sorted(name for name in counted.blocks.chaincodes if name is not None and name.startswith(query))
+    return _Look("chaincode", [ChaincodeHit(name, _href(call, "chaincodes", name)) for name in names[: MAX_HITS + 1]])
+
+
+async def _events(call: ChannelCall, query: str) -> _Look:
+    if not await call.channel.reader.has_event_name(query, call.last):
+        return _Look("event", [])
+    return _Look("event", [EventHit(query, f"{_href(call, 'events')}?{urlencode({'name.eq': query})}")])
+
+
+async def _keys(call: ChannelCall, query: str) -> _Look:
+    reader = call.channel.reader
+    if not (await reader.indexed()).key_history:
+        return _Look("key", [], searched=False)
+    namespaces = await reader.key_namespaces(query, call.last, MAX_HITS + 1)
+    return _Look(
+        "key",
+        [KeyHit(namespace, query, _href(call, "keys", namespace, query, "history")) for namespace in namespaces],
+    )
+
+
+_LOOKS = (_blocks, _transactions, _chaincodes, _events, _keys)
+
+
+def _href(call: ChannelCall, *segments: str) -> str:
+    """A path below the channel."""
+    path = (call.channel.name, *segments)
+    return "/api/v1/channels/" + "/".join(quote(segment, safe="") for segment in path)

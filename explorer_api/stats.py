@@ -1,0 +1,104 @@
+"""Statistics of a channel: sums over all its blocks."""
+
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from explorer_api.answers import Answer
+from explorer_api.dispatch import ChannelCall
+from explorer_api.sums import Counted
+from ledger.transaction_queries import validation_code
+
+N = TypeVar("N", bound=str | None)
+
+HALF_A_MINUTE: Final = "max-age=30"
+MAX_NAMES: Final = 500
+"""Of each kind, so many are listed: those with most transactions."""
+
+
+class StatusSum(Struct, frozen=True):
+    """Transactions with one validation code."""
+
+    status: str
+    code: int | None
+    transactions: int
+
+
+class TypeSum(Struct, frozen=True):
+    """Envelopes of one header type, null where it could not be read."""
+
+    type: str | None
+    transactions: int
+
+
+class OrganisationSum(Struct, frozen=True, rename="camel"):
+    """Transactions whose creator is of one organisation, null where that could not be read."""
+
+    msp_id: str | None
+    transactions: int
+
+
+class ChaincodeActivity(Struct, frozen=True):
+    """Transactions that name a chaincode, null for those that name none, and the events of VALID ones."""
+
+    name: str | None
+    transactions: int
+    events: int
+
+
+class Stats(Struct, frozen=True, rename="camel"):
+    """Sums over the blocks below `height`.
+
+    Each transaction counts once in each of the four lists, of which every one has no more than 500 names, those with
+    most transactions; names of more than 1,024 characters count as null. `untimed_blocks` have no time, since none of
+    their transactions has one.
+    """
+
+    height: int
+    blocks: int
+    transactions: int
+    valid: int
+    events: int
+    bytes: int
+    untimed_blocks: int
+    statuses: list[StatusSum]
+    types: list[TypeSum]
+    organisations: list[OrganisationSum]
+    chaincodes: list[ChaincodeActivity]
+
+
+async def counted_blocks(call: ChannelCall, patience: float = 0.8) -> Counted:
+    """The sums over the blocks that may be shown.
+
+    Raises `SummingError` if they are not known within that share of the time that a request may take.
+    """
+    return await call.channel.sums.up_to(call.standing, call.services.options.seconds_per_request * patience)
+
+
+async def get_stats(call: ChannelCall) -> Answer:
+    """Sums over all blocks: by validation code, type, organisation and chaincode."""
+    counted = await counted_blocks(call)
+    blocks, totals = counted.blocks, counted.blocks.totals
+    chaincodes = {name: chaincode.transactions for name, chaincode in blocks.chaincodes.items()}
+    stats = Stats(
+        height=call.standing.height,
+        blocks=totals.blocks,
+        transactions=totals.transactions,
+        valid=totals.valid_transactions,
+        events=totals.events,
+        bytes=totals.size,
+        untimed_blocks=counted.untimed_blocks,
+        statuses=[StatusSum(name, validation_code(name), count) for name, count in _largest(blocks.statuses)],
+        types=[TypeSum(name, count) for name, count in _largest(blocks.types)],
+        organisations=[OrganisationSum(name, count) for name, count in _largest(blocks.organisations)],
+        chaincodes=[
+            ChaincodeActivity(name, count, counted.events.get(name, 0)) for name, count in _largest(chaincodes)
+        ],
+    )
+    return Answer(stats, HALF_A_MINUTE)
+
+
+def _largest(counts: Mapping[N, int]) -> list[tuple[N, int]]:
+    """The names with the highest counts, then by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0] or ""))[:MAX_NAMES]

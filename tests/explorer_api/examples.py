@@ -1,0 +1,74 @@
+"""Requests made from the route table, and what the OpenAPI document says of their answers: for tests of every route."""
+
+from functools import cache
+from typing import Any
+
+from jsonschema_rs import Draft202012Validator
+
+from explorer_api.described import example_url
+from explorer_api.dispatch import AnyRoute, StreamRoute
+from explorer_api.openapi import document
+from explorer_api.path_variables import PATH_VARIABLES
+from explorer_api.routes import ROUTES
+from tests.explorer_api.support import Json, Response
+
+DOCUMENT = document(ROUTES, "1.2.3")
+ANSWERED = [route for route in ROUTES if not isinstance(route, StreamRoute)]
+"""Those whose answers end."""
+
+
+def example(route: AnyRoute, tx_id: str) -> str:
+    """The route's example, of a transaction that is on the ledger."""
+    return example_url(route).replace(PATH_VARIABLES["txId"].example, tx_id)
+
+
+def path(route: AnyRoute, tx_id: str, **variables: str) -> str:
+    """The route's path with these values, percent-encoded already, else with those of the examples."""
+    values = {name: variable.example for name, variable in PATH_VARIABLES.items()} | {"txId": tx_id} | variables
+    return route.path.format_map(values)
+
+
+def check(route: AnyRoute, response: Response) -> None:
+    """The response has the status, headers and body that the document says."""
+    described = DOCUMENT["paths"][route.path]["get"]["responses"][str(response.status)]
+    for name in described["headers"]:
+        header, validator = _header(route.path, response.status, name)
+        value = response.headers.get(name)
+        if value is None:
+            assert not header.get("required"), f"{route.path}: no {name}"
+        else:
+            _valid(validator, int(value) if header["schema"]["type"] == "integer" else value)
+    if response.status != 304:
+        content_type = response.headers["Content-Type"]
+        assert content_type in described["content"], f"{route.path}: {content_type}"
+        if content_type.endswith("json"):
+            _valid(_body(route.path, response.status, content_type), response.json)
+
+
+def resolved(target: str) -> Any:
+    """What a reference in the document stands for."""
+    node: Any = DOCUMENT
+    for name in target.removeprefix("#/").split("/"):
+        node = node[name]
+    return node
+
+
+@cache
+def _header(path: str, status: int, name: str) -> tuple[Json, Draft202012Validator]:
+    written = DOCUMENT["paths"][path]["get"]["responses"][str(status)]["headers"][name]
+    header = resolved(written["$ref"]) if "$ref" in written else written
+    return header, _validator(header["schema"])
+
+
+@cache
+def _body(path: str, status: int, content_type: str) -> Draft202012Validator:
+    return _validator(DOCUMENT["paths"][path]["get"]["responses"][str(status)]["content"][content_type]["schema"])
+
+
+def _validator(schema: Json) -> Draft202012Validator:
+    return Draft202012Validator({**schema, "components": DOCUMENT["components"]}, validate_formats=True)
+
+
+def _valid(validator: Draft202012Validator, value: Any) -> None:
+    errors = [f"{list(error.instance_path)}: {error.message}"[:300] for error in validator.iter_errors(value)]
+    assert not errors, errors

@@ -1,0 +1,113 @@
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from pymongo import AsyncMongoClient
+
+from explorer_api.channels import Channels
+from explorer_api.history import MAX_SAMPLES, History
+from explorer_api.metrics import ApiMetrics
+from explorer_api.options import Options
+from ledger.sync_state import Reconciliation, State, write_sync_state
+from tests.explorer_api.support import CHANNEL, MOMENT, Api, Json, append, block, running_api, sync_state, transaction
+
+
+async def history(api: Api, samples: int) -> Json:
+    """The history, once it has so many samples."""
+    async with asyncio.timeout(10):
+        while True:
+            response = await api.get("/api/v1/status/history")
+            assert response.headers["Cache-Control"] == "no-store"
+            channels = response.json["channels"]
+            if channels and len(channels[0]["samples"]) >= samples:
+                return response.json
+            await asyncio.sleep(0.02)
+
+
+async def test_a_channels_progress_is_sampled(client: AsyncMongoClient[Any], database_name: str) -> None:
+    now = datetime.now(UTC)
+    reconciliation = Reconciliation(State.FOLLOWING, 2, 7, 3, None, [])
+    report = sync_state(
+        peer_height=5, transactions_per_second=8.5, updated_at=now, reconciliation=reconciliation, seen_height=3
+    )
+    await append(client, database_name, [block(n, [transaction(0, f"{n}")]) for n in range(3)])
+    await write_sync_state(client[database_name], report)
+    options = Options(head_age_s=0.0, sample_s=0.05)
+    async with running_api(client, {CHANNEL: database_name}, options) as api:
+        first = await history(api, 2)
+        await append(client, database_name, [block(3, [transaction(0, "3")])])
+        await api.channel()
+        known = len(first["channels"][0]["samples"])
+        later = await history(api, known + 2)
+    (channel,) = later["channels"]
+    assert channel["name"] == CHANNEL
+    at = [datetime.fromisoformat(sample.pop("at")) for sample in channel["samples"]]
+    assert at == sorted(at)
+    assert at[0] >= datetime.fromisoformat(later["since"]) >= now
+    sample = {
+        "height": 3,
+        "peerHeight": 5,
+        "lagBlocks": 2,
+        "transactionsPerSecond": 8.5,
+        "state": "catching_up",
+        "settledHeight": 2,
+        "discrepancies": 3,
+    }
+    assert channel["samples"][1] == sample
+    assert channel["samples"][-1] == sample | {"height": 4, "lagBlocks": 1}
+    assert later["intervalSeconds"] == 0.05
+    assert later["since"] == first["since"]
+    served = [sample for sample in later["service"] if sample["requestsPerSecond"] > 0]
+    assert served
+    assert all(0 < sample["p50Ms"] <= sample["p99Ms"] < 5000 for sample in served)
+
+
+class Clock:
+    """Wall clock and monotonic clock in one."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> datetime:
+        return MOMENT + timedelta(seconds=self.seconds)
+
+
+async def test_history_is_bounded_and_says_what_is_not_known(client: AsyncMongoClient[Any], database_name: str) -> None:
+    clock, registry = Clock(), CollectorRegistry()
+    metrics = ApiMetrics(registry)
+    await append(client, database_name, [block(0, [transaction(0, "a")])])
+    report = sync_state(state=State.FOLLOWING, transactions_per_second=1.0, updated_at=MOMENT - timedelta(seconds=55))
+    await write_sync_state(client[database_name], report)
+    channels = Channels(client, {CHANNEL: database_name}, 2.0, hears_changes=False)
+    (channel,) = await channels.all()
+    standing = await channel.standing()
+    kept = History(channels.known, registry, 10.0, clock.now, lambda: standing.read_at + clock.seconds)
+
+    for seconds in (0.003, 0.003, 0.003, 7.0):
+        metrics.answered("/x", "GET", 200, seconds)
+    clock.seconds = 4.0
+    kept.sample()
+    (fresh,) = kept.view().channels[0].samples
+    assert (fresh.height, fresh.state, fresh.transactions_per_second) == (1, State.FOLLOWING, 1.0)
+    (service,) = kept.view().service
+    assert service.requests_per_second == 1.0
+    assert service.p50_ms is not None
+    assert 2.5 < service.p50_ms < 5.0
+    assert service.p99_ms == 5000.0, "slower than the histogram tells"
+
+    clock.seconds = 10.0  # the daemon is silent
+    kept.sample()
+    silent = kept.view().channels[0].samples[-1]
+    assert (silent.height, silent.state, silent.transactions_per_second) == (1, None, None)
+    idle = kept.view().service[-1]
+    assert (idle.requests_per_second, idle.p50_ms, idle.p99_ms) == (0.0, None, None)
+    clock.seconds = 70.0  # so is MongoDB
+    kept.sample()
+    away = kept.view().channels[0].samples[-1]
+    assert (away.height, away.peer_height, away.lag_blocks) == (None, None, None)
+
+    for _ in range(2 * MAX_SAMPLES):
+        kept.sample()
+    assert len(kept.view().channels[0].samples) == len(kept.view().service) == MAX_SAMPLES
+    assert kept.view().since == MOMENT

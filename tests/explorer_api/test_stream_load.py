@@ -1,0 +1,243 @@
+"""Streams whose clients are slow or many, and what ends them."""
+
+import asyncio
+import contextlib
+import re
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from pymongo import AsyncMongoClient
+from pymongo.uri_parser import parse_uri
+
+from explorer_api import connection, stream
+from explorer_api.app import create_app, serve
+from explorer_api.options import Options
+from ledger.store import LedgerStore
+from tests.explorer_api.streams import Chain, Received, everything, opened, order, read, receive
+from tests.explorer_api.support import CHANNEL, FRESH, Api, running_api
+from tests.explorer_api.watching import watched_client
+
+CLIENTS = 300
+
+
+@asynccontextmanager
+async def slow(api: Api) -> AsyncIterator[Api]:
+    """A client that has hardly room for what it does not read."""
+
+    def small(address: Any) -> socket.socket:
+        made = socket.socket(*address[:3])
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        return made
+
+    connector = aiohttp.TCPConnector(socket_factory=small)
+    async with aiohttp.ClientSession(connector=connector, read_bufsize=1024) as session:
+        yield Api(session, api.base)
+
+
+async def metric(api: Api, name: str) -> float:
+    found = re.search(rf"^{name} (\S+)$", (await api.get("/metrics")).body.decode(), re.MULTILINE)
+    assert found
+    return float(found[1])
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(500):
+        if await condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it does not come to that")
+
+
+async def test_a_slow_client_is_told_so_and_can_come_back(
+    client: AsyncMongoClient[Any], chain: Chain, database_name: str
+) -> None:
+    """Others do not notice."""
+    expected = everything(range(40))
+    options = Options(head_age_s=0.0, stream_buffer_bytes=400_000)
+    async with running_api(client, {CHANNEL: database_name}, options) as api, slow(api) as sluggish:
+        had, quick = Received(), Received()
+        async with opened(sluggish) as unread, opened(api) as response:
+            await receive(unread, had, "0")
+            reading = asyncio.create_task(receive(response, quick, "40"))
+            for _ in range(40):
+                await chain.mint(payload=b"x" * 60_000)
+            await reading
+            assert quick.ids == expected
+            await receive(unread, had, None)
+        told = had.messages[-1]
+        assert told.name == "lagged"
+        assert told.data["position"] == told.id == had.last_id
+        assert order(told.id) < order(told.data["keptFrom"])
+        assert 0 < len(had.ids) < len(expected)
+        assert had.ids + (await read(api, had.last_id, "40")).ids == expected
+        assert await metric(api, "kindledger_api_streams_lagged_total") == 1
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(
+    client: AsyncMongoClient[Any], chain: Chain, database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "WRITE_S", 0.2)
+    async with running_api(client, {CHANNEL: database_name}) as api, slow(api) as sluggish:
+        async with opened(sluggish) as unread, opened(api) as response:
+            reading = asyncio.create_task(receive(response, Received(), "30"))
+            for _ in range(30):
+                await chain.mint(payload=b"x" * 60_000)
+            await reading
+            await until(lambda: is_metric(api, "kindledger_api_streams", 1))
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await receive(unread, Received(), None)
+        assert await metric(api, "kindledger_api_streams_lagged_total") == 1
+
+
+async def is_metric(api: Api, name: str, value: float) -> bool:
+    return await metric(api, name) == value
+
+
+async def test_many_clients_ask_mongodb_as_much_as_one_and_leave_nothing(
+    mongo_uri: str, chain: Chain, database_name: str
+) -> None:
+    await chain.mint()
+    async with (
+        watched_client(mongo_uri) as (client, commands),
+        running_api(client, {CHANNEL: database_name}, Options(head_age_s=60.0)) as api,
+    ):
+        await api.channel()
+        tasks = len(asyncio.all_tasks())
+
+        async def finds(clients: int) -> int:
+            async with AsyncExitStack() as stack:
+                connector = aiohttp.TCPConnector(limit=0)
+                session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+                crowd = Api(session, api.base)
+                responses = [await stack.enter_async_context(opened(crowd)) for _ in range(clients)]
+                commands.clear()
+                start = chain.height
+                await chain.mint(transactions=5)
+                told = [Received() for _ in responses]
+                await asyncio.gather(*(receive(r, t, str(chain.height)) for r, t in zip(responses, told, strict=True)))
+                assert all(each.ids == everything([start], 5) for each in told)
+                return commands.names.count("find")
+
+        alone = await finds(1)
+        assert await finds(CLIENTS) <= alone + 3  # the head may be read once more
+        await until(lambda: is_metric(api, "kindledger_api_streams", 0))
+        assert await metric(api, "kindledger_api_requests_in_progress") == 1  # this one
+        await asyncio.sleep(0.1)
+        assert len(asyncio.all_tasks()) <= tasks
+        await chain.mint()
+        commands.clear()
+        await chain.mint()
+        await until(lambda: is_metric(api, f'kindledger_api_channel_height{{channel="{CHANNEL}"}}', chain.height))
+        assert commands.names.count("find") < alone
+
+
+async def test_streams_end_at_once_with_the_service(
+    client: AsyncMongoClient[Any], chain: Chain, database_name: str
+) -> None:
+    """Also those whose clients do not read."""
+    runner, port = await serve(
+        create_app(client, {CHANNEL: database_name}, version="1.2.3", options=FRESH), "127.0.0.1", 0
+    )
+    async with aiohttp.ClientSession() as session:
+        api = Api(session, f"http://127.0.0.1:{port}")
+        async with slow(api) as sluggish, opened(sluggish), opened(api) as response:
+            received = Received()
+            reading = asyncio.create_task(receive(response, received, None))
+            for _ in range(20):
+                await chain.mint(payload=b"x" * 60_000)
+            await until(lambda: is_at(received, "20"))
+            began = time.monotonic()
+            await runner.cleanup()
+            assert time.monotonic() - began < 1
+            await reading  # to its proper end
+
+
+async def is_at(received: Received, last_id: str) -> bool:
+    return received.last_id == last_id
+
+
+async def test_streams_end_when_the_database_holds_another_chain(
+    api: Api, client: AsyncMongoClient[Any], chain: Chain, database_name: str
+) -> None:
+    await chain.mint(2)
+    async with opened(api) as response:
+        received = Received()
+        await receive(response, received, "2")
+        await client.drop_database(database_name)
+        store = LedgerStore(client, database_name)
+        await store.prepare()
+        await Chain(store, 1).mint(4)
+        await receive(response, received, None)
+        assert received.told == []
+    assert (await read(api, "2", "5")).ids == everything(range(2, 5))
+
+
+class Forwarder:
+    """A way to MongoDB that can be cut."""
+
+    def __init__(self, uri: str) -> None:
+        self._host, self._port = parse_uri(uri)["nodelist"][0]
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    @property
+    def uri(self) -> str:
+        return f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        await asyncio.gather(self._pipe(reader, far_writer), self._pipe(far_reader, writer))
+
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+        self._writers.discard(writer)
+
+
+async def test_live_streams_outlast_mongodb_and_replays_end(
+    mongo_uri: str, chain: Chain, database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "PING_S", 0.1)
+    await chain.mint(100)
+    forwarder = Forwarder(mongo_uri)
+    await forwarder.open()
+    options = Options(head_age_s=30.0, seconds_per_request=0.5)
+    async with (
+        AsyncMongoClient[Any](forwarder.uri) as client,
+        running_api(client, {CHANNEL: database_name}, options) as api,
+        opened(api) as response,
+    ):
+        received = Received()
+        await receive(response, received, "100")
+        await chain.mint()
+        await receive(response, received, "101")
+        await forwarder.cut()
+        async with opened(api, "3") as replay:
+            ended = Received()
+            await receive(replay, ended, None)
+            assert [message.name for message in ended.messages] == ["state"]
+        await chain.mint()
+        assert b": ping" in await response.content.readany()
+        await forwarder.open()
+        await receive(response, received, "102")
+        assert received.ids == everything([100, 101])
+        assert (await read(api, "3", "102")).ids == everything(range(3, 102))
+    await forwarder.cut()

@@ -1,0 +1,48 @@
+"""Counts what a client asks of MongoDB, and tells which tasks of the API run."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import CodeType
+from typing import Any
+
+from pymongo import AsyncMongoClient
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+
+_DRIVERS = {"hello", "ismaster", "endSessions", "killCursors"}
+
+
+class Commands(CommandListener):
+    """The names of the commands that were sent, what the driver does by itself excepted."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        pipeline = event.command.get("pipeline")
+        if event.command_name not in _DRIVERS:
+            self.names.append("changeStream" if pipeline and "$changeStream" in pipeline[0] else event.command_name)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        pass
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        pass
+
+    def clear(self) -> None:
+        self.names.clear()
+
+
+@asynccontextmanager
+async def watched_client(uri: str) -> AsyncIterator[tuple[AsyncMongoClient[Any], Commands]]:
+    commands = Commands()
+    async with AsyncMongoClient[Any](uri, event_listeners=[commands]) as client:
+        yield client, commands
+
+
+def tasks_of_the_api() -> list[str]:
+    """The names of the functions that run as tasks."""
+    codes: list[CodeType] = [getattr(task.get_coro(), "cr_code") for task in asyncio.all_tasks()]  # noqa: B009
+    return [
+        code.co_qualname for code in codes if "/explorer_api/" in code.co_filename.replace("tests/explorer_api", "")
+    ]
