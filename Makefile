@@ -6,7 +6,7 @@ PYTHON ?= python3
 WORKERS ?= logical
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --quiet
 
-.PHONY: help demo test test-all check format protos bench bench-rows lock clean
+.PHONY: help demo test test-all check format protos docs bench bench-rows bench-api lock clean
 .SILENT: help
 
 help:
@@ -16,7 +16,8 @@ help:
 	echo "make check     lint, types, import arrows, generated code"
 	echo "make bench     throughput, latency and memory; LEDGER=path measures another ledger"
 	echo "make bench-rows  business rows settled a second"
-	echo "make format    format the code      make protos  regenerate protos/*_pb2"
+	echo "make bench-api   requests a second of the explorer API; needs wrk"
+	echo "make format    format the code      make protos  regenerate protos/*_pb2      make docs  docs/api.md"
 	echo "make lock      renew the pinned versions (needs uv)"
 
 $(VENV)/ready: $(ROOT)requirements-dev.lock $(ROOT)pyproject.toml
@@ -47,11 +48,17 @@ format: $(VENV)/ready
 protos: $(VENV)/ready
 	cd $(ROOT) && $(BIN)/python -m protos.generate
 
+docs: $(VENV)/ready
+	cd $(ROOT) && $(BIN)/python -m explorer_api.generate
+
 bench: $(VENV)/ready
 	cd $(ROOT) && $(BIN)/python -m benchmarks $(if $(LEDGER),--ledger $(LEDGER)) $(ARGS)
 
 bench-rows: $(VENV)/ready
 	cd $(ROOT) && $(BIN)/python -m benchmarks.reconcile $(ARGS)
+
+bench-api: $(VENV)/ready
+	cd $(ROOT) && $(BIN)/python -m benchmarks.api $(ARGS)
 
 lock:
 	cd $(ROOT) && $(LOCK) -o requirements.lock && $(LOCK) --extra devnet --extra dev -o requirements-dev.lock

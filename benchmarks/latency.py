@@ -10,7 +10,8 @@ import aiohttp
 from pymongo import AsyncMongoClient
 
 from benchmarks.processes import peer_process
-from cli.service import VERSION, new_progress
+from cli.service import new_progress
+from cli.version import VERSION
 from explorer_api.app import create_app, serve
 from indexer.channel import ChannelIndexer
 from indexer.deliver import Endpoint, PeerSource

@@ -19,6 +19,8 @@ LARGE_BLOCKS = 21
 LARGE_BLOCK_TRANSACTIONS = 2_400
 LIVE_FROM = 20
 LIVE_BLOCKS = 200
+TENS = Recipe(seed=4, transactions_per_block=10, bulk=True, invalid_share=0.001, signed=False)
+TENS_BLOCKS = 1_500
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ def forged_large() -> MeasuredLedger:
 def forged_small() -> MeasuredLedger:
     """Everyday blocks of a few transactions, to be released one by one."""
     return _kept("forged-everyday", Recipe(seed=3, signed=False), LIVE_FROM + LIVE_BLOCKS)
+
+
+def forged_tens() -> MeasuredLedger:
+    """Blocks of 10 transactions, nearly 15,000 in all."""
+    return _kept("forged-tens", TENS, TENS_BLOCKS)
 
 
 def given(path: Path) -> MeasuredLedger:

@@ -1,0 +1,136 @@
+"""`python -m benchmarks.streams PART …`: clients that hold streams open, and a ledger that grows meanwhile.
+
+Each part prints a line of JSON once it is under way, and ends at SIGTERM or with its parent.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator
+from itertools import islice
+from typing import Any, Final
+
+import click
+from pymongo import AsyncMongoClient
+
+from benchmarks.ledgers import TENS
+from cli.logs import configure_logs
+from cli.service import new_progress
+from cli.settings import LogSettings
+from devnet.forge.forger import forge
+from devnet.parent import ended
+from indexer.channel import ChannelIndexer
+from indexer.process import tune_process
+from indexer.source import Delivered, parse_delivered
+from ledger.store import LedgerStore
+
+_AT_ONCE: Final = 50
+_OPEN_SECONDS: Final = 60.0
+_BLOCK_EVERY_S: Final = 1.0
+
+
+@click.group()
+def main() -> None:
+    """One part."""
+
+
+@main.command()
+@click.option("--port", required=True, type=int)
+@click.option("--path", required=True)
+@click.option("--count", required=True, type=int)
+def hold(*, port: int, path: str, count: int) -> None:
+    """Open so many streams and read them; at the end print how many messages came, and how many streams are left."""
+    asyncio.run(_hold(port, path, count))
+
+
+class _Stream(asyncio.Protocol):
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self.began: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.messages = 0
+        self.is_open = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of TCP
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self.messages += data.count(b"\n\n")
+        if self.began.done():
+            return
+        if data.startswith(b"HTTP/1.1 200 "):
+            self.began.set_result(None)
+        else:
+            self.began.set_exception(RuntimeError(f"no stream: {data[:200]!r}"))
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.is_open = False
+        if not self.began.done():
+            self.began.set_exception(RuntimeError("the stream was closed before it began"))
+
+
+async def _hold(port: int, path: str, count: int) -> None:
+    parent, loop = os.getppid(), asyncio.get_running_loop()
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/event-stream\r\n\r\n".encode()
+    streams: list[_Stream] = []
+    async with asyncio.timeout(_OPEN_SECONDS):
+        while len(streams) < count:
+            few = [
+                loop.create_connection(lambda: _Stream(request), "127.0.0.1", port)
+                for _ in range(min(_AT_ONCE, count - len(streams)))
+            ]
+            opened = [protocol for _, protocol in await asyncio.gather(*few)]
+            await asyncio.gather(*(stream.began for stream in opened))
+            streams += opened
+    _say(open=len(streams))
+    await ended(parent)
+    _say(open=sum(stream.is_open for stream in streams), messages=sum(stream.messages for stream in streams))
+
+
+@main.command()
+@click.option("--uri", required=True)
+@click.option("--database", required=True)
+def grow(*, uri: str, database: str) -> None:
+    """Store another block of the ledger `TENS` each second, beyond what is stored already."""
+    configure_logs(LogSettings(level="warning"))
+    tune_process()
+    asyncio.run(_grow(uri, database))
+
+
+class _Forged:
+    """A block each second, for ever."""
+
+    name, finite = "forged", False
+
+    async def newest(self) -> None:
+        """It does not tell."""
+
+    async def blocks(self, start: int, _: int | None) -> AsyncGenerator[Delivered, None]:
+        for block in islice(forge(TENS), start, None):
+            yield parse_delivered(block.data, self.name)
+            await asyncio.sleep(_BLOCK_EVERY_S)
+
+
+async def _grow(uri: str, database: str) -> None:
+    parent = os.getppid()
+    async with AsyncMongoClient[dict[str, Any]](uri) as client:
+        progress = new_progress(TENS.channel)
+        indexer = ChannelIndexer(LedgerStore(client, database), [_Forged()], progress)
+        running = asyncio.create_task(indexer.run())
+        while progress.blocks == 0:
+            progress.changed.clear()
+            await progress.changed.wait()
+        _say(height=progress.committed_height)
+        await ended(parent)
+        indexer.stop()
+        await running
+
+
+def _say(**fields: int) -> None:
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
