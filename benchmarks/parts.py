@@ -27,7 +27,7 @@ from ledger.blocks import decode_block, read_frame
 from ledger.encoding import EncodedBlock, encode_block
 from ledger.ownership import decide_owners
 from ledger.signing import load_signing_identity
-from ledger.store import BLOCKS, EVENTS, INDEXES, TRANSACTIONS, LedgerStore
+from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, IndexOptions, LedgerStore
 
 DATABASE = "bench"
 _BATCH = 5_000
@@ -77,7 +77,7 @@ def bare(folder: Path, uri: str) -> None:
     with MongoClient[dict[str, Any]](uri) as client:
         client.drop_database(DATABASE)
         database = client.get_database(DATABASE, write_concern=WriteConcern("majority", j=True))
-        for name, indexes in INDEXES.items():
+        for name, indexes in IndexOptions().models().items():
             database[name].create_indexes(list(indexes))
         began = time.perf_counter()
         for name, rows in documents.items():

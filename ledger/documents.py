@@ -34,8 +34,11 @@ from protos import transaction_pb2 as transaction_pb
 
 Document = dict[str, Any]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Version of these shapes, in every document. It rises when the same chain would give other documents."""
+
+MANY_WRITES: Final = 20_000
+"""A transaction with more is marked: MongoDB must hold the index entries of a document in its cache all at once."""
 
 _STATUS: dict[int, str] = {number: name for name, number in transaction_pb.TxValidationCode.items()}
 STATUS_NAMES: Final = tuple(_STATUS.values())
@@ -168,6 +171,8 @@ def transaction_document(transaction: Transaction, number: int, place: Int64, tx
     if transaction.actions:
         first, *further = transaction.actions
         document |= _action(first)
+        if sum(len(rwset.writes) for rwset in first.rwsets) > MANY_WRITES:
+            document["manyWrites"] = True
         if first.event is not None and transaction.code != VALID:
             document["event"] = _event_fields(first)
         if further:

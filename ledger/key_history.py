@@ -2,10 +2,9 @@
 
 from ledger.documents import Document, position
 from ledger.model import VALID
-from ledger.paging import LAST_INDEX, Page, Queries, Window, equal_to, positions, read_page
+from ledger.paging import LAST_INDEX, Page, Queries, Window, equal_to, merged, positions, read_page
 from ledger.store import KEY_HISTORY, TRANSACTIONS
 
-_BY_KEY = list(KEY_HISTORY)
 _PLACE = dict.fromkeys(("blockNumber", "txIndex", "txId", "ts"), 1)
 
 
@@ -24,21 +23,28 @@ class KeyQueries(Queries):
         change = {"value": "$$write.value", "isDelete": "$$write.isDelete"}
         of_set = {"$map": {"input": _writes("$$this", key), "as": "write", "in": change}}
         writes = {"$reduce": {"input": sets, "initialValue": [], "in": {"$concatArrays": ["$$value", of_set]}}}
-        cursor = self._find(TRANSACTIONS, query, window, {**_PLACE, "writes": writes}, _BY_KEY)
-        return await read_page(cursor, window.limit)
+        projection = {**_PLACE, "writes": writes}
+        pages = [
+            await read_page(
+                self._find(TRANSACTIONS, query | {"manyWrites": many}, window, projection, list(keys)), window.limit
+            )
+            for many, keys in KEY_HISTORY.items()
+        ]
+        return merged(pages, window)
 
     async def key_namespaces(self, key: str, last: int, limit: int) -> list[str]:
         """At most `limit` namespaces in which a VALID transaction up to block `last` has written the key."""
         sets = {"$filter": {"input": "$rwsets", "as": "set", "cond": {"$ne": [_writes("$$set", key), []]}}}
         projection = {"namespaces": {"$map": {"input": sets, "as": "set", "in": "$$set.namespace"}}}
         found: set[str] = set()
-        while len(found) < limit:
-            query = _written(key, {"namespace": {"$gte": "", "$nin": sorted(found)}})
-            query["_id"] = {"$lte": position(last, LAST_INDEX)}
-            document = await self._database[TRANSACTIONS].find_one(query, projection, hint=_BY_KEY)
-            if document is None:
-                break
-            found |= {namespace for namespace in document["namespaces"] if isinstance(namespace, str)}
+        for many, keys in KEY_HISTORY.items():
+            while len(found) < limit:
+                query = _written(key, {"namespace": {"$gte": "", "$nin": sorted(found)}})
+                query |= {"_id": {"$lte": position(last, LAST_INDEX)}, "manyWrites": many}
+                document = await self._database[TRANSACTIONS].find_one(query, projection, hint=list(keys))
+                if document is None:
+                    break
+                found |= {namespace for namespace in document["namespaces"] if isinstance(namespace, str)}
         return sorted(found)[:limit]
 
 

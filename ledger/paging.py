@@ -153,3 +153,18 @@ async def read_page(cursor: AsyncCursor[RawBSONDocument], limit: int) -> Page:
             documents.append(bson.decode(raw.raw, DECODED))
             size += len(raw.raw)
     return Page(documents, more=False)
+
+
+def merged(pages: Sequence[Page], window: Window) -> Page:
+    """One page of several in the same order. What follows the end of one that was cut short is left for the next."""
+    ends = [page.documents[-1]["_id"] for page in pages if page.more]
+    documents = sorted(
+        (document for page in pages for document in page.documents),
+        key=lambda document: document["_id"],
+        reverse=window.descending,
+    )
+    if ends:
+        end = max(ends) if window.descending else min(ends)
+        documents = [d for d in documents if (d["_id"] >= end if window.descending else d["_id"] <= end)]
+    shown = documents[: window.limit]
+    return Page(shown, more=bool(ends) or len(documents) > len(shown))

@@ -21,6 +21,9 @@ MAX_NESTING = 90
 MAX_JSON_BYTES = 1 << 20
 """Larger ones stay text: parsed, two bytes of `[],` are sixty."""
 
+MAX_JSON_COMMAS = 10_000
+"""What has more stays text: a field that is indexed may be a list, and each of its values is an entry of the index."""
+
 _INT64_MAX = 2**63 - 1
 _INT64_MIN = -(2**63)
 _DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
@@ -44,13 +47,18 @@ def int_value(number: int) -> int | dict[str, str]:
 
 def payload_fields(payload: bytes) -> dict[str, Any]:
     """`payload`, `payloadEncoding` and, only where it takes them to give `payload` back, `payloadBytes`."""
-    if len(payload) <= MAX_JSON_BYTES and payload.lstrip()[:1] in (b"{", b"["):
+    if _may_be_parsed(payload):
         try:
             return _json_fields(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotRepresentableError):
             pass  # not JSON, or JSON that BSON cannot hold: kept as what it is below
     value = text_or_binary(payload)
     return {"payload": value, "payloadEncoding": "text" if isinstance(value, str) else "binary"}
+
+
+def _may_be_parsed(payload: bytes) -> bool:
+    small = len(payload) <= MAX_JSON_BYTES and payload.count(b",") <= MAX_JSON_COMMAS
+    return small and payload.lstrip()[:1] in (b"{", b"[")
 
 
 def payload_bytes(fields: dict[str, Any]) -> bytes | None:

@@ -36,8 +36,13 @@ SYNC_STATE: Final = "sync_state"
 TRANSACTION_FILTERS: Final = ((), ("chaincodeId",), ("chaincodeId", "function"), ("creator.mspId",), ("type",))
 """Fields by which transactions are listed; the validation code and the position follow in each index."""
 
-KEY_HISTORY: Final = (("rwsets.writes.key", ASCENDING), ("rwsets.namespace", ASCENDING), ("_id", ASCENDING))
-"""The index that finds who wrote a key: an entry for each write of a VALID transaction."""
+KEY_HISTORY: Final = {
+    None: (("rwsets.writes.key", ASCENDING), ("rwsets.namespace", ASCENDING), ("_id", ASCENDING)),
+    True: (("rwsets.namespace", ASCENDING), ("_id", ASCENDING)),
+}
+"""The indexes that find who wrote a key, by `manyWrites`: an entry for each write of a VALID transaction, and for each
+namespace of those few that wrote so much that their entries could be too many for MongoDB's cache.
+"""
 
 
 def _ascending(*fields: str) -> IndexModel:
@@ -86,7 +91,9 @@ class IndexOptions(Struct, frozen=True):
         """All indexes, by collection."""
         models = {name: list(indexes) for name, indexes in INDEXES.items()}
         if self.key_history:
-            models[TRANSACTIONS].append(IndexModel(KEY_HISTORY, partialFilterExpression={"validationCode": VALID}))
+            for many, keys in KEY_HISTORY.items():
+                valid = {"validationCode": VALID, "manyWrites": many}
+                models[TRANSACTIONS].append(IndexModel(keys, partialFilterExpression=valid))
         for path in map(payload_path, self.payload_fields):
             present = {path: {"$exists": True}}
             for fields in ((path, "_id"), (path, "eventName", "_id")):

@@ -11,7 +11,7 @@ from pymongo import ASCENDING
 
 from ledger.documents import Document, position
 from ledger.model import VALID
-from ledger.paging import LAST_INDEX, Page, Queries, Window, equal_to, positions, read_page
+from ledger.paging import LAST_INDEX, Page, Queries, Window, equal_to, merged, positions, read_page
 from ledger.store import EVENTS, TRANSACTION_FILTERS, TRANSACTIONS
 from protos import common_pb2 as common
 from protos import transaction_pb2 as transaction_pb
@@ -99,7 +99,7 @@ class TransactionQueries(Queries):
         for start in range(0, len(codes), _CODES_AT_ONCE):
             query["validationCode"] = {"$in": codes[start : start + _CODES_AT_ONCE]}
             pages.append(await read_page(self._find(TRANSACTIONS, query, window, _ROW, hint), window.limit))
-        return _merged(pages, window)
+        return merged(pages, window)
 
     async def _codes(self, wanted: TransactionFilter) -> list[int] | None:
         """The codes to look for; None if all, in the order of the chain."""
@@ -211,18 +211,3 @@ class TransactionQueries(Queries):
 
 def _union(name: str, *stages: Document) -> Document:
     return {"$unionWith": {"coll": name, "pipeline": list(stages)}}
-
-
-def _merged(pages: Sequence[Page], window: Window) -> Page:
-    """One page of several in the same order. What follows the end of one that was cut short is left for the next."""
-    ends = [page.documents[-1]["_id"] for page in pages if page.more]
-    documents = sorted(
-        (document for page in pages for document in page.documents),
-        key=lambda document: document["_id"],
-        reverse=window.descending,
-    )
-    if ends:
-        end = max(ends) if window.descending else min(ends)
-        documents = [d for d in documents if (d["_id"] >= end if window.descending else d["_id"] <= end)]
-    shown = documents[: window.limit]
-    return Page(shown, more=bool(ends) or len(documents) > len(shown))

@@ -1,5 +1,6 @@
 """Which indexes a database gets, when, and that no value is too large for them."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,3 +117,23 @@ async def test_values_of_any_length_are_indexed_and_found(mongo: Client, store: 
     for page, found in pages:
         assert [document["_id"] for document in (await page).documents] == found
     assert await reader.key_namespaces(long, 0, 5) == ["token"]
+
+
+async def test_a_transaction_of_very_many_writes_is_stored_and_in_the_history_of_its_keys(store: LedgerStore) -> None:
+    """All its entries at once would not fit into a small cache of MongoDB's, which then waits for ever."""
+    writes = tuple(Write(f"key{n}", b"", is_delete=False) for n in range(120_000))
+    many = action(rwsets=(ReadWriteSet("token", (), writes, (), (), ()),))
+    few = action(rwsets=(ReadWriteSet("token", (), writes[7:8], (), (), ()),))
+    blocks = [block(n, [transaction(0, str(n), actions=(many if n == 1 else few,))]) for n in range(3)]
+    encoded = [encode_block(item, [True]) for item in blocks]
+    async with asyncio.timeout(30):
+        await store.insert_transactions(encoded)
+    reader = LedgerReader(store.database.client, store.database.name)
+    for descending in (False, True):
+        found, after = [], None
+        for _ in range(3):
+            page = await reader.key_history("token", "key7", 0, 2, Window(1, descending=descending, after=after))
+            after = page.documents[0]["_id"]
+            found.append(page.documents[0]["blockNumber"])
+        assert found == sorted([0, 1, 2], reverse=descending)
+    assert await reader.key_namespaces("key119999", 2, 5) == ["token"]
