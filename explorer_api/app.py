@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from explorer_api.background import endure
+from explorer_api.background import end, endure
 from explorer_api.cache import AnswerCache
 from explorer_api.channels import Channels
 from explorer_api.database import Database
@@ -92,11 +92,10 @@ def create_app(
     async def background(_: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(services.channels.followed())
-            recording = asyncio.create_task(endure(services.history.record))
-            stack.callback(recording.cancel)
+            works = [services.history.record]
             if redis is not None:
-                hearing = asyncio.create_task(endure(partial(hear_announcements, redis, services.channels.wake)))
-                stack.callback(hearing.cancel)
+                works.append(partial(hear_announcements, redis, services.channels.wake))
+            stack.push_async_callback(end, [asyncio.create_task(endure(work)) for work in works])
             yield
 
     app.cleanup_ctx.append(background)

@@ -13,7 +13,7 @@ from bson.errors import BSONError
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from explorer_api.background import endure
+from explorer_api.background import end, endure
 from explorer_api.feed import Feed
 from explorer_api.heads import HeadWatch, Standing
 from explorer_api.news import hear_changes
@@ -99,10 +99,7 @@ class Channels:
         try:
             yield
         finally:
-            tasks = [following, *(task for tasks in self._tasks.values() for task in tasks)]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end([following, *(task for tasks in self._tasks.values() for task in tasks)])
 
     async def _follow(self) -> None:
         while True:

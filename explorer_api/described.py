@@ -57,7 +57,7 @@ def problems(route: AnyRoute) -> dict[int, list[str]]:
     if needs_token(route):
         kinds += ["unauthorized", "too-many-requests"]
     if not isinstance(route, Route) or route.asks_database:
-        kinds += ["database-unavailable", "database-refused"]
+        kinds += ["database-unavailable", "database-refused", "not-ready"]
     by_status: dict[int, list[str]] = {}
     for kind in PROBLEM_KINDS:
         if kind in kinds:

@@ -89,5 +89,7 @@ PROBLEM_KINDS: Final = {
     "summing": ProblemKind(
         503, "The service has just started, and still adds up the ledger.", _ASK_AGAIN + " Other routes work meanwhile."
     ),
-    "not-ready": ProblemKind(503, "A channel's database is not one that this program can read.", "Read the detail."),
+    "not-ready": ProblemKind(
+        503, "A channel's database is not one that this program can read, or lacks an index.", "Read the detail."
+    ),
 }

@@ -243,7 +243,6 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=ready,
         tag=_OPERATIONS,
         answers=Liveness,
-        problems=("not-ready",),
         caching=(NO_STORE,),
         example="/ready",
     ),

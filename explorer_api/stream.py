@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -90,19 +91,19 @@ async def open_stream(call: ChannelCall, request: web.Request) -> Callable[[], A
     selection = Selection(
         frozenset(kinds) if kinds is not None else EVERYTHING.kinds, call.query.get(CHAINCODE), call.query.get(EVENT)
     )
-    stream = _Stream(call, request, selection, await _start(call, request))
-    call.services.streams.check(request)
-    return stream.serve
-
-
-async def _start(call: ChannelCall, request: web.Request) -> int:
-    """The position at which the stream begins. Raises `ProblemError` if the client's cannot be resumed."""
     position = _last_position(call, request)
-    standing = call.standing
     if position is None:
-        return block_start(standing.height)
-    if position > block_start(standing.height):
-        standing = await call.channel.watch.newest()
+        position = block_start(call.standing.height)
+    elif position > block_start(call.standing.height):
+        call = replace(call, standing=await call.channel.watch.newest())
+    _check_position(position, call)
+    call.services.streams.check(request)
+    return _Stream(call, request, selection, position).serve
+
+
+def _check_position(position: int, call: ChannelCall) -> None:
+    """Raises `ProblemError` if a stream cannot begin there."""
+    standing = call.standing
     if position > block_start(standing.height):
         raise ProblemError(
             409,
@@ -125,7 +126,6 @@ async def _start(call: ChannelCall, request: web.Request) -> int:
             "Read the lists up to now, and open a new stream without Last-Event-ID.",
             height=standing.height,
         )
-    return position
 
 
 def _last_position(call: ChannelCall, request: web.Request) -> int | None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from bson.datetime_ms import DatetimeMS
 from msgspec import Struct
-from pymongo import ASCENDING
+from pymongo import ASCENDING, DESCENDING
 
 from ledger.documents import Document, position
 from ledger.model import VALID
@@ -188,7 +188,7 @@ class TransactionQueries(Queries):
     async def chaincode_definitions(self, last: int, name: str | None = None) -> list[Document]:
         """The chaincode definitions that the channel has committed, or those of one chaincode, in order.
 
-        Each with `blockNumber`, `txIndex`, `txId`, `ts` and `lifecycle`; the first thousand.
+        Each with `blockNumber`, `txIndex`, `txId`, `ts` and `lifecycle`; the last thousand.
         """
         query: Document = {
             "chaincodeId": "_lifecycle",
@@ -200,7 +200,7 @@ class TransactionQueries(Queries):
         if name is not None:
             query["lifecycle.name"] = equal_to(name)
         cursor = self._database[TRANSACTIONS].find(query, _DEFINITION, hint=_BY_FUNCTION, limit=_MAX_DEFINITIONS)
-        return await cursor.sort("_id", ASCENDING).batch_size(_MAX_DEFINITIONS).to_list()
+        return (await cursor.sort("_id", DESCENDING).batch_size(_MAX_DEFINITIONS).to_list())[::-1]
 
     async def transactions_beginning(self, prefix: str, last: int, limit: int) -> list[Document]:
         """The first `limit` rows, by id, of transactions that own an id with this beginning."""

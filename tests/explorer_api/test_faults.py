@@ -84,6 +84,7 @@ async def test_a_database_that_this_program_cannot_read_is_not_ready(
     await client[database_name][EVENTS].drop_index("txId_1")
     response = await api.problem("/ready", 503, "not-ready")
     assert "chaincode_events.txId_1" in response.json["detail"]
+    await api.problem(f"/api/v1/channels/{CHANNEL}/events?txId=a", 503, "not-ready")
     await client[database_name][BLOCKS].update_one({}, {"$set": {"format": FORMAT + 1}})
     response = await api.problem("/ready", 503, "not-ready")
     assert "newer" in response.json["detail"]

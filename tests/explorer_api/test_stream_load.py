@@ -223,10 +223,14 @@ async def test_live_streams_outlast_mongodb_and_replays_end(
     async with (
         AsyncMongoClient[Any](forwarder.uri) as client,
         running_api(client, {CHANNEL: database_name}, options) as api,
-        opened(api) as response,
+        AsyncExitStack() as stack,
     ):
-        received = Received()
-        await receive(response, received, "100")
+        await api.channel()
+        await forwarder.cut()
+        response = await stack.enter_async_context(opened(api))
+        assert b": ping" in await response.content.readany() + await response.content.readany()
+        received = Received("100")
+        await forwarder.open()
         await chain.mint()
         await receive(response, received, "101")
         await forwarder.cut()

@@ -1,0 +1,120 @@
+"""I19: the API never writes. Its user of `config/mongo-roles.json` cannot, and that is enough for everything it does.
+
+What that user may not do is tried in tests/cli/test_mongo_roles.py.
+"""
+
+import ast
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from structlog.testing import capture_logs
+
+from devnet.servers import Mongod
+from explorer_api.options import Options
+from ledger.sync_state import State, write_sync_state
+from tests.cli.conftest import guarded_mongod
+from tests.cli.support import uri_of
+from tests.explorer_api.examples import ANSWERED, example
+from tests.explorer_api.support import CHANNEL, FRESH, append, append_now, block, decoded, running_api, sync_state
+
+__all__ = ["guarded_mongod"]
+
+ROOT = Path(__file__).parents[2]
+DATABASE = "rights"
+C = f"/api/v1/channels/{CHANNEL}"
+
+
+@pytest.fixture(scope="module")
+def indexed(guarded_mongod: Mongod, recorded: list[bytes]) -> Mongod:
+    """Holds the recorded ledger, and another channel's; the API finds them by itself."""
+    append_now(guarded_mongod.uri, DATABASE, [decoded(each) for each in recorded])
+    append_now(guarded_mongod.uri, "growing", [block(0, [])])
+
+    async def report() -> None:
+        async with AsyncMongoClient[Any](guarded_mongod.uri) as admin:
+            await write_sync_state(admin[DATABASE], sync_state(state=State.FOLLOWING, updated_at=datetime.now(UTC)))
+            await write_sync_state(admin["growing"], sync_state("growing", updated_at=datetime.now(UTC)))
+
+    asyncio.run(report())
+    return guarded_mongod
+
+
+@pytest.fixture
+async def admin(indexed: Mongod) -> AsyncIterator[AsyncMongoClient[Any]]:
+    async with AsyncMongoClient[Any](indexed.uri) as client:
+        yield client
+
+
+@pytest.fixture
+async def reader(indexed: Mongod) -> AsyncIterator[AsyncMongoClient[Any]]:
+    """The connection of the API, as an operator sets it up."""
+    async with AsyncMongoClient[Any](uri_of(indexed, "kindledger_api")) as client:
+        yield client
+
+
+async def test_every_route_works_with_the_right_to_read(
+    admin: AsyncMongoClient[Any], reader: AsyncMongoClient[Any]
+) -> None:
+    async with running_api(admin, None, FRESH) as all_powerful, running_api(reader, None, FRESH) as api:
+        tx_id = (await api.channel("/events", limit=1))["items"][0]["txId"]
+        for route in ANSWERED:
+            path = example(route, tx_id)
+            given, right = await api.request("GET", path), await all_powerful.request("GET", path)
+            assert given.status == right.status, path
+            assert given.status < 500, path
+            if "ETag" in right.headers:
+                assert given.headers["ETag"] == right.headers["ETag"], path
+        async with aiohttp.ClientSession() as session, session.get(f"{api.base}{C}/stream") as stream:
+            assert stream.status == 200
+            async with asyncio.timeout(5):
+                assert await stream.content.readuntil(b"\n\n")
+
+
+async def test_new_blocks_are_heard_of_with_the_right_to_read(
+    admin: AsyncMongoClient[Any], reader: AsyncMongoClient[Any]
+) -> None:
+    path = "/api/v1/channels/growing/blocks"
+    with capture_logs() as logs:
+        async with running_api(reader, None, Options(head_age_s=60.0)) as api:
+            assert (await api.get(path)).headers["Ledger-Height"] == "1"
+            await asyncio.sleep(0.3)  # until it listens
+            await append(admin, "growing", [block(1, [])])
+            began = time.monotonic()
+            while (await api.get(path)).headers["Ledger-Height"] != "2":
+                assert time.monotonic() - began < 2
+                await asyncio.sleep(0.01)
+    assert logs == []
+
+
+# --- By the look of it ------------------------------------------------------------------------------------------------
+
+WRITES = ("_one", "_many", "drop", "creat", "bulk", "rename")
+METHODS = {name for owner in (AsyncCollection, AsyncDatabase) for name in vars(owner)}
+WRITING = {name for name in METHODS - {"find_one"} if any(map(name.__contains__, WRITES))}
+STORING = {"LedgerStore", "write_sync_state", "write_verification"}
+QUERIES = ("reader", "paging", "changes", "sums", "transaction_queries", "event_queries", "key_history")
+
+
+def test_nothing_that_writes_is_called() -> None:
+    assert {"insert_one", "update_many", "delete_one", "drop", "create_index", "bulk_write"} <= WRITING
+    modules = [*(ROOT / "explorer_api").glob("*.py"), *(ROOT / "ledger" / f"{name}.py" for name in QUERIES)]
+    found = {module.name: wrong for module in modules if (wrong := writes(ast.parse(module.read_text())))}
+    assert not found
+
+
+def writes(tree: ast.AST) -> set[str]:
+    """What a module has that could write."""
+    nodes = list(ast.walk(tree))
+    called = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    stages = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return called & WRITING | stages & {"$out", "$merge"} | imported & STORING
