@@ -153,6 +153,7 @@ def _beside_streams(questions: _Questions, port: int, uri: str, seconds: int, st
                 raise RuntimeError("the ledger stopped growing")
         holder.terminate()
         end = _said(holder)
+        holder.wait()
     if end["open"] < streams or end["messages"] < streams * seconds:
         raise RuntimeError(f"not all of {streams} streams were served to the end: {end}")
     return figures

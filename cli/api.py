@@ -68,7 +68,7 @@ async def serve_api(
             ) from error
         stack.push_async_callback(runner.cleanup)
         address = f"http://{settings.api.host}:{port}"
-        log.info("api_started", url=f"{address}/docs")
+        log.info("api_started", url=f"{address}/api/v1/status", docs=f"{address}/docs")
         yield address
 
 

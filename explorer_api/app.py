@@ -29,6 +29,7 @@ from explorer_api.openapi import document
 from explorer_api.options import Options
 from explorer_api.rates import RateLimiter
 from explorer_api.reference import reference
+from explorer_api.replays import Replays
 from explorer_api.routes import ROUTES
 from explorer_api.runner import Runner
 from explorer_api.shared_cache import SharedCache
@@ -68,9 +69,10 @@ def create_app(
         hears_changes=redis is None,
         stream_buffer_bytes=options.stream_buffer_bytes,
     )
+    database = Database(options.seconds_per_request * _DATABASE_SHARE)
     services = Services(
         channels=shown,
-        database=Database(options.seconds_per_request * _DATABASE_SHARE),
+        database=database,
         options=options,
         version=version,
         cache=AnswerCache(options.cache_bytes),
@@ -79,6 +81,7 @@ def create_app(
         metrics=metrics,
         history=History(shown.known, metrics.registry, options.sample_s),
         streams=OpenStreams(options, metrics),
+        replays=Replays(database),
         documentation=Documentation(
             openapi=msgspec.json.encode(document(ROUTES, version)),
             page=page(reference(ROUTES), version).encode(),

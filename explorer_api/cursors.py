@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from explorer_api.problems import invalid_cursor
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
-_Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Natural = Annotated[int, Meta(ge=0, le=2**63 - 2)]  # the next one is a 64-bit integer too
 
 
 class Cursor(Struct, frozen=True, forbid_unknown_fields=True):

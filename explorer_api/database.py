@@ -19,12 +19,13 @@ _CURSOR_NOT_FOUND = 43  # the server that had it is gone
 
 
 class Database:
-    """Bounds the calls that a request makes, and logs an outage at most once a minute, and its end."""
+    """Bounds the calls that a request makes, and logs an outage, at most one a minute, and its end."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._since: float | None = None
-        self._logged = 0.0
+        self._logged: float | None = None
+        self._told = False
 
     @contextmanager
     def calls(self) -> Iterator[None]:
@@ -42,15 +43,15 @@ class Database:
 
     def _failed(self, error: PyMongoError) -> None:
         now = time.monotonic()
-        if self._since is None or now - self._logged >= _LOG_INTERVAL_SECONDS:
-            self._logged = now
+        if self._logged is None or now - self._logged >= _LOG_INTERVAL_SECONDS:
+            self._logged, self._told = now, True
             log.warning("database_unavailable", kind=type(error).__name__, code=getattr(error, "code", None))
         self._since = self._since if self._since is not None else now
 
     def _over(self) -> None:
-        if self._since is not None:
+        if self._since is not None and self._told:
             log.info("database_available", seconds=round(time.monotonic() - self._since, 1))
-            self._since = None
+        self._since, self._told = None, False
 
 
 def _problem(error: PyMongoError) -> ProblemError | None:

@@ -24,6 +24,7 @@ from explorer_api.open_streams import OpenStreams
 from explorer_api.options import Options
 from explorer_api.parameters import Parameter, ParameterFamily, Query, read_query
 from explorer_api.problems import ProblemError, channel_not_found
+from explorer_api.replays import Replays
 from explorer_api.shared_cache import SharedCache
 from explorer_api.since import SinceWhen
 from ledger.business import BusinessBooks
@@ -54,6 +55,7 @@ class Services:
     documentation: Documentation
     history: History
     streams: OpenStreams
+    replays: Replays
     flights: Flights[Rendered] = field(default_factory=Flights)
     since: SinceWhen = field(default_factory=SinceWhen)
     started_at: float = field(default_factory=time.monotonic)
@@ -140,10 +142,11 @@ def bind(route: AnyRoute, services: Services) -> web.RouteDef:
     """The route as aiohttp serves it, HEAD included. Its answer, or `ProblemError`, comes in time."""
     if isinstance(route, StreamRoute):
         return web.get(aiohttp_path(route.path), _lasting(route, services))
+    keeps = isinstance(route, ChannelRoute)
     make = _ChannelBinding(route, services).make if isinstance(route, ChannelRoute) else _general(route, services)
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        kept = services.cache.get(request.raw_path)
+        kept = services.cache.get(request.raw_path) if keeps else None
         if kept is not None:
             return respond(request, *kept)
         try:

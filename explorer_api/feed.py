@@ -12,8 +12,8 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 from explorer_api.heads import HeadWatch, Standing
-from explorer_api.stream_messages import Chunk, Selection, block_start
-from explorer_api.stream_source import ChainReplacedError, MessageSource
+from explorer_api.stream_messages import EVERYTHING, Chunk, Selection, block_start
+from explorer_api.stream_source import FIRST_LIMITS, ChainReplacedError, read_chunk
 from ledger.reader import LedgerReader, Window
 from ledger.tasks import heed_cancellation
 
@@ -98,9 +98,8 @@ class Feed:
         start = block_start(await _patiently(partial(self._recent_block, standing)))
         self._chain, self.start, self.end = standing.chain, start, start
         await self._tell()
-        source = MessageSource(self._reader)
         while True:
-            await self._read_up_to(standing, source)
+            await self._read_up_to(standing)
             if not self._subscriptions:
                 return
             standing = await self._watch.moves(beyond=standing)
@@ -119,11 +118,14 @@ class Feed:
             number = int(block["number"])
         return number
 
-    async def _read_up_to(self, standing: Standing, source: MessageSource) -> None:
+    async def _read_up_to(self, standing: Standing) -> None:
+        if standing.first is None:
+            return
         while self._subscriptions and self.end < block_start(standing.height):
-            first = block_start(standing.first["number"]) if standing.first is not None else 0
-            start = max(self.end, first)  # the ledger was empty, and does not begin at block 0
-            self._keep(await _patiently(partial(source.chunk, start, standing.height)))
+            start = max(self.end, block_start(standing.first["number"]))  # an empty ledger need not begin at block 0
+            limits = self._chunks[-1].limits if self._chunks else FIRST_LIMITS
+            read = partial(read_chunk, self._reader, EVERYTHING, start, standing.height, limits)
+            self._keep(await _patiently(read))
             await self._tell()
 
     def _keep(self, chunk: Chunk) -> None:

@@ -1,6 +1,5 @@
 """The live streams that are open in this process: how many may be, and that they end with it."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from explorer_api.metrics import ApiMetrics
 from explorer_api.options import Options
 from explorer_api.problems import ProblemError
 
-_REPLAYS_AT_ONCE: Final = 4
 _RETRY_S: Final = 10
 
 
@@ -26,8 +24,6 @@ class OpenStreams:
         self._by_client: Counter[str] = Counter()
         self._ends: set[Callable[[], None]] = set()
         self._closing = False
-        self.replays = asyncio.Semaphore(_REPLAYS_AT_ONCE)
-        """To be held while a piece of history is read for one stream: many that come back at once take turns."""
 
     def check(self, request: web.Request) -> None:
         """Raises `ProblemError` where no further stream may be opened."""

@@ -57,14 +57,14 @@ class SharedCache:
         Of several processes that miss at the same time one computes, and the others wait for it, but not for long.
         """
         key = f"{self._prefix}:{version}:{sha256(question.encode(errors='surrogateescape')).hexdigest()[:32]}"
-        found = await self._get(key)
-        if found is not None:
-            return found
         lock = f"{key}:lock"
-        if self.available and not await self._call("SET", lock, b"", "NX", "PX", _LOCK_MS):
+        found = await self._get(key)
+        if found is None and self.available and not await self._call("SET", lock, b"", "NX", "PX", _LOCK_MS):
             found = await self._await_other(key, lock)
-            if found is not None:
-                return found
+        if found is not None:
+            self.hits += 1
+            return found
+        self.misses += 1
         kept = False
         try:
             rendered = await compute()
@@ -87,12 +87,7 @@ class SharedCache:
 
     async def _get(self, key: str) -> Rendered | None:
         data = await self._call("GET", key)
-        found = _opened(data) if isinstance(data, bytes) else None
-        if found is not None:
-            self.hits += 1
-        else:
-            self.misses += 1
-        return found
+        return _opened(key, data) if isinstance(data, bytes) else None
 
     async def _put(self, key: str, rendered: Rendered) -> bool:
         """Whether it is kept."""
@@ -100,7 +95,7 @@ class SharedCache:
         if len(data) > _MAX_BYTES:
             return False
         seconds = _KEPT_S if rendered.seconds is None else max(1, round(rendered.seconds))
-        kept = await self._call("SET", key, sha256(data).digest()[:_DIGEST_BYTES] + data, "EX", seconds)
+        kept = await self._call("SET", key, _digest(key, data) + data, "EX", seconds)
         return kept is not None
 
     async def _call(self, *command: str | bytes | int) -> Any:
@@ -120,10 +115,14 @@ class SharedCache:
             return None
 
 
-def _opened(data: bytes) -> Rendered | None:
+def _digest(key: str, encoded: bytes) -> bytes:
+    return sha256(key.encode() + encoded).digest()[:_DIGEST_BYTES]
+
+
+def _opened(key: str, data: bytes) -> Rendered | None:
     """What was kept; None for anything that this program did not write there."""
     digest, encoded = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
-    if sha256(encoded).digest()[:_DIGEST_BYTES] != digest:
+    if _digest(key, encoded) != digest:
         return None
     try:
         return _decode(encoded)

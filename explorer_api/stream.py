@@ -31,8 +31,7 @@ from explorer_api.stream_messages import (
     read_position,
     server_sent,
 )
-from explorer_api.stream_source import ChainReplacedError, MessageSource
-from ledger.tasks import heed_cancellation
+from explorer_api.stream_source import FIRST_LIMITS, ChainReplacedError
 
 log = structlog.get_logger()
 
@@ -146,7 +145,7 @@ class _Stream:
     def __init__(self, call: ChannelCall, request: web.Request, selection: Selection, position: int) -> None:
         self._call, self._request, self._selection, self._position = call, request, selection, position
         self._feed, self._open_streams = call.channel.feed, call.services.streams
-        self._source = MessageSource(call.channel.reader, selection)
+        self._limits = FIRST_LIMITS
         self._news = asyncio.Event()
         self._ping_due = False
 
@@ -237,11 +236,17 @@ class _Stream:
 
     async def _history(self) -> tuple[bytes, int]:
         """What the feed does not have any more."""
-        standing = self._call.channel.watch.known or self._call.standing
-        async with self._open_streams.replays:
-            with self._call.services.database.calls():
-                chunk = await self._source.chunk(self._position, standing.height)
-        heed_cancellation()
+        channel = self._call.channel
+        standing = channel.watch.known or self._call.standing
+        chunk = await self._call.services.replays.chunk(
+            channel.reader,
+            standing.chain,
+            self._selection,
+            start=self._position,
+            height=standing.height,
+            limits=self._limits,
+        )
+        self._limits = chunk.limits
         return chunk.beyond(self._position, EVERYTHING), chunk.end
 
 

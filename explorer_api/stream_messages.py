@@ -5,7 +5,7 @@ block each transaction comes before its event, and the block itself comes last: 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, Literal
 
@@ -114,11 +114,16 @@ class Selection(Struct, frozen=True):
 EVERYTHING: Final = Selection()
 
 
+Limits = Mapping[Kind, int]
+"""How many documents of each kind to ask for."""
+
+
 class Chunk(Struct, frozen=True):
-    """Consecutive messages of a selection, and the position up to which there are no others."""
+    """Consecutive messages of a selection, the position up to which there are no others, and limits for the next."""
 
     messages: Sequence[Message]
     end: int
+    limits: Limits
 
     @property
     def size(self) -> int:
@@ -133,16 +138,14 @@ class Chunk(Struct, frozen=True):
 def render(kind: Kind, document: Document) -> Message:
     """The message about a block, a transaction or an event."""
     place = place_of(kind, document)
-    short = _shortened(document)
-    body: Any
-    if kind == "block":
-        body = block_row(short)
-    elif kind == "transaction":
-        body = transaction_row(short)
-    else:
-        body = event(short)
-    data = server_sent(kind, position_after(place), body)
+    represent: Callable[[Document], Struct] = _REPRESENTED[kind]
+    data = server_sent(kind, position_after(place), represent(document))
+    if len(data) > MAX_VALUE_BYTES:
+        data = server_sent(kind, position_after(place), represent(_shortened(document)))
     return Message(place, kind, data, document.get("chaincodeId"), document.get("eventName"))
+
+
+_REPRESENTED: Final = {"block": block_row, "transaction": transaction_row, "event": event}
 
 
 def server_sent(name: str, position: int, body: Any) -> bytes:

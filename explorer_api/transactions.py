@@ -1,5 +1,6 @@
 """Transactions: the list, those of a block, and one by its id or its place."""
 
+import re
 from contextlib import suppress
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from ledger.transaction_queries import TransactionFilter, validation_code
 
 MAX_NAME_BYTES = 1 << 16
 MAX_INDEX = (1 << 20) - 1
+_INDEX = re.compile(r"0|[1-9][0-9]{0,6}", re.ASCII)
 _BUSINESS_SECONDS = 1.0
 
 
@@ -141,7 +143,7 @@ async def get_block_transaction(call: ChannelCall) -> Answer:
     It never changes, so `repeats` and `business`, which can, are null here: see the same transaction by its id.
     """
     shown = call.path["index"].decode(errors="replace")
-    if not shown.isascii() or not shown.isdigit() or len(shown) > 7 or int(shown) > MAX_INDEX:
+    if not _INDEX.fullmatch(shown) or int(shown) > MAX_INDEX:
         raise invalid_parameter("index", shown, f"an integer from 0 to {MAX_INDEX}")
     block = await find_block(call)
     record = await call.channel.reader.transaction_record_at(int(block["number"]), int(shown))

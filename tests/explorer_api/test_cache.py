@@ -14,7 +14,7 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import ConnectionPool, Redis
 
 from cli.redis import redis_client
-from explorer_api import app
+from explorer_api import app, overview
 from explorer_api.answers import IMMUTABLE, NO_CACHE, NO_STORE, Answer, Rendered, render
 from explorer_api.cache import AnswerCache, Flights
 from explorer_api.dispatch import ChannelCall, ChannelRoute
@@ -233,8 +233,9 @@ async def test_asking_for_what_is_known_touches_no_database(
 
 
 async def test_an_etag_changes_when_the_answer_does_and_only_then(
-    api: Api, client: AsyncMongoClient[Any], database_name: str
+    api: Api, client: AsyncMongoClient[Any], database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(overview, "_REPORT_S", 0.1)
     paths = ["", "/blocks", "/blocks/0", "/blocks/latest", "/blocks?order=asc&limit=1", "/transactions"]
     paths += ["/transactions/a", "/events", "/events?name.eq=Minted", "/chaincodes", "/stats", "/blocks/0/transactions"]
     seen: dict[str, dict[str, bytes]] = {path: {} for path in paths}
@@ -260,10 +261,10 @@ async def test_an_etag_changes_when_the_answer_does_and_only_then(
     await append(client, database_name, [block(1, [transaction(0, "a", code=11)])])
     await look()
     await write_sync_state(client[database_name], sync_state(state=State.FOLLOWING, peer_height=5))
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(0.12)
     await look()
     await client[database_name][SYNC_STATE].delete_one({})
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(0.12)
     await look()
     constant = {"/blocks/0", "/blocks/0/transactions"}
     assert {path: len(etags) for path, etags in seen.items() if path in constant} == dict.fromkeys(constant, 1)

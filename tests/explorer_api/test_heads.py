@@ -149,11 +149,11 @@ async def test_where_nobody_tells_it_is_seen_soon(standalone: str, without_strea
             watched_client(readers) as (reader, commands),
             running_api(reader, {CHANNEL: "ledger"}, Options(head_age_s=0.4)) as api,
         ):
-            for number in range(3):
+            for number in range(2):
                 await store_block(client, "ledger", number)
-                assert await seen_after(api, number + 1) < 0.4 + 0.2
+                assert await seen_after(api, number + 1) < 0.4 + 0.3
             commands.clear()
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(1.2)
             assert "changeStream" not in commands.names, "what cannot be heard is not asked for over and over"
 
 
@@ -173,7 +173,7 @@ async def test_an_idle_api_asks_little_however_many_ask_it(
         commands.clear()
         began = time.monotonic()
         asked = 0
-        while time.monotonic() - began < 2.0:
+        while time.monotonic() - began < 1.2:
             await api.channel("/blocks")
             await api.channel("/blocks/7")
             asked += 2
@@ -193,11 +193,11 @@ async def test_blocks_that_come_fast_are_not_all_looked_at(mongo_uri: str, datab
         await asyncio.sleep(0.3)
         commands.clear()
         began = time.monotonic()
-        blocks = [block(number, []) for number in range(1, 1500)]
+        blocks = [block(number, []) for number in range(1, 600)]
         for start in range(0, len(blocks), 3):
             await append(writer, database_name, blocks[start : start + 3])
         seconds = time.monotonic() - began
-        assert await seen_after(api, 1500) < 1
+        assert await seen_after(api, 600) < 1
     assert commands.names.count("find") / (seconds + 1) < 250, commands.names.count("find")
 
 
@@ -211,8 +211,10 @@ async def test_nobody_is_shown_an_older_head(client: AsyncMongoClient[Any], data
         ended = asyncio.Event()
 
         async def asks(path: str) -> list[int]:
-            seen = []
-            while not ended.is_set():
+            seen: list[int] = []
+            last = False
+            while not last:
+                last = ended.is_set()
                 response = await api.request("GET", path)
                 seen.append(int(response.headers["Ledger-Height"]))
                 if path.endswith("latest"):
@@ -221,15 +223,15 @@ async def test_nobody_is_shown_an_older_head(client: AsyncMongoClient[Any], data
 
         paths = ["/blocks/latest", "/blocks/latest", "/blocks", "/blocks/0", "/blocks/999", "/blocks?limit=1", ""]
         asking = [asyncio.create_task(asks(C + path)) for path in paths]
-        for number in range(1, 60):
+        for number in range(1, 30):
             await store_block(client, database_name, number)
             await redis.publish(f"kindledger:head:{database_name}", str(number + 1))
             await asyncio.sleep(0.01)
-        assert await seen_after(api, 60) < 1
+        assert await seen_after(api, 30) < 1
         ended.set()
         for heights in await asyncio.gather(*asking):
             assert heights == sorted(heights)
-            assert heights[-1] == 60
+            assert heights[-1] == 30
             assert len(set(heights)) > 5
 
 

@@ -41,7 +41,7 @@ PATHS = [
     "/api/v1/channels",
     "/nowhere",
 ]
-WITHIN_S = 1.0
+WITHIN_S = 1.5
 """So long a request may take because of Redis."""
 
 
@@ -189,7 +189,10 @@ FAULTS: dict[str, tuple[Act, Act]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault",
+    ["killed", "hung", "full", *(pytest.param(f, marks=pytest.mark.long) for f in ("another password", "read-only"))],
+)
 async def test_answers_do_not_depend_on_redis(
     client: AsyncMongoClient[Any], database_name: str, server: RedisServer, redis: Redis, fault: str
 ) -> None:
@@ -256,7 +259,7 @@ async def api_behind_proxy(
         yield api, proxy
 
 
-@pytest.mark.parametrize("delay_s", [0.05, 0.11])
+@pytest.mark.parametrize("delay_s", [pytest.param(0.05, marks=pytest.mark.long), 0.11])
 @pytest.mark.usefixtures("redis")
 async def test_a_slow_redis_makes_no_slow_answers(
     client: AsyncMongoClient[Any], recorded_database: str, server: RedisServer, delay_s: float
@@ -279,14 +282,14 @@ async def test_a_connection_that_died_in_silence_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As after a firewall has forgotten it: nothing comes, and nothing says so."""
-    monkeypatch.setattr(news, "_SILENCE_S", 0.3)
+    monkeypatch.setattr(news, "_SILENCE_S", 0.15)
     await append(client, database_name, [block(0, [])])
     async with api_behind_proxy(client, database_name, server) as (api, proxy):
         assert await _height_is(api, 1)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.6)
         quiet = proxy.connections
         proxy.silent = True
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.6)
         proxy.silent = False
         assert proxy.connections > quiet, "another one is tried"
         await append(client, database_name, [block(1, [])])
@@ -341,19 +344,22 @@ async def test_what_is_not_ours_is_not_believed(
 ) -> None:
     right = await right_answers(client, recorded_database)
     async with api_with(client, recorded_database, server.url) as api:
+        await right_and_quick(api, right, rounds=1)
+        kept = {key: bytes(redis.get(key) or b"") for key in keys_of(redis) if b":lock" not in key}  # type: ignore[arg-type]
+        answers = [key for key in kept if key.startswith(b"kindledger:api:")]
+        assert len(answers) >= 3
+        assert len(kept) > len(answers), "and counts of requests"
+        for key, elsewhere in zip(answers, answers[1:] + answers[:1], strict=True):
+            redis.set(key, kept[elsewhere])
+        await right_and_quick(api, right, rounds=1)
         for spoils in SPOILS:
             redis.flushall()
-            await asyncio.sleep(0.35)
+            for key, spoil in zip(kept, cycle(spoils)):
+                spoil(redis, key, kept[key])
+            spoils[-1](redis, answers[0] + b":lock", b"theirs")
             await right_and_quick(api, right, rounds=1)
-            keys = keys_of(redis)
-            assert {key.split(b":")[0] for key in keys} == {b"kindledger", b"rate_limit"}
-            lock = next(key for key in keys if key.startswith(b"kindledger:api")).removesuffix(b":lock") + b":lock"
-            for key, spoil in zip(keys, cycle(spoils)):
-                spoil(redis, key, bytes(redis.get(key) or b""))  # type: ignore[arg-type]
-            spoils[-1](redis, lock, b"")
-            await right_and_quick(api, right, rounds=1)
-            await asyncio.sleep(0.35)
-            await right_and_quick(api, right, rounds=1)
+        await asyncio.sleep(0.35)
+        await right_and_quick(api, right, rounds=1)
         redis.flushall()
         await eventually(lambda: served_from_redis(api, redis))
 

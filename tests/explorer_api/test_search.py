@@ -130,7 +130,7 @@ async def test_keys_are_searched_where_they_are_indexed(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     await append(client, database_name, [block(0, [writing(0, "w", "one", "some key")])])
-    (index,) = {model.document["name"] for model in IndexOptions(key_history=True).models()[TRANSACTIONS]} - {
+    index, *_ = {model.document["name"] for model in IndexOptions(key_history=True).models()[TRANSACTIONS]} - {
         model.document["name"] for model in IndexOptions(key_history=False).models()[TRANSACTIONS]
     }
     assert [hit["type"] for hit in await found(api, "some key")] == ["key"]

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from explorer_api import feed, stream, stream_source
 from explorer_api.options import Options
+from explorer_api.stream_messages import KINDS
 from ledger.blocks import MAX_BLOCK_NUMBER
 from ledger.model import VALID, Chaincode, ChaincodeEvent, Transaction
 from ledger.store import LedgerStore
@@ -215,7 +216,7 @@ async def test_each_message_comes_once_and_in_order_wherever_streams_are_cut(
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@settings(max_examples=1000, derandomize=True, database=None)
+@settings(max_examples=400, derandomize=True, database=None)
 @given(sessions=_SESSIONS, which=st.integers(0, 2), small=st.booleans())
 async def test_each_message_comes_once_and_in_order_at_length(
     apis: list[Api],
@@ -238,7 +239,8 @@ async def comes_once(
     """
     monkeypatch.setattr(stream, "PING_S", 0.02)
     monkeypatch.setattr(stream_source, "CHUNK_BYTES", 1000 if small else 1 << 16)
-    monkeypatch.setattr(stream_source, "_FIRST_LIMIT", 2 if small else 100)
+    for module in (feed, stream):
+        monkeypatch.setattr(module, "FIRST_LIMITS", dict.fromkeys(KINDS, 1 if small else 100))
     chain = Chain(store, (await api.channel("/blocks", limit=1))["height"])
     first, last_id = chain.height, str(chain.height)
     had: list[tuple[dict[str, str], str, Received]] = []

@@ -14,7 +14,7 @@ import pytest
 from pymongo import AsyncMongoClient
 from pymongo.uri_parser import parse_uri
 
-from explorer_api import connection, stream
+from explorer_api import connection, feed, stream
 from explorer_api.app import create_app, serve
 from explorer_api.options import Options
 from ledger.store import LedgerStore
@@ -134,6 +134,27 @@ async def test_many_clients_ask_mongodb_as_much_as_one_and_leave_nothing(
         await chain.mint()
         await until(lambda: is_metric(api, f'kindledger_api_channel_height{{channel="{CHANNEL}"}}', chain.height))
         assert commands.names.count("find") < alone
+
+
+async def test_many_that_come_back_ask_mongodb_as_much_as_one(
+    mongo_uri: str, chain: Chain, database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart, for more than the buffer has by then."""
+    monkeypatch.setattr(feed, "_RECENT_TRANSACTIONS", 0)
+    await chain.mint(20, payload=b"x" * 10_000)
+
+    async def finds(clients: int) -> int:
+        async with (
+            watched_client(mongo_uri) as (client, commands),
+            running_api(client, {CHANNEL: database_name}, Options(head_age_s=60.0)) as api,
+        ):
+            await api.channel()
+            commands.clear()
+            had = await asyncio.gather(*(read(api, "2", "20") for _ in range(clients)))
+            assert all(each.ids == everything(range(2, 20)) for each in had)
+            return commands.names.count("find")
+
+    assert await finds(50) <= await finds(1) + 3  # the head may be read once more
 
 
 async def test_streams_end_at_once_with_the_service(

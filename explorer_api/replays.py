@@ -1,0 +1,45 @@
+"""History for streams that are resumed: read in turns, and once for all that ask for the same."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from typing import Final
+
+from explorer_api.database import Database
+from explorer_api.stream_messages import Chunk, Limits, Selection
+from explorer_api.stream_source import read_chunk
+from ledger.reader import LedgerReader
+from ledger.tasks import heed_cancellation
+
+_KEPT: Final = 64
+
+
+class Replays:
+    """Reads for one stream at a time, and no more than half of the time, so that other requests are served as well.
+
+    What was read last is kept for a while: after a restart many clients come back that miss the same.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._turn = asyncio.Lock()
+        self._rests_until = 0.0
+        self._kept: OrderedDict[tuple[LedgerReader, str, Selection, int], Chunk] = OrderedDict()
+
+    async def chunk(
+        self, reader: LedgerReader, chain: str, selection: Selection, *, start: int, height: int, limits: Limits
+    ) -> Chunk:
+        """As `read_chunk`. Raises `ProblemError` where MongoDB cannot answer."""
+        key = (reader, chain, selection, start)
+        async with self._turn:
+            if key not in self._kept:
+                await asyncio.sleep(self._rests_until - time.monotonic())
+                began = time.monotonic()
+                with self._database.calls():
+                    self._kept[key] = await read_chunk(reader, selection, start, height, limits)
+                heed_cancellation()
+                ended = time.monotonic()
+                self._rests_until = ended + (ended - began)
+                if len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            return self._kept[key]
