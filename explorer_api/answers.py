@@ -17,6 +17,9 @@ ONE_DAY: Final = "max-age=86400"
 IMMUTABLE: Final = "max-age=31536000, immutable"
 JSON: Final = "application/json"
 
+HEADERS: Final = web.RequestKey("headers", dict[str, str])
+"""What every answer to a request has among its headers, whatever it is."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -65,9 +68,12 @@ def render(answer: Answer) -> Rendered:
     return Rendered(body, answer.status, headers, etag, answer.seconds)
 
 
-def respond(request: web.BaseRequest, rendered: Rendered, standing: Standing | None) -> web.Response:
+def respond(request: web.Request, rendered: Rendered, standing: Standing | None) -> web.Response:
     """The response: 304 if the client has that body already."""
-    headers = rendered.headers if standing is None else {**rendered.headers, **standing.headers}
+    general: dict[str, str] = request[HEADERS]
+    headers = general | rendered.headers
+    if standing is not None:
+        headers.update(standing.headers)
     if rendered.etag is not None and "If-None-Match" in request.headers and _is_known(request, rendered.etag):
         return web.Response(status=304, headers=headers)
     return web.Response(status=rendered.status, body=rendered.body, headers=headers)

@@ -1,63 +1,77 @@
 """What the service counts and measures of itself, for Prometheus."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import Counter as CounterMetric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from explorer_api.cache import AnswerCache
 from explorer_api.channels import Channel
 from explorer_api.shared_cache import SharedCache
+from ledger.distribution import Distribution
 
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class ApiMetrics:
-    """Counts requests by route template. Labels are bounded: the templates, three methods and `other`, the statuses."""
+class ApiMetrics(Collector):
+    """Counts requests by route template. Labels are bounded: the templates, three methods and `other`, the statuses.
+
+    Requests are counted in plain numbers that are read when they are asked for: Prometheus' own counters lock, and
+    take longer than the answer from memory that they count.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._requests = Counter(
-            "kindledger_api_requests_total",
-            "Requests that were answered.",
-            ("route", "method", "status"),
-            registry=registry,
-        )
-        self._durations = Histogram(
-            "kindledger_api_request_duration_seconds",
-            "Time from a request's arrival to its answer; of a stream, to its end.",
-            ("route",),
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        self.in_progress = Gauge(
-            "kindledger_api_requests_in_progress", "Requests being answered, streams included.", registry=registry
-        )
+        self.in_progress = 0
+        self._requests: Counter[tuple[str, str, int]] = Counter()
+        self._durations: dict[str, Distribution] = {}
+        registry.register(self)
         self.streams = Gauge("kindledger_api_streams", "Streams that are open.", registry=registry)
-        self.lagged = Counter(
+        self.lagged = CounterMetric(
             "kindledger_api_streams_lagged_total", "Streams closed because the client was too slow.", registry=registry
         )
-        self.rate_limited = Counter(
+        self.rate_limited = CounterMetric(
             "kindledger_api_rate_limited_total", "Requests refused because of a client's rate.", registry=registry
         )
-        self._counters: dict[tuple[str, str, int], Counter] = {}
-        self._histograms: dict[str, Histogram] = {}
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Counts an answer. Children are kept: looking them up by label takes longer than counting."""
-        method = method if method in _METHODS else "other"
-        key = (route, method, status)
-        counter = self._counters.get(key)
-        if counter is None:
-            counter = self._counters[key] = self._requests.labels(route, method, str(status))
-        counter.inc()
-        histogram = self._histograms.get(route)
-        if histogram is None:
-            histogram = self._histograms[route] = self._durations.labels(route)
-        histogram.observe(seconds)
+        """Counts an answer."""
+        self._requests[route, method if method in _METHODS else "other", status] += 1
+        durations = self._durations.get(route)
+        if durations is None:
+            durations = self._durations[route] = Distribution(_BUCKETS)
+        durations.observe(seconds)
+
+    def describe(self) -> Iterable[Metric]:
+        """The metrics, for those who look for one by its name."""
+        return self.collect()
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as they are now."""
+        requests = CounterMetricFamily(
+            "kindledger_api_requests_total", "Requests that were answered.", labels=("route", "method", "status")
+        )
+        for (route, method, status), count in self._requests.items():
+            requests.add_metric((route, method, str(status)), count)
+        yield requests
+        durations = HistogramMetricFamily(
+            "kindledger_api_request_duration_seconds",
+            "Time from a request's arrival to its answer; of a stream, to its end.",
+            labels=("route",),
+        )
+        for route, distribution in self._durations.items():
+            durations.add_metric((route,), distribution.cumulated(), distribution.sum)
+        yield durations
+        in_progress = GaugeMetricFamily(
+            "kindledger_api_requests_in_progress", "Requests being answered, streams included."
+        )
+        in_progress.add_metric((), self.in_progress)
+        yield in_progress
 
 
 class StateCollector(Collector):

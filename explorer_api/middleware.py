@@ -18,6 +18,7 @@ from explorer_api.access import (
     is_preflight,
     preflight_response,
 )
+from explorer_api.answers import HEADERS
 from explorer_api.metrics import ApiMetrics
 from explorer_api.options import Options
 from explorer_api.problems import ProblemError, problem_response
@@ -30,8 +31,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _NO_ROUTE: Final = "none"
 
-HEADERS: Final = web.RequestKey("headers", dict[str, str])
-"""What a stream must send itself, since its headers are on their way before it returns."""
 
 SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -59,16 +58,16 @@ class Gate:
         request[HEADERS] = headers
         route = _route(request)
         status = 499  # the client went away
-        self._metrics.in_progress.inc()
+        self._metrics.in_progress += 1
         try:
             response = await self._answer(request, handler, headers, route)
             status = response.status
-            if not response.prepared:  # a stream has sent them
+            if not response.prepared and "X-Request-ID" not in response.headers:  # else they are among its own
                 for name, value in headers.items():
                     response.headers.setdefault(name, value)
             return response
         finally:
-            self._metrics.in_progress.dec()
+            self._metrics.in_progress -= 1
             self._metrics.answered(route, request.method, status, time.perf_counter() - began)
 
     async def _answer(

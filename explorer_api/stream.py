@@ -11,12 +11,11 @@ import structlog
 from aiohttp import web
 from msgspec import Struct
 
-from explorer_api.answers import NO_STORE
+from explorer_api.answers import HEADERS, NO_STORE
 from explorer_api.connection import SlowClientError, StreamConnection
 from explorer_api.dispatch import ChannelCall
 from explorer_api.feed import Subscription
 from explorer_api.heads import Standing
-from explorer_api.middleware import HEADERS
 from explorer_api.parameters import Parameter, choice, several, text
 from explorer_api.problems import ProblemError, invalid_parameter
 from explorer_api.representations import BlockRow, Event, TransactionRow

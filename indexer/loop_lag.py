@@ -10,8 +10,7 @@ from typing import Final
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from indexer.distribution import SECONDS, Distribution
-from indexer.metrics import cumulated
+from ledger.distribution import SECONDS, Distribution
 
 _INTERVAL_S: Final = 0.1
 _WINDOW_S: Final = 10.0
@@ -56,6 +55,6 @@ class LoopLag(Collector):
         yield HistogramMetricFamily(
             "kindledger_event_loop_tick_delay_seconds",
             "How late the event loop was, each time that it was measured.",
-            cumulated(self._delays),
+            self._delays.cumulated(),
             self._delays.sum,
         )

@@ -19,8 +19,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from indexer.distribution import Distribution
 from indexer.progress import Progress
+from ledger.distribution import Distribution
 from ledger.sync_state import State
 
 T = TypeVar("T")
@@ -57,19 +57,9 @@ def _add(
 ) -> None:
     if isinstance(family, HistogramMetricFamily):
         if isinstance(value, Distribution):
-            family.add_metric(labels, cumulated(value), value.sum)
+            family.add_metric(labels, value.cumulated(), value.sum)
     elif value is not None and not isinstance(value, Distribution):
         family.add_metric(labels, value)
-
-
-def cumulated(distribution: Distribution) -> list[tuple[str, float]]:
-    """The buckets as Prometheus has them: each counts what the ones before it count too."""
-    total = 0
-    buckets: list[tuple[str, float]] = []
-    for bound, count in zip((*map(float, distribution.bounds), "+Inf"), distribution.counts, strict=True):
-        total += count
-        buckets.append((str(bound), total))
-    return buckets
 
 
 def one_hot(state: State) -> dict[str, Value]:

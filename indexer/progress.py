@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from indexer.byte_queue import ByteQueue
-from indexer.distribution import SECONDS, Distribution
+from ledger.distribution import SECONDS, Distribution
 from ledger.sync_state import LastError, State
 
 _RATE_WINDOW_S = 10.0

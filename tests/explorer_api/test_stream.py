@@ -180,17 +180,32 @@ async def test_only_so_many_streams(client: AsyncMongoClient[Any], chain: Chain,
 
 
 async def test_a_large_block_is_told_piece_by_piece(live: Api, chain: Chain) -> None:
-    """To clients that leave in the middle of it and come back, and to one that stays."""
+    """To a client that is there, and to one that comes back in the middle of it."""
     expected = everything([3], 600)
     async with opened(live) as response:
         received = Received()
         await receive(response, received, "3")
         await chain.mint(transactions=600, payload=b"x" * 1000)
-        received.feed(await response.content.readany())
-        assert 0 < len(received.ids) < len(expected)
-    assert received.ids + (await read(live, received.last_id, "4")).ids == expected
+        await receive(response, received, "4")
+        assert received.ids == expected
     for place in (0, 200, 201, 1199):
         assert (await read(live, expected[place], "4")).ids == expected[place + 1 :]
+
+
+async def test_a_client_that_was_alone_leaves_and_comes_back(
+    live: Api, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile nothing more was read of the block."""
+    monkeypatch.setattr(stream_source, "CHUNK_BYTES", 1000)
+    async with opened(live) as response:
+        received = Received()
+        await receive(response, received, "3")
+        await chain.mint(transactions=100, payload=b"x" * 1000)
+        while not received.ids:
+            received.feed(await response.content.readany())
+    await asyncio.sleep(0.1)
+    again = await read(live, received.last_id, "4")
+    assert received.ids + again.ids == everything([3], 100)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pymongo.uri_parser import parse_uri
 from explorer_api import connection, feed, stream
 from explorer_api.app import create_app, serve
 from explorer_api.options import Options
-from ledger.store import LedgerStore
+from ledger.store import BLOCKS, LedgerStore
 from tests.explorer_api.streams import Chain, Received, everything, opened, order, read, receive
 from tests.explorer_api.support import CHANNEL, FRESH, Api, running_api
 from tests.explorer_api.watching import watched_client
@@ -196,6 +196,11 @@ async def test_streams_end_when_the_database_holds_another_chain(
         await receive(response, received, None)
         assert received.told == []
     assert (await read(api, "2", "5")).ids == everything(range(2, 5))
+    await client[database_name][BLOCKS].delete_one({"_id": 3})
+    async with running_api(client, {CHANNEL: database_name}) as another, opened(another, "2") as response:
+        received = Received()
+        await receive(response, received, None)
+        assert received.told == []
 
 
 class Forwarder:
@@ -237,6 +242,7 @@ async def test_live_streams_outlast_mongodb_and_replays_end(
     mongo_uri: str, chain: Chain, database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "PING_S", 0.1)
+    monkeypatch.setattr(feed, "_READ_S", 0.1)
     await chain.mint(100)
     forwarder = Forwarder(mongo_uri)
     await forwarder.open()
@@ -250,6 +256,7 @@ async def test_live_streams_outlast_mongodb_and_replays_end(
         await forwarder.cut()
         response = await stack.enter_async_context(opened(api))
         assert b": ping" in await response.content.readany() + await response.content.readany()
+        await asyncio.sleep(0.3)
         received = Received("100")
         await forwarder.open()
         await chain.mint()
