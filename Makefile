@@ -3,7 +3,8 @@ ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 VENV := $(ROOT).venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-WORKERS ?= logical
+# One more than there are processors: tests wait for servers most of the time.
+WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --quiet
 
 .PHONY: help demo test test-all check format protos docs bench bench-rows bench-api lock clean

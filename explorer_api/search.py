@@ -34,7 +34,7 @@ _HASH = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 HitType = Literal["block", "transaction", "chaincode", "event", "key"]
 
 Q = text_parameter(
-    "q", "a block's number or hash, a transaction id or its beginning, a name, a key", MAX_TX_ID_BYTES, 1
+    "q", "a block's number or hash, a transaction id or its beginning, a name, a key", MAX_TX_ID_BYTES, 1, required=True
 )
 
 

@@ -95,7 +95,7 @@ async def test_the_apis_user_only_reads_and_that_is_enough_for_the_api(guarded_m
                 assert refused(attempts, client[database], name) == attempts.keys(), name
     assert await asyncio.to_thread(documents, guarded_mongod, database) == before
     async with running("api", settings={"mongo": {"uri": uri}, "api": {"port": 0}}) as api:
-        url = (await api.logged("api_started"))["url"].removesuffix("/docs")
+        url = (await api.logged("api_started"))["url"].removesuffix("/api/v1/status")
         async with aiohttp.ClientSession() as session:
             for path in ("channels", "channels/kindledger/blocks/latest", "channels/kindledger/events"):
                 async with session.get(f"{url}/api/v1/{path}") as answer:

@@ -115,7 +115,7 @@ async def chain(store: LedgerStore) -> Chain:
     return chain
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     query=st.sampled_from(QUERIES),
     order=st.sampled_from(["asc", "desc"]),

@@ -73,7 +73,9 @@ def test_the_chain_is_hostile_enough() -> None:
     assert sum(document["claimedTxId"] != "" for document in claims) > 3
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [moment if moment == "before" else pytest.param(moment, marks=pytest.mark.long) for moment in MOMENTS]
+)
 async def test_crash_at_every_store_call(mongo: Client, database_name: str, moment: str) -> None:
     """F1: for each k the process dies at its k-th call to the store; a new one on the same store completes."""
     store = CrashingStore(mongo, database_name)

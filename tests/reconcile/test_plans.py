@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
+import pytest
 
 from indexer.reconcile.catalogue import statements_for
 from indexer.reconcile.facts import BATCH_TRANSACTIONS
@@ -47,6 +48,7 @@ def literal(value: Any) -> str:
     return f"'{value}'"
 
 
+@pytest.mark.long
 async def test_a_million_settled_rows_are_left_alone(business_database: str, indexer_dsn: str) -> None:
     owner = await asyncpg.connect(business_database)
     await owner.execute(FILL)
