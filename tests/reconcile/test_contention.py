@@ -8,12 +8,16 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from indexer.reconcile import facts
 from protos.transaction_pb2 import BAD_PROPOSAL_TXID, MVCC_READ_CONFLICT
 from tests.reconcile.pen import Draft, Pen
-from tests.reconcile.support import Gateway, GrowingLedger, Sent, chain, reconciling, sent, until
+from tests.reconcile.support import PACE, Gateway, GrowingLedger, Sent, chain, reconciling, sent, until
+
+PATIENT = replace(PACE, grace_s=30.0)
+"""For rows whose blocks come while the test runs, however slowly that is."""
 
 pytestmark = [
     pytest.mark.usefixtures("collected"),
@@ -224,7 +228,10 @@ async def test_two_daemons_over_one_backlog(
         return await gateway.waiting() == 0 and height == len(blocks)
 
     with capture_logs() as logs:
-        async with reconciling(indexer_dsn, ledger) as one, reconciling(indexer_dsn, ledger) as other:
+        async with (
+            reconciling(indexer_dsn, ledger, pace=PATIENT) as one,
+            reconciling(indexer_dsn, ledger, pace=PATIENT) as other,
+        ):
             for block in blocks[40:]:
                 await ledger.commit([block])
                 await asyncio.sleep(0.01)
