@@ -31,6 +31,6 @@ class Options(Struct, frozen=True, kw_only=True):
     streams_per_client: int | None = None
     """From one client address; None for no limit."""
     stream_buffer_bytes: int = 32 << 20
-    """Of messages kept for all streams of a channel together: a client that falls further behind is told so and closed."""
+    """Of messages kept for the streams of a channel: a client that falls further behind is told so and closed."""
     replay_blocks: int = 100_000
     """A stream can be resumed so far below the head, else it is answered with 409."""
