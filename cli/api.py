@@ -21,13 +21,24 @@ from cli.version import VERSION
 from explorer_api.access import token_digest
 from explorer_api.app import create_app, serve
 from explorer_api.options import Options
-from indexer.process import tune_process
+from indexer.process import allow_open_files, tune_process
 
 log = structlog.get_logger()
 
+_OTHER_FILES = 512
+"""Left for requests, databases and logs when all streams are open."""
+
 
 def api_options(settings: ApiSettings) -> Options:
-    """What the operator chose."""
+    """What the operator chose, but no more streams than this process may have open files."""
+    streams = max(allow_open_files(settings.streams + _OTHER_FILES) - _OTHER_FILES, 1)
+    if streams < settings.streams:
+        log.warning(
+            "api_streams_limited",
+            streams=streams,
+            configured=settings.streams,
+            hint=f"raise the limit of open files (ulimit -n) to {settings.streams + _OTHER_FILES}",
+        )
     return Options(
         seconds_per_request=settings.request_s,
         cache_bytes=settings.cache_bytes,
@@ -35,7 +46,7 @@ def api_options(settings: ApiSettings) -> Options:
         token_digests=frozenset(token_digest(token) for token in settings.reveal_tokens()),
         cors_origins=frozenset(settings.cors_origins),
         trusted_proxies=settings.trusted_proxies,
-        streams=settings.streams,
+        streams=streams,
         streams_per_client=settings.streams_per_client or None,
         replay_blocks=settings.replay_blocks,
     )

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import resource
 import sys
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of glibc's malloc.h
@@ -15,6 +16,16 @@ def tune_process() -> None:
     _calm_collector()
     _tidy_allocator()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)  # the event loop must not wait long for the thread that decodes
+
+
+def allow_open_files(needed: int) -> int:
+    """Lets this process open that many files, or as many as the system lets it; returns how many of them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return needed
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
 
 
 def _calm_collector() -> None:

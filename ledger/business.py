@@ -53,7 +53,7 @@ class BusinessRow(Struct, frozen=True, rename="camel"):
 
 
 class BusinessRows(Struct, frozen=True, rename="camel"):
-    """The rows of one transaction, at most `MAX_ROWS`; whether there are more."""
+    """The rows of one transaction, at most 20, and whether there are more."""
 
     rows: list[BusinessRow]
     more: bool
@@ -62,8 +62,8 @@ class BusinessRows(Struct, frozen=True, rename="camel"):
 class Discrepancy(Struct, frozen=True, rename="camel"):
     """A discrepancy as it is shown: what the ledger says, and what was found.
 
-    `subject` is the row's key; where there is no row, `table` is empty and it is the transaction's id. `kind` is a
-    `DiscrepancyKind`, or what a newer daemon wrote.
+    `subject` is the row's key; where there is no row, `table` is empty and it is the transaction's id. `kind` can be
+    asked for by the parameter of that name; a newer daemon may write others.
     """
 
     id: int
