@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from indexer.backoff import Backoff
 from indexer.progress import Progress, Trouble
 from indexer.recurring import Recurring
-from indexer.tasks import heed_cancellation
+from ledger.tasks import heed_cancellation
 
 _CALL_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 5.0

@@ -13,9 +13,10 @@ from pymongo.errors import PyMongoError
 from indexer.channel import ChannelIndexer
 from indexer.progress import Progress, Trouble
 from indexer.reconcile.progress import ReconcileProgress
-from indexer.tasks import heed_cancellation, plain_errors
+from indexer.tasks import plain_errors
 from ledger.errors import LedgerError
 from ledger.sync_state import State, SyncState, write_sync_state
+from ledger.tasks import heed_cancellation
 
 log = structlog.get_logger()
 

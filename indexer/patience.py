@@ -10,8 +10,8 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, 
 from indexer.backoff import Backoff
 from indexer.progress import Progress, Trouble
 from indexer.recurring import Recurring
-from indexer.tasks import heed_cancellation
 from ledger.sync_state import State
+from ledger.tasks import heed_cancellation
 
 T = TypeVar("T")
 

@@ -1,6 +1,5 @@
 """How tasks that run together end together."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,17 +11,6 @@ def plain_errors() -> Iterator[None]:
         yield
     except BaseExceptionGroup as group:
         raise _first(group) from group
-
-
-def heed_cancellation() -> None:
-    """Raises `CancelledError` if this task was asked to end, and what it awaited did not say so.
-
-    To be called after calls of PyMongo and redis-py: they wait with `asyncio.wait_for`, which before Python 3.12 loses
-    a cancellation that comes just when it is done.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _first(error: BaseException) -> BaseException:

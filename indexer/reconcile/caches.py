@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from indexer.reconcile.errors import FAILURES
 from indexer.recurring import Recurring
-from indexer.tasks import heed_cancellation
+from ledger.tasks import heed_cancellation
 
 T = TypeVar("T")
 

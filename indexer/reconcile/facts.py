@@ -11,10 +11,10 @@ from pymongo import ASCENDING
 
 from indexer.reconcile.compare import Fact, is_usable
 from indexer.reconcile.mapping import Mapping as Business
-from indexer.tasks import heed_cancellation
 from ledger.documents import Document, position
 from ledger.model import VALID
 from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
+from ledger.tasks import heed_cancellation
 
 BATCH_TRANSACTIONS: Final = 5_000
 _BATCH_BLOCKS = 500
