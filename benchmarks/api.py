@@ -6,7 +6,6 @@ them is asked at a time. Ratios are those within a round, medians of all rounds:
 
 import json
 import os
-import resource
 import socket
 import statistics
 import subprocess
@@ -30,6 +29,7 @@ from benchmarks.processes import run_part, running
 from benchmarks.wrk import CONNECTIONS, Figures, Question, answer, measure, require_wrk
 from devnet.servers import Mongod
 from devnet.servers.ports import free_port
+from indexer.process import allow_open_files
 from ledger.store import TRANSACTIONS
 
 _VARIED: Final = 4_000
@@ -67,7 +67,7 @@ TARGETS: Final = (
 def main(*, rounds: int, seconds: int, streams: int, as_json: bool) -> None:
     """Requests a second, p50 and p99. Machines are noisy: trust the ratios of one run, not the figures of two."""
     require_wrk()
-    _allow_files(streams + _SPARE_FILES)
+    allow_open_files(streams + _SPARE_FILES)  # each is one, for this process and those that it starts
     ledger = forged_tens()
     with tempfile.TemporaryDirectory(prefix="kindledger-bench-") as name, Mongod(Path(name) / "mongo") as mongod:
         run_part(
@@ -81,15 +81,6 @@ def main(*, rounds: int, seconds: int, streams: int, as_json: bool) -> None:
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
         _print(report)
-
-
-def _allow_files(count: int) -> None:
-    """For this process and those that it starts: each open stream is a file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < count:
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (count if hard == resource.RLIM_INFINITY else min(count, hard), hard)
-        )
 
 
 class _Questions:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pymongo
 from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 from pymongo.errors import ConfigurationError as MongoConfigurationError
@@ -16,6 +17,8 @@ from indexer.mongo_connections import MongoConnections
 from ledger.store import SYNC_STATE
 
 _SELECTION_TIMEOUT_MS = 5000
+_GOODBYE_S = 1.0
+"""For ending sessions politely; MongoDB forgets them anyway."""
 
 
 @asynccontextmanager
@@ -50,8 +53,11 @@ async def mongo_client(
             )
     except (MongoConfigurationError, ValueError, UserWarning) as error:
         raise ConfigurationError(f"mongo.uri (KINDLEDGER_MONGO__URI): {unusable_address(uri, error)}") from error
-    async with client:
+    try:
         yield client
+    finally:
+        with pymongo.timeout(_GOODBYE_S):
+            await client.close()
 
 
 async def stored_channels(client: AsyncMongoClient[dict[str, Any]], settings: Settings) -> dict[str, str]:

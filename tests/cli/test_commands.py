@@ -5,6 +5,7 @@ import json
 import re
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from pymongo import MongoClient
 from cli.main import main
 from devnet.peer import Ledger, Peer, ServerTls
 from devnet.peer.channel_config import organisations
+from devnet.servers import Mongod
 from ledger.store import BLOCKS, EVENTS, TRANSACTIONS
 from tests.cli.support import (
     CHANNEL,
@@ -170,6 +172,23 @@ async def test_run_follows_a_peer_and_serves_what_it_indexes(mongo_uri: str, dat
             alone.process.send_signal(signal.SIGINT)
             await alone.process.wait()
             assert alone.process.returncode == 130
+
+
+async def test_the_api_ends_in_time_while_mongodb_hangs(tmp_path: Path) -> None:
+    with Mongod(tmp_path) as mongod:
+        async with (
+            running("api", settings=settings_of(mongod.uri, "ledger", api={"port": 0})) as api,
+            aiohttp.ClientSession() as session,
+        ):
+            url = (await api.logged("api_started"))["url"].removesuffix("/status")
+            await answer(session, f"{url}/channels")  # leaves a session that a goodbye would end
+            mongod.pause()
+            try:
+                api.process.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(5):
+                    assert await api.process.wait() == 143
+            finally:
+                mongod.resume()
 
 
 async def following(session: aiohttp.ClientSession, api: str) -> Json:
