@@ -18,21 +18,21 @@ from explorer_api.cache import AnswerCache
 from explorer_api.channels import Channels
 from explorer_api.database import Database
 from explorer_api.dispatch import Services, bind
-from explorer_api.docs_page import page
+from explorer_api.docs.openapi import document
+from explorer_api.docs.page import page
+from explorer_api.docs.reference import reference
 from explorer_api.documentation import Documentation
 from explorer_api.history import History
 from explorer_api.metrics import ApiMetrics, StateCollector
 from explorer_api.middleware import Gate
 from explorer_api.news import hear_announcements
-from explorer_api.open_streams import OpenStreams
-from explorer_api.openapi import document
 from explorer_api.options import Options
 from explorer_api.rates import RateLimiter
-from explorer_api.reference import reference
-from explorer_api.replays import Replays
 from explorer_api.routes import ROUTES
 from explorer_api.runner import Runner
 from explorer_api.shared_cache import SharedCache
+from explorer_api.streams.open_streams import OpenStreams
+from explorer_api.streams.replays import Replays
 from ledger.business import BusinessBooks
 from ledger.ownership import MAX_TX_ID_BYTES
 

@@ -14,10 +14,10 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from explorer_api.background import end, endure
-from explorer_api.feed import Feed
 from explorer_api.heads import HeadWatch, Standing
 from explorer_api.news import hear_changes
 from explorer_api.options import Options
+from explorer_api.streams.feed import Feed
 from explorer_api.sums import RunningSums
 from ledger.reader import LedgerReader
 from ledger.store import RESERVED_DATABASES, database_name

@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from explorer_api.markdown import write_markdown
-from explorer_api.reference import reference
+from explorer_api.docs.markdown import write_markdown
+from explorer_api.docs.reference import reference
 from explorer_api.routes import ROUTES
 
 TARGET: Final = Path(__file__).parent.parent / "docs" / "api.md"
 
-_NOTICE: Final = "<!-- Made by `make docs` from explorer_api/routes.py and guide.py: change those. -->\n\n"
+_NOTICE: Final = "<!-- Made by `make docs` from routes.py and docs/guide.py of explorer_api: change those. -->\n\n"
 
 
 def generated() -> str:

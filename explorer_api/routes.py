@@ -2,19 +2,21 @@
 
 from typing import Any, Final
 
-from explorer_api import audit, blocks, events, series, transactions
 from explorer_api.answers import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
-from explorer_api.audit import Audit, DiscrepancyList
-from explorer_api.chaincodes import ChaincodeDetail, ChaincodeList, get_chaincode, list_chaincodes
 from explorer_api.dispatch import AnyRoute, ChannelRoute, Route, StreamRoute
-from explorer_api.docs_page import HTML, get_page
-from explorer_api.everywhere import TransactionPlaces, find_transaction
-from explorer_api.exposition import PROMETHEUS, expose_metrics
-from explorer_api.health import Health, Liveness, health, live, ready
+from explorer_api.docs.openapi import get_openapi
+from explorer_api.docs.page import HTML, get_page
 from explorer_api.history import StatusHistory
-from explorer_api.keys import KeyHistory, get_key_history
-from explorer_api.openapi import get_openapi
-from explorer_api.overview import (
+from explorer_api.parameters import CURSOR, LIMIT, ORDER
+from explorer_api.representations import BlockDetail, BlockPage, EventPage, TransactionPage
+from explorer_api.resources import audit, blocks, events, series, transactions
+from explorer_api.resources.audit import Audit, DiscrepancyList
+from explorer_api.resources.chaincodes import ChaincodeDetail, ChaincodeList, get_chaincode, list_chaincodes
+from explorer_api.resources.everywhere import TransactionPlaces, find_transaction
+from explorer_api.resources.exposition import PROMETHEUS, expose_metrics
+from explorer_api.resources.health import Health, Liveness, health, live, ready
+from explorer_api.resources.keys import KeyHistory, get_key_history
+from explorer_api.resources.overview import (
     ChannelDetail,
     ChannelList,
     Status,
@@ -23,11 +25,9 @@ from explorer_api.overview import (
     get_status,
     list_channels,
 )
-from explorer_api.parameters import CURSOR, LIMIT, ORDER
-from explorer_api.representations import BlockDetail, BlockPage, EventPage, TransactionPage
-from explorer_api.search import Findings, Q, search
-from explorer_api.stats import HALF_A_MINUTE, Stats, get_stats
-from explorer_api.stream import EVENT_STREAM, STREAM_PARAMETERS, StreamMessage, open_stream
+from explorer_api.resources.search import Findings, Q, search
+from explorer_api.resources.stats import HALF_A_MINUTE, Stats, get_stats
+from explorer_api.streams.stream import EVENT_STREAM, STREAM_PARAMETERS, StreamMessage, open_stream
 from explorer_api.transaction_details import TransactionDetail
 
 API: Final = "/api/v1"

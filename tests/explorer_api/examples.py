@@ -5,10 +5,10 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator
 
-from explorer_api.described import example_url
 from explorer_api.dispatch import AnyRoute, StreamRoute
-from explorer_api.openapi import document
-from explorer_api.path_variables import PATH_VARIABLES
+from explorer_api.docs.described import example_url
+from explorer_api.docs.openapi import document
+from explorer_api.docs.path_variables import PATH_VARIABLES
 from explorer_api.routes import ROUTES
 from tests.explorer_api.support import Json, Response
 

@@ -14,14 +14,15 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import ConnectionPool, Redis
 
 from cli.redis import redis_client
-from explorer_api import app, overview
+from explorer_api import app
 from explorer_api.answers import IMMUTABLE, NO_CACHE, NO_STORE, Answer, Rendered, render
 from explorer_api.cache import AnswerCache, Flights
 from explorer_api.dispatch import ChannelCall, ChannelRoute
 from explorer_api.heads import HeadWatch, Standing
 from explorer_api.options import Options
-from explorer_api.overview import Status
 from explorer_api.problems import ProblemError
+from explorer_api.resources import overview
+from explorer_api.resources.overview import Status
 from explorer_api.routes import CHANNEL as CHANNEL_PATH
 from explorer_api.routes import ROUTES
 from ledger.store import SYNC_STATE

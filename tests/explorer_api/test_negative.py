@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explorer_api.described import variables
 from explorer_api.dispatch import AnyRoute, StreamRoute
+from explorer_api.docs.described import variables
 from explorer_api.parameters import CURSOR, ORDER, Parameter
 from explorer_api.routes import ROUTES
 from tests.explorer_api.examples import check, path

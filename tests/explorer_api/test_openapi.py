@@ -18,12 +18,12 @@ import schemathesis
 from jsonschema_rs import meta
 
 import explorer_api
-from explorer_api.content import Block, Code, Paragraph, Section, Table, nested, slug
-from explorer_api.docs_page import page
+from explorer_api.docs.content import Block, Code, Paragraph, Section, Table, nested, slug
+from explorer_api.docs.markdown import read_markdown, write_markdown
+from explorer_api.docs.page import page
+from explorer_api.docs.problem_kinds import PROBLEM_KINDS
+from explorer_api.docs.reference import reference
 from explorer_api.generate import TARGET, generated
-from explorer_api.markdown import read_markdown, write_markdown
-from explorer_api.problem_kinds import PROBLEM_KINDS
-from explorer_api.reference import reference
 from explorer_api.routes import ROUTES
 from tests.explorer_api.examples import ANSWERED, DOCUMENT, check, example, resolved
 from tests.explorer_api.support import Api
@@ -70,7 +70,7 @@ def test_every_route_is_described_by_its_own_words() -> None:
 
 def test_every_problem_that_the_code_raises_is_explained() -> None:
     raised: dict[str, set[int]] = {}
-    for module in Path(explorer_api.__file__).parent.glob("*.py"):
+    for module in Path(explorer_api.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 for status, name in named_problem(node):

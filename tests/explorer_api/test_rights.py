@@ -106,7 +106,7 @@ QUERIES = ("reader", "paging", "changes", "sums", "transaction_queries", "event_
 
 def test_nothing_that_writes_is_called() -> None:
     assert {"insert_one", "update_many", "delete_one", "drop", "create_index", "bulk_write"} <= WRITING
-    modules = [*(ROOT / "explorer_api").glob("*.py"), *(ROOT / "ledger" / f"{name}.py" for name in QUERIES)]
+    modules = [*(ROOT / "explorer_api").rglob("*.py"), *(ROOT / "ledger" / f"{name}.py" for name in QUERIES)]
     found = {module.name: wrong for module in modules if (wrong := writes(ast.parse(module.read_text())))}
     assert not found
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from explorer_api.described import operation_id, problems
 from explorer_api.dispatch import AnyRoute, StreamRoute
+from explorer_api.docs.described import operation_id, problems
 from explorer_api.parameters import CURSOR
 from explorer_api.routes import ROUTES
 from tests.explorer_api.examples import ANSWERED

@@ -13,7 +13,7 @@ from pymongo import AsyncMongoClient
 from explorer_api.app import create_app, serve
 from explorer_api.options import Options
 from explorer_api.problems import ProblemError
-from explorer_api.series import MAX_BLOCKS_READ, _check_blocks
+from explorer_api.resources.series import MAX_BLOCKS_READ, _check_blocks
 from ledger.model import Block, Identity, Timestamp
 from ledger.sums import Totals
 from protos import common_pb2 as common

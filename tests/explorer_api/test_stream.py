@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from explorer_api import feed, stream, stream_source
 from explorer_api.options import Options
-from explorer_api.stream_messages import KINDS
+from explorer_api.streams import feed, stream
+from explorer_api.streams import source as stream_source
+from explorer_api.streams.messages import KINDS
 from ledger.blocks import MAX_BLOCK_NUMBER
 from ledger.model import VALID, Chaincode, ChaincodeEvent, Transaction
 from ledger.store import LedgerStore

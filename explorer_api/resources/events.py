@@ -2,10 +2,10 @@
 
 from explorer_api.answers import Answer
 from explorer_api.dispatch import ChannelCall
-from explorer_api.lists import Listing, check_range, one_of
 from explorer_api.parameters import ParameterFamily, block_number, names, text
 from explorer_api.problems import filter_not_indexed, invalid_parameter
 from explorer_api.representations import EventPage, event
+from explorer_api.resources.lists import Listing, check_range, one_of
 from ledger.event_queries import EventFilter
 from ledger.ownership import MAX_TX_ID_BYTES
 

@@ -4,7 +4,7 @@ from collections import Counter
 from operator import itemgetter
 from typing import Final
 
-from explorer_api.stream_messages import (
+from explorer_api.streams.messages import (
     KINDS,
     Chunk,
     Kind,

@@ -10,10 +10,10 @@ from msgspec import Struct, field
 
 from explorer_api.answers import ONE_DAY, Answer
 from explorer_api.dispatch import ChannelCall
-from explorer_api.lists import check_range
 from explorer_api.parameters import Parameter, choice, time
 from explorer_api.problems import ProblemError, invalid_parameter
-from explorer_api.stats import HALF_A_MINUTE, counted_blocks
+from explorer_api.resources.lists import check_range
+from explorer_api.resources.stats import HALF_A_MINUTE, counted_blocks
 from ledger.sums import Totals
 
 MAX_INTERVALS: Final = 1_500

@@ -6,7 +6,6 @@ from bson.datetime_ms import DatetimeMS
 
 from explorer_api.answers import IMMUTABLE, NO_CACHE, Answer
 from explorer_api.dispatch import ChannelCall
-from explorer_api.lists import Listing, check_range, resumed_ts
 from explorer_api.parameters import block_number, choice, time
 from explorer_api.problems import (
     ProblemError,
@@ -16,6 +15,7 @@ from explorer_api.problems import (
     invalid_parameter,
 )
 from explorer_api.representations import BlockPage, block_detail, block_row
+from explorer_api.resources.lists import Listing, check_range, resumed_ts
 from ledger.blocks import MAX_BLOCK_NUMBER
 from ledger.documents import Document
 from ledger.reader import Page

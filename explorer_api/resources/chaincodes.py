@@ -9,7 +9,7 @@ from explorer_api.answers import Answer
 from explorer_api.dispatch import ChannelCall
 from explorer_api.problems import ProblemError, quoted
 from explorer_api.representations import transaction_id
-from explorer_api.stats import HALF_A_MINUTE, MAX_NAMES, counted_blocks
+from explorer_api.resources.stats import HALF_A_MINUTE, MAX_NAMES, counted_blocks
 from explorer_api.sums import Counted
 from explorer_api.values import Omitted, Text, listed, text
 from ledger.documents import Document

@@ -12,14 +12,14 @@ from aiohttp import web
 from msgspec import Struct
 
 from explorer_api.answers import HEADERS, NO_STORE
-from explorer_api.connection import SlowClientError, StreamConnection
 from explorer_api.dispatch import ChannelCall
-from explorer_api.feed import Subscription
 from explorer_api.heads import Standing
 from explorer_api.parameters import Parameter, choice, several, text
 from explorer_api.problems import ProblemError, invalid_parameter
 from explorer_api.representations import BlockRow, Event, TransactionRow
-from explorer_api.stream_messages import (
+from explorer_api.streams.connection import SlowClientError, StreamConnection
+from explorer_api.streams.feed import Subscription
+from explorer_api.streams.messages import (
     EVERYTHING,
     KINDS,
     Selection,
@@ -30,7 +30,7 @@ from explorer_api.stream_messages import (
     read_position,
     server_sent,
 )
-from explorer_api.stream_source import FIRST_LIMITS, ChainReplacedError
+from explorer_api.streams.source import FIRST_LIMITS, ChainReplacedError
 
 log = structlog.get_logger()
 

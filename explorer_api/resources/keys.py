@@ -6,9 +6,9 @@ from msgspec import Struct
 
 from explorer_api.answers import Answer
 from explorer_api.dispatch import ChannelCall
-from explorer_api.lists import Listing
 from explorer_api.problems import filter_not_indexed, invalid_parameter
 from explorer_api.representations import PageInfo, transaction_id
+from explorer_api.resources.lists import Listing
 from explorer_api.values import Encoding, Text, value
 from ledger.documents import Document
 

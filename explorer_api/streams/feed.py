@@ -12,8 +12,8 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 from explorer_api.heads import HeadWatch, Standing
-from explorer_api.stream_messages import EVERYTHING, Chunk, Selection, block_start
-from explorer_api.stream_source import FIRST_LIMITS, ChainReplacedError, read_chunk
+from explorer_api.streams.messages import EVERYTHING, Chunk, Selection, block_start
+from explorer_api.streams.source import FIRST_LIMITS, ChainReplacedError, read_chunk
 from ledger.reader import LedgerReader, Window
 from ledger.tasks import heed_cancellation
 

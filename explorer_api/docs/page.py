@@ -8,8 +8,8 @@ from html import escape
 from typing import Final, assert_never
 
 from explorer_api.answers import NO_STORE, Answer
-from explorer_api.content import Block, Code, Items, Paragraph, Section, Table
 from explorer_api.dispatch import Call
+from explorer_api.docs.content import Block, Code, Items, Paragraph, Section, Table
 
 HTML: Final = "text/html; charset=utf-8"
 

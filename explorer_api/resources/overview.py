@@ -10,7 +10,7 @@ from explorer_api.answers import NO_CACHE, NO_STORE, Answer
 from explorer_api.channels import Channel
 from explorer_api.dispatch import Call, ChannelCall
 from explorer_api.heads import Standing
-from explorer_api.stats import counted_blocks
+from explorer_api.resources.stats import counted_blocks
 from explorer_api.sums import SummingError
 from ledger.documents import Document
 from ledger.reader import Window

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from explorer_api.transactions import MAX_INDEX
+from explorer_api.resources.transactions import MAX_INDEX
 from ledger.blocks import MAX_BLOCK_NUMBER
 from ledger.ownership import MAX_TX_ID_BYTES
 

@@ -7,12 +7,12 @@ from typing import Any, Final
 from bson.datetime_ms import DatetimeMS
 
 from explorer_api.answers import IMMUTABLE, NO_CACHE, Answer
-from explorer_api.blocks import find_block
 from explorer_api.dispatch import ChannelCall
-from explorer_api.lists import Listing, check_range, one_of, resumed_ts
 from explorer_api.parameters import Parameter, block_number, several, text, time
 from explorer_api.problems import ProblemError, filter_not_indexed, invalid_parameter, quoted
 from explorer_api.representations import TransactionPage, transaction_row
+from explorer_api.resources.blocks import find_block
+from explorer_api.resources.lists import Listing, check_range, one_of, resumed_ts
 from explorer_api.transaction_details import MAX_REPEATS, transaction_detail
 from ledger.business import BusinessRows, BusinessUnavailableError
 from ledger.documents import STATUS_NAMES

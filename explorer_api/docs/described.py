@@ -6,10 +6,10 @@ import re
 from explorer_api.access import OPEN_PATHS
 from explorer_api.answers import NO_STORE
 from explorer_api.dispatch import AnyRoute, Route
+from explorer_api.docs.path_variables import PATH_VARIABLES, PathVariable
+from explorer_api.docs.problem_kinds import PROBLEM_KINDS
+from explorer_api.docs.schemas import prose
 from explorer_api.parameters import CURSOR
-from explorer_api.path_variables import PATH_VARIABLES, PathVariable
-from explorer_api.problem_kinds import PROBLEM_KINDS
-from explorer_api.schemas import prose
 
 _VARIABLE = re.compile(r"{(\w+)}")
 

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from explorer_api import described
-from explorer_api.content import Block, Code, Paragraph, Section, Table, slug
 from explorer_api.dispatch import AnyRoute
-from explorer_api.guide import DEMO, guide
-from explorer_api.openapi import TAGS, TITLE
+from explorer_api.docs import described
+from explorer_api.docs.content import Block, Code, Paragraph, Section, Table, slug
+from explorer_api.docs.guide import DEMO, guide
+from explorer_api.docs.openapi import TAGS, TITLE
+from explorer_api.docs.schemas import REFERENCE, Json, schemas
 from explorer_api.parameters import Parameter
-from explorer_api.schemas import REFERENCE, Json, schemas
 
 _ANY_TRANSACTION = (
     f"TX=$(curl -s '{DEMO}/api/v1/channels/kindledger/events?limit=1' | "

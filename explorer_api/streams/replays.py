@@ -6,8 +6,8 @@ from collections import OrderedDict
 from typing import Final
 
 from explorer_api.database import Database
-from explorer_api.stream_messages import Chunk, Limits, Selection
-from explorer_api.stream_source import read_chunk
+from explorer_api.streams.messages import Chunk, Limits, Selection
+from explorer_api.streams.source import read_chunk
 from ledger.reader import LedgerReader
 from ledger.tasks import heed_cancellation
 

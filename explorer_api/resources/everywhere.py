@@ -8,7 +8,7 @@ from explorer_api.answers import NO_CACHE, Answer
 from explorer_api.channels import Channel
 from explorer_api.dispatch import Call, ChannelCall
 from explorer_api.heads import Standing
-from explorer_api.transactions import decode_tx_id, get_transaction, transaction_not_found
+from explorer_api.resources.transactions import decode_tx_id, get_transaction, transaction_not_found
 
 
 class TransactionPlace(Struct, frozen=True):

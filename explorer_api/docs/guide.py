@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from explorer_api.answers import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
-from explorer_api.content import Block, Paragraph, Section, Table
-from explorer_api.markdown import read_markdown
+from explorer_api.docs.content import Block, Paragraph, Section, Table
+from explorer_api.docs.markdown import read_markdown
+from explorer_api.docs.problem_kinds import PROBLEM_KINDS
 from explorer_api.options import Options
 from explorer_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES
-from explorer_api.problem_kinds import PROBLEM_KINDS
-from explorer_api.stats import HALF_A_MINUTE
+from explorer_api.resources.stats import HALF_A_MINUTE
 
 DEMO: Final = "http://127.0.0.1:8080"
 _C: Final = f"{DEMO}/api/v1/channels/kindledger"

@@ -11,7 +11,7 @@ from explorer_api.answers import Answer
 from explorer_api.dispatch import ChannelCall
 from explorer_api.parameters import text as text_parameter
 from explorer_api.problems import ProblemError, quoted
-from explorer_api.stats import counted_blocks
+from explorer_api.resources.stats import counted_blocks
 from explorer_api.sums import SummingError
 from explorer_api.values import Text, optional_text
 from ledger.blocks import MAX_BLOCK_NUMBER

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Final, assert_never
 
-from explorer_api.content import Block, Code, Items, Paragraph, Section, Table, nested
+from explorer_api.docs.content import Block, Code, Items, Paragraph, Section, Table, nested
 
 _WIDTH: Final = 125
 _FENCE: Final = "```"

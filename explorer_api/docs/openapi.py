@@ -6,14 +6,14 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
 
-from explorer_api import described
 from explorer_api.answers import NO_STORE, Answer
 from explorer_api.dispatch import AnyRoute, Call, Route, StreamRoute
+from explorer_api.docs import described
+from explorer_api.docs.path_variables import PATH_VARIABLES, PathVariable
+from explorer_api.docs.schemas import REFERENCE, Json, schemas
 from explorer_api.parameters import Parameter, ParameterFamily
-from explorer_api.path_variables import PATH_VARIABLES, PathVariable
 from explorer_api.problems import TYPE_PREFIX
-from explorer_api.schemas import REFERENCE, Json, schemas
-from explorer_api.stream import LAST_EVENT_ID
+from explorer_api.streams.stream import LAST_EVENT_ID
 
 TITLE: Final = "KindLedger explorer API"
 
