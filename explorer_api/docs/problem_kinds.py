@@ -37,7 +37,7 @@ PROBLEM_KINDS: Final = {
         "Leave out the one that `parameter` names; what the operator has indexed is in the hint.",
     ),
     "range-too-large": ProblemKind(400, "The range would take too much to add up.", "Narrow it: see `largest`."),
-    "query-too-short": ProblemKind(400, "The text is too short to search for.", "Give at least three characters."),
+    "query-too-short": ProblemKind(400, "There is no text to search for.", "Give one: ?q=17"),
     "http-error": ProblemKind(
         400, "The request is not HTTP/1.1, or too long.", "Check address and headers; an id of 64 KiB still fits."
     ),

@@ -10,7 +10,7 @@ from msgspec import Struct
 from explorer_api.answers import Answer
 from explorer_api.dispatch import ChannelCall
 from explorer_api.parameters import text as text_parameter
-from explorer_api.problems import ProblemError, quoted
+from explorer_api.problems import ProblemError
 from explorer_api.resources.stats import counted_blocks
 from explorer_api.sums import SummingError
 from explorer_api.values import Text, optional_text
@@ -20,7 +20,6 @@ from ledger.ownership import MAX_TX_ID_BYTES
 
 T = TypeVar("T")
 
-MIN_CHARACTERS: Final = 3
 MIN_PREFIX: Final = 8
 MAX_HITS: Final = 10
 """Of each type."""
@@ -100,16 +99,16 @@ class Findings(Struct, frozen=True, rename="camel"):
 
 async def search(call: ChannelCall) -> Answer:
     """Blocks by number or hash, transactions by id or its first 8 or more characters, chaincodes by name or its
-    beginning, events by name, keys.
+    beginning, events by name, keys. Case matters, but in hashes.
     """
     query = call.query.get(Q)
-    if query is None or (len(query) < MIN_CHARACTERS and not _NUMBER.fullmatch(query)):
+    if query is None:
         raise ProblemError(
             400,
             "query-too-short",
             "Query too short",
-            f"q is {quoted(query or '')}.",
-            f"q takes a block number, or at least {MIN_CHARACTERS} characters.",
+            "There is no q, or nothing in it.",
+            "Give a text to search for, such as a block's number or a transaction id: ?q=17",
             parameter=Q.name,
             allowed=Q.allowed,
         )
