@@ -4,8 +4,10 @@ Left alone, aiohttp would log what the client sent, which may be a secret, and n
 """
 
 import asyncio
+import socket
 from http import HTTPStatus
 from secrets import token_hex
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -14,6 +16,9 @@ from explorer_api.middleware import SECURITY_HEADERS
 from explorer_api.problems import ProblemError, problem_response
 
 log = structlog.get_logger()
+
+SILENCE_MS: Final = 60_000
+"""A client that takes nothing for so long, or has vanished, loses its connection."""
 
 
 class Runner(web.AppRunner):
@@ -39,6 +44,13 @@ class _Server(web.Server):
 
 class _Connection(web.RequestHandler):
     __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Bounds how long the system waits for the client; how long it may idle, aiohttp does."""
+        connected: socket.socket = transport.get_extra_info("socket")
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_MS)
+        super().connection_made(transport)
 
     def handle_error(
         self,

@@ -8,7 +8,6 @@ from typing import Final
 from aiohttp import web
 
 WRITE_S: Final = 30.0
-_SILENCE_MS: Final = 60_000
 _SEND_BUFFER_BYTES: Final = 1 << 18
 
 
@@ -36,8 +35,6 @@ class StreamConnection:
         self._transport.set_write_buffer_limits(high=0)
         connected: socket.socket = self._transport.get_extra_info("socket")
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # a client that vanished takes small messages for many minutes
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENCE_MS)
         self._writer = await self.response.prepare(self._request)
 
     async def send(self, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,7 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis import Redis
 from structlog.testing import capture_logs
+from yarl import URL
 
 from cli.redis import redis_client
 from devnet.servers import Redis as RedisServer
@@ -342,3 +344,29 @@ async def test_what_a_request_must_not_carry_is_ignored(recorded_api: Api) -> No
         status, head, _ = await exchange(recorded_api, f"GET {C}/blocks/7", headers)
         assert status == 200
         assert head.startswith(b"HTTP/1.1 200")
+
+
+async def test_who_takes_no_answer_loses_the_connection(
+    client: AsyncMongoClient[Any], recorded_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("explorer_api.runner.SILENCE_MS", 500)
+    async with running_api(client, {CHANNEL: recorded_database}) as api:
+        whole = len((await api.get("/openapi.json")).body)
+        asked = 200
+        with socket.create_connection(("127.0.0.1", URL(api.base).port or 0)) as greedy:
+            greedy.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * asked)
+            await asyncio.sleep(3)
+            got = await asyncio.to_thread(drained, greedy)
+        assert 0 < got < asked * whole
+
+
+def drained(connection: socket.socket) -> int:
+    """How many bytes there still were when the other side had gone."""
+    connection.settimeout(5)
+    count = 0
+    try:
+        while data := connection.recv(1 << 20):
+            count += len(data)
+    except ConnectionResetError:
+        return count
+    raise AssertionError("it was not cut off")
