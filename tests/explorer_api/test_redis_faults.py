@@ -43,6 +43,8 @@ PATHS = [
 ]
 WITHIN_S = 1.5
 """So long a request may take because of Redis."""
+ALL_WITHIN_S = 6.0
+"""Sixty at once share the processor too."""
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +96,8 @@ async def right_and_quick(api: Api, right: dict[str, tuple[Any, ...]], rounds: i
     began = time.monotonic()
     paths = list(right) * 5
     assert await asyncio.gather(*(answer(api, path) for path in paths)) == [right[path] for path in paths]
-    slowest = max(slowest, (time.monotonic() - began, "all at once"))
     assert slowest[0] < WITHIN_S, slowest
+    assert time.monotonic() - began < ALL_WITHIN_S
 
 
 async def eventually(condition: Callable[[], Any], limit_s: float = 5.0) -> None:
