@@ -226,15 +226,24 @@ class _Stream:
                 self._open_streams.lagged()
                 return
             else:
-                await self._send(connection, *await self._history())
+                await self._send(connection, *await self._history(connection))
 
     async def _send(self, connection: StreamConnection, data: bytes, position: int) -> None:
         if data:
             await connection.send(data)
         self._position = position
 
-    async def _history(self) -> tuple[bytes, int]:
-        """What the feed does not have any more."""
+    async def _history(self, connection: StreamConnection) -> tuple[bytes, int]:
+        """What the feed does not have any more; pings meanwhile, since many may wait for their turn."""
+        reading = asyncio.create_task(self._read_history())
+        try:
+            while not (await asyncio.wait([reading], timeout=PING_S))[0]:
+                await connection.send(ping(self._position))
+            return reading.result()
+        finally:
+            reading.cancel()
+
+    async def _read_history(self) -> tuple[bytes, int]:
         channel = self._call.channel
         standing = channel.watch.known or self._call.standing
         chunk = await self._call.services.replays.chunk(

@@ -13,9 +13,9 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from explorer_api.options import Options
-from explorer_api.streams import feed, stream
+from explorer_api.streams import feed, replays, stream
 from explorer_api.streams import source as stream_source
-from explorer_api.streams.messages import KINDS
+from explorer_api.streams.messages import KINDS, Chunk
 from ledger.blocks import MAX_BLOCK_NUMBER
 from ledger.model import VALID, Chaincode, ChaincodeEvent, Transaction
 from ledger.store import LedgerStore
@@ -98,6 +98,27 @@ async def test_a_ping_moves_the_position_where_the_filter_takes_nothing(
         again = Received()
         await receive(response, again, "5")
         assert again.messages[0].id == "5"
+
+
+async def test_who_waits_for_history_is_pinged(live: Api, chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many may wait for their turn; proxies end what is silent."""
+    monkeypatch.setattr(feed, "_RECENT_BLOCKS", 1)
+    monkeypatch.setattr(stream, "PING_S", 0.05)
+    may_read = asyncio.Event()
+
+    async def reading(*arguments: Any) -> Chunk:
+        await may_read.wait()
+        return await stream_source.read_chunk(*arguments)
+
+    monkeypatch.setattr(replays, "read_chunk", reading)
+    async with opened(live, "1") as response, asyncio.timeout(10):
+        received, text = Received(), b""
+        while text.count(b": ping\nid: 1\n") < 3:
+            text += await response.content.readany()
+        may_read.set()
+        received.feed(text)
+        await receive(response, received, "3")
+        assert received.ids == everything(range(1, 3))
 
 
 async def test_where_a_stream_can_be_resumed(
