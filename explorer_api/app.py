@@ -68,6 +68,7 @@ def create_app(
         options.head_age_s,
         hears_changes=redis is None,
         stream_buffer_bytes=options.stream_buffer_bytes,
+        shared=shared,
     )
     database = Database(options.seconds_per_request * _DATABASE_SHARE)
     services = Services(

@@ -17,6 +17,7 @@ from explorer_api.background import end, endure
 from explorer_api.heads import HeadWatch, Standing
 from explorer_api.news import hear_changes
 from explorer_api.options import Options
+from explorer_api.shared_cache import SharedCache
 from explorer_api.streams.feed import Feed
 from explorer_api.sums import RunningSums
 from ledger.reader import LedgerReader
@@ -31,11 +32,13 @@ _UNAUTHORIZED = 13
 class Channel:
     """One channel: its name, its database, its head, the sums over its blocks, and what its streams share."""
 
-    def __init__(self, name: str, reader: LedgerReader, head_age_s: float, stream_buffer_bytes: int) -> None:
+    def __init__(
+        self, name: str, reader: LedgerReader, head_age_s: float, stream_buffer_bytes: int, shared: SharedCache | None
+    ) -> None:
         self.name = name
         self.reader = reader
         self.watch = HeadWatch(reader, head_age_s)
-        self.sums = RunningSums(reader, self.watch)
+        self.sums = RunningSums(reader, self.watch, shared)
         self.feed = Feed(reader, self.watch, stream_buffer_bytes)
 
     async def standing(self) -> Standing:
@@ -57,9 +60,10 @@ class Channels:
         *,
         hears_changes: bool,
         stream_buffer_bytes: int = Options().stream_buffer_bytes,
+        shared: SharedCache | None = None,
     ) -> None:
         self._client, self._head_age_s, self._hears_changes = client, head_age_s, hears_changes
-        self._stream_buffer_bytes = stream_buffer_bytes
+        self._stream_buffer_bytes, self._shared = stream_buffer_bytes, shared
         self._databases = dict(configured) if configured is not None else {}
         self._discovers = configured is None
         self._discovered_at: float | None = None
@@ -127,7 +131,7 @@ class Channels:
         key = (name, self._databases[name])
         if key not in self._channels:
             reader = LedgerReader(self._client, key[1])
-            self._channels[key] = Channel(name, reader, self._head_age_s, self._stream_buffer_bytes)
+            self._channels[key] = Channel(name, reader, self._head_age_s, self._stream_buffer_bytes, self._shared)
         return self._channels[key]
 
     async def _discover(self) -> None:

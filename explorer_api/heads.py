@@ -157,13 +157,14 @@ def _standing(
     if head is None or first is None:  # dropped between the two
         head = first = None
     else:
-        chain = f"{_name(first)}.{chains}"
-        version = f"{_name(first)}.{_name(head)}"
+        chain = f"{block_name(first)}.{chains}"
+        version = f"{block_name(first)}.{block_name(head)}"
     standing = Standing(head, first, sync, now, version, chain, {})
     peer_height = standing.peer_height if standing.peer_height is not None else standing.height
     standing.headers.update({"Ledger-Height": str(standing.height), "Ledger-Peer-Height": str(peer_height)})
     return standing
 
 
-def _name(block: Document) -> str:
+def block_name(block: Document) -> str:
+    """Tells a stored block, and by its hash all before it, from any other."""
     return sha256(f"{block['number']} {block['blockHash']} {block['format']}".encode()).hexdigest()[:16]

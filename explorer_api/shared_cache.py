@@ -1,10 +1,10 @@
-"""Costly answers kept in Redis, for all processes that serve the same store. Redis is never needed."""
+"""What is costly to find out is kept in Redis, for all processes that serve the same store. Redis is never needed."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -15,6 +15,8 @@ from explorer_api.answers import Rendered
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 _CALL_S: Final = 0.25
 _REST_S: Final = 2.0
 _LOCK_MS: Final = 750
@@ -23,9 +25,6 @@ _DIGEST_BYTES: Final = 16
 _KEPT_S: Final = 120
 _MAX_BYTES: Final = 1 << 20
 _LOG_INTERVAL_S: Final = 60.0
-
-_decode = msgspec.msgpack.Decoder(Rendered).decode
-_encode = msgspec.msgpack.encode
 
 
 class SharedCache:
@@ -56,11 +55,11 @@ class SharedCache:
 
         Of several processes that miss at the same time one computes, and the others wait for it, but not for long.
         """
-        key = f"{self._prefix}:{version}:{sha256(question.encode(errors='surrogateescape')).hexdigest()[:32]}"
-        lock = f"{key}:lock"
-        found = await self._get(key)
+        name = f"{version}:{sha256(question.encode(errors='surrogateescape')).hexdigest()[:32]}"
+        lock = f"{self._key(name)}:lock"
+        found = await self.recall(name, Rendered)
         if found is None and self.available and not await self._call("SET", lock, b"", "NX", "PX", _LOCK_MS):
-            found = await self._await_other(key, lock)
+            found = await self._await_other(name, lock)
         if found is not None:
             self.hits += 1
             return found
@@ -68,35 +67,39 @@ class SharedCache:
         kept = False
         try:
             rendered = await compute()
-            kept = await self._put(key, rendered)
+            seconds = _KEPT_S if rendered.seconds is None else max(1, round(rendered.seconds))
+            kept = await self.keep(name, rendered, seconds)
             return rendered
         finally:
             if not kept:  # nobody need wait for it
                 await self._call("DEL", lock)
 
-    async def _await_other(self, key: str, lock: str) -> Rendered | None:
+    async def _await_other(self, name: str, lock: str) -> Rendered | None:
         until = self._clock() + _LOCK_MS / 1000
         while self.available and self._clock() < until:
             await asyncio.sleep(_WAIT_S)
-            found = await self._get(key)
+            found = await self.recall(name, Rendered)
             if found is not None:
                 return found
             if not await self._call("EXISTS", lock):
                 return None
         return None
 
-    async def _get(self, key: str) -> Rendered | None:
+    async def recall(self, name: str, kind: type[T]) -> T | None:
+        """What was kept under that name; None where there is nothing that can be read."""
+        key = self._key(name)
         data = await self._call("GET", key)
-        return _opened(key, data) if isinstance(data, bytes) else None
+        return _opened(key, data, kind) if isinstance(data, bytes) else None
 
-    async def _put(self, key: str, rendered: Rendered) -> bool:
-        """Whether it is kept."""
-        data = _encode(rendered)
+    async def keep(self, name: str, value: Any, seconds: int) -> bool:
+        """Whether it is kept: not where it is large, or Redis takes nothing."""
+        key, data = self._key(name), msgspec.msgpack.encode(value)
         if len(data) > _MAX_BYTES:
             return False
-        seconds = _KEPT_S if rendered.seconds is None else max(1, round(rendered.seconds))
-        kept = await self._call("SET", key, _digest(key, data) + data, "EX", seconds)
-        return kept is not None
+        return await self._call("SET", key, _digest(key, data) + data, "EX", seconds) is not None
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}:{name}"
 
     async def _call(self, *command: str | bytes | int) -> Any:
         """The reply; None where there is none. A call is limited in time, and not made while Redis is left alone."""
@@ -119,12 +122,12 @@ def _digest(key: str, encoded: bytes) -> bytes:
     return sha256(key.encode() + encoded).digest()[:_DIGEST_BYTES]
 
 
-def _opened(key: str, data: bytes) -> Rendered | None:
+def _opened(key: str, data: bytes, kind: type[T]) -> T | None:
     """What was kept; None for anything that this program did not write there."""
     digest, encoded = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
     if _digest(key, encoded) != digest:
         return None
     try:
-        return _decode(encoded)
+        return msgspec.msgpack.decode(encoded, type=kind)
     except msgspec.MsgspecError:
         return None

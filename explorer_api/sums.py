@@ -1,4 +1,7 @@
-"""Sums over all blocks of a channel: counted in the background, once from the first block, then along with the head."""
+"""Sums over all blocks of a channel: counted in the background, once from the first block, then along with the head.
+
+Blocks never change, so Redis keeps the sums over long ranges of them: a service that starts reads those first.
+"""
 
 import asyncio
 import time
@@ -13,8 +16,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pymongo.errors import PyMongoError
 
-from explorer_api.heads import HeadWatch, Standing
+from explorer_api.heads import HeadWatch, Standing, block_name
 from explorer_api.problems import RETRY_SECONDS, ProblemError
+from explorer_api.shared_cache import SharedCache
 from ledger.reader import LedgerReader
 from ledger.sums import ChaincodeSum, Sums, Totals
 from ledger.tasks import heed_cancellation
@@ -29,6 +33,7 @@ _STEP_S: Final = 60.0
 _REST_S: Final = 2.0
 _RECENT_S: Final = 30.0
 _LONGEST_RETRY_S: Final = 60
+_KEPT_S: Final = 30 * 86_400
 
 
 class Counted(Struct, frozen=True):
@@ -87,10 +92,12 @@ class RunningSums:
         self,
         reader: LedgerReader,
         watch: HeadWatch,
+        shared: SharedCache | None = None,
         blocks_at_a_time: int = BLOCKS_AT_A_TIME,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._reader, self._watch, self._blocks_at_a_time, self._clock = reader, watch, blocks_at_a_time, clock
+        self._reader, self._watch, self._shared = reader, watch, shared
+        self._blocks_at_a_time, self._clock = blocks_at_a_time, clock
         self._wanted = asyncio.Event()
         self._stepped: asyncio.Future[None] | None = None
         self._begin("", 0)
@@ -195,10 +202,12 @@ class RunningSums:
         if not self._belongs(standing):
             self._begin(standing.chain, standing.first["number"])
         first, highest = self._last.last + 1, standing.height - 1
-        last = min(first + self._blocks_at_a_time - 1, highest)
-        if first > last:
+        if first > highest:
             return False
-        counted = await self._count(first, last)
+        start = first - first % self._blocks_at_a_time
+        last = min(start + self._blocks_at_a_time - 1, highest)
+        whole = first == max(start, self._first) and last == start + self._blocks_at_a_time - 1
+        counted = await (self._count_once(first, last) if whole else self._count(first, last))
         before, block_hash = await self._hash(first - 1), await self._hash(last)
         changed = last == highest and block_hash != standing.head["blockHash"]
         if changed or block_hash is None or before != self._last.block_hash:
@@ -223,6 +232,23 @@ class RunningSums:
         old = [part for part in self._parts if part.at <= now - _RECENT_S]
         self._base = _Part(old[-1].last, old[-1].block_hash, _total(self._base, old), now)
         self._parts = deque(part for part in self._parts if part.last > self._base.last)
+
+    async def _count_once(self, first: int, last: int) -> Counted:
+        """Counts a range that any service over this ledger counts, unless one of them did it before."""
+        if self._shared is None:
+            return await self._count(first, last)
+        name = await self._range_name(first, last)
+        kept = await self._shared.recall(name, Counted) if name is not None else None
+        if kept is not None:
+            return kept
+        counted = await self._count(first, last)
+        if name is not None and name == await self._range_name(first, last):
+            await self._shared.keep(name, counted, _KEPT_S)
+        return counted
+
+    async def _range_name(self, first: int, last: int) -> str | None:
+        block = await self._reader.block(last)
+        return f"sums:{first}:{block_name(block)}" if block is not None else None
 
     async def _count(self, first: int, last: int) -> Counted:
         sums = await self._reader.sums(first, last)

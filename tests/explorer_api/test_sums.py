@@ -9,8 +9,10 @@ import pytest
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
+from cli.redis import redis_client
 from explorer_api.heads import HeadWatch, Standing
 from explorer_api.options import Options
+from explorer_api.shared_cache import SharedCache
 from explorer_api.sums import Counted, RunningSums, SummingError
 from ledger.model import Block, Timestamp
 from ledger.reader import LedgerReader
@@ -122,6 +124,37 @@ async def test_a_ledger_that_is_indexed_anew_is_counted_anew(
     await append(client, database_name, [some(0, b"" if same_beginning else b"fork"), *fork])
     async with running(sums):
         assert figures(await sums.up_to(await watch.newest(), PATIENCE_S))[:2] == (height, 2 + len(fork))
+
+
+async def test_a_service_that_starts_counts_only_what_no_other_did(
+    client: AsyncMongoClient[Any], database_name: str, redis_url: str
+) -> None:
+    async def counted() -> tuple[int, int, int, int]:
+        """By a service that starts now."""
+        reader = LedgerReader(client, database_name)
+        watch = HeadWatch(reader, max_age_s=10.0)
+        sums = RunningSums(reader, watch, SharedCache(redis, f"test:{database_name}"), blocks_at_a_time=4)
+        async with running(sums):
+            return figures(await sums.up_to(await watch.newest(), PATIENCE_S))
+
+    async with redis_client(redis_url) as redis:
+        await append(client, database_name, [some(n) for n in range(2, 15)])
+        assert await counted() == expected(2, 15)
+        keys = await redis.keys(f"test:{database_name}:sums:*")
+        assert len(keys) == 3, "2 to 3, 4 to 7, 8 to 11"
+        assert all([await redis.ttl(key) > 0 for key in keys])
+        blocks, lost = client[database_name][BLOCKS], {"_id": {"$in": [5, 6, 8]}}
+        documents = await blocks.find(lost).to_list()
+        await blocks.delete_many(lost)
+        assert await counted() == expected(2, 15), "what is in Redis is not read again"
+        await blocks.insert_many(documents)
+        for key in keys:
+            await redis.set(key, b"something else")
+        assert await counted() == expected(2, 15)
+        for name in (TRANSACTIONS, EVENTS, BLOCKS):
+            await client[database_name][name].delete_many({})
+        await append(client, database_name, [some(2), *(block(n, [], b"fork") for n in range(3, 15))])
+        assert (await counted())[:3] == (13, 4, 1)
 
 
 async def test_sums_and_height_agree_while_blocks_arrive(
