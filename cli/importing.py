@@ -33,14 +33,20 @@ class NoChannelError(LedgerError):
         )
 
 
+async def channel_of(source: FileSource) -> str:
+    """The channel that the files belong to. Raises `NoChannelError`."""
+    channel = await asyncio.to_thread(source.channel)
+    if channel is None:
+        raise NoChannelError(source)
+    return channel
+
+
 async def import_files(
     settings: Settings, paths: Sequence[Path], *, start: int | None, database: str | None, as_json: bool
 ) -> Exit:
     """Indexes every block of the files and prints what the database then holds."""
     source = FileSource(paths)
-    channel = await asyncio.to_thread(source.channel)
-    if channel is None:
-        raise NoChannelError(source)
+    channel = await channel_of(source)
     async with mongo_client(settings) as client:
         await client.admin.command("ping")
         store = LedgerStore(client, database or settings.database_of(channel))

@@ -10,6 +10,7 @@ from msgspec import Struct
 from pymongo import AsyncMongoClient
 
 from cli.errors import ConfigurationError, Exit
+from cli.importing import channel_of
 from cli.mongo import mongo_client, stored_channels
 from cli.network import peer_sources
 from cli.output import messages, print_json
@@ -18,7 +19,7 @@ from indexer.files import FileSource
 from indexer.source import BlockSource
 from indexer.verify import Difference, Verifier
 from ledger.store import LedgerStore
-from ledger.sync_state import DifferenceCounts, Verification, write_verification
+from ledger.sync_state import DifferenceCounts, Verification, record_verification
 
 _SHOWN = 100
 PEER = "peer"
@@ -37,7 +38,12 @@ class Report(Struct, frozen=True, rename="camel"):
 
 
 async def verify(settings: Settings, channel: str | None, source: str | None, *, as_json: bool) -> Exit:
-    """Verifies one channel or all; `source` is a path of block files, or `peer`. DATA if anything differs."""
+    """Verifies one channel or all; `source` is a path of block files, or `peer`. DATA if anything differs.
+
+    Block files belong to one channel, which is verified. CONFIGURATION where a channel has no block.
+    """
+    if source is not None and source != PEER:
+        channel = await _channel_of_files(source, channel)
     async with mongo_client(settings) as client:
         channels = await stored_channels(client, settings)
         if channel is not None:
@@ -48,14 +54,25 @@ async def verify(settings: Settings, channel: str | None, source: str | None, *,
     if as_json:
         print_json({"channels": reports})
     for report in reports:
-        against = f" and against {report.source}" if report.source else ""
-        verdict = "no difference" if report.differences == 0 else f"{report.differences:,} differences"
-        messages.print(
-            f"{report.channel}: {report.height:,} blocks checked against themselves{against}: {verdict}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    return Exit.DATA if any(report.differences for report in reports) else Exit.OK
+        messages.print(_verdict(report), highlight=False, soft_wrap=True)
+    if any(report.differences for report in reports):
+        return Exit.DATA
+    return Exit.OK if all(report.height for report in reports) else Exit.CONFIGURATION
+
+
+async def _channel_of_files(source: str, channel: str | None) -> str:
+    found = await channel_of(_files(source))
+    if channel not in (None, found):
+        raise ConfigurationError(f"--source: {source}: holds blocks of channel {found}, not of {channel}")
+    return found
+
+
+def _verdict(report: Report) -> str:
+    if not report.height:
+        return f"{report.channel}: no block of it is stored in this MongoDB, so nothing was verified"
+    against = f" and against {report.source}" if report.source else ""
+    verdict = "no difference" if report.differences == 0 else f"{report.differences:,} differences"
+    return f"{report.channel}: {report.height:,} blocks checked against themselves{against}: {verdict}"
 
 
 async def _verify(
@@ -78,14 +95,19 @@ async def _verify(
             blocks = _source(settings, channel, source)
             async with aclosing(blocks.blocks(checkpoint.start, None)) as delivered:
                 await verifier.against_blocks(delivered, checkpoint.start, height)
-    outcome = Verification(datetime.now(UTC), height, verifier.differences, verifier.kinds)
-    await write_verification(store.database, channel, outcome)
+    if height:
+        outcome = Verification(datetime.now(UTC), height, verifier.differences, verifier.kinds)
+        await record_verification(store.database, channel, outcome)
     return Report(channel, height, source, verifier.differences, verifier.kinds, shown)
 
 
 def _source(settings: Settings, channel: str, source: str) -> BlockSource:
     if source == PEER:
         return peer_sources(settings.fabric, channel)[0]
+    return _files(source)
+
+
+def _files(source: str) -> FileSource:
     path = Path(source)
     if not path.exists():
         raise click.UsageError(f"--source: {path}: no such file or folder; give one with *.block files, or {PEER!r}")

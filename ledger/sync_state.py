@@ -56,6 +56,11 @@ class Verification(Struct, frozen=True, rename="camel"):
     differences: int
     kinds: DifferenceCounts | None = None
 
+    @property
+    def compared(self) -> bool:
+        """Whether stored documents were compared with the chain's blocks."""
+        return self.kinds is not None and self.kinds.documents is not None
+
 
 class DatabaseServer(Struct, frozen=True, rename="camel"):
     """Connections to a server of the business database; for a replica, how far it is behind, null while unknown."""
@@ -106,9 +111,16 @@ async def write_sync_state(database: Any, state: SyncState) -> None:
     await database[SYNC_STATE].update_one({"_id": state.channel}, {"$set": fields}, upsert=True)
 
 
-async def write_verification(database: Any, channel: str, verification: Verification) -> None:
-    """Records the outcome of a verification."""
+async def record_verification(database: Any, channel: str, verification: Verification) -> None:
+    """Records the outcome of a verification.
+
+    One that found nothing and did not compare with blocks says less than one that did, and does not take its place.
+    """
     fields = msgspec.to_builtins(verification, builtin_types=(datetime,))
+    says_less = verification.differences == 0 and not verification.compared
+    compared = {"verification.kinds.documents": {"$ne": None}}
+    if says_less and await database[SYNC_STATE].find_one({"_id": channel, **compared}, {"_id": 1}) is not None:
+        return
     await database[SYNC_STATE].update_one({"_id": channel}, {"$set": {"verification": fields}}, upsert=True)
 
 

@@ -19,9 +19,7 @@ from ledger.business import (
     DiscrepancyKind,
     DiscrepancyState,
 )
-from ledger.sync_state import DifferenceCounts, Reconciliation, Verification
-
-Verdict = Literal["equal", "different", "unknown"]
+from ledger.sync_state import DifferenceCounts, Reconciliation, State, Verification
 
 KIND = choice("kind", *DiscrepancyKind)
 STATE = choice("state", *DiscrepancyState, default=DiscrepancyState.OPEN)
@@ -30,10 +28,11 @@ STATE = choice("state", *DiscrepancyState, default=DiscrepancyState.OPEN)
 class LedgerAudit(Struct, frozen=True, rename="camel"):
     """The last `kindledger verify`: when, blocks below which height, and how many differences of each kind it found.
 
-    `differences` by kind are null where an older version of this program counted.
+    `equal` says that every document was compared with the chain's blocks (`verify --source`), `consistent` only that
+    what is stored does not contradict itself. `kinds` are null where an older version of this program counted.
     """
 
-    verdict: Verdict
+    verdict: Literal["equal", "consistent", "different", "unknown"]
     at: datetime | None
     height: int | None
     differences: int | None
@@ -43,10 +42,11 @@ class LedgerAudit(Struct, frozen=True, rename="camel"):
 class RowsAudit(Struct, frozen=True, rename="camel"):
     """Business rows against the ledger: what the daemon last reported, and what the business database says now.
 
-    `standing` is null while the business database does not answer, or where this API has none.
+    `standing` is null while the business database does not answer, or where this API has none. `unknown` says that
+    neither that nor a daemon that follows the ledger can tell.
     """
 
-    verdict: Verdict
+    verdict: Literal["equal", "different", "unknown"]
     reported: Reconciliation | None
     standing: BusinessStanding | None
     unavailable: bool
@@ -80,7 +80,9 @@ async def get_audit(call: ChannelCall) -> Answer:
 def _ledger(verification: Verification | None) -> LedgerAudit:
     if verification is None:
         return LedgerAudit("unknown", None, None, None, None)
-    verdict: Verdict = "different" if verification.differences else "equal"
+    verdict: Literal["equal", "consistent", "different"] = "equal" if verification.compared else "consistent"
+    if verification.differences:
+        verdict = "different"
     return LedgerAudit(verdict, verification.at, verification.height, verification.differences, verification.kinds)
 
 
@@ -93,10 +95,11 @@ async def _rows(books: BusinessBooks | None, reported: Reconciliation | None) ->
         except BusinessUnavailableError:
             away = True
     open_now = sum(count.count for count in standing.discrepancies) if standing is not None else None
-    if open_now is None and reported is not None:
+    if open_now is None and reported is not None and reported.state is State.FOLLOWING:
         open_now = reported.discrepancies
-    verdict: Verdict = "unknown" if open_now is None else "different" if open_now else "equal"
-    return RowsAudit(verdict, reported, standing, away)
+    if open_now is None:
+        return RowsAudit("unknown", reported, standing, away)
+    return RowsAudit("different" if open_now else "equal", reported, standing, away)
 
 
 async def list_discrepancies(call: ChannelCall) -> Answer:

@@ -122,6 +122,24 @@ def test_verify_finds_no_difference_and_then_each(indexed: Json, mongo_uri: str,
     assert f"block {changed['blockNumber']}: {TRANSACTIONS}: {changed['_id']}: args" in " ".join(against.stderr.split())
 
 
+def test_verify_is_not_green_where_nothing_was_verified(indexed: Json, mongo_uri: str, tmp_path: Path) -> None:
+    def ended(*arguments: str | Path) -> tuple[int, str]:
+        result = kindledger("verify", *arguments, settings=indexed)
+        return result.returncode, " ".join(result.stderr.split())
+
+    code, said = ended("--channel", "nope")
+    assert (code, "nope: no block of it is stored" in said) == (78, True), said
+    code, said = ended("--source", tmp_path)
+    assert (code, "no block file" in said) == (65, True), said
+    code, said = ended("--source", RECORDED, "--channel", "nope")
+    assert (code, "holds blocks of channel kindledger, not of nope" in said) == (78, True), said
+    with MongoClient[Json](mongo_uri) as client:
+        assert "nope" not in client.list_database_names()
+        state = client[indexed["channels"][CHANNEL]["database"]]["sync_state"].find_one()
+        assert state is not None
+        assert (state.get("verification") or {}).get("differences", 0) == 0
+
+
 def test_the_demo_indexes_the_recorded_ledger_by_itself() -> None:
     result = kindledger("demo", "--once", "--json", settings={"mongo": {"uri": "mongodb://mongo.invalid"}})
     assert (result.returncode, json.loads(result.stdout)) == (0, SUMMARY | {"database": CHANNEL}), result.stderr

@@ -27,7 +27,15 @@ from ledger.business import (
 )
 from ledger.documents import FORMAT
 from ledger.store import BLOCKS, EVENTS
-from ledger.sync_state import LastError, State, write_sync_state
+from ledger.sync_state import (
+    DifferenceCounts,
+    LastError,
+    Reconciliation,
+    State,
+    Verification,
+    record_verification,
+    write_sync_state,
+)
 from tests.explorer_api.support import CHANNEL, FRESH, Api, Json, append, block, running_api, sync_state, transaction
 
 C = f"/api/v1/channels/{CHANNEL}"
@@ -154,6 +162,50 @@ async def test_the_ledger_is_served_without_postgresql_and_redis(
         books.answers = True
         assert (await api.channel("/audit/discrepancies"))["items"] == []
     await redis.aclose()
+
+
+# --- Audit ------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_audit_says_equal_only_of_what_was_compared(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
+    await report(client, database_name)
+    assert (await api.channel("/audit"))["ledger"]["verdict"] == "unknown"
+    compared = DifferenceCounts(0, 0, 0, 0)
+    alone = DifferenceCounts(0, 0, 0, None)
+    for height, differences, kinds, shown in (
+        (1, 0, None, (1, "consistent")),
+        (2, 0, alone, (2, "consistent")),
+        (3, 0, compared, (3, "equal")),
+        (4, 0, alone, (3, "equal")),
+        (5, 2, compared, (5, "different")),
+        (6, 0, alone, (5, "different")),
+        (7, 1, alone, (7, "different")),
+        (8, 0, alone, (8, "consistent")),
+    ):
+        outcome = Verification(datetime.now(UTC), height, differences, kinds)
+        await record_verification(client[database_name], CHANNEL, outcome)
+        ledger = (await api.channel("/audit"))["ledger"]
+        assert (ledger["height"], ledger["verdict"]) == shown
+
+
+async def test_the_audit_of_rows_is_unknown_where_nobody_can_tell(
+    client: AsyncMongoClient[Any], database_name: str
+) -> None:
+    books = Books()
+    async with running_api(client, {CHANNEL: database_name}, business=books) as api:
+        for answers, state, discrepancies, verdict in (
+            (True, State.STARTING, 1, "equal"),
+            (False, State.STARTING, 0, "unknown"),
+            (False, State.STOPPED, 0, "unknown"),
+            (False, State.FOLLOWING, 0, "equal"),
+            (False, State.FOLLOWING, 1, "different"),
+        ):
+            books.answers = answers
+            reported = Reconciliation(state, 0, 0, discrepancies, None, [])
+            await report(client, database_name, reconciliation=reported)
+            assert (await api.channel("/audit"))["rows"]["verdict"] == verdict
 
 
 # --- Metrics ----------------------------------------------------------------------------------------------------------

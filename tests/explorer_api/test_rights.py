@@ -100,7 +100,7 @@ async def test_new_blocks_are_heard_of_with_the_right_to_read(
 WRITES = ("_one", "_many", "drop", "creat", "bulk", "rename")
 METHODS = {name for owner in (AsyncCollection, AsyncDatabase) for name in vars(owner)}
 WRITING = {name for name in METHODS - {"find_one"} if any(map(name.__contains__, WRITES))}
-STORING = {"LedgerStore", "write_sync_state", "write_verification"}
+STORING = {"LedgerStore", "write_sync_state", "record_verification"}
 QUERIES = ("reader", "paging", "changes", "sums", "transaction_queries", "event_queries", "key_history")
 
 
