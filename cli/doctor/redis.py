@@ -50,7 +50,7 @@ async def _ping(client: Redis, limit_s: float) -> None:
         try:
             await client.ping()
         except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
-            advice = "Check user and password in redis.url; the user needs PING, SCAN, SET and UNLINK."
+            advice = "Check user and password in redis.url, and the user's rights; docs/operations.md has the ACLs."
             raise FailedStepError(_AUTHENTICATION, str(error), advice, Exit.CONFIGURATION) from error
         except RedisError as error:
             raise FailedStepError(_PING, str(error), advice, Exit.UNAVAILABLE) from error

@@ -1,12 +1,14 @@
 """F9: whatever Redis does, answers are right and quick, and all is well again by itself when Redis is."""
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from pymongo import AsyncMongoClient
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from structlog.testing import capture_logs
+from yarl import URL
 
 from cli.redis import redis_client
 from devnet.servers import Redis as RedisServer
@@ -24,6 +27,7 @@ from tests.explorer_api.proxies import Proxy, proxied
 from tests.explorer_api.support import CHANNEL, Api, append, block, running_api, transaction
 from tests.explorer_api.watching import tasks_of_the_api
 
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 C = f"/api/v1/channels/{CHANNEL}"
 OPTIONS = Options(head_age_s=20.0, cache_bytes=0, requests_per_minute=10_000, trusted_proxies=("127.0.0.0/8",))
 """Nothing is kept in memory, so that all that can be kept in Redis is looked for there."""
@@ -226,6 +230,38 @@ async def test_answers_do_not_depend_on_redis(
     assert set(events) <= {"cache_unavailable", "announcements_unavailable"}, logs
     assert set(events.values()) == {1}, "at most once a minute"
     assert server.url.split(":")[2].partition("@")[0] not in str(logs)
+
+
+async def test_the_documented_user_of_redis_is_enough(
+    client: AsyncMongoClient[Any], database_name: str, server: RedisServer, redis: Redis
+) -> None:
+    documented = re.findall(r"(?m)^ACL SETUSER (kindledger_\w+) on >PASSWORD (.*)$", OPERATIONS.read_text())
+    rights = {user: given.split() for user, given in documented}
+    assert rights.keys() == {"kindledger_daemon", "kindledger_api"}
+    for user, given in rights.items():
+        redis.execute_command("ACL", "SETUSER", user, "reset", "on", ">secret", *given)  # type: ignore[no-untyped-call]
+    redis.acl_log_reset()
+    await append(client, database_name, [block(n, [transaction(0, f"{n}")]) for n in range(20)])
+    right = await right_answers(client, database_name)
+
+    def url(user: str) -> str:
+        return str(URL(server.url).with_user(user).with_password("secret"))
+
+    with capture_logs() as logs:
+        async with api_with(client, database_name, url("kindledger_api")) as api:
+            await right_and_quick(api, right)
+            assert await served_from_redis(api, redis)
+            assert (await api.get("/health")).json["status"] == "ok"
+            assert any(key.startswith(b"rate_limit:") for key in keys_of(redis))
+            await append(client, database_name, [block(20, [])])
+            async with redis_client(url("kindledger_daemon")) as daemon:
+                await daemon.scan(match="campaigns:list:*")
+                await daemon.set("realtime:donations", b"1", ex=60)
+                await daemon.unlink("realtime:donations")
+                await daemon.publish(f"kindledger:head:{database_name}", "21")
+            await eventually(lambda: _height_is(api, 21), 2)
+    assert logs == []
+    assert {entry["object"] for entry in redis.acl_log()} <= {"client"}, "the library introduces itself if it may"
 
 
 async def _height_is(api: Api, height: int) -> bool:
