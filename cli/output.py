@@ -24,6 +24,9 @@ from rich.text import Text
 
 messages = Console(stderr=True)
 
+_ENDLESS = 10_000
+"""Columns."""
+
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
@@ -31,11 +34,14 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout."""
+    """A table on stdout; whole lines where that is no terminal."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(Text(_text(cell)) for cell in row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _ENDLESS
+    console.print(table)
 
 
 def escaped(text: str) -> str:

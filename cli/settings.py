@@ -1,12 +1,14 @@
 """The configuration: TOML from the named file, overridden by the environment, checked as a whole."""
 
 import difflib
+import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -18,6 +20,8 @@ from ledger.store import IndexOptions, database_name
 PREFIX = "KINDLEDGER_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 _DELIMITER = "__"
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.:\[\]-]+", re.ASCII)
+"""As a browser says it; see RFC 6454, section 6.1."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -118,6 +122,14 @@ class ApiSettings(_Part):
     streams: int = Field(default=10_000, ge=1)
     streams_per_client: int = Field(default=100, ge=0)
     replay_blocks: int = Field(default=100_000, ge=1)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin: give * or scheme://host[:port], in lower case, no path")
+        return origins
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -317,8 +329,8 @@ def load_settings(path: Path | None) -> Settings:
         settings = _FileAndEnvironment(**values)
     except ValidationError as error:
         mistakes += [_mistake(dict(detail)) for detail in error.errors(include_url=False, include_input=False)]
-    except SettingsError as error:
-        mistakes.append(str(error))
+    except SettingsError as error:  # names no variable
+        mistakes += list(_unreadable_variables(os.environ)) or [str(error)]
     if mistakes:
         raise ConfigurationError("configuration: " + "; ".join(mistakes))
     return settings
@@ -342,9 +354,32 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
             yield f"{name}: unknown variable{_nearest(name.upper(), known)}"
 
 
+def _unreadable_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """Variables of what is a list or table and is not written as JSON."""
+    known = {_variable(path): (path, annotation) for path, annotation in _fields(Settings, ())}
+    for name, text in sorted(environment.items()):
+        path, annotation = known.get(name.upper(), ((), str))
+        if _is_compound(annotation) and not _is_json(text):
+            yield f'{".".join(path)} ({name}): takes JSON, a list such as ["a", "b"]'
+
+
+def _is_compound(annotation: Any) -> bool:
+    return get_origin(annotation) in (tuple, dict) or any(map(_is_compound, get_args(annotation)))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _mistake(detail: dict[str, Any]) -> str:
     location = tuple(str(part) for part in detail["loc"])
     key = f"{'.'.join(location)} ({_variable(location)})"
+    if detail["type"] == "tuple_type":
+        return f'{key}: takes a list, such as ["a", "b"]'
     if detail["type"] == "extra_forbidden":
         known = [".".join(path) for path in _paths(Settings, ())]
         return f"{key}: unknown key{_nearest('.'.join(location), known)}"
@@ -361,9 +396,14 @@ def _variable(path: tuple[str, ...]) -> str:
 
 
 def _paths(model: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    return (path for path, _ in _fields(model, prefix))
+
+
+def _fields(model: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Where each setting stands, and its type."""
     for name, field in model.model_fields.items():
         part = field.annotation
         if isinstance(part, type) and issubclass(part, BaseModel):
-            yield from _paths(part, (*prefix, name))
+            yield from _fields(part, (*prefix, name))
         else:
-            yield (*prefix, field.alias or name)
+            yield (*prefix, field.alias or name), part

@@ -10,7 +10,7 @@ from cli.mongo import mongo_client, stored_channels
 from cli.output import print_json, print_table
 from cli.settings import Settings
 from ledger.store import BLOCKS
-from ledger.sync_state import Reconciliation, SyncState, read_sync_state
+from ledger.sync_state import LastError, Reconciliation, SyncState, read_sync_state
 
 
 async def show_status(settings: Settings, *, as_json: bool) -> None:
@@ -23,7 +23,7 @@ async def show_status(settings: Settings, *, as_json: bool) -> None:
     if as_json:
         print_json({"channels": [_as_json(*row) for row in rows]})
         return
-    columns = ("channel", "state", "stored height", "seen", "peer height", "tx/s", "updated", "error")
+    columns = ("channel", "state", "stored height", "seen", "peer height", "tx/s", "updated", "last error")
     print_table(columns, (_as_row(channel, height, state) for channel, _, height, state in rows))
     reconciled = [
         (channel, state.reconciliation)
@@ -33,7 +33,7 @@ async def show_status(settings: Settings, *, as_json: bool) -> None:
     if reconciled:
         click.echo()
         print_table(
-            ("channel", "reconciliation", "height", "rows settled", "open discrepancies", "error"),
+            ("channel", "reconciliation", "height", "rows settled", "open discrepancies", "last error"),
             (_reconciliation_row(channel, state) for channel, state in reconciled),
         )
 
@@ -50,7 +50,6 @@ def _as_json(channel: str, database: str, height: int, state: SyncState | None) 
 def _as_row(channel: str, height: int, state: SyncState | None) -> tuple[object, ...]:
     if state is None:
         return channel, "never indexed", height, None, None, None, None, None
-    error = state.error.message if state.error is not None else None
     return (
         channel,
         state.state,
@@ -59,10 +58,14 @@ def _as_row(channel: str, height: int, state: SyncState | None) -> tuple[object,
         state.peer_height,
         state.transactions_per_second,
         state.updated_at,
-        error,
+        _last_error(state.error),
     )
 
 
 def _reconciliation_row(channel: str, state: Reconciliation) -> tuple[object, ...]:
-    error = state.error.message if state.error is not None else None
-    return channel, state.state, state.height, state.settled, state.discrepancies, error
+    return channel, state.state, state.height, state.settled, state.discrepancies, _last_error(state.error)
+
+
+def _last_error(error: LastError | None) -> str | None:
+    """It may be over: the state says whether it holds anything up."""
+    return f"{error.at.isoformat(timespec='seconds')} {error.message}" if error is not None else None

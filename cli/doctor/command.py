@@ -50,6 +50,11 @@ async def diagnose(settings: Settings, limit_s: float) -> list[Check]:
 
 
 def _check_channels(settings: Settings) -> Check:
+    if settings == Settings():
+        advice = (
+            "Name the configuration with --config or KINDLEDGER_CONFIG, or set variables such as KINDLEDGER_MONGO__URI."
+        )
+        return Check("configuration", Outcome.FAILED, "nothing is configured", advice, Exit.CONFIGURATION)
     try:
         databases = {channel: settings.database_of(channel) for channel in settings.channels}
     except ConfigurationError as error:

@@ -85,12 +85,15 @@ async def test_everything_is_in_order(
 
 
 async def test_what_is_not_configured_is_skipped() -> None:
-    checks = await examine({})
+    checks = await examine({"channels": {"kindledger": {}}})
     assert [(check.name, check.outcome) for check in checks if check.outcome is not Outcome.SKIPPED] == [
         ("configuration", Outcome.OK)
     ]
     assert {"identity", "client tls", "peers", "mongodb", "postgresql", "redis"} <= {check.name for check in checks}
     assert exit_code(checks) is Exit.OK
+    nothing = await examine({})
+    assert the_failure(nothing).name == "configuration"
+    assert exit_code(nothing) is Exit.CONFIGURATION, "--config was forgotten"
 
 
 def test_a_wrong_configuration_is_a_check_too(

@@ -202,7 +202,8 @@ async def test_status_shows_reconciliation_beside_indexing(ledger: GrowingLedger
     shown = kindledger("status", settings=settings)
     assert shown.returncode == 0, shown.stderr
     row = next(line for line in shown.stdout.splitlines() if "[red]away" in line)
-    assert row.split() == [CHANNEL, "waiting", "7", "1,234", "5", "[red]away"]
+    when = error.at.isoformat(timespec="seconds")
+    assert row.split() == [CHANNEL, "waiting", "7", "1,234", "5", when, "[red]away"]
 
 
 # --- what is wrong with the database ----------------------------------------------------------------------------------

@@ -105,6 +105,36 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, says: st
     assert "no-such.toml: cannot be read" in mistake(tmp_path / "no-such.toml")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        (
+            "API__CORS_ORIGINS",
+            "https://x",
+            "api.cors_origins (KINDLEDGER_API__CORS_ORIGINS): takes JSON, a list such as",
+        ),
+        ("API__TOKENS", "hush", "api.tokens (KINDLEDGER_API__TOKENS): takes JSON, a list such as"),
+        ("FABRIC__PEERS", "[", "fabric.peers (KINDLEDGER_FABRIC__PEERS): takes JSON, a list such as"),
+        ("API__CORS_ORIGINS", '"https://x"', "api.cors_origins (KINDLEDGER_API__CORS_ORIGINS): takes a list, such as"),
+        ("API__CORS_ORIGINS", '["https://x/"]', "'https://x/' is no origin"),
+        ("API__CORS_ORIGINS", '["x.example.com"]', "'x.example.com' is no origin"),
+    ],
+)
+def test_a_variable_that_holds_no_list_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, says: str
+) -> None:
+    monkeypatch.setenv(PREFIX + name, text)
+    said = mistake()
+    assert says in said
+    assert "hush" not in said
+
+
+def test_origins_of_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    origins = ("https://explorer.example.com", "http://localhost:3000", "http://[::1]:3000", "*")
+    monkeypatch.setenv(f"{PREFIX}API__CORS_ORIGINS", json.dumps(origins))
+    assert load_settings(None).api.cors_origins == origins
+
+
 def test_a_channel_whose_name_cannot_be_a_database_needs_another(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().database_of("a.b") == "a_b"
     for name in ("admin", "x" * 64):
