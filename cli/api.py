@@ -25,19 +25,24 @@ from indexer.process import allow_open_files, tune_process
 
 log = structlog.get_logger()
 
-_OTHER_FILES = 512
-"""Left for requests, databases and logs when all streams are open."""
+_OWN_FILES = 256
+"""For databases, caches and logs."""
+_REQUESTS = 256
+"""Connections that are no streams."""
 
 
 def api_options(settings: ApiSettings) -> Options:
     """What the operator chose, but no more streams than this process may have open files."""
-    streams = max(allow_open_files(settings.streams + _OTHER_FILES) - _OTHER_FILES, 1)
+    wanted = settings.streams + _REQUESTS + _OWN_FILES
+    connections = max(allow_open_files(wanted) - _OWN_FILES, _REQUESTS)
+    streams = max(connections - _REQUESTS, 1)
     if streams < settings.streams:
         log.warning(
             "api_streams_limited",
+            connections=connections,
             streams=streams,
             configured=settings.streams,
-            hint=f"raise the limit of open files (ulimit -n) to {settings.streams + _OTHER_FILES}",
+            hint=f"raise the limit of open files (ulimit -n) to {wanted}",
         )
     return Options(
         seconds_per_request=settings.request_s,
@@ -46,6 +51,7 @@ def api_options(settings: ApiSettings) -> Options:
         token_digests=frozenset(token_digest(token) for token in settings.reveal_tokens()),
         cors_origins=frozenset(settings.cors_origins),
         trusted_proxies=settings.trusted_proxies,
+        connections=connections,
         streams=streams,
         streams_per_client=settings.streams_per_client or None,
         replay_blocks=settings.replay_blocks,

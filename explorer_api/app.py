@@ -39,6 +39,8 @@ from ledger.ownership import MAX_TX_ID_BYTES
 MAX_REQUEST_LINE_BYTES = 3 * MAX_TX_ID_BYTES + 1024
 """A transaction id, every byte of it percent-encoded, must fit."""
 
+CONNECTIONS = web.AppKey("connections", int)
+
 _SHUTDOWN_SECONDS = 5.0
 _DATABASE_SHARE = 0.9
 
@@ -91,6 +93,7 @@ def create_app(
     services.metrics.registry.register(StateCollector(services.cache, shared, services.channels.known, time.monotonic))
     limiter = RateLimiter(options.requests_per_minute, redis) if options.requests_per_minute is not None else None
     app = web.Application(middlewares=[Gate(options, limiter, services.metrics).handle])
+    app[CONNECTIONS] = options.connections
     app.add_routes([bind(route, services) for route in ROUTES])
 
     async def background(_: web.Application) -> AsyncIterator[None]:
@@ -114,6 +117,7 @@ async def serve(app: web.Application, host: str, port: int) -> tuple[web.AppRunn
     """
     runner = Runner(
         app,
+        connections=app[CONNECTIONS],
         access_log=None,
         auto_decompress=False,
         handle_signals=False,

@@ -55,7 +55,7 @@ class AnswerCache:
     def put(self, key: str, rendered: Rendered, watch: HeadWatch, standing: Standing) -> None:
         """Keeps what was computed for that standing, unless it must not be stored or is too large."""
         size = rendered.size + len(key)
-        if rendered.etag is None or size > self._max_bytes // 8:
+        if rendered.etag is None or size > self._max_bytes // 4:
             return
         until = self._clock() + rendered.seconds if rendered.seconds is not None else None
         self._drop(key)

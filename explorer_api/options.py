@@ -26,6 +26,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """Origins whose pages may read this API; `*` for all."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`."""
+    connections: int = 10_256
+    """Open at once in this process; further ones are closed. To be some hundreds below the limit of open files."""
     streams: int = 10_000
     """Open at once in this process; further ones are answered with 429."""
     streams_per_client: int | None = None

@@ -28,6 +28,8 @@ V = TypeVar("V")
 BLOCKS_AT_A_TIME: Final = 50_000
 MAX_NAME_CHARACTERS: Final = 1024
 """A longer name counts as none, as do those that were too long for the store."""
+MAX_NAMES: Final = 10_000
+"""Of one kind. Clients can make up any; those that come after so many count as none."""
 
 _STEP_S: Final = 60.0
 _REST_S: Final = 2.0
@@ -47,7 +49,16 @@ class Counted(Struct, frozen=True):
         events = dict(self.events)
         for name, count in other.events.items():
             events[name] = events.get(name, 0) + count
-        return Counted(self.blocks.plus(other.blocks), events)
+        return Counted(self.blocks.plus(other.blocks), events).bounded()
+
+    def bounded(self) -> "Counted":
+        """The same with no more names than may be kept, and none of them too long."""
+        blocks = replace(
+            self.blocks,
+            organisations=_bounded(self.blocks.organisations, add),
+            chaincodes=_bounded(self.blocks.chaincodes, ChaincodeSum.plus),
+        )
+        return Counted(blocks, _bounded(self.events, add))
 
     @property
     def untimed_blocks(self) -> int:
@@ -242,7 +253,8 @@ class RunningSums:
         if kept is not None:
             return kept
         counted = await self._count(first, last)
-        if name is not None and name == await self._range_name(first, last):
+        whole = counted.blocks.totals.blocks == last - first + 1  # else a block was lost, and may come back
+        if whole and name is not None and name == await self._range_name(first, last):
             await self._shared.keep(name, counted, _KEPT_S)
         return counted
 
@@ -253,12 +265,7 @@ class RunningSums:
     async def _count(self, first: int, last: int) -> Counted:
         sums = await self._reader.sums(first, last)
         events = await self._reader.event_counts(first, last)
-        kept = replace(
-            sums,
-            organisations=_bounded(sums.organisations, add),
-            chaincodes=_bounded(sums.chaincodes, ChaincodeSum.plus),
-        )
-        return Counted(kept, _bounded(events, add))
+        return Counted(sums, events).bounded()
 
     async def _hash(self, number: int) -> str | None:
         block = await self._reader.block(number)  # there is none before the first one
@@ -266,10 +273,10 @@ class RunningSums:
 
 
 def _bounded(counts: dict[str | None, V], plus: Callable[[V, V], V]) -> dict[str | None, V]:
-    """The counts, with those of very long names added to those of no name: a client may have made up anything."""
     bounded: dict[str | None, V] = {}
     for name, count in counts.items():
-        kept = name if name is not None and len(name) <= MAX_NAME_CHARACTERS else None
+        fits = name in bounded or (name is not None and len(name) <= MAX_NAME_CHARACTERS and len(bounded) < MAX_NAMES)
+        kept = name if fits else None
         bounded[kept] = plus(bounded[kept], count) if kept in bounded else count
     return bounded
 

@@ -51,7 +51,8 @@ class Stats(Struct, frozen=True, rename="camel"):
     """Sums over the blocks below `height`.
 
     Each transaction counts once in each of the four lists, of which every one has no more than 500 names, those with
-    most transactions; names of more than 1,024 characters count as null. `untimed_blocks` have no time, since none of
+    most transactions; names of more than 1,024 characters count as null, as
+    do those after the first 10,000. `untimed_blocks` have no time, since none of
     their transactions has one.
     """
 

@@ -35,11 +35,13 @@ class Replays:
             if key not in self._kept:
                 await asyncio.sleep(self._rests_until - time.monotonic())
                 began = time.monotonic()
-                with self._database.calls():
-                    self._kept[key] = await read_chunk(reader, selection, start, height, limits)
-                heed_cancellation()
-                ended = time.monotonic()
-                self._rests_until = ended + (ended - began)
+                try:
+                    with self._database.calls():
+                        self._kept[key] = await read_chunk(reader, selection, start, height, limits)
+                    heed_cancellation()
+                finally:
+                    ended = time.monotonic()
+                    self._rests_until = ended + (ended - began)
                 if len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
             return self._kept[key]

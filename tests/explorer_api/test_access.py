@@ -353,15 +353,61 @@ async def test_who_takes_no_answer_loses_the_connection(
     async with running_api(client, {CHANNEL: recorded_database}) as api:
         whole = len((await api.get("/openapi.json")).body)
         asked = 200
-        with socket.create_connection(("127.0.0.1", URL(api.base).port or 0)) as greedy:
+        with socket.create_connection(address_of(api)) as greedy:
             greedy.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * asked)
             await asyncio.sleep(3)
             got = await asyncio.to_thread(drained, greedy)
         assert 0 < got < asked * whole
 
 
+async def test_large_answers_that_wait_are_bounded(
+    client: AsyncMongoClient[Any], recorded_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits longest is given up; who reads is served."""
+    monkeypatch.setattr("explorer_api.runner.UNSENT_BYTES", 400_000)
+    async with running_api(client, {CHANNEL: recorded_database}) as api, AsyncExitStack() as stack:
+        whole = len((await api.get("/openapi.json")).body)
+        assert 400_000 // 3 < whole < 400_000 // 2
+        ask = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+        greedy = [stack.enter_context(socket.create_connection(address_of(api))) for _ in range(4)]
+        for connection in greedy:
+            connection.sendall(ask * 199 + ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            await asyncio.sleep(0.3)
+        for connection in greedy[:2]:
+            assert 0 < await asyncio.to_thread(drained, connection) < 200 * whole
+        assert len((await api.get("/openapi.json")).body) == whole
+        assert await asyncio.to_thread(drained, greedy[3]) > 200 * whole
+
+
+async def test_silent_connections_take_nobody_the_last_one(
+    client: AsyncMongoClient[Any], recorded_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("explorer_api.runner.IDLE_S", 1.0)
+    options = Options(head_age_s=0.0, connections=4)
+    with capture_logs() as logs:
+        async with running_api(client, {CHANNEL: recorded_database}, options) as api, AsyncExitStack() as stack:
+            await api.get("/live")
+            silent = [stack.enter_context(socket.create_connection(address_of(api))) for _ in range(6)]
+            silent[0].sendall(b"GET /live HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            await asyncio.sleep(0.2)
+            for connection in silent[3:]:
+                assert connection.recv(1) == b"" or pytest.fail("it should be closed")
+            await api.get("/live")
+            for connection in silent[:3]:
+                connection.settimeout(5)
+                assert await asyncio.to_thread(connection.recv, 1) == b""
+            connection = stack.enter_context(socket.create_connection(address_of(api)))
+            connection.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert (await asyncio.to_thread(connection.recv, 100)).startswith(b"HTTP/1.1 200")
+    assert [entry["event"] for entry in logs] == ["too_many_connections"]
+
+
+def address_of(api: Api) -> tuple[str, int]:
+    return "127.0.0.1", URL(api.base).port or 0
+
+
 def drained(connection: socket.socket) -> int:
-    """How many bytes there still were when the other side had gone."""
+    """How many bytes there still are until the other side is gone."""
     connection.settimeout(5)
     count = 0
     try:
@@ -369,4 +415,4 @@ def drained(connection: socket.socket) -> int:
             count += len(data)
     except ConnectionResetError:
         return count
-    raise AssertionError("it was not cut off")
+    return count

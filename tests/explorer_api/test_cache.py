@@ -94,7 +94,7 @@ class CacheMachine(RuleBasedStateMachine):
             return
         rendered = render(Answer(bytes([content]) * size, caching, seconds))
         self.cache.put(key, rendered, self.watches[which], standing)
-        if caching == NO_STORE or rendered.size + len(key) > MAX_BYTES // 8:
+        if caching == NO_STORE or rendered.size + len(key) > MAX_BYTES // 4:
             return
         until = self.now + seconds if seconds is not None else float("inf")
         self.kept = [entry for entry in self.kept if entry[0] != key]

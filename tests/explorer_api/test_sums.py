@@ -129,13 +129,16 @@ async def test_a_ledger_that_is_indexed_anew_is_counted_anew(
 async def test_a_service_that_starts_counts_only_what_no_other_did(
     client: AsyncMongoClient[Any], database_name: str, redis_url: str
 ) -> None:
-    async def counted() -> tuple[int, int, int, int]:
+    async def count() -> Counted:
         """By a service that starts now."""
         reader = LedgerReader(client, database_name)
         watch = HeadWatch(reader, max_age_s=10.0)
         sums = RunningSums(reader, watch, SharedCache(redis, f"test:{database_name}"), blocks_at_a_time=4)
         async with running(sums):
-            return figures(await sums.up_to(await watch.newest(), PATIENCE_S))
+            return await sums.up_to(await watch.newest(), PATIENCE_S)
+
+    async def counted() -> tuple[int, int, int, int]:
+        return figures(await count())
 
     async with redis_client(redis_url) as redis:
         await append(client, database_name, [some(n) for n in range(2, 15)])
@@ -147,14 +150,31 @@ async def test_a_service_that_starts_counts_only_what_no_other_did(
         documents = await blocks.find(lost).to_list()
         await blocks.delete_many(lost)
         assert await counted() == expected(2, 15), "what is in Redis is not read again"
-        await blocks.insert_many(documents)
         for key in keys:
             await redis.set(key, b"something else")
-        assert await counted() == expected(2, 15)
+        assert (await count()).blocks.totals.blocks == 10, "three are lost"
+        await blocks.insert_many(documents)
+        assert await counted() == expected(2, 15), "and what was counted without them is not kept"
         for name in (TRANSACTIONS, EVENTS, BLOCKS):
             await client[database_name][name].delete_many({})
         await append(client, database_name, [some(2), *(block(n, [], b"fork") for n in range(3, 15))])
         assert (await counted())[:3] == (13, 4, 1)
+
+
+async def test_names_that_clients_make_up_are_bounded(
+    client: AsyncMongoClient[Any], database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("explorer_api.sums.MAX_NAMES", 3)
+    names = ["b", "a", "x" * 2000, *(f"made up {n}" for n in range(9)), "a"]
+    await append(
+        client, database_name, [block(n, [transaction(0, f"{n}", 9, chaincode_id=c)]) for n, c in enumerate(names)]
+    )
+    reader = LedgerReader(client, database_name)
+    watch = HeadWatch(reader, max_age_s=10.0)
+    sums = RunningSums(reader, watch, blocks_at_a_time=2)
+    async with running(sums):
+        counted = (await sums.up_to(await watch.fresh(), PATIENCE_S)).blocks.chaincodes
+    assert {name: one.transactions for name, one in counted.items()} == {"b": 1, "a": 2, None: 10}
 
 
 async def test_sums_and_height_agree_while_blocks_arrive(
