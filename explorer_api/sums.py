@@ -274,9 +274,10 @@ class RunningSums:
 
 def _bounded(counts: dict[str | None, V], plus: Callable[[V, V], V]) -> dict[str | None, V]:
     bounded: dict[str | None, V] = {}
+    names = 0
     for name, count in counts.items():
-        fits = name in bounded or (name is not None and len(name) <= MAX_NAME_CHARACTERS and len(bounded) < MAX_NAMES)
-        kept = name if fits else None
+        kept = name if name is not None and len(name) <= MAX_NAME_CHARACTERS and names < MAX_NAMES else None
+        names += kept is not None
         bounded[kept] = plus(bounded[kept], count) if kept in bounded else count
     return bounded
 
