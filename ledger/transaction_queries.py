@@ -139,11 +139,6 @@ class TransactionQueries(Queries):
         cursor = self._database[TRANSACTIONS].find({"_id": ids}, _ROW).sort("_id", ASCENDING)
         return [document async for document in cursor]
 
-    async def transaction(self, tx_id: str, last: int) -> Document | None:
-        """The transaction that owns the id."""
-        document = await self._database[TRANSACTIONS].find_one({"txId": tx_id})
-        return document if document is not None and document["blockNumber"] <= last else None
-
     async def owner(self, tx_id: str, last: int) -> int | None:
         """The position of the transaction that owns the id."""
         document = await self._database[TRANSACTIONS].find_one({"txId": tx_id}, {"_id": 1})

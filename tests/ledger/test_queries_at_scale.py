@@ -411,7 +411,6 @@ async def test_sums(ledger: Ledger) -> None:
     assert await reader.sums(5, 4) == Sums()
     ledger._queries.take()
     assert await reader.sums(100, 199) == summed(100, 199)
-    assert await reader.totals(100, 199) == totals(range(100, 200))
     for plan in await ledger.plans():
         assert (plan.indexes, plan.documents) == ({"_id_"}, 100)
 
