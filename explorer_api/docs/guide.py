@@ -112,7 +112,8 @@ What goes wrong is `application/problem+json` (RFC 9457) with the status that HT
 ## Streams
 
 `/api/v1/channels/{{channel}}/stream` sends what is indexed when it is indexed, as server-sent events. A browser's
-`EventSource` reads them, and so does `curl -N`.
+`EventSource` reads them, and so does `curl -N`. Where the operator asks for tokens, read the stream with `fetch`: an
+`EventSource` cannot send `Authorization`.
 
 ```text
 event: block
