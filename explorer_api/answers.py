@@ -69,12 +69,13 @@ def render(answer: Answer) -> Rendered:
 
 
 def respond(request: web.Request, rendered: Rendered, standing: Standing | None) -> web.Response:
-    """The response: 304 if the client has that body already."""
+    """The response: 304 instead of 200 if the client has that body already (RFC 9110 section 13.2.1)."""
     general: dict[str, str] = request[HEADERS]
     headers = general | rendered.headers
     if standing is not None:
         headers.update(standing.headers)
-    if rendered.etag is not None and "If-None-Match" in request.headers and _is_known(request, rendered.etag):
+    known = rendered.etag is not None and "If-None-Match" in request.headers and _is_known(request, rendered.etag)
+    if known and rendered.status == 200:
         return web.Response(status=304, headers=headers)
     return web.Response(status=rendered.status, body=rendered.body, headers=headers)
 

@@ -38,8 +38,8 @@ def write_cursor(cursor: Cursor) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
 
 
-def read_cursor(text: str, asked: str) -> Cursor:
-    """Raises `ProblemError` unless the cursor belongs to the question `asked`."""
+def decode_cursor(text: str) -> Cursor:
+    """The cursor, whatever it belongs to. Raises `ProblemError` for what is none."""
     try:
         if not _BASE64URL.fullmatch(text):
             raise ValueError
@@ -48,6 +48,12 @@ def read_cursor(text: str, asked: str) -> Cursor:
         raise invalid_cursor("is not one that this API wrote") from None
     if write_cursor(cursor) != text:
         raise invalid_cursor("is not one that this API wrote")
+    return cursor
+
+
+def read_cursor(text: str, asked: str) -> Cursor:
+    """Raises `ProblemError` unless the cursor belongs to the question `asked`."""
+    cursor = decode_cursor(text)
     if cursor.question != asked:
         raise invalid_cursor("belongs to another route, channel, filter or order")
     return cursor

@@ -1,12 +1,13 @@
 """What a request may ask of MongoDB: a limited time; and what the client is told when it does not answer."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pymongo
 import structlog
-from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, NetworkTimeout, OperationFailure, PyMongoError
 
 from explorer_api.problems import ProblemError, unavailable
 
@@ -16,41 +17,58 @@ _LOG_INTERVAL_SECONDS = 60.0
 _REFUSED = frozenset({13, 18})  # Unauthorized, AuthenticationFailed
 _BAD_VALUE = 2
 _CURSOR_NOT_FOUND = 43  # the server that had it is gone
+_OUTAGES = frozenset({"database-unavailable", "database-refused"})
 
 
 class Database:
-    """Bounds the calls that a request makes, and logs an outage, at most one a minute, and its end."""
+    """Bounds the calls that a request makes, and logs an outage, at most one a minute, and its end.
+
+    A missing index is logged as such, as often; a question that takes too long is its client's affair.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._since: float | None = None
-        self._logged: float | None = None
+        self._answered = -math.inf
+        self._logged: dict[str, float] = {}
         self._told = False
 
     @contextmanager
     def calls(self) -> Iterator[None]:
         """Every call made inside ends in time. Raises `ProblemError` where MongoDB cannot answer."""
+        began = time.monotonic()
         try:
             with pymongo.timeout(self._seconds):
                 yield
         except PyMongoError as error:
-            problem = _problem(error)
+            others_were_answered = self._answered > began
+            problem = timed_out() if isinstance(error, NetworkTimeout) and others_were_answered else _problem(error)
             if problem is None:
                 raise
-            self._failed(error)
+            self._failed(problem.name, error)
             raise problem from error
         self._over()
 
-    def _failed(self, error: PyMongoError) -> None:
+    def _failed(self, problem: str, error: PyMongoError) -> None:
+        if problem in _OUTAGES:
+            self._since = self._since if self._since is not None else time.monotonic()
+            self._told |= self._warn("database_unavailable", error)
+        elif problem == "not-ready":
+            self._warn("index_missing", error)
+
+    def _warn(self, event: str, error: PyMongoError) -> bool:
+        """Whether it was logged."""
         now = time.monotonic()
-        if self._logged is None or now - self._logged >= _LOG_INTERVAL_SECONDS:
-            self._logged, self._told = now, True
-            log.warning("database_unavailable", kind=type(error).__name__, code=getattr(error, "code", None))
-        self._since = self._since if self._since is not None else now
+        if now - self._logged.get(event, -math.inf) < _LOG_INTERVAL_SECONDS:
+            return False
+        self._logged[event] = now
+        log.warning(event, kind=type(error).__name__, code=getattr(error, "code", None))
+        return True
 
     def _over(self) -> None:
+        self._answered = time.monotonic()
         if self._since is not None and self._told:
-            log.info("database_available", seconds=round(time.monotonic() - self._since, 1))
+            log.info("database_available", seconds=round(self._answered - self._since, 1))
         self._since, self._told = None, False
 
 

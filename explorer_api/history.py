@@ -41,6 +41,7 @@ class ServiceSample(Struct, frozen=True, rename="camel"):
     """What this process answered since the sample before: requests per second, and their times in milliseconds.
 
     Half of them took at most `p50_ms`, 99 of 100 at most `p99_ms`, as far as a histogram tells; null without any.
+    Streams are not among them: their times are those of connections.
     """
 
     at: datetime
@@ -110,7 +111,8 @@ class History:
         answered = Counter[float]()
         for metric in self._registry.collect():
             for sample in metric.samples:
-                answered[float(sample.labels["le"])] += int(sample.value)
+                if not sample.labels["route"].endswith("/stream"):
+                    answered[float(sample.labels["le"])] += int(sample.value)
         lately = {bound: answered[bound] - self._answered[bound] for bound in sorted(answered)}
         self._answered = answered
         rate = round(lately.get(math.inf, 0) / seconds, 3) if seconds > 0 else 0.0

@@ -55,8 +55,8 @@ class ParameterFamily:
 class Query:
     """The parameters of one request, parsed."""
 
-    def __init__(self, values: dict[str, Any]) -> None:
-        self._values = values
+    def __init__(self, values: dict[str, Any], texts: dict[str, str]) -> None:
+        self._values, self._texts = values, texts
 
     def get(self, parameter: Parameter[T]) -> T | None:
         """The parameter's value, else its default."""
@@ -67,6 +67,10 @@ class Query:
         value = self.get(parameter)
         assert value is not None  # noqa: S101 - the route table gives it a default
         return value
+
+    def sent(self, parameter: Parameter[Any]) -> str:
+        """The text that the client gave, of a parameter that is among those given."""
+        return self._texts[parameter.name]
 
     def family(self, family: ParameterFamily) -> dict[str, str]:
         """The values of a family, by what follows the prefix."""
@@ -80,7 +84,8 @@ def read_query(raw: str, parameters: Sequence[Parameter[Any]], families: Sequenc
         return _NOTHING
     known = {parameter.name: parameter for parameter in parameters}
     values: dict[str, Any] = {}
-    for name, text in _pairs(raw):
+    pairs = _pairs(raw)
+    for name, text in pairs:
         parse, allowed = _reading(name, known, families)
         if name in values:
             raise ProblemError(
@@ -96,10 +101,10 @@ def read_query(raw: str, parameters: Sequence[Parameter[Any]], families: Sequenc
             values[name] = parse(text)
         except ValueError:
             raise invalid_parameter(name, text, allowed) from None
-    return Query(values)
+    return Query(values, dict(pairs))
 
 
-_NOTHING = Query({})
+_NOTHING = Query({}, {})
 
 
 def _reading(

@@ -63,9 +63,8 @@ class ChaincodeDetail(ChaincodeRow, frozen=True, rename="camel"):
 async def list_chaincodes(call: ChannelCall) -> Answer:
     """Every chaincode that a transaction named or the channel defined."""
     counted = await counted_blocks(call)
-    defined = {document["lifecycle"]["name"]: document for document in await _definitions(call, None)}
-    names = {*counted.blocks.chaincodes, *counted.events, *defined}
-    rows = [ChaincodeRow(**_row_fields(name, counted, defined.get(name))) for name in names if name is not None]
+    known = await known_chaincodes(call, counted)
+    rows = [ChaincodeRow(**_row_fields(name, counted, definition)) for name, definition in known.items()]
     rows.sort(key=lambda row: (-row.transactions, row.name))
     return Answer(ChaincodeList(rows[:MAX_NAMES], len(rows) > MAX_NAMES, call.standing.height), HALF_A_MINUTE)
 
@@ -90,6 +89,13 @@ async def get_chaincode(call: ChannelCall) -> Answer:
         height=call.standing.height,
     )
     return Answer(detail, HALF_A_MINUTE)
+
+
+async def known_chaincodes(call: ChannelCall, counted: Counted) -> dict[str, Document | None]:
+    """Every chaincode that a transaction named or the channel defined, and the definition in force, if there is one."""
+    defined = {document["lifecycle"]["name"]: document for document in await _definitions(call, None)}
+    names = {*counted.blocks.chaincodes, *counted.events, *defined}
+    return {name: defined.get(name) for name in names if name is not None}
 
 
 async def _definitions(call: ChannelCall, name: str | None) -> list[Document]:

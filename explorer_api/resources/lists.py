@@ -87,4 +87,4 @@ def check_range(call: ChannelCall, low: Parameter[Any], high: Parameter[Any], *,
         return
     if first > last or (strictly and first == last):
         relation = "less than" if strictly else "at most"
-        raise invalid_parameter(low.name, str(int(first)), f"a value {relation} that of {high.name}")
+        raise invalid_parameter(low.name, call.query.sent(low), f"a value {relation} that of {high.name}")

@@ -1,6 +1,7 @@
 """Finds whatever a text may stand for: blocks, transactions, chaincodes, events and keys."""
 
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, Literal, TypeVar
 from urllib.parse import quote, urlencode
@@ -11,6 +12,7 @@ from explorer_api.answers import Answer
 from explorer_api.dispatch import ChannelCall
 from explorer_api.parameters import text as text_parameter
 from explorer_api.problems import ProblemError
+from explorer_api.resources.chaincodes import known_chaincodes
 from explorer_api.resources.stats import counted_blocks
 from explorer_api.sums import SummingError
 from explorer_api.values import Text, optional_text
@@ -32,9 +34,10 @@ _HASH = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 
 HitType = Literal["block", "transaction", "chaincode", "event", "key"]
 
-Q = text_parameter(
+_TEXT = text_parameter(
     "q", "a block's number or hash, a transaction id or its beginning, a name, a key", MAX_TX_ID_BYTES, 1, required=True
 )
+Q = replace(_TEXT, parse=lambda value: value and _TEXT.parse(value))  # nothing in it is answered as no q is
 
 
 class BlockHit(Struct, frozen=True, tag_field="type", tag="block"):
@@ -102,7 +105,7 @@ async def search(call: ChannelCall) -> Answer:
     beginning, events by name, keys. Case matters, but in hashes.
     """
     query = call.query.get(Q)
-    if query is None:
+    if not query:
         raise ProblemError(
             400,
             "query-too-short",
@@ -166,7 +169,7 @@ async def _chaincodes(call: ChannelCall, query: str) -> _Look:
         counted = await counted_blocks(call, _PATIENCE)
     except SummingError:
         return _Look("chaincode", [], searched=False)
-    names = sorted(name for name in counted.blocks.chaincodes if name is not None and name.startswith(query))
+    names = sorted(name for name in await known_chaincodes(call, counted) if name.startswith(query))
     return _Look("chaincode", [ChaincodeHit(name, _href(call, "chaincodes", name)) for name in names[: MAX_HITS + 1]])
 
 

@@ -138,7 +138,9 @@ def _moment(call: ChannelCall, parameter: Parameter[DatetimeMS]) -> datetime | N
     if given is None:
         return None
     if not DatetimeMS(_BEGINNING) <= given <= DatetimeMS(_END):
-        raise invalid_parameter(parameter.name, str(int(given)), f"a time from {_BEGINNING} to {_END}")
+        raise invalid_parameter(
+            parameter.name, call.query.sent(parameter), f"a time from {_BEGINNING.isoformat()} to {_END.isoformat()}"
+        )
     return given.as_datetime(_UTC)
 
 

@@ -7,8 +7,9 @@ from typing import Any, Final
 from bson.datetime_ms import DatetimeMS
 
 from explorer_api.answers import IMMUTABLE, NO_CACHE, Answer
+from explorer_api.cursors import decode_cursor
 from explorer_api.dispatch import ChannelCall
-from explorer_api.parameters import Parameter, block_number, several, text, time
+from explorer_api.parameters import CURSOR, Parameter, block_number, several, text, time
 from explorer_api.problems import ProblemError, filter_not_indexed, invalid_parameter, quoted
 from explorer_api.representations import TransactionPage, transaction_row
 from explorer_api.resources.blocks import find_block
@@ -101,10 +102,12 @@ def _codes(call: ChannelCall) -> tuple[frozenset[int] | None, bool]:
     """The codes that the status filter names, and whether it excludes them."""
     single: tuple[tuple[Parameter[int], bool], ...] = ((STATUS_EQ, False), (STATUS_NE, True))
     listed: tuple[tuple[Parameter[tuple[int, ...]], bool], ...] = ((STATUS_IN, False), (STATUS_NI, True))
-    found = [(p.name, {code}, excluded) for p, excluded in single if (code := call.query.get(p)) is not None]
-    found += [(p.name, set(codes), excluded) for p, excluded in listed if (codes := call.query.get(p)) is not None]
+    found: list[tuple[Parameter[Any], set[int], bool]] = []
+    found += [(p, {code}, excluded) for p, excluded in single if (code := call.query.get(p)) is not None]
+    found += [(p, set(codes), excluded) for p, excluded in listed if (codes := call.query.get(p)) is not None]
     if len(found) > 1:
-        raise invalid_parameter(found[1][0], "given", f"nothing where {found[0][0]} is given")
+        first, second = found[0][0], found[1][0]
+        raise invalid_parameter(second.name, call.query.sent(second), f"nothing where {first.name} is given")
     return (frozenset(found[0][1]), found[0][2]) if found else (None, False)
 
 
@@ -129,10 +132,16 @@ async def _by_time(call: ChannelCall, listing: Listing, since: DatetimeMS | None
 
 
 async def list_block_transactions(call: ChannelCall) -> Answer:
-    """The transactions of a block, in order. The page's `height` is the block's own."""
-    block = await find_block(call)
-    number = int(block["number"])
-    listing = Listing(call, "block transactions", number, order="asc", height=number + 1)
+    """The transactions of a block, in order. The page's `height` is the block's own.
+
+    A cursor goes on with the block that was the latest when the paging began.
+    """
+    text = call.query.get(CURSOR)
+    if text is not None and call.path["block"] == b"latest":
+        number = decode_cursor(text).height - 1
+    else:
+        number = int((await find_block(call))["number"])
+    listing = Listing(call, "block transactions", number, order="asc", height=min(number, call.last) + 1)
     page = await call.channel.reader.block_transactions(number, listing.window)
     return _page(listing, page, NO_CACHE if call.path["block"] == b"latest" else IMMUTABLE)
 

@@ -133,6 +133,8 @@ async def test_what_was_defined_and_what_was_seen(api: Api, client: AsyncMongoCl
         "token": {**undefined, "transactions": 1, "events": 1, "firstBlock": 1, "lastBlock": 1},
         "_lifecycle": {**undefined, "transactions": 2, "events": 0, "firstBlock": 0, "lastBlock": 0},
     }
+    (hit,) = (await api.channel("/search", q="unus"))["items"]
+    assert hit == {"type": "chaincode", "name": "unused", "href": f"{C}/chaincodes/unused"}
     (definition,) = (await api.channel("/chaincodes/unused"))["definitions"]
     assert (definition["sequence"], definition["initRequired"], definition["block"]) == (1, True, 0)
     await append(client, database_name, [block(2, [commit(0, "unused", 2)])])

@@ -137,6 +137,24 @@ async def test_parameters_are_checked(recorded_api: Api, query: str, name: str, 
     assert response.headers["Ledger-Height"] == "136"
 
 
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("blocks?number.ge=9&number.le=8", "number.ge is '9'."),
+        (
+            "blocks?ts.ge=2026-01-01T07:00:00%2B07:00&ts.lt=2026-01-01T00:00:00Z",
+            "ts.ge is '2026-01-01T07:00:00+07:00'.",
+        ),
+        ("stats/series?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "from is '2026-01-02T00:00:00Z'."),
+        ("stats/series?to=9999-12-31T01:00:00Z", "to is '9999-12-31T01:00:00Z'."),
+        ("transactions?status.eq=VALID&status.ne=11", "status.ne is '11'."),
+        ("transactions?status.ne=VALID&status.in=11,VALID", "status.in is '11,VALID'."),
+    ],
+)
+async def test_what_is_refused_is_shown_as_it_was_sent(recorded_api: Api, query: str, detail: str) -> None:
+    assert (await recorded_api.problem(f"{C}/{query}", 400, "invalid-parameter")).json["detail"] == detail
+
+
 async def test_a_value_is_only_ever_a_value(recorded_api: Api) -> None:
     for value in ('{"$gt":""}', "$where", "null", "Mint\0", ".*"):
         assert (await recorded_api.channel("/events", name__eq=value))["items"] == []

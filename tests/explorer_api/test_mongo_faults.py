@@ -13,8 +13,10 @@ from pymongo import AsyncMongoClient, MongoClient
 from structlog.testing import capture_logs
 
 from devnet.servers import Mongod, MongoReplicaSet
+from explorer_api.database import Database
 from explorer_api.options import Options
-from ledger.store import EVENTS
+from explorer_api.problems import ProblemError
+from ledger.store import BLOCKS, EVENTS
 from tests.explorer_api.proxies import proxied
 from tests.explorer_api.support import CHANNEL, Api, Response, append, append_now, block, running_api, transaction
 from tests.explorer_api.watching import tasks_of_the_api
@@ -184,7 +186,23 @@ async def test_trouble_that_comes_and_goes_fills_no_log(mongod: Mongod) -> None:
             for _ in range(5):
                 assert (await api.request("GET", f"{C}/events?name.eq=Minted")).status == 503
                 assert (await api.request("GET", f"{C}/blocks")).status == 200
-    assert [entry["event"] for entry in logs] == ["database_unavailable", "database_available"]
+    assert [entry["event"] for entry in logs] == ["index_missing"]
+
+
+async def test_a_question_that_takes_too_long_is_no_outage(mongod: Mongod) -> None:
+    async with AsyncMongoClient[Any](mongod.uri) as client:
+        database = Database(0.5)
+
+        async def ask(question: Awaitable[object], wait_s: float) -> None:
+            await asyncio.sleep(wait_s)
+            with database.calls():
+                await question
+
+        slow = client[DATABASE][BLOCKS].find({"$where": "sleep(700) || true"}).to_list()
+        quick = client.admin.command("ping")
+        with capture_logs() as logs, pytest.raises(ProblemError) as raised:
+            await asyncio.gather(ask(slow, 0.0), ask(quick, 0.1))
+    assert (raised.value.name, logs) == ("timed-out", [])
 
 
 @pytest.mark.long

@@ -66,9 +66,9 @@ async def test_everything_that_the_recorded_ledger_has_is_found(recorded_api: Ap
         assert await found(recorded_api, nothing) == []
 
 
-@pytest.mark.parametrize(("query", "name"), [("", "query-too-short"), ("?q=", "invalid-parameter")])
-async def test_nothing_to_search_for_is_refused(recorded_api: Api, query: str, name: str) -> None:
-    response = await recorded_api.problem(f"{C}/search{query}", 400, name)
+@pytest.mark.parametrize("query", ["", "?q="])
+async def test_nothing_to_search_for_is_refused(recorded_api: Api, query: str) -> None:
+    response = await recorded_api.problem(f"{C}/search{query}", 400, "query-too-short")
     assert response.json["parameter"] == "q"
 
 

@@ -96,6 +96,21 @@ async def test_the_transactions_of_a_block(recorded_api: Api, everything: list[J
     await recorded_api.problem(f"{C}/blocks/9999/raw", 404, "block-not-found")
 
 
+async def test_the_latest_block_is_paged_while_blocks_arrive(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
+    await append(client, database_name, [block(0, []), block(1, [transaction(i, f"1.{i}") for i in range(5)])])
+    cursor = (await api.channel("/blocks/latest/transactions", limit=2))["page"]["next"]
+    await append(client, database_name, [block(2, [transaction(i, f"2.{i}") for i in range(5)])])
+    later = await api.channel("/blocks/latest/transactions", limit=2, cursor=cursor)
+    assert ([row["txId"] for row in later["items"]], later["height"]) == (["1.2", "1.3"], 2)
+    rest = await api.channel("/blocks/latest/transactions", cursor=later["page"]["next"])
+    assert [row["txId"] for row in rest["items"]] == ["1.4"]
+    other = (await api.channel("/transactions", limit=2))["page"]["next"]
+    for wrong in (other, "x"):
+        await api.problem(f"{C}/blocks/latest/transactions?cursor={wrong}", 400, "invalid-cursor")
+
+
 @pytest.mark.parametrize(
     ("query", "name", "parameter"),
     [
@@ -169,6 +184,7 @@ async def test_one_transaction_in_any_channel(client: AsyncMongoClient[Any], dat
                 found = (await api.get(f"/api/v1/transactions/{tx_id}")).json
                 assert found == (await api.get(f"/api/v1/channels/{quote(channel, safe='')}/transactions/{tx_id}")).json
             both = await api.get(f"/api/v1/transactions/{quote('both/ü', safe='')}", 300)
+            await api.get(f"/api/v1/transactions/{quote('both/ü', safe='')}", 300, {"If-None-Match": "*"})
             assert [item["channel"] for item in both.json["items"]] == ["one", "two/é"]
             for item in both.json["items"]:
                 assert (await api.get(item["href"])).json["txId"] == "both/ü"
