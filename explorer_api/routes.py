@@ -253,6 +253,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         answers=Health,
         caching=(NO_STORE,),
         statuses=(200, 202, 503),
+        asks_database=False,
         example="/health",
     ),
     Route(

@@ -92,8 +92,10 @@ async def health(call: Call) -> Answer:
         asked.append(_timed(call, "redis", _redis(services.shared)))
     checks = await asyncio.gather(*asked)
     if checks[0].status == "ok":
-        channels = await services.channels.all()
-        asked = [_timed(call, f"channel {channel.name}", _channel(channel), silent="broken") for channel in channels]
+        asked = [
+            _timed(call, f"channel {channel.name}", _channel(channel), silent="broken")
+            for channel in await _channels(call)
+        ]
         checks += await asyncio.gather(*asked)
     worst = max((check.status for check in checks), key=list(_STATUS).index)
     return Answer(Health(worst, checks), NO_STORE, status=_STATUS[worst])
@@ -116,10 +118,20 @@ async def _timed(call: Call, name: str, checking: Awaitable[_Outcome], silent: V
 
 async def _mongodb(call: Call) -> _Outcome:
     try:
-        await call.services.channels.ping()
-    except PyMongoError as error:
-        return "broken", f"MongoDB does not answer: {type(error).__name__}"
+        with call.services.database.calls():
+            await call.services.channels.ping()
+    except (PyMongoError, ProblemError) as error:
+        return "broken", f"MongoDB does not answer: {type(error.__cause__ or error).__name__}"
     return "ok", None
+
+
+async def _channels(call: Call) -> list[Channel]:
+    """Those that are known from before, where MongoDB has just gone away."""
+    try:
+        with call.services.database.calls():
+            return await call.services.channels.all()
+    except (PyMongoError, ProblemError):
+        return call.services.channels.known()
 
 
 async def _channel(channel: Channel) -> _Outcome:

@@ -93,6 +93,7 @@ async def test_mongodb_away_and_back(mongod: Mongod, fault: str) -> None:
                     kept = await ask(api, PERMANENT * 5, 0.2)
                     assert [(answer.status, answer.body) for answer in kept] == [(200, a.body) for a in before * 5]
                 health = (await api.get("/health", 503)).json
+                assert "database_available" not in {entry["event"] for entry in logs}, "asking does not mend it"
             finally:
                 mongod.start() if fault == "killed" else mongod.resume()
             assert await eventually(lambda: well(api), 5) < 3
