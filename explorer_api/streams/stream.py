@@ -246,11 +246,12 @@ class _Stream:
     async def _read_history(self) -> tuple[bytes, int]:
         channel = self._call.channel
         standing = channel.watch.known or self._call.standing
+        lowest = block_start(int(standing.first["number"])) if standing.first is not None else 0
         chunk = await self._call.services.replays.chunk(
             channel.reader,
             standing.chain,
             self._selection,
-            start=self._position,
+            start=max(self._position, lowest),  # a ledger that was empty when the stream began may begin anywhere
             height=standing.height,
             limits=self._limits,
         )

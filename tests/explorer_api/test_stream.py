@@ -164,11 +164,26 @@ async def test_where_a_stream_can_be_resumed(
             assert (await read(api, "10", "10")).messages[0].data["height"] == 10
 
 
-async def test_a_ledger_that_is_empty_may_begin_anywhere(api: Api, store: LedgerStore) -> None:
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_ledger_that_is_empty_may_begin_anywhere(
+    api: Api, store: LedgerStore, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """Whether or not the shared messages are read from before its first block on."""
+    may_begin, patiently = asyncio.Event(), feed._patiently
+
+    async def reading(read: Any) -> Any:
+        await may_begin.wait()
+        return await patiently(read)
+
+    monkeypatch.setattr(feed, "_patiently", reading)
     async with opened(api) as response:
         received = Received()
         await receive(response, received, "0")
+        if not late:
+            may_begin.set()
+            await asyncio.sleep(0.1)
         await Chain(store, 7).mint(2)
+        may_begin.set()
         await receive(response, received, "9")
         assert received.ids == everything([7, 8])
 
