@@ -6,11 +6,11 @@ Left alone, aiohttp would log what the client sent, which may be a secret, and n
 import asyncio
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from secrets import token_hex
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import structlog
 from aiohttp import web
@@ -19,6 +19,8 @@ from explorer_api.middleware import SECURITY_HEADERS
 from explorer_api.problems import ProblemError, problem_response
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 SILENCE_MS: Final = 60_000
 """A client that takes nothing for so long, or has vanished, loses its connection."""
@@ -120,15 +122,19 @@ class _Connection(web.RequestHandler):
         self._server.closed()
         super().connection_lost(exc)
 
-    async def finish_response(
+    def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         """Waits until the client has taken nearly all of the answer."""
+        finishing = super().finish_response(request, resp, start_time)
         body = resp.body if isinstance(resp, web.Response) else None
-        if not isinstance(body, bytes) or len(body) < _LARGE_BYTES:
-            return await super().finish_response(request, resp, start_time)
-        with self._server.sending(self, len(body)):
-            return await super().finish_response(request, resp, start_time)
+        if isinstance(body, bytes) and len(body) >= _LARGE_BYTES:
+            return self._finish_large(finishing, len(body))
+        return finishing
+
+    async def _finish_large(self, finishing: Coroutine[Any, Any, T], size: int) -> T:
+        with self._server.sending(self, size):
+            return await finishing
 
     def handle_error(
         self,
