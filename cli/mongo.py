@@ -14,7 +14,7 @@ from cli.errors import ConfigurationError
 from cli.redaction import unusable_address
 from cli.settings import Settings
 from indexer.mongo_connections import MongoConnections
-from ledger.store import SYNC_STATE
+from ledger.store import RESERVED_DATABASES, SYNC_STATE
 
 _SELECTION_TIMEOUT_MS = 5000
 _GOODBYE_S = 1.0
@@ -66,7 +66,7 @@ async def stored_channels(client: AsyncMongoClient[dict[str, Any]], settings: Se
         return {channel: settings.database_of(channel) for channel in settings.channels}
     found: dict[str, str] = {}
     for name in await client.list_database_names():
-        if name not in ("admin", "config", "local"):
+        if name not in RESERVED_DATABASES:
             async for state in client[name][SYNC_STATE].find({"channel": {"$exists": True}}, {"channel": 1}):
                 found[state["channel"]] = name
     return found

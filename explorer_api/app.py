@@ -26,12 +26,12 @@ from explorer_api.history import History
 from explorer_api.metrics import ApiMetrics, StateCollector
 from explorer_api.middleware import Gate
 from explorer_api.news import hear_announcements
+from explorer_api.open_streams import OpenStreams
 from explorer_api.options import Options
 from explorer_api.rates import RateLimiter
 from explorer_api.routes import ROUTES
 from explorer_api.runner import Runner
 from explorer_api.shared_cache import SharedCache
-from explorer_api.streams.open_streams import OpenStreams
 from explorer_api.streams.replays import Replays
 from ledger.business import BusinessBooks
 from ledger.ownership import MAX_TX_ID_BYTES

@@ -20,12 +20,12 @@ from explorer_api.documentation import Documentation
 from explorer_api.heads import Standing
 from explorer_api.history import History
 from explorer_api.metrics import ApiMetrics
+from explorer_api.open_streams import OpenStreams
 from explorer_api.options import Options
 from explorer_api.parameters import Parameter, ParameterFamily, Query, read_query
 from explorer_api.problems import ProblemError, channel_not_found
 from explorer_api.shared_cache import SharedCache
 from explorer_api.since import SinceWhen
-from explorer_api.streams.open_streams import OpenStreams
 from explorer_api.streams.replays import Replays
 from ledger.business import BusinessBooks
 

@@ -27,7 +27,7 @@ from explorer_api.resources.overview import (
 )
 from explorer_api.resources.search import Findings, Q, search
 from explorer_api.resources.stats import HALF_A_MINUTE, Stats, get_stats
-from explorer_api.streams.stream import EVENT_STREAM, STREAM_PARAMETERS, StreamMessage, open_stream
+from explorer_api.resources.stream import EVENT_STREAM, STREAM_PARAMETERS, StreamMessage, open_stream
 from explorer_api.transaction_details import TransactionDetail
 
 API: Final = "/api/v1"

@@ -13,7 +13,7 @@ from explorer_api.docs.path_variables import PATH_VARIABLES, PathVariable
 from explorer_api.docs.schemas import REFERENCE, Json, schemas
 from explorer_api.parameters import Parameter, ParameterFamily
 from explorer_api.problems import TYPE_PREFIX
-from explorer_api.streams.stream import LAST_EVENT_ID
+from explorer_api.resources.stream import LAST_EVENT_ID
 
 TITLE: Final = "KindLedger explorer API"
 

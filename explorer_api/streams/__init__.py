@@ -1,1 +1,1 @@
-"""The live streams of a channel."""
+"""What the live streams of a channel are made of."""

@@ -13,7 +13,8 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from explorer_api.options import Options
-from explorer_api.streams import feed, replays, stream
+from explorer_api.resources import stream
+from explorer_api.streams import feed, replays
 from explorer_api.streams import source as stream_source
 from explorer_api.streams.messages import KINDS, Chunk
 from ledger.blocks import MAX_BLOCK_NUMBER

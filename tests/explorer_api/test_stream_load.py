@@ -16,7 +16,8 @@ from pymongo.uri_parser import parse_uri
 
 from explorer_api.app import create_app, serve
 from explorer_api.options import Options
-from explorer_api.streams import connection, feed, stream
+from explorer_api.resources import stream
+from explorer_api.streams import connection, feed
 from ledger.store import BLOCKS, LedgerStore
 from tests.explorer_api.streams import Chain, Received, everything, opened, order, read, receive
 from tests.explorer_api.support import CHANNEL, FRESH, Api, running_api
