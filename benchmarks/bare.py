@@ -11,8 +11,8 @@ import click
 from aiohttp import web
 from pymongo.asynchronous.collection import AsyncCollection
 
+from cli.configuration import load_settings
 from cli.mongo import mongo_client
-from cli.settings import load_settings
 from indexer.process import tune_process
 from ledger.store import TRANSACTIONS
 

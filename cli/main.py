@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cli.api import run_api
+from cli.configuration import load_settings
 from cli.demo import default_folder, demo, demo_once
 from cli.doctor.command import doctor
 from cli.errors import exits
@@ -18,7 +19,7 @@ from cli.output import print_json
 from cli.reconcile import list_discrepancies, reconcile_once, show_standing
 from cli.redaction import redacted
 from cli.service import run_daemon
-from cli.settings import Settings, load_settings
+from cli.settings import Settings
 from cli.status import show_status
 from cli.verification import PEER, verify
 from cli.version import VERSION

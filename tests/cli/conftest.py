@@ -1,6 +1,7 @@
-"""Servers with access control, started by each worker that needs them."""
+"""What the tests of the commands share: an empty environment, and servers with access control, by each worker."""
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,16 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from cli.configuration import PREFIX
 from devnet.servers import Mongod, Postgres, Redis
 from tests.cli.support import ROOT, Files
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine that runs the tests has configured is not theirs."""
+    for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

@@ -5,37 +5,30 @@ import stat
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
-from google.protobuf.message import DecodeError, Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from devnet.forge import lifecycle
 from devnet.forge.business import EVERYDAY, Business
-from devnet.forge.chain import Chain
 from devnet.forge.draws import Draws
 from devnet.forge.forger import ForgedBlock, Recipe, forge
 from devnet.forge.gateway import Gateway
-from devnet.forge.hostile import BROKEN_LEVELS, OVERSIZED_BYTES, Bench, catalogue, oversized
-from devnet.forge.hostile_values import EVENT_PAYLOADS, KEYS, RESULTS, TIMESTAMPS, TX_IDS
 from devnet.forge.kindledger import WRITE_ONCE, definitions
 from devnet.forge.network import Network
 from devnet.forge.state import Height, Simulation, WorldState
 from devnet.forge.workload import Workload
 from ledger.hashes import block_hash, data_hash, header_bytes, transaction_id
 from ledger.signing import load_signing_identity
-from protos.chaincode_pb2 import ChaincodeEvent, ChaincodeInvocationSpec
 from protos.common_pb2 import (
     CONFIG,
     Block,
@@ -58,93 +51,15 @@ from protos.transaction_pb2 import (
     MVCC_READ_CONFLICT,
     PHANTOM_READ_CONFLICT,
     VALID,
-    ChaincodeAction,
-    ChaincodeActionPayload,
-    ChaincodeHeaderExtension,
-    ChaincodeProposalPayload,
-    ProposalResponsePayload,
-    Transaction,
 )
+from tests.devnet.forged import RECIPE, Read, read
 
-RECIPE = Recipe(seed=20, organisations=2, invalid_share=0.25, hostile_share=0.15)
-BLOCKS = 120
 HALF_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551 // 2
-
-M = TypeVar("M", bound=Message)
-
-
-@pytest.fixture(scope="module")
-def forged() -> list[ForgedBlock]:
-    return list(islice(forge(RECIPE), BLOCKS))
 
 
 @pytest.fixture(scope="module")
 def blocks(forged: list[ForgedBlock]) -> list[Block]:
     return [Block.FromString(block.data) for block in forged]
-
-
-@dataclass
-class Read:
-    """An endorser transaction taken apart down to what the chaincode did."""
-
-    envelope: Envelope
-    payload: Payload
-    channel_header: ChannelHeader
-    signature_header: SignatureHeader
-    transaction: Transaction
-    action: ChaincodeActionPayload
-    response: ProposalResponsePayload
-    result: ChaincodeAction
-    results: TxReadWriteSet
-    event: ChaincodeEvent
-    arguments: list[bytes]
-
-
-class UnreadableError(Exception):
-    """Carries the name of the outermost level that does not parse."""
-
-
-def parse(level: str, message: Callable[[bytes], M], content: bytes) -> M:
-    try:
-        return message(content)
-    except DecodeError as error:
-        raise UnreadableError(level) from error
-
-
-def read(data: bytes) -> Read:
-    envelope = parse("envelope", Envelope.FromString, data)
-    payload = parse("payload", Payload.FromString, envelope.payload)
-    header = parse("channel_header", ChannelHeader.FromString, payload.header.channel_header)
-    parse("channel_header_extension", ChaincodeHeaderExtension.FromString, header.extension)
-    signature_header = parse("signature_header", SignatureHeader.FromString, payload.header.signature_header)
-    transaction = parse("transaction", Transaction.FromString, payload.data)
-    action = parse("action_payload", ChaincodeActionPayload.FromString, transaction.actions[0].payload)
-    proposed = action.chaincode_proposal_payload
-    proposal = parse("proposal_payload", ChaincodeProposalPayload.FromString, proposed)
-    invocation = parse("invocation", ChaincodeInvocationSpec.FromString, proposal.input)
-    response = parse(
-        "proposal_response_payload", ProposalResponsePayload.FromString, action.action.proposal_response_payload
-    )
-    result = parse("chaincode_action", ChaincodeAction.FromString, response.extension)
-    event = parse("event", ChaincodeEvent.FromString, result.events)
-    results = parse("results", TxReadWriteSet.FromString, result.results)
-    for namespace in results.ns_rwset:
-        parse("results_kv", KVRWSet.FromString, namespace.rwset)
-        for collection in namespace.collection_hashed_rwset:
-            parse("results_hashed", HashedRWSet.FromString, collection.hashed_rwset)
-    return Read(
-        envelope,
-        payload,
-        header,
-        signature_header,
-        transaction,
-        action,
-        response,
-        result,
-        results,
-        event,
-        list(invocation.chaincode_spec.input.args),
-    )
 
 
 def honest(forged: list[ForgedBlock]) -> Iterator[tuple[int, int, int, Read]]:
@@ -437,7 +352,7 @@ def test_everyday_business_covers_the_recorded_kinds(forged: list[ForgedBlock]) 
 def test_equal_recipes_give_equal_bytes_in_every_process(forged: list[ForgedBlock]) -> None:
     program = (
         "import sys; from hashlib import sha256; from itertools import islice\n"
-        "from tests.devnet.test_forge import BLOCKS, RECIPE, forge\n"
+        "from devnet.forge.forger import forge; from tests.devnet.forged import BLOCKS, RECIPE\n"
         "sys.stdout.write(sha256(b''.join(b.data for b in islice(forge(RECIPE), BLOCKS))).hexdigest())"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "1234"}
@@ -458,92 +373,6 @@ def test_another_seed_is_another_chain_and_a_branch_forks_where_it_says() -> Non
     fork = [Block.FromString(data).header for data in (trunk[12], branch[12])]
     assert fork[0].previous_hash == fork[1].previous_hash
     assert fork[0].data_hash != fork[1].data_hash
-
-
-@pytest.fixture(scope="module")
-def bench() -> Bench:
-    return Bench(Network(5), Draws("hostile"), Timestamp(seconds=1_700_000_000), other_id="ab" * 32)
-
-
-@pytest.mark.parametrize("level", [*BROKEN_LEVELS, "envelope"])
-def test_a_broken_level_is_the_outermost_that_does_not_parse(bench: Bench, level: str) -> None:
-    name = "envelope_unparsable" if level == "envelope" else f"unparsable_{level}"
-    envelope, _ = catalogue()[name](bench)
-    with pytest.raises(UnreadableError, match=f"^{level}$"):
-        read(envelope)
-
-
-@pytest.mark.parametrize("name", RESULTS)
-def test_broken_results_parse_down_to_where_they_break(bench: Bench, name: str) -> None:
-    envelope, code = catalogue()[f"results_{name}"](bench)
-    broken_at = {"kv_unparsable": "results_kv", "key_not_utf8": "results_kv", "hashed_unparsable": "results_hashed"}
-    with pytest.raises(UnreadableError, match=f"^{broken_at.get(name, 'results')}$"):
-        read(envelope)
-    assert code == 22
-
-
-def test_hostile_content_arrives_as_it_was_meant(bench: Bench) -> None:
-    builders = catalogue()
-    for name, tx_id in TX_IDS.items():
-        assert read(builders[f"tx_id_{name}"](bench).envelope).channel_header.tx_id == tx_id
-    assert read(builders["tx_id_of_another_transaction"](bench).envelope).channel_header.tx_id == "ab" * 32
-    for name, timestamp in TIMESTAMPS.items():
-        envelope, code = builders[f"timestamp_{name}"](bench)
-        header = read(envelope).channel_header
-        assert code == VALID
-        assert (header.timestamp if header.HasField("timestamp") else None) == timestamp
-    for name, key in KEYS.items():
-        (namespace,) = read(builders[f"key_{name}"](bench).envelope).results.ns_rwset
-        (write,) = KVRWSet.FromString(namespace.rwset).writes
-        assert write.key == key
-        with pytest.raises(UnicodeDecodeError):
-            write.value.decode()
-    for name, payload in EVENT_PAYLOADS.items():
-        assert read(builders[f"event_payload_{name}"](bench).envelope).event.payload == payload
-    for number in (0, 1, 2, 4, 5, 6, 99, -1):
-        envelope, code = builders[f"type_{number}"](bench)
-        assert read(envelope).channel_header.type == number
-        assert code != VALID
-    assert [builders[f"code_{code}"](bench).code for code in (77, 200)] == [77, 200]
-    assert builders["envelope_empty"](bench).envelope == b""
-    assert len(read(builders["actions_3"](bench).envelope).transaction.actions) == 3
-    idle = Payload.FromString(Envelope.FromString(builders["actions_0"](bench).envelope).payload)
-    assert len(Transaction.FromString(idle.data).actions) == 0
-
-
-def test_hostile_identities_are_no_certificates(bench: Bench) -> None:
-    builders = catalogue()
-    for name in ("creator_certificate_garbage", "creator_certificate_binary", "creator_idemix"):
-        tx = read(builders[name](bench).envelope)
-        member = SerializedIdentity.FromString(tx.signature_header.creator)
-        assert tx.channel_header.tx_id == transaction_id(tx.signature_header.nonce, tx.signature_header.creator)
-        with pytest.raises(ValueError, match="PEM"):
-            x509.load_pem_x509_certificate(member.id_bytes)
-    with pytest.raises(DecodeError):
-        SerializedIdentity.FromString(read(builders["creator_unparsable"](bench).envelope).signature_header.creator)
-
-
-def test_a_whole_catalogue_passes_through_a_chain(forged: list[ForgedBlock], bench: Bench) -> None:
-    chain = Chain(bench.network)
-    chain.genesis(seconds=1_700_000_000)
-    block = Block.FromString(chain.cut([build(bench) for build in catalogue().values()]))
-    assert block.header.data_hash == data_hash(block.data.data)
-    assert len(block.data.data) == len(catalogue()) > 80
-    mixed_in = [submission.code for each in forged for submission in each.submissions if not submission.function]
-    assert len(set(mixed_in)) > 10
-
-
-def test_more_than_mongodb_can_hold_in_a_document_or_anyone_expects_in_a_block(bench: Bench) -> None:
-    small, _ = oversized(bench, 5 * 2**20)
-    assert 5 * 2**20 < len(small) < 6 * 2**20
-    envelope, code = oversized(bench)
-    assert code == VALID
-    assert len(envelope) > OVERSIZED_BYTES > 2**24
-    read(envelope)
-    recipe = Recipe(transactions_per_block=10_000, bulk=True, signed=False, invalid_share=0)
-    large = list(islice(forge(recipe), 11))[-1]
-    assert len(Block.FromString(large.data).data.data) == 10_000
-    assert {submission.code for submission in large.submissions} == {VALID}
 
 
 def test_many_results_of_a_range_query_are_kept_as_hashes() -> None:

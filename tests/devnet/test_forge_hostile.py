@@ -1,0 +1,114 @@
+"""Hostile envelopes of the forger: broken where they are meant to be, and nowhere before."""
+
+from itertools import islice
+
+import pytest
+from cryptography import x509
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from devnet.forge.chain import Chain
+from devnet.forge.draws import Draws
+from devnet.forge.forger import ForgedBlock, Recipe, forge
+from devnet.forge.hostile import BROKEN_LEVELS, OVERSIZED_BYTES, Bench, catalogue, oversized
+from devnet.forge.hostile_values import EVENT_PAYLOADS, KEYS, RESULTS, TIMESTAMPS, TX_IDS
+from devnet.forge.network import Network
+from ledger.hashes import data_hash, transaction_id
+from protos.common_pb2 import (
+    Block,
+    Envelope,
+    Payload,
+)
+from protos.kvrwset_pb2 import KVRWSet
+from protos.msp_pb2 import SerializedIdentity
+from protos.transaction_pb2 import (
+    VALID,
+    Transaction,
+)
+from tests.devnet.forged import UnreadableError, read
+
+
+@pytest.fixture(scope="module")
+def bench() -> Bench:
+    return Bench(Network(5), Draws("hostile"), Timestamp(seconds=1_700_000_000), other_id="ab" * 32)
+
+
+@pytest.mark.parametrize("level", [*BROKEN_LEVELS, "envelope"])
+def test_a_broken_level_is_the_outermost_that_does_not_parse(bench: Bench, level: str) -> None:
+    name = "envelope_unparsable" if level == "envelope" else f"unparsable_{level}"
+    envelope, _ = catalogue()[name](bench)
+    with pytest.raises(UnreadableError, match=f"^{level}$"):
+        read(envelope)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_broken_results_parse_down_to_where_they_break(bench: Bench, name: str) -> None:
+    envelope, code = catalogue()[f"results_{name}"](bench)
+    broken_at = {"kv_unparsable": "results_kv", "key_not_utf8": "results_kv", "hashed_unparsable": "results_hashed"}
+    with pytest.raises(UnreadableError, match=f"^{broken_at.get(name, 'results')}$"):
+        read(envelope)
+    assert code == 22
+
+
+def test_hostile_content_arrives_as_it_was_meant(bench: Bench) -> None:
+    builders = catalogue()
+    for name, tx_id in TX_IDS.items():
+        assert read(builders[f"tx_id_{name}"](bench).envelope).channel_header.tx_id == tx_id
+    assert read(builders["tx_id_of_another_transaction"](bench).envelope).channel_header.tx_id == "ab" * 32
+    for name, timestamp in TIMESTAMPS.items():
+        envelope, code = builders[f"timestamp_{name}"](bench)
+        header = read(envelope).channel_header
+        assert code == VALID
+        assert (header.timestamp if header.HasField("timestamp") else None) == timestamp
+    for name, key in KEYS.items():
+        (namespace,) = read(builders[f"key_{name}"](bench).envelope).results.ns_rwset
+        (write,) = KVRWSet.FromString(namespace.rwset).writes
+        assert write.key == key
+        with pytest.raises(UnicodeDecodeError):
+            write.value.decode()
+    for name, payload in EVENT_PAYLOADS.items():
+        assert read(builders[f"event_payload_{name}"](bench).envelope).event.payload == payload
+    for number in (0, 1, 2, 4, 5, 6, 99, -1):
+        envelope, code = builders[f"type_{number}"](bench)
+        assert read(envelope).channel_header.type == number
+        assert code != VALID
+    assert [builders[f"code_{code}"](bench).code for code in (77, 200)] == [77, 200]
+    assert builders["envelope_empty"](bench).envelope == b""
+    assert len(read(builders["actions_3"](bench).envelope).transaction.actions) == 3
+    idle = Payload.FromString(Envelope.FromString(builders["actions_0"](bench).envelope).payload)
+    assert len(Transaction.FromString(idle.data).actions) == 0
+
+
+def test_hostile_identities_are_no_certificates(bench: Bench) -> None:
+    builders = catalogue()
+    for name in ("creator_certificate_garbage", "creator_certificate_binary", "creator_idemix"):
+        tx = read(builders[name](bench).envelope)
+        member = SerializedIdentity.FromString(tx.signature_header.creator)
+        assert tx.channel_header.tx_id == transaction_id(tx.signature_header.nonce, tx.signature_header.creator)
+        with pytest.raises(ValueError, match="PEM"):
+            x509.load_pem_x509_certificate(member.id_bytes)
+    with pytest.raises(DecodeError):
+        SerializedIdentity.FromString(read(builders["creator_unparsable"](bench).envelope).signature_header.creator)
+
+
+def test_a_whole_catalogue_passes_through_a_chain(forged: list[ForgedBlock], bench: Bench) -> None:
+    chain = Chain(bench.network)
+    chain.genesis(seconds=1_700_000_000)
+    block = Block.FromString(chain.cut([build(bench) for build in catalogue().values()]))
+    assert block.header.data_hash == data_hash(block.data.data)
+    assert len(block.data.data) == len(catalogue()) > 80
+    mixed_in = [submission.code for each in forged for submission in each.submissions if not submission.function]
+    assert len(set(mixed_in)) > 10
+
+
+def test_more_than_mongodb_can_hold_in_a_document_or_anyone_expects_in_a_block(bench: Bench) -> None:
+    small, _ = oversized(bench, 5 * 2**20)
+    assert 5 * 2**20 < len(small) < 6 * 2**20
+    envelope, code = oversized(bench)
+    assert code == VALID
+    assert len(envelope) > OVERSIZED_BYTES > 2**24
+    read(envelope)
+    recipe = Recipe(transactions_per_block=10_000, bulk=True, signed=False, invalid_share=0)
+    large = list(islice(forge(recipe), 11))[-1]
+    assert len(Block.FromString(large.data).data.data) == 10_000
+    assert {submission.code for submission in large.submissions} == {VALID}
