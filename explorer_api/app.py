@@ -64,15 +64,16 @@ def create_app(
     """
     shared = SharedCache(redis, f"kindledger:api:{version}") if redis is not None else None
     metrics = ApiMetrics(registry if registry is not None else CollectorRegistry())
+    database = Database(options.seconds_per_request * _DATABASE_SHARE)
     shown = Channels(
         client,
+        database,
         channels,
         options.head_age_s,
         hears_changes=redis is None,
         stream_buffer_bytes=options.stream_buffer_bytes,
         shared=shared,
     )
-    database = Database(options.seconds_per_request * _DATABASE_SHARE)
     services = Services(
         channels=shown,
         database=database,

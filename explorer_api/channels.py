@@ -8,15 +8,16 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-import pymongo
 from bson.errors import BSONError
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from explorer_api.background import end, endure
+from explorer_api.database import Database
 from explorer_api.heads import HeadWatch, Standing
 from explorer_api.news import hear_changes
 from explorer_api.options import Options
+from explorer_api.problems import ProblemError
 from explorer_api.shared_cache import SharedCache
 from explorer_api.streams.feed import Feed
 from explorer_api.sums import RunningSums
@@ -25,7 +26,6 @@ from ledger.store import RESERVED_DATABASES, database_name
 from ledger.tasks import heed_cancellation
 
 DISCOVERY_SECONDS: Final = 2.0
-_DISCOVERY_TIMEOUT_S: Final = 4.0
 _UNAUTHORIZED = 13
 
 
@@ -55,6 +55,7 @@ class Channels:
     def __init__(
         self,
         client: AsyncMongoClient[Any],
+        database: Database,
         configured: Mapping[str, str] | None,
         head_age_s: float,
         *,
@@ -62,7 +63,8 @@ class Channels:
         stream_buffer_bytes: int = Options().stream_buffer_bytes,
         shared: SharedCache | None = None,
     ) -> None:
-        self._client, self._head_age_s, self._hears_changes = client, head_age_s, hears_changes
+        self._client, self._database = client, database
+        self._head_age_s, self._hears_changes = head_age_s, hears_changes
         self._stream_buffer_bytes, self._shared = stream_buffer_bytes, shared
         self._databases = dict(configured) if configured is not None else {}
         self._discovers = configured is None
@@ -108,10 +110,9 @@ class Channels:
     async def _follow(self) -> None:
         while True:
             try:
-                with pymongo.timeout(_DISCOVERY_TIMEOUT_S):
-                    channels = await self.all()
-            except PyMongoError:
-                channels = []  # a request that needs them says so
+                channels = await self.all()
+            except (ProblemError, PyMongoError):
+                channels = []
             heed_cancellation()
             for channel in channels:
                 if channel not in self._tasks:
@@ -122,7 +123,11 @@ class Channels:
             await asyncio.sleep(DISCOVERY_SECONDS)
 
     def _start(self, channel: Channel, database: str) -> list[asyncio.Task[None]]:
-        works: list[Callable[[], Awaitable[None]]] = [channel.watch.follow, channel.sums.follow, channel.feed.follow]
+        works: list[Callable[[], Awaitable[None]]] = [
+            partial(channel.watch.follow, self._database.contact),
+            channel.sums.follow,
+            channel.feed.follow,
+        ]
         if self._hears_changes:
             works.append(partial(hear_changes, self._client, database, channel.watch.wake))
         return [asyncio.create_task(endure(work)) for work in works]
@@ -140,15 +145,21 @@ class Channels:
         async with self._lock:
             if self._discovered_at is not None and time.monotonic() - self._discovered_at < DISCOVERY_SECONDS:
                 return
-            found: dict[str, str] = {}
-            for database in sorted(await self._client.list_database_names()):
-                name = await self._channel_in(database) if database not in RESERVED_DATABASES else None
-                if name is not None and (name not in found or database == database_name(name)):
-                    found[name] = database
+            with self._database.contact():
+                found = await self._found()
             self._databases = found
             for key in self._channels.keys() - found.items():
                 self._channels.pop(key).watch.forget()
             self._discovered_at = time.monotonic()
+
+    async def _found(self) -> dict[str, str]:
+        """The databases that hold a channel, by its name."""
+        found: dict[str, str] = {}
+        for database in sorted(await self._client.list_database_names()):
+            name = await self._channel_in(database) if database not in RESERVED_DATABASES else None
+            if name is not None and (name not in found or database == database_name(name)):
+                found[name] = database
+        return found
 
     async def _channel_in(self, database: str) -> str | None:
         """The channel that the database holds; None if it is another application's, or closed to us."""

@@ -21,9 +21,10 @@ _OUTAGES = frozenset({"database-unavailable", "database-refused"})
 
 
 class Database:
-    """Bounds the calls that a request makes, and logs an outage, at most one a minute, and its end.
+    """Bounds the calls that are made, and logs an outage, at most one a minute, and its end.
 
-    A missing index is logged as such, as often; a question that takes too long is its client's affair.
+    Its end is what those say that keep in `contact`: a request may have been answered from memory. A missing index is
+    logged as such, as often; a question that takes too long is its client's affair.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -47,7 +48,16 @@ class Database:
                 raise
             self._failed(problem.name, error)
             raise problem from error
-        self._over()
+
+    @contextmanager
+    def contact(self) -> Iterator[None]:
+        """As `calls`, for what surely asks MongoDB and is asked again and again: outages end with it."""
+        with self.calls():
+            yield
+        self._answered = time.monotonic()
+        if self._since is not None and self._told:
+            log.info("database_available", seconds=round(self._answered - self._since, 1))
+        self._since, self._told = None, False
 
     def _failed(self, problem: str, error: PyMongoError) -> None:
         if problem in _OUTAGES:
@@ -64,12 +74,6 @@ class Database:
         self._logged[event] = now
         log.warning(event, kind=type(error).__name__, code=getattr(error, "code", None))
         return True
-
-    def _over(self) -> None:
-        self._answered = time.monotonic()
-        if self._since is not None and self._told:
-            log.info("database_available", seconds=round(self._answered - self._since, 1))
-        self._since, self._told = None, False
 
 
 def _problem(error: PyMongoError) -> ProblemError | None:

@@ -167,8 +167,6 @@ def _general(route: Route, services: Services) -> Callable[[web.Request], Awaita
     async def make(request: web.Request) -> web.Response:
         query = read_query(request.rel_url.raw_query_string, route.parameters, route.families)
         call = Call(services, path_values(request, route.path), query)
-        if not route.asks_database:
-            return respond(request, render(await route.handler(call)), None)
         with services.database.calls():
             return respond(request, render(await route.handler(call)), None)
 

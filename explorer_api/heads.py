@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from hashlib import sha256
 from typing import Final
 
@@ -17,6 +17,7 @@ from ledger.sync_state import SyncState
 from ledger.tasks import heed_cancellation
 
 _READ_S: Final = 4.0
+"""Others wait meanwhile."""
 _PAUSE_S: Final = 0.02
 """However fast news come."""
 
@@ -88,11 +89,12 @@ class HeadWatch:
             known, now = self.known, self._clock()
             if known is not None and known.read_at >= since:
                 return known
-            sync = await self._sync_state()
-            first = await self._reader.first_block()
-            head = await self._reader.head()
-            if head is not None and not await self._continues(known, head):
-                self._chains += 1
+            with pymongo.timeout(_READ_S):
+                sync = await self._sync_state()
+                first = await self._reader.first_block()
+                head = await self._reader.head()
+                if head is not None and not await self._continues(known, head):
+                    self._chains += 1
             standing = _standing(head, first, sync, now, self._chains)
             self.known = None if self._gone else standing
         if known is None or known.version != standing.version:
@@ -135,11 +137,14 @@ class HeadWatch:
         """The channel is gone, for ever: nothing is known any more, and nothing holds that was kept for it."""
         self._gone, self.known = True, None
 
-    async def follow(self) -> None:
-        """Reads twice in the longest age, and when there are news; until cancelled."""
+    async def follow(self, contact: Callable[[], AbstractContextManager[None]]) -> None:
+        """Reads twice in the longest age, and when there are news; until cancelled.
+
+        Each time inside `contact`, which ends it before a request that waits for it gives up, and logs an outage.
+        """
         while True:
             self._news.clear()
-            with suppress(Exception), pymongo.timeout(_READ_S):  # the request that needs it says so, and logs it
+            with suppress(Exception), contact():
                 await self.newest()
             heed_cancellation()
             await asyncio.sleep(_PAUSE_S)

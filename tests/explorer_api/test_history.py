@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 
 from explorer_api.channels import Channels
+from explorer_api.database import Database
 from explorer_api.history import MAX_SAMPLES, History
 from explorer_api.metrics import ApiMetrics
 from explorer_api.options import Options
@@ -79,7 +80,7 @@ async def test_history_is_bounded_and_says_what_is_not_known(client: AsyncMongoC
     await append(client, database_name, [block(0, [transaction(0, "a")])])
     report = sync_state(state=State.FOLLOWING, transactions_per_second=1.0, updated_at=MOMENT - timedelta(seconds=55))
     await write_sync_state(client[database_name], report)
-    channels = Channels(client, {CHANNEL: database_name}, 2.0, hears_changes=False)
+    channels = Channels(client, Database(1.0), {CHANNEL: database_name}, 2.0, hears_changes=False)
     (channel,) = await channels.all()
     standing = await channel.standing()
     kept = History(channels.known, registry, 10.0, clock.now, lambda: standing.read_at + clock.seconds)
