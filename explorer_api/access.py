@@ -1,6 +1,6 @@
 """Who asks, and whether he may: client addresses behind proxies, bearer tokens, pages of other origins."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -32,17 +32,23 @@ class Clients:
 
     def address(self, request: web.BaseRequest) -> str:
         """The client's address as text, `unknown` where the connection has none."""
-        client = _read_address(request.remote or "")
-        if client is None:
-            return "unknown"
-        if not self._trusted:
-            return str(client)
-        for hop in reversed(",".join(request.headers.getall("X-Forwarded-For", [])).split(",")):
-            before = _read_address(hop) if any(client in network for network in self._trusted) else None
-            if before is None:
-                break  # not written by a proxy
-            client = before
-        return str(client)
+        client = request.remote or ""
+        if self._trusted:
+            for hop in reversed(",".join(request.headers.getall("X-Forwarded-For", [])).split(",")):
+                if not self._is_trusted(client) or _read_address(hop) is None:
+                    break  # not written by a proxy
+                client = hop
+        return _canonical(client)
+
+    def _is_trusted(self, client: str) -> bool:
+        address = _read_address(client)
+        return address is not None and any(address in network for network in self._trusted)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _canonical(text: str) -> str:
+    """An address, which can be written in many ways, in one."""
+    return str(_read_address(text) or "unknown")
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -104,7 +110,7 @@ def is_preflight(request: web.BaseRequest) -> bool:
 _ASKED_METHOD: Final = "Access-Control-Request-Method"
 
 
-def preflight_response(allowed: dict[str, str]) -> web.Response:
+def preflight_response(allowed: Mapping[str, str]) -> web.Response:
     """The answer to a browser's question; without the right headers it lets the page do nothing."""
     granted = "Access-Control-Allow-Origin" in allowed
     return web.Response(status=204, headers={**allowed, **(_PREFLIGHT if granted else {})})

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 from msgspec import Struct
+from multidict import CIMultiDict
 
 from explorer_api.heads import Standing
 from explorer_api.values import encode_json
@@ -17,7 +18,7 @@ ONE_DAY: Final = "max-age=86400"
 IMMUTABLE: Final = "max-age=31536000, immutable"
 JSON: Final = "application/json"
 
-HEADERS: Final = web.RequestKey("headers", dict[str, str])
+HEADERS: Final = web.RequestKey("headers", CIMultiDict[str])
 """What every answer to a request has among its headers, whatever it is."""
 
 
@@ -68,10 +69,10 @@ def render(answer: Answer) -> Rendered:
     return Rendered(body, answer.status, headers, etag, answer.seconds)
 
 
-def respond(request: web.Request, rendered: Rendered, standing: Standing | None) -> web.Response:
+def respond(request: web.BaseRequest, rendered: Rendered, standing: Standing | None) -> web.Response:
     """The response: 304 instead of 200 if the client has that body already (RFC 9110 section 13.2.1)."""
-    general: dict[str, str] = request[HEADERS]
-    headers = general | rendered.headers
+    headers = request[HEADERS].copy()
+    headers.update(rendered.headers)
     if standing is not None:
         headers.update(standing.headers)
     known = rendered.etag is not None and "If-None-Match" in request.headers and _is_known(request, rendered.etag)

@@ -39,6 +39,7 @@ from ledger.ownership import MAX_TX_ID_BYTES
 MAX_REQUEST_LINE_BYTES = 3 * MAX_TX_ID_BYTES + 1024
 """A transaction id, every byte of it percent-encoded, must fit."""
 
+GATE = web.AppKey("gate", Gate)
 CONNECTIONS = web.AppKey("connections", int)
 
 _SHUTDOWN_SECONDS = 5.0
@@ -93,8 +94,9 @@ def create_app(
     )
     services.metrics.registry.register(StateCollector(services.cache, shared, services.channels.known, time.monotonic))
     limiter = RateLimiter(options.requests_per_minute, redis) if options.requests_per_minute is not None else None
-    app = web.Application(middlewares=[Gate(options, limiter, services.metrics).handle])
-    app[CONNECTIONS] = options.connections
+    gate = Gate(options, limiter, services.metrics, services.cache)
+    app = web.Application(middlewares=[gate.middleware])
+    app[GATE], app[CONNECTIONS] = gate, options.connections
     app.add_routes([bind(route, services) for route in ROUTES])
 
     async def background(_: web.Application) -> AsyncIterator[None]:
@@ -118,6 +120,7 @@ async def serve(app: web.Application, host: str, port: int) -> tuple[web.AppRunn
     """
     runner = Runner(
         app,
+        gate=app[GATE],
         connections=app[CONNECTIONS],
         access_log=None,
         auto_decompress=False,

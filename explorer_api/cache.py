@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from msgspec import Struct
 
@@ -14,7 +14,16 @@ from explorer_api.heads import HeadWatch, Standing
 T = TypeVar("T")
 
 
+class Recalled(NamedTuple):
+    """An answer that was kept, the template of its route, and where the ledger stands now."""
+
+    route: str
+    rendered: Rendered
+    standing: Standing
+
+
 class _Kept(Struct):
+    route: str
     rendered: Rendered
     watch: HeadWatch
     version: str
@@ -38,21 +47,21 @@ class AnswerCache:
         self.bytes = 0
         self.hits = 0
         self.misses = 0
+        """Questions about a channel that were not answered from here, as those count them that answer."""
 
-    def get(self, key: str) -> tuple[Rendered, Standing] | None:
-        """The answer, and where the ledger stands."""
+    def get(self, key: str) -> Recalled | None:
+        """The answer, if one is kept that holds."""
         kept = self._kept.get(key)
-        if kept is not None:
-            immutable = kept.rendered.immutable
-            standing = kept.watch.known if immutable else kept.watch.current()
-            if standing is not None and kept.holds(standing, self._clock()):
-                self._kept.move_to_end(key)
-                self.hits += 1
-                return kept.rendered, standing
-        self.misses += 1
-        return None
+        if kept is None:
+            return None
+        standing = kept.watch.known if kept.rendered.immutable else kept.watch.current()
+        if standing is None or not kept.holds(standing, self._clock()):
+            return None
+        self._kept.move_to_end(key)
+        self.hits += 1
+        return Recalled(kept.route, kept.rendered, standing)
 
-    def put(self, key: str, rendered: Rendered, watch: HeadWatch, standing: Standing) -> None:
+    def put(self, key: str, route: str, rendered: Rendered, watch: HeadWatch, standing: Standing) -> None:
         """Keeps what was computed for that standing, unless it must not be stored or is too large."""
         size = rendered.size + len(key)
         if rendered.etag is None or size > self._max_bytes // 4:
@@ -60,7 +69,7 @@ class AnswerCache:
         until = self._clock() + rendered.seconds if rendered.seconds is not None else None
         self._drop(key)
         version = standing.chain if rendered.immutable else standing.version
-        self._kept[key] = _Kept(rendered, watch, version, until)
+        self._kept[key] = _Kept(route, rendered, watch, version, until)
         self.bytes += size
         while self.bytes > self._max_bytes:
             self._drop(next(iter(self._kept)))

@@ -142,13 +142,9 @@ def bind(route: AnyRoute, services: Services) -> web.RouteDef:
     """The route as aiohttp serves it, HEAD included. Its answer, or `ProblemError`, comes in time."""
     if isinstance(route, StreamRoute):
         return web.get(aiohttp_path(route.path), _lasting(route, services))
-    keeps = isinstance(route, ChannelRoute)
     make = _ChannelBinding(route, services).make if isinstance(route, ChannelRoute) else _general(route, services)
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        kept = services.cache.get(request.raw_path) if keeps else None
-        if kept is not None:
-            return respond(request, *kept)
         try:
             async with asyncio.timeout(services.options.seconds_per_request):
                 return await make(request)
@@ -213,6 +209,7 @@ class _ChannelBinding:
         self._route, self._services = route, services
 
     async def make(self, request: web.Request) -> web.Response:
+        self._services.cache.misses += 1
         return await _about_channel(request, self._route, self._services, self._respond)
 
     async def _respond(self, call: ChannelCall, request: web.Request) -> web.Response:
@@ -239,7 +236,7 @@ class _ChannelBinding:
                 rendered = await shared.through(call.standing.version, question, compute)
             else:
                 rendered = await compute()
-            self._services.cache.put(question, rendered, call.channel.watch, call.standing)
+            self._services.cache.put(question, self._route.path, rendered, call.channel.watch, call.standing)
             return rendered
 
         return await self._services.flights.once((question, f"{call.standing.version} {call.certain}"), keep)

@@ -3,11 +3,12 @@
 import re
 import time
 from collections.abc import Awaitable, Callable
-from secrets import token_hex
-from typing import Final
+from random import getrandbits
+from typing import Final, TypeVar
 
 import structlog
 from aiohttp import web
+from multidict import CIMultiDict
 
 from explorer_api.access import (
     OPEN_PATHS,
@@ -18,7 +19,8 @@ from explorer_api.access import (
     is_preflight,
     preflight_response,
 )
-from explorer_api.answers import HEADERS
+from explorer_api.answers import HEADERS, respond
+from explorer_api.cache import AnswerCache
 from explorer_api.metrics import ApiMetrics
 from explorer_api.options import Options
 from explorer_api.problems import ProblemError, problem_response
@@ -26,37 +28,66 @@ from explorer_api.rates import RateLimiter
 
 log = structlog.get_logger()
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+R = TypeVar("R", bound=web.BaseRequest)
+Handler = Callable[[R], Awaitable[web.StreamResponse]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _NO_ROUTE: Final = "none"
+_READS: Final = frozenset({"GET", "HEAD"})
 
 
-SECURITY_HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Server": "kindledger",
-}
+SECURITY_HEADERS: Final = CIMultiDict(
+    {
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+        "Server": "kindledger",
+    }
+)
+
+
+def general_headers(request_id: str) -> CIMultiDict[str]:
+    """What every answer has among its headers."""
+    headers = SECURITY_HEADERS.copy()
+    headers["X-Request-ID"] = request_id
+    return headers
+
+
+def new_request_id() -> str:
+    """A name for a request that brings none; unique, not secret."""
+    return f"{getrandbits(128):032x}"
 
 
 class Gate:
     """Lets requests in, turns every failure into a problem, and adds what does not depend on the answer."""
 
-    def __init__(self, options: Options, limiter: RateLimiter | None, metrics: ApiMetrics) -> None:
-        self._options, self._limiter, self._metrics = options, limiter, metrics
+    def __init__(self, options: Options, limiter: RateLimiter | None, metrics: ApiMetrics, cache: AnswerCache) -> None:
+        self._options, self._limiter, self._metrics, self._cache = options, limiter, metrics, cache
         self._clients = Clients(options.trusted_proxies)
 
+    async def handle(self, request: R, application: Handler[R]) -> web.StreamResponse:
+        """Answers from memory before a route is looked for; what is not kept there, the application does."""
+        kept = self._cache.get(request.raw_path) if request.method in _READS else None
+        if kept is None:
+            return await application(request)
+
+        async def recall(request: web.BaseRequest) -> web.Response:
+            return respond(request, kept.rendered, kept.standing)
+
+        return await self._serve(request, recall, kept.route)
+
     @web.middleware
-    async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answers a request, whatever happens."""
+    async def middleware(self, request: web.Request, handler: Handler[web.Request]) -> web.StreamResponse:
+        """Answers a request that has its handler, whatever happens."""
+        return await self._serve(request, handler, _route(request))
+
+    async def _serve(self, request: R, handler: Handler[R], route: str) -> web.StreamResponse:
         began = time.perf_counter()
         given = request.headers.get("X-Request-ID")
-        request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else token_hex(16)
-        headers = {**SECURITY_HEADERS, "X-Request-ID": request_id, **cors_headers(request, self._options.cors_origins)}
+        headers = general_headers(given if given is not None and _REQUEST_ID.fullmatch(given) else new_request_id())
+        headers.update(cors_headers(request, self._options.cors_origins))
         request[HEADERS] = headers
-        route = _route(request)
         status = 499  # the client went away
         self._metrics.in_progress += 1
         try:
@@ -71,7 +102,7 @@ class Gate:
             self._metrics.answered(route, request.method, status, time.perf_counter() - began)
 
     async def _answer(
-        self, request: web.Request, handler: Handler, headers: dict[str, str], route: str
+        self, request: R, handler: Handler[R], headers: CIMultiDict[str], route: str
     ) -> web.StreamResponse:
         try:
             if self._options.cors_origins and is_preflight(request):
@@ -90,7 +121,7 @@ class Gate:
             log.exception("request_failed", request_id=headers["X-Request-ID"], method=request.method, route=route)
             return problem_response(_internal_error(), headers["X-Request-ID"])
 
-    async def _limit(self, request: web.Request, limiter: RateLimiter, route: str) -> None:
+    async def _limit(self, request: web.BaseRequest, limiter: RateLimiter, route: str) -> None:
         client = self._clients.address(request)
         if is_loopback(client):
             return

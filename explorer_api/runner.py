@@ -9,13 +9,12 @@ import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from secrets import token_hex
 from typing import Any, Final, TypeVar, cast
 
 import structlog
 from aiohttp import web
 
-from explorer_api.middleware import SECURITY_HEADERS
+from explorer_api.middleware import Gate, general_headers, new_request_id
 from explorer_api.problems import ProblemError, problem_response
 
 log = structlog.get_logger()
@@ -36,16 +35,16 @@ _LOG_INTERVAL_S: Final = 60.0
 class Runner(web.AppRunner):
     """Serves an application to so many connections; further ones are closed at once."""
 
-    def __init__(self, app: web.Application, *, connections: int, **kwargs: Any) -> None:
+    def __init__(self, app: web.Application, *, gate: Gate, connections: int, **kwargs: Any) -> None:
         super().__init__(app, keepalive_timeout=IDLE_S, **kwargs)
-        self._connections = connections
+        self._gate, self._connections = gate, connections
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             try:
-                return await server.request_handler(request)
+                return await self._gate.handle(request, server.request_handler)
             except web.HTTPException as error:  # of aiohttp itself, before any middleware: an odd Expect
                 return _refusal(error.status)
 
@@ -160,7 +159,7 @@ def _refusal(status: int) -> web.Response:
         f"The request was refused before it was looked at: {reason}.",
         "Check that it is HTTP/1.1, that address and headers are percent-encoded and not too long.",
     )
-    request_id = token_hex(16)
+    request_id = new_request_id()
     response = problem_response(problem, request_id)
-    response.headers.update({**SECURITY_HEADERS, "X-Request-ID": request_id})
+    response.headers.update(general_headers(request_id))
     return response

@@ -16,7 +16,7 @@ from redis.asyncio import ConnectionPool, Redis
 from cli.redis import redis_client
 from explorer_api import app
 from explorer_api.answers import IMMUTABLE, NO_CACHE, NO_STORE, Answer, Rendered, render
-from explorer_api.cache import AnswerCache, Flights
+from explorer_api.cache import AnswerCache, Flights, Recalled
 from explorer_api.dispatch import ChannelCall, ChannelRoute
 from explorer_api.heads import HeadWatch, Standing
 from explorer_api.options import Options
@@ -47,6 +47,7 @@ C = f"/api/v1/channels/{CHANNEL}"
 MAX_BYTES = 20_000
 MAX_AGE_S = 2.0
 KEYS = "abcdefghijkl"
+ROUTE = "/letters/{letter}"
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -93,7 +94,7 @@ class CacheMachine(RuleBasedStateMachine):
         if standing is None:
             return
         rendered = render(Answer(bytes([content]) * size, caching, seconds))
-        self.cache.put(key, rendered, self.watches[which], standing)
+        self.cache.put(key, ROUTE, rendered, self.watches[which], standing)
         if caching == NO_STORE or rendered.size + len(key) > MAX_BYTES // 4:
             return
         until = self.now + seconds if seconds is not None else float("inf")
@@ -115,7 +116,7 @@ class CacheMachine(RuleBasedStateMachine):
         if found is not None:
             self.kept.sort(key=lambda entry: entry[0] == key)  # the one used last is forgotten last
 
-    def expected(self, key: str) -> tuple[Rendered, Standing] | None:
+    def expected(self, key: str) -> Recalled | None:
         for name, rendered, watch, standing, until in self.kept:
             if name != key or watch.known is None or self.now >= until:
                 continue
@@ -124,7 +125,7 @@ class CacheMachine(RuleBasedStateMachine):
             else:
                 same = watch.known.version == standing.version and self.now - watch.known.read_at <= MAX_AGE_S
             if same:
-                return rendered, watch.known
+                return Recalled(ROUTE, rendered, watch.known)
         return None
 
     @invariant()
