@@ -353,8 +353,8 @@ async def test_a_redis_that_fails_delays_nobody_and_is_true_again_afterwards(
             refresher.settled(["a"])
             assert time.monotonic() - before < 0.05
             await eventually(lambda: logs, limit_s=3)
-            await asyncio.sleep(0.5)  # for further rounds, which fail
             await business.execute("UPDATE campaigns SET raised_amount = 2")
+            await asyncio.sleep(1)  # for further rounds, which fail, and that one which read the old figure
             repair()
             await eventually(lambda: redis.exists("realtime:campaign:a:progress") and len(logs) > 1)
             assert present(redis) == FOREIGN | {"realtime:donations", "realtime:campaign:a:progress"}
