@@ -27,6 +27,9 @@ from ledger.documents import Document, position
 from ledger.encoding import EncodedBlock
 from ledger.errors import StoreConflictError
 from ledger.model import VALID
+from ledger.tasks import mend_waits
+
+mend_waits()
 
 BLOCKS: Final = "blocks"
 TRANSACTIONS: Final = "transactions_ledger"
