@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-messages = Console(stderr=True)
+messages = Console(stderr=True, soft_wrap=True)
 
 _ENDLESS = 10_000
 """Columns."""

@@ -122,5 +122,6 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _inline(text: str) -> str:
-    """Text with its code and links as HTML, everything else escaped."""
-    return _LINK.sub(r'<a href="\2">\1</a>', _CODE.sub(r"<code>\1</code>", escape(text)))
+    """Text with its code and links as HTML, everything else escaped. Long paths break at their slashes."""
+    coded = _CODE.sub(lambda found: f"<code>{found[1].replace('/', '<wbr>/')}</code>", escape(text))
+    return _LINK.sub(r'<a href="\2">\1</a>', coded)

@@ -192,7 +192,7 @@ except TimeoutError:
 class Page(HTMLParser):
     """Checks that elements are closed in order, and keeps what matters of them."""
 
-    VOID = frozenset({"meta", "link", "br", "hr", "img", "input"})
+    VOID = frozenset({"meta", "link", "br", "hr", "img", "input", "wbr"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
