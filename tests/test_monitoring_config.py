@@ -44,7 +44,19 @@ ADDED = {"job", "instance"}
 UNITS = re.compile(
     r"_(blocks|bytes|seconds|transactions|rows|discrepancies|connections|per_second|hash|state|available|height|streams|in_progress)$"
 )
-FUNCTIONS = {"absent", "changes", "deriv", "histogram_quantile", "increase", "max", "rate", "sum", "time", "topk"}
+FUNCTIONS = {
+    "absent",
+    "changes",
+    "deriv",
+    "histogram_quantile",
+    "increase",
+    "max",
+    "rate",
+    "sum",
+    "time",
+    "topk",
+    "vector",
+}
 KEYWORDS = {"and", "or", "unless", "by", "on", "ignoring", "without"}
 
 
