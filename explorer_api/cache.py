@@ -47,7 +47,7 @@ class AnswerCache:
         self.bytes = 0
         self.hits = 0
         self.misses = 0
-        """Questions about a channel that were not answered from here, as those count them that answer."""
+        """Questions about a channel that were not answered from here: counted by `dispatch`, since others ask too."""
 
     def get(self, key: str) -> Recalled | None:
         """The answer, if one is kept that holds."""

@@ -117,6 +117,7 @@ class Route(_Described):
 
     handler: Handler
     asks_database: bool = True
+    """Else the documentation leaves out that the database can be away."""
 
 
 @dataclass(frozen=True, kw_only=True)

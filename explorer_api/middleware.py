@@ -1,4 +1,4 @@
-"""What every answer has: a request id, security headers, and problem details where something went wrong."""
+"""What every request passes, answered from memory or not: a request id, security headers, tokens, rates, problems."""
 
 import re
 import time
