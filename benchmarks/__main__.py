@@ -27,12 +27,21 @@ _TITLES = {
 
 
 @click.command()
-@click.option("--ledger", type=click.Path(exists=True, path_type=Path), help="Folder or archive of *.block files.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds of all parts; medians are shown.")
+@click.option(
+    "--ledger",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder or archive of *.block files.",
+)
+@click.option(
+    "--rounds", default=3, show_default=True, help="Rounds of all parts; medians are shown."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(*, ledger: Path | None, rounds: int, as_json: bool) -> None:
     """Throughput, latency and memory. Machines are noisy: trust the ratios of one run, not the figures of two."""
-    with tempfile.TemporaryDirectory(prefix="kindledger-bench-") as name, Mongod(Path(name) / "mongo") as mongod:
+    with (
+        tempfile.TemporaryDirectory(prefix="kindledger-bench-") as name,
+        Mongod(Path(name) / "mongo") as mongod,
+    ):
         work = Path(name)
         write_identity(work)
         report = asyncio.run(_measure(ledger, work, mongod.uri, rounds))
@@ -53,7 +62,11 @@ async def _measure(ledger: Path | None, work: Path, uri: str, rounds: int) -> di
 
 
 async def _throughput(
-    ledger: MeasuredLedger, work: Path, uri: str, rounds: int, parts: tuple[str, ...] = tuple(_TITLES)
+    ledger: MeasuredLedger,
+    work: Path,
+    uri: str,
+    rounds: int,
+    parts: tuple[str, ...] = tuple(_TITLES),
 ) -> dict[str, Any]:
     """Transactions a second of each part (the median of all rounds), and the ratio c/b round by round."""
     runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -62,7 +75,10 @@ async def _throughput(
             for part in parts:
                 arguments = _arguments(part, ledger, work, uri, port)
                 runs[part].append(await asyncio.to_thread(run_part, *arguments))
-    rates = {part: ledger.transactions / statistics.median(run["seconds"] for run in runs[part]) for part in parts}
+    rates = {
+        part: ledger.transactions / statistics.median(run["seconds"] for run in runs[part])
+        for part in parts
+    }
     pairs = zip(runs["bare"], runs["follow"], strict=False)
     ratios = [bare["seconds"] / follow["seconds"] for bare, follow in pairs]
     return {
@@ -84,7 +100,14 @@ def _arguments(part: str, ledger: MeasuredLedger, work: Path, uri: str, port: in
         case "bare":
             return ["bare", folder, "--uri", uri]
         case "follow":
-            peer = ["--port", str(port), "--tls", str(work / "tls"), "--identity", str(work / "identity")]
+            peer = [
+                "--port",
+                str(port),
+                "--tls",
+                str(work / "tls"),
+                "--identity",
+                str(work / "identity"),
+            ]
             return ["follow", "--uri", uri, "--height", str(ledger.height), *peer, *chain]
         case "again":
             return ["import", folder, "--uri", uri, "--again", *chain]
@@ -103,20 +126,30 @@ async def _latency(ledger: MeasuredLedger, work: Path, uri: str) -> dict[str, fl
         rate=_LIVE_RATE,
     )
     p90, p99 = (statistics.quantiles(milliseconds, n=100)[share - 1] for share in (90, 99))
-    return {"median": round(statistics.median(milliseconds), 1), "p90": round(p90, 1), "p99": round(p99, 1)}
+    return {
+        "median": round(statistics.median(milliseconds), 1),
+        "p90": round(p90, 1),
+        "p99": round(p99, 1),
+    }
 
 
 def _print(report: dict[str, Any]) -> None:
     for result in report["throughput"]:
         shape = f"{result['blocks']} blocks, {result['transactions']:,} transactions, {result['megabytes']} MB"
-        click.echo(f"\n{result['ledger']}: {shape}\n\n| part | transactions/s | of b | peak MB |\n|---|---|---|---|")
+        click.echo(
+            f"\n{result['ledger']}: {shape}\n\n| part | transactions/s | of b | peak MB |\n|---|---|---|---|"
+        )
         rates = result["transactions_per_second"]
         for part, rate in rates.items():
-            click.echo(f"| {_TITLES[part]} | {rate:,} | {rate / rates['bare']:.2f} | {result['peak_mb'][part]:.0f} |")
+            click.echo(
+                f"| {_TITLES[part]} | {rate:,} | {rate / rates['bare']:.2f} | {result['peak_mb'][part]:.0f} |"
+            )
         click.echo(f"\nc/b, median of the rounds: {result['ratio_c_to_b']}")
     large = report["large_blocks"]
     size = large["megabytes"] / large["blocks"]
-    click.echo(f"\n{large['ledger']} ({size:.1f} MB each on average): peak {large['peak_mb']['follow']:.0f} MB")
+    click.echo(
+        f"\n{large['ledger']} ({size:.1f} MB each on average): peak {large['peak_mb']['follow']:.0f} MB"
+    )
     click.echo(f"delivered to visible in the API, ms: {report['latency_ms']}")
 
 

@@ -29,8 +29,8 @@ from benchmarks.processes import run_part, running
 from benchmarks.wrk import CONNECTIONS, Figures, Question, answer, measure, require_wrk
 from devnet.servers import Mongod
 from devnet.servers.ports import free_port
-from indexer.process import allow_open_files
-from ledger.store import TRANSACTIONS
+from ledger.mongodb.collections import TRANSACTIONS
+from runtime.process import allow_open_files
 
 _VARIED: Final = 4_000
 """Different questions of one kind, asked in turn where the service keeps nothing."""
@@ -60,16 +60,30 @@ TARGETS: Final = (
 
 
 @click.command()
-@click.option("--rounds", default=3, show_default=True, help="Rounds of all measurements; medians are shown.")
-@click.option("--seconds", default=3, show_default=True, help="Of one measurement, after a second of warm-up.")
-@click.option("--streams", default=1_000, show_default=True, help="Streams held open; 0 leaves these parts out.")
+@click.option(
+    "--rounds", default=3, show_default=True, help="Rounds of all measurements; medians are shown."
+)
+@click.option(
+    "--seconds", default=3, show_default=True, help="Of one measurement, after a second of warm-up."
+)
+@click.option(
+    "--streams",
+    default=1_000,
+    show_default=True,
+    help="Streams held open; 0 leaves these parts out.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(*, rounds: int, seconds: int, streams: int, as_json: bool) -> None:
     """Requests a second, p50 and p99. Machines are noisy: trust the ratios of one run, not the figures of two."""
     require_wrk()
-    allow_open_files(streams + _SPARE_FILES)  # each is one, for this process and those that it starts
+    allow_open_files(
+        streams + _SPARE_FILES
+    )  # each is one, for this process and those that it starts
     ledger = forged_tens()
-    with tempfile.TemporaryDirectory(prefix="kindledger-bench-") as name, Mongod(Path(name) / "mongo") as mongod:
+    with (
+        tempfile.TemporaryDirectory(prefix="kindledger-bench-") as name,
+        Mongod(Path(name) / "mongo") as mongod,
+    ):
         run_part(
             *("import", str(ledger.folder), "--uri", mongod.uri),
             *("--channel", ledger.channel, "--first", str(ledger.first)),
@@ -91,7 +105,11 @@ class _Questions:
         self.base = f"/api/v1/channels/{ledger.channel}"
         self.block = Question([f"{self.base}/blocks/{ledger.height // 2}"])
         with MongoClient[dict[str, Any]](uri) as client:
-            found = client[DATABASE][TRANSACTIONS].find({"txId": {"$type": "string"}}, {"txId": 1}).sort("_id", -1)
+            found = (
+                client[DATABASE][TRANSACTIONS]
+                .find({"txId": {"$type": "string"}}, {"txId": 1})
+                .sort("_id", -1)
+            )
             tx_ids = [quote(document["txId"], safe="") for document in found.limit(_VARIED)]
         self.hello = Question(["/hello"])
         self.find_one = Question([f"/transactions/{tx_id}" for tx_id in tx_ids])
@@ -103,10 +121,16 @@ class _Questions:
         }
         blocks = range(ledger.height // 2, ledger.height)
         self.uncached = {
-            "transaction, uncached": Question([f"{self.base}/transactions/{tx_id}" for tx_id in tx_ids]),
+            "transaction, uncached": Question(
+                [f"{self.base}/transactions/{tx_id}" for tx_id in tx_ids]
+            ),
             "block, uncached": Question([f"{self.base}/blocks/{number}" for number in blocks]),
-            "transactions, uncached": Question([f"{self.base}/transactions?block.le={number}" for number in blocks]),
-            "events, uncached": Question([f"{self.base}/events?block.le={number}" for number in blocks]),
+            "transactions, uncached": Question(
+                [f"{self.base}/transactions?block.le={number}" for number in blocks]
+            ),
+            "events, uncached": Question(
+                [f"{self.base}/events?block.le={number}" for number in blocks]
+            ),
         }
 
     def not_modified(self, port: int) -> Question:
@@ -117,19 +141,30 @@ class _Questions:
 
 def _round(questions: _Questions, uri: str, seconds: int, streams: int) -> Round:
     figures: Round = {}
-    with _bare(questions, uri) as bare, _api(questions, uri) as kept, _api(questions, uri, cache_bytes=0) as uncached:
+    with (
+        _bare(questions, uri) as bare,
+        _api(questions, uri) as kept,
+        _api(questions, uri, cache_bytes=0) as uncached,
+    ):
         figures["hello"] = measure(bare, questions.hello, seconds)
         figures["304"] = measure(kept, questions.not_modified(kept), seconds)
-        figures |= {name: measure(kept, question, seconds) for name, question in questions.kept.items()}
+        figures |= {
+            name: measure(kept, question, seconds) for name, question in questions.kept.items()
+        }
         figures["find_one"] = measure(bare, questions.find_one, seconds)
-        figures |= {name: measure(uncached, question, seconds) for name, question in questions.uncached.items()}
+        figures |= {
+            name: measure(uncached, question, seconds)
+            for name, question in questions.uncached.items()
+        }
     if streams:
         with _api(questions, uri) as port:
             figures |= _beside_streams(questions, port, uri, seconds, streams)
     return figures
 
 
-def _beside_streams(questions: _Questions, port: int, uri: str, seconds: int, streams: int) -> Round:
+def _beside_streams(
+    questions: _Questions, port: int, uri: str, seconds: int, streams: int
+) -> Round:
     """The same block asked for without streams, with idle ones, and while each of them tells of a block a second."""
     seconds = max(seconds, _STREAM_SECONDS)
     figures = {"block, no stream": measure(port, questions.block, seconds)}
@@ -178,16 +213,24 @@ def _bare(questions: _Questions, uri: str) -> Iterator[int]:
 
 
 @contextmanager
-def _served(command: list[str], environment: dict[str, str], channel: str, uri: str, port: int) -> Iterator[None]:
+def _served(
+    command: list[str], environment: dict[str, str], channel: str, uri: str, port: int
+) -> Iterator[None]:
     """A process that listens, configured by this environment alone."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("KINDLEDGER_")}
     channels = json.dumps({channel: {"database": DATABASE}})
-    ours |= {"KINDLEDGER_MONGO__URI": uri, "KINDLEDGER_CHANNELS": channels, "KINDLEDGER_LOG__LEVEL": "warning"}
+    ours |= {
+        "KINDLEDGER_MONGO__URI": uri,
+        "KINDLEDGER_CHANNELS": channels,
+        "KINDLEDGER_LOG__LEVEL": "warning",
+    }
     with running(*command, environment=ours | environment) as process:
         end = time.monotonic() + _START_SECONDS
         while not _listens(port):
             if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{' '.join(command)} does not listen on port {port}; its messages are above")
+                raise RuntimeError(
+                    f"{' '.join(command)} does not listen on port {port}; its messages are above"
+                )
             time.sleep(0.05)
         yield
 
@@ -199,7 +242,9 @@ def _listens(port: int) -> bool:
 
 def _report(rounds: list[Round]) -> dict[str, Any]:
     measured = {
-        name: Figures(*(statistics.median(getattr(one[name], field) for one in rounds) for field in _FIELDS))
+        name: Figures(
+            *(statistics.median(getattr(one[name], field) for one in rounds) for field in _FIELDS)
+        )
         for name in rounds[0]
     }
     return {
@@ -222,7 +267,9 @@ def _ratio(rounds: list[Round], measured: str, beside: str) -> float:
 
 
 def _print(report: dict[str, Any]) -> None:
-    click.echo(f"{report['cores']} cores, {report['connections']} connections, {report['streams']} streams\n")
+    click.echo(
+        f"{report['cores']} cores, {report['connections']} connections, {report['streams']} streams\n"
+    )
     click.echo("| answer | requests/s | of hello | p50 ms | p99 ms |\n|---|---|---|---|---|")
     for name, figures in report["measured"].items():
         ratio = report["of_hello"][name]

@@ -13,8 +13,8 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from cli.configuration import load_settings
 from cli.mongo import mongo_client
-from indexer.process import tune_process
-from ledger.store import TRANSACTIONS
+from ledger.mongodb.collections import TRANSACTIONS
+from runtime.process import tune_process
 
 _TRANSACTIONS = web.AppKey("transactions", AsyncCollection[dict[str, Any]])
 

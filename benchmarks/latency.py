@@ -13,17 +13,24 @@ from benchmarks.processes import peer_process
 from cli.service import new_progress
 from cli.version import VERSION
 from explorer_api.app import create_app, serve
-from indexer.channel import ChannelIndexer
-from indexer.deliver import Endpoint, PeerSource
+from indexer.channel_indexer import ChannelIndexer
+from indexer.peer_source import Endpoint, PeerSource
+from ledger.mongodb.store import LedgerStore
 from ledger.signing import load_signing_identity
-from ledger.store import LedgerStore
 
 _DATABASE = "bench_latency"
 _ASK_EVERY_S = 0.001
 
 
 async def delivered_to_visible(
-    folder: Path, work: Path, uri: str, channel: str, *, live_from: int, live_blocks: int, rate: float
+    folder: Path,
+    work: Path,
+    uri: str,
+    channel: str,
+    *,
+    live_from: int,
+    live_blocks: int,
+    rate: float,
 ) -> list[float]:
     """Milliseconds for each live block: its release by the peer, to the first answer of the API that has it.
 
@@ -39,12 +46,18 @@ async def delivered_to_visible(
         )
         identity = work / "identity"
         source = PeerSource(
-            endpoint, channel, lambda: load_signing_identity("Org1MSP", identity / "cert.pem", identity / "key.pem")
+            endpoint,
+            channel,
+            lambda: load_signing_identity("Org1MSP", identity / "cert.pem", identity / "key.pem"),
         )
         async with AsyncMongoClient[dict[str, Any]](uri, tz_aware=True) as client:
             await client.drop_database(_DATABASE)
-            indexer = ChannelIndexer(LedgerStore(client, _DATABASE), [source], new_progress(channel))
-            runner, api_port = await serve(create_app(client, {channel: _DATABASE}, version=VERSION), "127.0.0.1", 0)
+            indexer = ChannelIndexer(
+                LedgerStore(client, _DATABASE), [source], new_progress(channel)
+            )
+            runner, api_port = await serve(
+                create_app(client, {channel: _DATABASE}, version=VERSION), "127.0.0.1", 0
+            )
             running = asyncio.create_task(indexer.run())
             try:
                 url = f"http://127.0.0.1:{api_port}/api/v1/channels/{channel}/blocks"

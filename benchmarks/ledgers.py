@@ -10,8 +10,8 @@ import click
 
 from devnet.forge.forger import Recipe, forge
 from devnet.peer import block_files
-from indexer.files import FileSource
-from ledger.blocks import read_frame
+from indexer.file_source import FileSource
+from ledger.decoding.blocks import read_block
 
 CACHE = Path(__file__).parent.parent / ".kindledger" / "bench"
 FORGED_BLOCKS = 180
@@ -38,13 +38,17 @@ class MeasuredLedger:
 
 def forged() -> MeasuredLedger:
     """More than 50,000 transactions in blocks of 200 to 500, as a client that submits in bulk makes them."""
-    recipe = Recipe(seed=1, transactions_per_block=range(200, 501), bulk=True, invalid_share=0.001, signed=False)
+    recipe = Recipe(
+        seed=1, transactions_per_block=range(200, 501), bulk=True, invalid_share=0.001, signed=False
+    )
     return _kept("forged", recipe, FORGED_BLOCKS)
 
 
 def forged_large() -> MeasuredLedger:
     """Blocks of about 10 MB each."""
-    recipe = Recipe(seed=2, transactions_per_block=LARGE_BLOCK_TRANSACTIONS, bulk=True, signed=False)
+    recipe = Recipe(
+        seed=2, transactions_per_block=LARGE_BLOCK_TRANSACTIONS, bulk=True, signed=False
+    )
     return _kept("forged-10MB-blocks", recipe, LARGE_BLOCKS)
 
 
@@ -83,7 +87,9 @@ def _unpacked(path: Path) -> Path:
         for archive in [path] if path.is_file() else sorted(path.rglob("*.tar*")):
             with tarfile.open(archive, "r|*") as members:
                 for member in members:
-                    content = members.extractfile(member) if member.name.endswith(".block") else None
+                    content = (
+                        members.extractfile(member) if member.name.endswith(".block") else None
+                    )
                     if content is not None:
                         (folder / Path(member.name).name).write_bytes(content.read())
         (folder / "complete").touch()
@@ -97,7 +103,7 @@ def _described(name: str, folder: Path) -> MeasuredLedger:
         raise click.UsageError(f"{folder}: no block names its channel")
     facts = folder / "facts.json" if folder.is_relative_to(CACHE) else None
     if facts is None or not facts.exists():
-        transactions = sum(len(read_frame(file.read_bytes()).codes) for file in files)
+        transactions = sum(len(read_block(file.read_bytes()).codes) for file in files)
         if facts is not None:
             facts.write_text(json.dumps({"transactions": transactions}))
     else:

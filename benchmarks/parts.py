@@ -19,15 +19,17 @@ from pymongo import AsyncMongoClient, MongoClient, WriteConcern
 
 from cli.service import new_progress
 from devnet.peer import block_files
-from indexer.channel import ChannelIndexer
-from indexer.deliver import Endpoint, PeerSource
-from indexer.files import FileSource
-from indexer.process import tune_process
-from ledger.blocks import decode_block, read_frame
-from ledger.encoding import EncodedBlock, encode_block
+from indexer.channel_indexer import ChannelIndexer
+from indexer.file_source import FileSource
+from indexer.peer_source import Endpoint, PeerSource
+from ledger.decoding.blocks import decode_block, read_block
+from ledger.documents.encoding import EncodedBlock, encode_block
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.indexes import IndexOptions
+from ledger.mongodb.store import LedgerStore
 from ledger.ownership import decide_owners
 from ledger.signing import load_signing_identity
-from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, IndexOptions, LedgerStore
+from runtime.process import tune_process
 
 DATABASE = "bench"
 _BATCH = 5_000
@@ -40,7 +42,9 @@ def main() -> None:
 
 def _report(seconds: float, **figures: float) -> None:
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    sys.stdout.write(json.dumps({"seconds": seconds, "peak_mb": round(peak_mb, 1), **figures}) + "\n")
+    sys.stdout.write(
+        json.dumps({"seconds": seconds, "peak_mb": round(peak_mb, 1), **figures}) + "\n"
+    )
 
 
 def _encoded(folder: Path) -> Iterator[tuple[EncodedBlock, float]]:
@@ -49,7 +53,7 @@ def _encoded(folder: Path) -> Iterator[tuple[EncodedBlock, float]]:
     for file in block_files(folder)[1]:
         data = file.read_bytes()
         began = time.perf_counter()
-        block = decode_block(read_frame(data))
+        block = decode_block(read_block(data))
         owns = decide_owners(block, owned)
         encoded = encode_block(block, owns)
         seconds = time.perf_counter() - began
@@ -99,7 +103,9 @@ def follow(**options: Any) -> None:
     asyncio.run(_follow(**options))
 
 
-async def _follow(*, uri: str, port: int, channel: str, tls: Path, identity: Path, first: int, height: int) -> None:
+async def _follow(
+    *, uri: str, port: int, channel: str, tls: Path, identity: Path, first: int, height: int
+) -> None:
     endpoint = Endpoint(
         address=f"localhost:{port}",
         tls_ca=tls / "ca.pem",
@@ -107,7 +113,9 @@ async def _follow(*, uri: str, port: int, channel: str, tls: Path, identity: Pat
         client_key=tls / "client.key",
     )
     source = PeerSource(
-        endpoint, channel, lambda: load_signing_identity("Org1MSP", identity / "cert.pem", identity / "key.pem")
+        endpoint,
+        channel,
+        lambda: load_signing_identity("Org1MSP", identity / "cert.pem", identity / "key.pem"),
     )
     async with AsyncMongoClient[dict[str, Any]](uri) as client:
         await client.drop_database(DATABASE)
@@ -129,7 +137,9 @@ async def _follow(*, uri: str, port: int, channel: str, tls: Path, identity: Pat
 @click.option("--uri", required=True)
 @click.option("--channel", required=True)
 @click.option("--first", required=True, type=int)
-@click.option("--again", is_flag=True, help="Onto what is there, instead of into an empty database.")
+@click.option(
+    "--again", is_flag=True, help="Onto what is there, instead of into an empty database."
+)
 def import_files(*, folder: Path, uri: str, channel: str, first: int, again: bool) -> None:
     """From files to durable documents."""
     asyncio.run(_import(folder, uri, channel, first, again=again))
@@ -140,7 +150,9 @@ async def _import(folder: Path, uri: str, channel: str, first: int, *, again: bo
         if not again:
             await client.drop_database(DATABASE)
         progress = new_progress(channel)
-        indexer = ChannelIndexer(LedgerStore(client, DATABASE), [FileSource([folder])], progress, first=first)
+        indexer = ChannelIndexer(
+            LedgerStore(client, DATABASE), [FileSource([folder])], progress, first=first
+        )
         began = time.perf_counter()
         await indexer.run()
         _report(time.perf_counter() - began, new_blocks=progress.blocks)

@@ -23,7 +23,9 @@ def run_part(*arguments: str) -> dict[str, Any]:
 
 
 @contextmanager
-def running(*command: str, environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+def running(
+    *command: str, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """A module in a process of its own while the context lasts; it is to end at SIGTERM."""
     with subprocess.Popen(
         [sys.executable, "-m", *command], env=environment, stdout=subprocess.PIPE, text=True
@@ -41,9 +43,20 @@ def write_identity(work: Path) -> Path:
 
 
 @asynccontextmanager
-async def peer_process(folder: Path, channel: str, tls: Path, *options: str) -> AsyncIterator[tuple[int, StreamReader]]:
+async def peer_process(
+    folder: Path, channel: str, tls: Path, *options: str
+) -> AsyncIterator[tuple[int, StreamReader]]:
     """A peer that serves the folder over mutual TLS; yields its port and what else it prints."""
-    command = (sys.executable, "-m", "devnet.peer", str(folder), "--channel", channel, "--tls-dir", str(tls))
+    command = (
+        sys.executable,
+        "-m",
+        "devnet.peer",
+        str(folder),
+        "--channel",
+        channel,
+        "--tls-dir",
+        str(tls),
+    )
     process = await asyncio.create_subprocess_exec(*command, "--mutual-tls", *options, stdout=PIPE)
     try:
         if process.stdout is None:

@@ -22,19 +22,20 @@ from pymongo import AsyncMongoClient
 
 from devnet.forge.forger import Recipe, forge
 from devnet.servers import Mongod, Postgres
-from indexer.migrations.files import load_migrations
-from indexer.migrations.runner import Migrator, check_schema
-from indexer.process import tune_process
-from indexer.progress import Progress
-from indexer.reconcile.facts import LedgerFacts
-from indexer.reconcile.mapping import KINDLEDGER
-from indexer.reconcile.progress import ReconcileProgress
-from indexer.reconcile.reconciler import Reconciler
-from indexer.reconcile.servers import Servers
-from ledger.blocks import decode_block, read_frame
-from ledger.documents import position
-from ledger.encoding import encode_block
-from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
+from indexer.channel_progress import ChannelProgress
+from ledger.decoding.blocks import decode_block, read_block
+from ledger.documents.encoding import encode_block
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.store import LedgerStore
+from ledger.position import pack_position
+from reconciliation.facts import LedgerFacts
+from reconciliation.mapping import KINDLEDGER
+from reconciliation.migrations.migrator import Migrator, check_schema
+from reconciliation.migrations.scripts import load_migrations
+from reconciliation.postgres_servers import PostgresServers
+from reconciliation.reconciler import Reconciler
+from reconciliation.reconciliation_progress import ReconciliationProgress
+from runtime.process import tune_process
 
 _CHANNEL: Final = "kindledger"
 _PER_BLOCK: Final = 500
@@ -112,11 +113,17 @@ async def _write_ledger(store: LedgerStore, hashes: list[str]) -> int:
     await store.prepare()
     transaction, event, block = _donation()
     for number, first in enumerate(range(0, len(hashes), _PER_BLOCK)):
-        places = [(position(number, index), tx_id) for index, tx_id in enumerate(hashes[first : first + _PER_BLOCK])]
-        own = [
-            {"_id": place, "txId": tx_id, "blockNumber": number, "txIndex": place & 0xFFFFF} for place, tx_id in places
+        places = [
+            (pack_position(number, index), tx_id)
+            for index, tx_id in enumerate(hashes[first : first + _PER_BLOCK])
         ]
-        await store.database[TRANSACTIONS].insert_many([transaction | fields for fields in own], ordered=False)
+        own = [
+            {"_id": place, "txId": tx_id, "blockNumber": number, "txIndex": place & 0xFFFFF}
+            for place, tx_id in places
+        ]
+        await store.database[TRANSACTIONS].insert_many(
+            [transaction | fields for fields in own], ordered=False
+        )
         await store.database[EVENTS].insert_many([event | fields for fields in own], ordered=False)
         document = block | {
             "_id": number,
@@ -131,11 +138,15 @@ async def _write_ledger(store: LedgerStore, hashes: list[str]) -> int:
 def _donation() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """A donation's documents: transaction, event, block."""
     for forged in forge(Recipe(bulk=True, signed=False)):
-        decoded = decode_block(read_frame(forged.data))
+        decoded = decode_block(read_block(forged.data))
         encoded = encode_block(decoded, [True] * len(decoded.codes))
         for transaction, event in zip(encoded.transactions, encoded.events, strict=False):
             if transaction.get("function") == "Donate" and event["_id"] == transaction["_id"]:
-                return bson.decode(transaction.raw), bson.decode(event.raw), bson.decode(encoded.block.raw)
+                return (
+                    bson.decode(transaction.raw),
+                    bson.decode(event.raw),
+                    bson.decode(encoded.block.raw),
+                )
     raise AssertionError("the chain has donations")
 
 
@@ -160,7 +171,9 @@ async def _write_rows(dsn: str, backlog: Backlog, hashes: list[str]) -> str:
     return name
 
 
-async def _new_database(dsn: str, name: str, template: str = "template1") -> "asyncpg.Connection[asyncpg.Record]":
+async def _new_database(
+    dsn: str, name: str, template: str = "template1"
+) -> "asyncpg.Connection[asyncpg.Record]":
     connection = await asyncpg.connect(dsn)
     await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
@@ -192,15 +205,15 @@ async def _bare(dsn: str, backlog: Backlog, hashes: list[str]) -> float:
 
 async def _settle(dsn: str, store: LedgerStore, height: int) -> float:
     """From the first look at the ledger until the cursor stands at its height."""
-    ledger = Progress(_CHANNEL, time.monotonic, lambda: datetime.now(UTC))
+    ledger = ChannelProgress(_CHANNEL, time.monotonic, lambda: datetime.now(UTC))
     ledger.saw_peer_height(height)
     ledger.resume(0, height)
-    progress = ReconcileProgress(_CHANNEL, lambda: datetime.now(UTC), lambda: None)
+    progress = ReconciliationProgress(_CHANNEL, lambda: datetime.now(UTC), lambda: None)
 
     async def check(connection: Any) -> None:
         await check_schema(connection, load_migrations())
 
-    async with Servers(dsn) as servers:
+    async with PostgresServers(dsn) as servers:
         facts = LedgerFacts(store, KINDLEDGER)
         reconciler = Reconciler(
             servers, facts, KINDLEDGER, ledger, progress, check_schema=check, settled=lambda _: None

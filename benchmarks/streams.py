@@ -20,10 +20,10 @@ from cli.service import new_progress
 from cli.settings import LogSettings
 from devnet.forge.forger import forge
 from devnet.parent import ended
-from indexer.channel import ChannelIndexer
-from indexer.process import tune_process
-from indexer.source import Delivered, parse_delivered
-from ledger.store import LedgerStore
+from indexer.block_source import DeliveredBlock, parse_delivered
+from indexer.channel_indexer import ChannelIndexer
+from ledger.mongodb.store import LedgerStore
+from runtime.process import tune_process
 
 _AT_ONCE: Final = 50
 _OPEN_SECONDS: Final = 60.0
@@ -85,7 +85,10 @@ async def _hold(port: int, path: str, count: int) -> None:
             streams += opened
     _say(open=len(streams))
     await ended(parent)
-    _say(open=sum(stream.is_open for stream in streams), messages=sum(stream.messages for stream in streams))
+    _say(
+        open=sum(stream.is_open for stream in streams),
+        messages=sum(stream.messages for stream in streams),
+    )
 
 
 @main.command()
@@ -106,7 +109,7 @@ class _Forged:
     async def newest(self) -> None:
         """It does not tell."""
 
-    async def blocks(self, start: int, _: int | None) -> AsyncGenerator[Delivered, None]:
+    async def blocks(self, start: int, _: int | None) -> AsyncGenerator[DeliveredBlock, None]:
         for block in islice(forge(TENS), start, None):
             yield parse_delivered(block.data, self.name)
             await asyncio.sleep(_BLOCK_EVERY_S)

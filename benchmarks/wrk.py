@@ -68,13 +68,28 @@ def answer(port: int, path: str, headers: Mapping[str, str] = {}) -> http.client
 def _check(port: int, question: Question) -> None:
     status = answer(port, question.paths[0], question.headers).status
     if status != question.status:
-        raise RuntimeError(f"{question.paths[0]} is answered with {status} instead of {question.status}")
+        raise RuntimeError(
+            f"{question.paths[0]} is answered with {status} instead of {question.status}"
+        )
 
 
 def _run(port: int, question: Question, paths: Path, seconds: float) -> Figures:
     load = ["--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{round(seconds)}s"]
-    headers = [part for name, value in question.headers.items() for part in ("--header", f"{name}: {value}")]
-    command = ["wrk", *load, *headers, "--script", str(_SCRIPT), f"http://127.0.0.1:{port}", "--", str(paths)]
+    headers = [
+        part
+        for name, value in question.headers.items()
+        for part in ("--header", f"{name}: {value}")
+    ]
+    command = [
+        "wrk",
+        *load,
+        *headers,
+        "--script",
+        str(_SCRIPT),
+        f"http://127.0.0.1:{port}",
+        "--",
+        str(paths),
+    ]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     measured = json.loads(output.splitlines()[-1])
     if measured["refused"] or measured["broken"] or not measured["requests"]:

@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 
-from cli.business_reports import business_books
+from cli.business_reports import business_reports
 from cli.errors import ConfigurationError, Exit
 from cli.mongo import mongo_client
 from cli.monitoring import measured_process
@@ -18,10 +18,10 @@ from cli.redis import redis_client
 from cli.settings import ApiSettings, Settings
 from cli.signals import exit_of, signals
 from cli.version import VERSION
-from explorer_api.access import token_digest
 from explorer_api.app import create_app, serve
+from explorer_api.http.access import token_digest
 from explorer_api.options import Options
-from indexer.process import allow_open_files, tune_process
+from runtime.process import allow_open_files, tune_process
 
 log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ async def serve_api(
             version=VERSION,
             options=api_options(settings.api),
             redis=redis,
-            business=await stack.enter_async_context(business_books(settings)),
+            business=await stack.enter_async_context(business_reports(settings)),
             registry=registry,
         )
         try:

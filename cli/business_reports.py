@@ -9,13 +9,13 @@ from msgspec.structs import replace
 from cli.postgres import primary_dsn, replica_dsns
 from cli.reconciliation import mapping_of, reconciled_channel
 from cli.settings import ChannelSettings, Settings
-from indexer.reconcile.reports import READING, BusinessReports
-from indexer.reconcile.servers import Servers
-from ledger.business import BusinessBooks
+from reconciliation.postgres_reports import READING, PostgresReports
+from reconciliation.postgres_servers import PostgresServers
+from reconciliation.reports import BusinessReports
 
 
 @asynccontextmanager
-async def business_books(settings: Settings) -> AsyncIterator[BusinessBooks | None]:
+async def business_reports(settings: Settings) -> AsyncIterator[BusinessReports | None]:
     """The books to read; None where no business database is configured. Nothing is connected before it is asked.
 
     Raises `ConfigurationError` for addresses that cannot be used, or where it is not clear which channel is meant.
@@ -25,10 +25,14 @@ async def business_books(settings: Settings) -> AsyncIterator[BusinessBooks | No
         yield None
         return
     bounds = replace(READING, replica_lag_s=settings.postgres.replica_lag_s)
-    async with Servers(primary_dsn(settings.postgres), replica_dsns(settings.postgres), bounds) as servers:
+    async with PostgresServers(
+        primary_dsn(settings.postgres), replica_dsns(settings.postgres), bounds
+    ) as servers:
         watching = asyncio.create_task(servers.watch())
         try:
-            yield BusinessReports(servers, channel, mapping_of(settings.reconcile), settings.reconcile.grace_s)
+            yield PostgresReports(
+                servers, channel, mapping_of(settings.reconcile), settings.reconcile.grace_s
+            )
         finally:
             watching.cancel()
             servers.abort()  # nobody reads any more, and a server that hangs is not waited for

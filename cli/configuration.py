@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from cli.errors import ConfigurationError
 from cli.settings import Settings
@@ -23,7 +28,11 @@ class _FileAndEnvironment(Settings, BaseSettings):
     """The same, read from the environment before the values given: `KINDLEDGER_MONGO__URI` is `mongo.uri`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter=_DELIMITER, extra="forbid", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_nested_delimiter=_DELIMITER,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     @classmethod
@@ -51,7 +60,10 @@ def load_settings(path: Path | None) -> Settings:
     try:
         settings = _FileAndEnvironment(**values)
     except ValidationError as error:
-        mistakes += [_mistake(dict(detail)) for detail in error.errors(include_url=False, include_input=False)]
+        mistakes += [
+            _mistake(dict(detail))
+            for detail in error.errors(include_url=False, include_input=False)
+        ]
     except SettingsError as error:  # names no variable
         mistakes += list(_unreadable_variables(os.environ)) or [str(error)]
     if mistakes:
@@ -73,7 +85,11 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
     known = {_variable(path): path for path in _paths(Settings, ())}
     for name in sorted(environment):
         top = name.removeprefix(PREFIX).split(_DELIMITER)[0].lower()
-        if name.upper().startswith(PREFIX) and name != CONFIG_VARIABLE and top not in Settings.model_fields:
+        if (
+            name.upper().startswith(PREFIX)
+            and name != CONFIG_VARIABLE
+            and top not in Settings.model_fields
+        ):
             yield f"{name}: unknown variable{_nearest(name.upper(), known)}"
 
 
@@ -122,7 +138,9 @@ def _paths(model: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[st
     return (path for path, _ in _fields(model, prefix))
 
 
-def _fields(model: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _fields(
+    model: type[BaseModel], prefix: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Where each setting stands, and its type."""
     for name, field in model.model_fields.items():
         part = field.annotation

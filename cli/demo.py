@@ -45,7 +45,9 @@ def demo_once(*, as_json: bool) -> Exit:
     ):
         settings = Settings.model_validate({"mongo": {"uri": mongod.uri}})
         configure_logs(settings.log)
-        return asyncio.run(import_files(settings, [ledger], start=None, database=None, as_json=as_json))
+        return asyncio.run(
+            import_files(settings, [ledger], start=None, database=None, as_json=as_json)
+        )
 
 
 def demo(folder: Path, port: int | None, interval_ms: int) -> Exit:
@@ -61,7 +63,9 @@ def demo(folder: Path, port: int | None, interval_ms: int) -> Exit:
 async def _run(folder: Path, servers: EmbeddedServers, port: int | None, interval_ms: int) -> Exit:
     network = folder / "network"
     applications, daemon = await prepare_business(servers.postgres_dsn, VERSION)
-    async with _live_network(network, interval_ms, _secret(folder / "postgres.dsn", applications)) as announced:
+    async with _live_network(
+        network, interval_ms, _secret(folder / "postgres.dsn", applications)
+    ) as announced:
         tls, identity = network / TLS, network / IDENTITY
         path = _secret(
             folder / "kindledger.toml",
@@ -133,7 +137,9 @@ def _secret(path: Path, text: str) -> Path:
     return path
 
 
-def _say_where(settings: Settings, configuration: Path, announced: dict[str, Any], interval_ms: int) -> None:
+def _say_where(
+    settings: Settings, configuration: Path, announced: dict[str, Any], interval_ms: int
+) -> None:
     root = f"http://{settings.api.host}:{settings.api.port}"
     channel = announced["channel"]
     api = f"{root}/api/v1"
@@ -169,7 +175,9 @@ def _api_port() -> int:
 
 
 @asynccontextmanager
-async def _live_network(folder: Path, interval_ms: int, postgres: Path) -> AsyncIterator[dict[str, Any]]:
+async def _live_network(
+    folder: Path, interval_ms: int, postgres: Path
+) -> AsyncIterator[dict[str, Any]]:
     """The forged network in a process of its own, which Ctrl-C does not reach; yields what it says when it listens."""
     command = (
         sys.executable,
@@ -196,5 +204,7 @@ async def _first_line(process: Process) -> bytes:
     async with asyncio.timeout(_NETWORK_START_S):
         line = await process.stdout.readline()
     if not line:
-        raise RuntimeError(f"the forged network did not start (exit code {await process.wait()}); its output says why")
+        raise RuntimeError(
+            f"the forged network did not start (exit code {await process.wait()}); its output says why"
+        )
     return line

@@ -8,8 +8,8 @@ import asyncpg
 import structlog
 
 from cli.output import messages
-from indexer.migrations.files import load_migrations
-from indexer.migrations.runner import Migrator
+from reconciliation.migrations.migrator import Migrator
+from reconciliation.migrations.scripts import load_migrations
 
 log = structlog.get_logger()
 
@@ -32,7 +32,9 @@ async def prepare_business(server_dsn: str, program: str) -> tuple[str, str]:
     server = server_dsn.rpartition("/")[0]
     connection = await asyncpg.connect(server_dsn)
     try:
-        if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", _DATABASE):
+        if not await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", _DATABASE
+        ):
             await connection.execute(f"CREATE DATABASE {_DATABASE}")
     finally:
         await connection.close()
@@ -41,7 +43,9 @@ async def prepare_business(server_dsn: str, program: str) -> tuple[str, str]:
     try:
         await Migrator(connection, load_migrations(), messages.print, program=program).up()
         password = secrets.token_hex(16)
-        if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", _DAEMON):
+        if not await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", _DAEMON
+        ):
             await connection.execute(f"CREATE ROLE {_DAEMON} LOGIN IN ROLE kindledger_indexer")
         await connection.execute(f"ALTER ROLE {_DAEMON} PASSWORD '{password}'")
     finally:

@@ -6,8 +6,8 @@ from typing import Any, Final
 import click
 
 from cli.output import escaped
-from ledger.business import Discrepancy
-from ledger.business import DiscrepancyKind as Kind
+from reconciliation.reports import Discrepancy
+from reconciliation.reports import DiscrepancyKind as Kind
 
 MEANINGS: Final[Mapping[str, str]] = {
     Kind.CONTRADICTS_LEDGER: (
@@ -53,7 +53,11 @@ def _print(one: Discrepancy) -> None:
     if one.closed_at is not None:
         period += f", over since {one.closed_at:%Y-%m-%d %H:%M:%S} UTC"
     ledger = _described(one.ledger) or "no such transaction"
-    row = ", ".join(filter(None, (f"{one.table} {one.subject}", _described(one.found)))) if one.table else "none"
+    row = (
+        ", ".join(filter(None, (f"{one.table} {one.subject}", _described(one.found))))
+        if one.table
+        else "none"
+    )
     click.echo(f"{_bold(one.kind)}  {period}")
     for name, value in (("hash", one.tx_hash), ("ledger", ledger), ("row", row)):
         click.echo(f"  {name:<8}{escaped(value)}")
@@ -62,7 +66,9 @@ def _print(one: Discrepancy) -> None:
 
 def _described(side: Mapping[str, Any]) -> str:
     """`status VALID, block 7`; the hash and the outcome stand elsewhere."""
-    return ", ".join(f"{name} {value}" for name, value in side.items() if name not in ("hash", "valid"))
+    return ", ".join(
+        f"{name} {value}" for name, value in side.items() if name not in ("hash", "valid")
+    )
 
 
 def _bold(kind: str) -> str:

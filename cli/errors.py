@@ -8,12 +8,12 @@ import click
 from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import ConnectionFailure, InvalidURI, OperationFailure, PyMongoError
 
-from indexer.migrations.files import MigrationError
-from indexer.patience import GaveUpError
-from indexer.reconcile.errors import ReconciliationError
-from indexer.source import SourceUnavailableError
+from indexer.block_source import SourceUnavailableError
+from indexer.store_retry import GaveUpError
 from ledger.errors import LedgerError
 from ledger.signing import IdentityError
+from reconciliation.errors import ReconciliationError
+from reconciliation.migrations.scripts import MigrationError
 
 
 class Exit(IntEnum):
@@ -57,8 +57,16 @@ def exits(*, daemon: bool = False) -> Iterator[None]:
         _end(Exit.CONFIGURATION, str(error))
     except LedgerError as error:
         _end(Exit.DATA, str(error))
-    except (GaveUpError, SourceUnavailableError, ConnectionFailure, PostgresUnavailableError) as error:
-        _end(Exit.RESTART if daemon else Exit.UNAVAILABLE, f"{error}. `kindledger doctor` tells which part is missing.")
+    except (
+        GaveUpError,
+        SourceUnavailableError,
+        ConnectionFailure,
+        PostgresUnavailableError,
+    ) as error:
+        _end(
+            Exit.RESTART if daemon else Exit.UNAVAILABLE,
+            f"{error}. `kindledger doctor` tells which part is missing.",
+        )
     except OperationFailure as error:
         if error.code in _AUTHENTICATION_CODES:
             advice = "Check user, password and roles in KINDLEDGER_MONGO__URI (config/mongo-roles.js has the roles)."

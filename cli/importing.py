@@ -12,12 +12,12 @@ from cli.service import indexes_of, limits_of, new_progress, until_signal
 from cli.settings import Settings
 from cli.summary import print_summary, summarise
 from cli.version import VERSION
-from indexer.channel import ChannelIndexer
-from indexer.daemon import Daemon, Member
-from indexer.files import FileSource
-from indexer.progress import Progress
+from indexer.channel_indexer import ChannelIndexer
+from indexer.channel_progress import ChannelProgress
+from indexer.daemon import Daemon, DaemonChannel
+from indexer.file_source import FileSource
 from ledger.errors import LedgerError
-from ledger.store import LedgerStore
+from ledger.mongodb.store import LedgerStore
 
 _STORE_RETRY_S = 30.0
 _REDRAW_S = 0.25
@@ -42,7 +42,12 @@ async def channel_of(source: FileSource) -> str:
 
 
 async def import_files(
-    settings: Settings, paths: Sequence[Path], *, start: int | None, database: str | None, as_json: bool
+    settings: Settings,
+    paths: Sequence[Path],
+    *,
+    start: int | None,
+    database: str | None,
+    as_json: bool,
 ) -> Exit:
     """Indexes every block of the files and prints what the database then holds."""
     source = FileSource(paths)
@@ -63,7 +68,9 @@ async def import_files(
         began = time.monotonic()
         showing = asyncio.create_task(_show(source, progress))
         try:
-            code = await until_signal(Daemon([Member(indexer, progress, store.database)], VERSION))
+            code = await until_signal(
+                Daemon([DaemonChannel(indexer, progress, store.database)], VERSION)
+            )
         finally:
             showing.cancel()
         _say_what_was_done(progress, time.monotonic() - began)
@@ -71,7 +78,7 @@ async def import_files(
         return code
 
 
-async def _show(source: FileSource, progress: Progress) -> None:
+async def _show(source: FileSource, progress: ChannelProgress) -> None:
     with file_progress() as bar:
         task = bar.add_task(f"importing {progress.channel}", total=source.size, rate="")
         while True:
@@ -80,7 +87,7 @@ async def _show(source: FileSource, progress: Progress) -> None:
             await asyncio.sleep(_REDRAW_S)
 
 
-def _say_what_was_done(progress: Progress, seconds: float) -> None:
+def _say_what_was_done(progress: ChannelProgress, seconds: float) -> None:
     rate = progress.transactions / seconds if seconds else 0
     messages.print(
         f"{progress.blocks:,} new blocks, {progress.transactions:,} transactions, {progress.events:,} events in "

@@ -23,15 +23,17 @@ from cli.settings import Settings
 from cli.status import show_status
 from cli.verification import PEER, verify
 from cli.version import VERSION
-from indexer.migrations.runner import Migrator
-from ledger.business import DiscrepancyKind as Kind
+from reconciliation.migrations.migrator import Migrator
+from reconciliation.reports import DiscrepancyKind as Kind
 
 _PATH = click.Path(path_type=Path, exists=True)
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file (TOML).")
+@click.option(
+    "--config", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file (TOML)."
+)
 @click.version_option(VERSION)
 @click.pass_context
 def main(context: click.Context, config: Path | None) -> None:
@@ -72,28 +74,52 @@ def api(load: _Loader, /) -> None:
 
 @main.command("import")
 @click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH...")
-@click.option("--start", type=click.IntRange(0), help="First block of an empty store; the ledger begins there.")
+@click.option(
+    "--start",
+    type=click.IntRange(0),
+    help="First block of an empty store; the ledger begins there.",
+)
 @click.option("--database", help="Database to index into, instead of the channel's.")
 @_json_option
 @click.pass_obj
 def import_command(
-    load: _Loader, /, *, paths: tuple[Path, ...], start: int | None, database: str | None, as_json: bool
+    load: _Loader,
+    /,
+    *,
+    paths: tuple[Path, ...],
+    start: int | None,
+    database: str | None,
+    as_json: bool,
 ) -> None:
     """Index block files: folders or tar archives of *.block, one serialized block each."""
     with exits():
-        code = asyncio.run(import_files(load(), paths, start=start, database=database, as_json=as_json))
+        code = asyncio.run(
+            import_files(load(), paths, start=start, database=database, as_json=as_json)
+        )
         raise SystemExit(code)
 
 
 @main.command("demo")
 @click.option("--once", is_flag=True, help="Index the recorded ledger, print a summary and exit.")
 @click.option(
-    "--data", type=click.Path(path_type=Path, file_okay=False), help="Folder of the network and the database."
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the network and the database.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), help="The API's port.  [default: 8080, or a free one]")
-@click.option("--interval-ms", type=click.IntRange(1), default=1000, show_default=True, help="Time between new blocks.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="The API's port.  [default: 8080, or a free one]"
+)
+@click.option(
+    "--interval-ms",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Time between new blocks.",
+)
 @_json_option
-def demo_command(*, once: bool, data: Path | None, port: int | None, interval_ms: int, as_json: bool) -> None:
+def demo_command(
+    *, once: bool, data: Path | None, port: int | None, interval_ms: int, as_json: bool
+) -> None:
     """Embedded servers, a forged Fabric network with live traffic and applications, the indexer and the API."""
     with exits():
         if once:
@@ -113,11 +139,15 @@ def status(load: _Loader, /, *, as_json: bool) -> None:
 @main.command("verify")
 @click.option("--channel", help="Only this channel.")
 @click.option(
-    "--source", metavar=f"PATH|{PEER}", help="Compare with block files, or with the configured peer, as well."
+    "--source",
+    metavar=f"PATH|{PEER}",
+    help="Compare with block files, or with the configured peer, as well.",
 )
 @_json_option
 @click.pass_obj
-def verify_command(load: _Loader, /, *, channel: str | None, source: str | None, as_json: bool) -> None:
+def verify_command(
+    load: _Loader, /, *, channel: str | None, source: str | None, as_json: bool
+) -> None:
     """Check stored ledgers: chain, counts and events; with --source every document, in both directions.
 
     Block files tell which channel they are of. Exits 65 on a difference, 78 where nothing of a channel is stored.
@@ -156,16 +186,26 @@ def reconcile_status(load: _Loader, /, *, as_json: bool) -> None:
 
 
 @reconcile_group.command("list")
-@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="Only discrepancies of this kind.")
+@click.option(
+    "--kind",
+    type=click.Choice([kind.value for kind in Kind]),
+    help="Only discrepancies of this kind.",
+)
 @click.option("--all", "closed", is_flag=True, help="Also those that are over.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at most.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many at most."
+)
 @_json_option
 @click.pass_obj
-def reconcile_list(load: _Loader, /, *, kind: str | None, closed: bool, limit: int, as_json: bool) -> None:
+def reconcile_list(
+    load: _Loader, /, *, kind: str | None, closed: bool, limit: int, as_json: bool
+) -> None:
     """Discrepancies, the newest first: what the ledger says, what the row says, what it means and what to do."""
     with exits():
         of_kind = Kind(kind) if kind is not None else None
-        asyncio.run(list_discrepancies(load(), of_kind, closed=closed, limit=limit, as_json=as_json))
+        asyncio.run(
+            list_discrepancies(load(), of_kind, closed=closed, limit=limit, as_json=as_json)
+        )
 
 
 @reconcile_group.command("once")

@@ -11,24 +11,40 @@ from cli.postgres import owner_dsn
 from cli.redaction import unusable_address
 from cli.settings import Settings
 from cli.version import VERSION
-from indexer.migrations.files import load_migrations
-from indexer.migrations.history import Connection, State, changed, interrupted, read_history, too_new
-from indexer.migrations.runner import UNAVAILABLE, Migrator, Step
+from reconciliation.migrations.migrator import UNAVAILABLE, Migrator, Step
+from reconciliation.migrations.records import (
+    Connection,
+    MigrationState,
+    changed,
+    interrupted,
+    read_history,
+    too_new,
+)
+from reconciliation.migrations.scripts import load_migrations
 
 _CONNECT_TIMEOUT_S = 10
 
 
-async def migrate(settings: Settings, move: Callable[[Migrator], Awaitable[list[Step]]], *, as_json: bool) -> None:
+async def migrate(
+    settings: Settings, move: Callable[[Migrator], Awaitable[list[Step]]], *, as_json: bool
+) -> None:
     """Changes the schema by `move`, one of the migrator's methods, and prints what was done.
 
     Raises `MigrationError`, `ConfigurationError` and `PostgresUnavailableError`.
     """
     async with _connection(settings) as connection:
-        steps = await move(Migrator(connection, load_migrations(), _announce, program=f"kindledger-explorer {VERSION}"))
+        steps = await move(
+            Migrator(
+                connection, load_migrations(), _announce, program=f"kindledger-explorer {VERSION}"
+            )
+        )
     if as_json:
         print_json({"steps": steps})
     elif steps:
-        print_table(("version", "name", "done"), ((f"{step.version:04}", step.name, step.action) for step in steps))
+        print_table(
+            ("version", "name", "done"),
+            ((f"{step.version:04}", step.name, step.action) for step in steps),
+        )
     else:
         _announce("Nothing to do.")
 
@@ -45,7 +61,7 @@ async def show_migrations(settings: Settings, *, as_json: bool) -> None:
         {
             "version": version,
             "name": name,
-            "state": record.state if record is not None else State.PENDING,
+            "state": record.state if record is not None else MigrationState.PENDING,
             "startedAt": record.started_at if record is not None else None,
             "finishedAt": record.finished_at if record is not None else None,
             "program": record.program if record is not None else None,
@@ -71,9 +87,13 @@ async def _connection(settings: Settings) -> AsyncIterator[Connection]:
     try:
         connection = await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT_S)
     except (asyncpg.InterfaceError, ValueError) as error:
-        raise ConfigurationError(f"postgres.migration_dsn, or postgres.dsn: {unusable_address(dsn, error)}") from error
+        raise ConfigurationError(
+            f"postgres.migration_dsn, or postgres.dsn: {unusable_address(dsn, error)}"
+        ) from error
     except (OSError, *UNAVAILABLE) as error:
-        raise PostgresUnavailableError(f"PostgreSQL cannot be reached: {str(error) or 'no answer'}") from error
+        raise PostgresUnavailableError(
+            f"PostgreSQL cannot be reached: {str(error) or 'no answer'}"
+        ) from error
     except asyncpg.PostgresError as error:
         raise ConfigurationError(
             f"PostgreSQL refuses: {error}. Check postgres.migration_dsn, or postgres.dsn"

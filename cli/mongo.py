@@ -13,8 +13,8 @@ from pymongo.errors import ConfigurationError as MongoConfigurationError
 from cli.errors import ConfigurationError
 from cli.redaction import unusable_address
 from cli.settings import Settings
-from indexer.mongo_connections import MongoConnections
-from ledger.store import RESERVED_DATABASES, SYNC_STATE
+from ledger.mongodb.collections import RESERVED_DATABASES, SYNC_STATE
+from runtime.mongo_connections import MongoConnections
 
 _SELECTION_TIMEOUT_MS = 5000
 _GOODBYE_S = 1.0
@@ -41,7 +41,9 @@ async def mongo_client(
     timeout_ms = int(settings.mongo.timeout_s * 1000)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a misspelt option is no more than a warning to the driver
+            warnings.simplefilter(
+                "error"
+            )  # a misspelt option is no more than a warning to the driver
             client = AsyncMongoClient[dict[str, Any]](
                 uri,
                 tz_aware=True,
@@ -52,7 +54,9 @@ async def mongo_client(
                 event_listeners=[connections],
             )
     except (MongoConfigurationError, ValueError, UserWarning) as error:
-        raise ConfigurationError(f"mongo.uri (KINDLEDGER_MONGO__URI): {unusable_address(uri, error)}") from error
+        raise ConfigurationError(
+            f"mongo.uri (KINDLEDGER_MONGO__URI): {unusable_address(uri, error)}"
+        ) from error
     try:
         yield client
     finally:
@@ -60,13 +64,17 @@ async def mongo_client(
             await client.close()
 
 
-async def stored_channels(client: AsyncMongoClient[dict[str, Any]], settings: Settings) -> dict[str, str]:
+async def stored_channels(
+    client: AsyncMongoClient[dict[str, Any]], settings: Settings
+) -> dict[str, str]:
     """Channels with their databases: the configured ones, else every one that MongoDB holds."""
     if settings.channels:
         return {channel: settings.database_of(channel) for channel in settings.channels}
     found: dict[str, str] = {}
     for name in await client.list_database_names():
         if name not in RESERVED_DATABASES:
-            async for state in client[name][SYNC_STATE].find({"channel": {"$exists": True}}, {"channel": 1}):
+            async for state in client[name][SYNC_STATE].find(
+                {"channel": {"$exists": True}}, {"channel": 1}
+            ):
                 found[state["channel"]] = name
     return found

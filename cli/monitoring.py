@@ -10,12 +10,12 @@ from redis.asyncio import Redis
 
 from cli.errors import ConfigurationError
 from cli.settings import MonitoringSettings
-from indexer.announcements import HeadAnnouncer
-from indexer.daemon import Member
-from indexer.loop_lag import LoopLag
-from indexer.metrics import CHANNEL_FIGURES, FigureCollector, process_registry
-from indexer.monitoring import Monitor, serving
-from indexer.reconcile.metrics import RECONCILIATION_FIGURES
+from indexer.channel_metrics import CHANNEL_METRICS
+from indexer.daemon import DaemonChannel
+from indexer.head_publisher import HeadPublisher
+from indexer.health_server import Monitor, serving
+from runtime.event_loop_lag import LoopLag
+from runtime.metrics import MetricCollector, process_registry
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ async def measured_process(version: str) -> AsyncIterator[CollectorRegistry]:
 
 @asynccontextmanager
 async def monitored(
-    settings: MonitoringSettings, members: Sequence[Member], registry: CollectorRegistry
+    settings: MonitoringSettings, members: Sequence[DaemonChannel], registry: CollectorRegistry
 ) -> AsyncIterator[None]:
     """The members' figures are in the registry, and where a port is configured their health can be asked for.
 
@@ -39,11 +39,11 @@ async def monitored(
     """
     channels = {member.progress.channel: member.progress for member in members}
     reconciled = {
-        member.progress.channel: member.reconciliation for member in members if member.reconciliation is not None
+        member.progress.channel: member.reconciliation
+        for member in members
+        if member.reconciliation is not None
     }
-    registry.register(FigureCollector(CHANNEL_FIGURES, channels))
-    if reconciled:
-        registry.register(FigureCollector(RECONCILIATION_FIGURES, reconciled))
+    registry.register(MetricCollector(CHANNEL_METRICS, channels))
     async with AsyncExitStack() as stack:
         if settings.port is not None:
             app = Monitor(channels, reconciled, registry).app()
@@ -57,7 +57,7 @@ async def monitored(
         yield
 
 
-def announced(member: Member, redis: Redis) -> Member:
+def announced(member: DaemonChannel, redis: Redis) -> DaemonChannel:
     """The same channel, with its new heights told to whoever listens."""
-    announcer = HeadAnnouncer(redis, member.database.name, member.progress)
+    announcer = HeadPublisher(redis, member.database.name, member.progress)
     return replace(member, companions=(*member.companions, announcer.run))

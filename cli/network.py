@@ -13,7 +13,7 @@ import yaml
 
 from cli.errors import ConfigurationError
 from cli.settings import FabricSettings, PeerSettings
-from indexer.deliver import Endpoint, PeerSource
+from indexer.peer_source import Endpoint, PeerSource
 from ledger.signing import SigningIdentity, load_signing_identity
 
 
@@ -23,7 +23,9 @@ def endpoints(settings: FabricSettings, channel: str) -> list[Endpoint]:
     if settings.connection_profile is not None:
         peers += _profile_peers(settings.connection_profile, channel)
     if not peers:
-        raise ConfigurationError("fabric.peers: no peer is configured; give one, or fabric.connection_profile")
+        raise ConfigurationError(
+            "fabric.peers: no peer is configured; give one, or fabric.connection_profile"
+        )
     return [_endpoint(peer, settings) for peer in peers]
 
 
@@ -32,7 +34,9 @@ def identity_loader(settings: FabricSettings) -> Callable[[], SigningIdentity]:
     missing = [key for key in ("msp_id", "certificate", "key") if getattr(settings, key) is None]
     if settings.msp_id is None or settings.certificate is None or settings.key is None:
         keys = ", ".join(f"fabric.{key}" for key in missing)
-        raise ConfigurationError(f"{keys}: needed to read from a peer: the MSP id, certificate and key of a member")
+        raise ConfigurationError(
+            f"{keys}: needed to read from a peer: the MSP id, certificate and key of a member"
+        )
     return partial(load_signing_identity, settings.msp_id, settings.certificate, settings.key)
 
 
@@ -45,7 +49,9 @@ def peer_sources(settings: FabricSettings, channel: str) -> list[PeerSource]:
 
 def _endpoint(peer: PeerSettings, settings: FabricSettings) -> Endpoint:
     scheme, address = _split(peer.address)
-    tls_ca: Path | bytes | None = peer.tls_ca_pem.encode() if peer.tls_ca_pem is not None else peer.tls_ca
+    tls_ca: Path | bytes | None = (
+        peer.tls_ca_pem.encode() if peer.tls_ca_pem is not None else peer.tls_ca
+    )
     tls = scheme == "grpcs" or (scheme != "grpc" and tls_ca is not None)
     if tls and tls_ca is None:
         raise ConfigurationError(
@@ -67,11 +73,18 @@ def _split(address: str) -> tuple[str, str]:
     """Scheme (`grpcs`, `grpc` or none) and `host:port`. Raises `ConfigurationError`."""
     try:
         url = urlsplit(address if "://" in address else f"//{address}")
-        good = url.scheme in ("", "grpc", "grpcs") and url.hostname and url.port and url.path in ("", "/")
+        good = (
+            url.scheme in ("", "grpc", "grpcs")
+            and url.hostname
+            and url.port
+            and url.path in ("", "/")
+        )
     except ValueError:
         good = False
     if not good or "@" in url.netloc:
-        raise ConfigurationError(f"fabric.peers: {address!r}: expected grpcs://host:port or grpc://host:port")
+        raise ConfigurationError(
+            f"fabric.peers: {address!r}: expected grpcs://host:port or grpc://host:port"
+        )
     return url.scheme, url.netloc
 
 
@@ -80,12 +93,18 @@ def _profile_peers(path: Path, channel: str) -> list[PeerSettings]:
         profile: Any = yaml.safe_load(path.read_text())
         peers = profile["peers"]
         listed = ((profile.get("channels") or {}).get(channel) or {}).get("peers") or {}
-        names = [name for name in listed or peers if (listed.get(name) or {}).get("ledgerQuery", True)]
+        names = [
+            name for name in listed or peers if (listed.get(name) or {}).get("ledgerQuery", True)
+        ]
         return [_profile_peer(peers[name], path) for name in names]
     except OSError as error:
-        raise ConfigurationError(f"fabric.connection_profile: {path}: cannot be read: {error.strerror}") from error
+        raise ConfigurationError(
+            f"fabric.connection_profile: {path}: cannot be read: {error.strerror}"
+        ) from error
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"fabric.connection_profile: {path}: neither YAML nor JSON: {error}") from error
+        raise ConfigurationError(
+            f"fabric.connection_profile: {path}: neither YAML nor JSON: {error}"
+        ) from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigurationError(
             f"fabric.connection_profile: {path}: not a connection profile with peers and their url ({error!r})"

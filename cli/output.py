@@ -46,7 +46,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 def escaped(text: str) -> str:
     """What others wrote, as it may be shown: a terminal would obey what cannot be printed."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def file_progress() -> Progress:

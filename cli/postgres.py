@@ -10,7 +10,7 @@ import asyncpg
 from cli.errors import ConfigurationError, PostgresUnavailableError
 from cli.redaction import unusable_address
 from cli.settings import PostgresSettings
-from indexer.reconcile.errors import FAILURES, explained, is_away
+from reconciliation.errors import FAILURES, explained, is_away
 
 
 def primary_dsn(settings: PostgresSettings) -> str:
@@ -40,7 +40,9 @@ def replica_dsns(settings: PostgresSettings) -> list[str]:
 def _usable(key: str, dsn: str, settings: PostgresSettings) -> str:
     """The address with the TLS settings that stand beside it, which go before its own."""
     if not dsn.startswith(("postgresql://", "postgres://")):
-        raise ConfigurationError(f"{key}: write it as postgresql://user:password@host:5432/database")
+        raise ConfigurationError(
+            f"{key}: write it as postgresql://user:password@host:5432/database"
+        )
     try:
         _check(dsn)
     except ValueError as error:
@@ -79,7 +81,9 @@ def postgres_failures() -> Iterator[None]:
         raise ConfigurationError(f"postgres.dsn: {error}") from error
     except FAILURES as error:
         if is_away(error):
-            raise PostgresUnavailableError(f"PostgreSQL: {str(error) or 'no answer in time'}") from error
+            raise PostgresUnavailableError(
+                f"PostgreSQL: {str(error) or 'no answer in time'}"
+            ) from error
         if isinstance(error, asyncpg.PostgresError):
             raise explained(error) from error
         raise

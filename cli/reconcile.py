@@ -16,17 +16,17 @@ from cli.postgres import postgres_failures
 from cli.reconciliation import mapping_of, measured, reconciled_channel, reconciliation, servers_of
 from cli.service import new_progress
 from cli.settings import Settings
-from indexer.migrations.files import load_migrations
-from indexer.migrations.runner import check_schema
-from indexer.progress import Progress
-from indexer.reconcile.discrepancies import listed
-from indexer.reconcile.progress import ReconcileProgress
-from indexer.reconcile.standing import standing
-from ledger.business import BusinessStanding as Standing
-from ledger.business import DiscrepancyCount as Count
-from ledger.business import DiscrepancyKind as Kind
-from ledger.store import LedgerStore
-from ledger.sync_state import DatabaseServer, State, read_sync_state
+from indexer.channel_progress import ChannelProgress
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import ChannelState, DatabaseServer, read_sync_state
+from reconciliation.discrepancies import listed
+from reconciliation.migrations.migrator import check_schema
+from reconciliation.migrations.scripts import load_migrations
+from reconciliation.reconciliation_progress import ReconciliationProgress
+from reconciliation.reports import DiscrepancyCount as Count
+from reconciliation.reports import DiscrepancyKind as Kind
+from reconciliation.reports import SettlementStatus
+from reconciliation.settlement_status import read_settlement_status
 
 _FRESH_S = 30.0
 """A daemon that runs tells its progress more often than this."""
@@ -43,24 +43,51 @@ async def show_standing(settings: Settings, *, as_json: bool) -> None:
             async with servers.primary.acquire() as connection:
                 await check_schema(connection, load_migrations())
                 business = mapping_of(settings.reconcile)
-                found = await standing(connection, channel, business, settings.reconcile.grace_s)
+                found = await read_settlement_status(
+                    connection, channel, business, settings.reconcile.grace_s
+                )
             figures = await measured(servers)
     if as_json:
         heights = {"channel": channel, "storedHeight": ledger.committed_height}
-        print_json(heights | msgspec.to_builtins(found) | {"servers": [_server(figure) for figure in figures]})
+        print_json(
+            heights
+            | msgspec.to_builtins(found)
+            | {"servers": [_server(figure) for figure in figures]}
+        )
     else:
         _print_standing(channel, ledger, found, figures)
 
 
-def _print_standing(channel: str, ledger: Progress, found: Standing, figures: list[DatabaseServer]) -> None:
+def _print_standing(
+    channel: str, ledger: ChannelProgress, found: SettlementStatus, figures: list[DatabaseServer]
+) -> None:
     print_table(
-        ("channel", "stored height", "settled", "looked for rows", "ids no row can have", "updated"),
-        [(channel, ledger.committed_height, found.height, found.audited_height, found.unusable_ids, found.moved_at)],
+        (
+            "channel",
+            "stored height",
+            "settled",
+            "looked for rows",
+            "ids no row can have",
+            "updated",
+        ),
+        [
+            (
+                channel,
+                ledger.committed_height,
+                found.height,
+                found.audited_height,
+                found.unusable_ids,
+                found.moved_at,
+            )
+        ],
     )
     click.echo()
     print_table(
         ("table", "waiting", "overdue", "oldest", "without hash"),
-        ((table.table, table.rows, table.overdue, table.oldest, table.without_hash) for table in found.waiting),
+        (
+            (table.table, table.rows, table.overdue, table.oldest, table.without_hash)
+            for table in found.waiting
+        ),
     )
     click.echo()
     print_table(
@@ -73,14 +100,19 @@ def _print_standing(channel: str, ledger: Progress, found: Standing, figures: li
 def _print_open(counts: Sequence[Count]) -> None:
     if counts:
         click.echo()
-        print_table(("discrepancies", "open", "oldest"), ((count.kind, count.count, count.oldest) for count in counts))
+        print_table(
+            ("discrepancies", "open", "oldest"),
+            ((count.kind, count.count, count.oldest) for count in counts),
+        )
 
 
 def _server(figures: DatabaseServer) -> dict[str, Any]:
     return {"name": figures.name, "reachable": figures.connections > 0, "lagSeconds": figures.lag_s}
 
 
-async def list_discrepancies(settings: Settings, kind: Kind | None, *, closed: bool, limit: int, as_json: bool) -> None:
+async def list_discrepancies(
+    settings: Settings, kind: Kind | None, *, closed: bool, limit: int, as_json: bool
+) -> None:
     """Prints discrepancies, the newest first; with `closed` also those that are over."""
     channel = _channel(settings)
     with postgres_failures():
@@ -106,7 +138,9 @@ async def reconcile_once(settings: Settings, *, everything: bool, as_json: bool)
         store = LedgerStore(client, settings.database_of(channel))
         ledger = await _stored_ledger(store, channel)
         if ledger.committed_height == 0:
-            raise ConfigurationError(f"{channel}: no block is stored yet; `kindledger run` or `import` stores them")
+            raise ConfigurationError(
+                f"{channel}: no block is stored yet; `kindledger run` or `import` stores them"
+            )
         if not ledger.caught_up:
             messages.print(
                 "no daemon says that the stored ledger has all blocks of its peer: rows that it does not know are not "
@@ -136,7 +170,7 @@ async def reconcile_once(settings: Settings, *, everything: bool, as_json: bool)
     return Exit.DATA if still_open else Exit.OK
 
 
-async def _show(progress: ReconcileProgress, ledger: Progress) -> None:
+async def _show(progress: ReconciliationProgress, ledger: ChannelProgress) -> None:
     with block_progress() as bar:
         task = bar.add_task(f"settling {progress.channel}", total=ledger.committed_height, rate="")
         while True:
@@ -155,16 +189,16 @@ def _channel(settings: Settings) -> str:
     return channel
 
 
-async def _stored_ledger(store: LedgerStore, channel: str) -> Progress:
+async def _stored_ledger(store: LedgerStore, channel: str) -> ChannelProgress:
     """The ledger as it is stored now; caught up with its peer only where a daemon says so, and said it just now."""
     progress = new_progress(channel)
     checkpoint = await store.checkpoint()
     if checkpoint is not None:
         progress.resume(checkpoint.start, checkpoint.head.number + 1)
     told = await read_sync_state(store.database)
-    if told is not None and told.peer_height is not None and told.state is State.FOLLOWING:
+    if told is not None and told.peer_height is not None and told.state is ChannelState.FOLLOWING:
         age = datetime.now(UTC) - told.updated_at
         if age.total_seconds() < _FRESH_S:
             progress.saw_peer_height(told.peer_height)
-            progress.set_state(State.FOLLOWING)
+            progress.set_state(ChannelState.FOLLOWING)
     return progress

@@ -13,18 +13,18 @@ from cli.errors import ConfigurationError
 from cli.postgres import primary_dsn, replica_dsns
 from cli.redis import redis_client
 from cli.settings import PostgresSettings, ReconcileSettings, Settings
-from indexer.migrations.files import load_migrations
-from indexer.migrations.runner import check_schema
-from indexer.progress import Progress
-from indexer.reconcile.caches import CacheRefresher
-from indexer.reconcile.facts import LedgerFacts
-from indexer.reconcile.mapping import KINDLEDGER, EventAmount, Mapping, Table
-from indexer.reconcile.progress import ReconcileProgress
-from indexer.reconcile.reconciler import Pace, Reconciler
-from indexer.reconcile.servers import Bounds, Servers
-from ledger.business import DiscrepancyCount as Count
-from ledger.store import LedgerStore
-from ledger.sync_state import DatabaseServer
+from indexer.channel_progress import ChannelProgress
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import DatabaseServer
+from reconciliation.application_caches import CacheRefresher
+from reconciliation.facts import LedgerFacts
+from reconciliation.mapping import KINDLEDGER, BusinessMapping, EventAmount, Table
+from reconciliation.migrations.migrator import check_schema
+from reconciliation.migrations.scripts import load_migrations
+from reconciliation.postgres_servers import PoolOptions, PostgresServers
+from reconciliation.reconciler import Reconciler, ReconciliationIntervals
+from reconciliation.reconciliation_progress import ReconciliationProgress
+from reconciliation.reports import DiscrepancyCount as Count
 
 _MEASUREMENTS = 10
 _MEASURE_AGAIN_S = 0.1
@@ -39,7 +39,11 @@ class Reconciliation(Struct, frozen=True):
     @property
     def companions(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
         """What runs beside the channel's indexer."""
-        return (self.reconciler.run,) if self.caches is None else (self.reconciler.run, self.caches.run)
+        return (
+            (self.reconciler.run,)
+            if self.caches is None
+            else (self.reconciler.run, self.caches.run)
+        )
 
     async def once(self, *, everything: bool) -> list[Count]:
         """See `Reconciler.once`; then the caches of what was settled are refreshed."""
@@ -68,20 +72,25 @@ def reconciled_channel(settings: Settings) -> str | None:
 
 
 @asynccontextmanager
-async def reconciliation(settings: Settings, store: LedgerStore, ledger: Progress) -> AsyncIterator[Reconciliation]:
+async def reconciliation(
+    settings: Settings, store: LedgerStore, ledger: ChannelProgress
+) -> AsyncIterator[Reconciliation]:
     """Reconciliation of the channel whose ledger is in `store`; closes its connections at the end.
 
     Raises `ConfigurationError` for addresses that cannot be used.
     """
     business = mapping_of(settings.reconcile)
-    progress = ReconcileProgress(ledger.channel, lambda: datetime.now(UTC), ledger.changed.set)
+    progress = ReconciliationProgress(ledger.channel, lambda: datetime.now(UTC), ledger.changed.set)
     caches: CacheRefresher | None = None
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(servers_of(settings.postgres))
         redis_url = settings.redis.reveal() if settings.reconcile.caches else None
         if redis_url is not None:
             redis = await stack.enter_async_context(aclosing(redis_client(redis_url)))
-            is_kindledger = (business.schema, business.tables) == (KINDLEDGER.schema, KINDLEDGER.tables)
+            is_kindledger = (business.schema, business.tables) == (
+                KINDLEDGER.schema,
+                KINDLEDGER.tables,
+            )
             caches = CacheRefresher(redis, servers.primary, refresh=is_kindledger)
         reconciler = Reconciler(
             servers,
@@ -96,15 +105,17 @@ async def reconciliation(settings: Settings, store: LedgerStore, ledger: Progres
         yield Reconciliation(reconciler, caches)
 
 
-def mapping_of(settings: ReconcileSettings) -> Mapping:
+def mapping_of(settings: ReconcileSettings) -> BusinessMapping:
     """Which rows name transactions, as configured."""
     tables = KINDLEDGER.tables
     if settings.tables is not None:
         tables = tuple(Table(**table.model_dump()) for table in settings.tables)
     amounts = KINDLEDGER.amounts
     if settings.amounts is not None:
-        amounts = tuple(EventAmount(event=amount.event, path=amount.path) for amount in settings.amounts)
-    return Mapping(
+        amounts = tuple(
+            EventAmount(event=amount.event, path=amount.path) for amount in settings.amounts
+        )
+    return BusinessMapping(
         schema=settings.db_schema,
         tables=tables,
         placeholders=settings.placeholders,
@@ -115,18 +126,18 @@ def mapping_of(settings: ReconcileSettings) -> Mapping:
     )
 
 
-def servers_of(settings: PostgresSettings) -> Servers:
+def servers_of(settings: PostgresSettings) -> PostgresServers:
     """The servers as configured. Raises `ConfigurationError` for an address that cannot be used."""
-    bounds = Bounds(
+    bounds = PoolOptions(
         pool_size=settings.pool_size,
         statement_timeout_s=settings.statement_timeout_s,
         lock_timeout_s=settings.lock_timeout_s,
         replica_lag_s=settings.replica_lag_s,
     )
-    return Servers(primary_dsn(settings), replica_dsns(settings), bounds)
+    return PostgresServers(primary_dsn(settings), replica_dsns(settings), bounds)
 
 
-async def measured(servers: Servers) -> list[DatabaseServer]:
+async def measured(servers: PostgresServers) -> list[DatabaseServer]:
     """The servers' figures, the primary first; one without a connection cannot be reached.
 
     A replica's lag is known once it has replayed what the primary had written when it was asked: a short while is
@@ -134,12 +145,17 @@ async def measured(servers: Servers) -> list[DatabaseServer]:
     """
     await servers.measure()
     for _ in range(_MEASUREMENTS):
-        if all(replica.lag_s is not None or not replica.connections for replica in servers.figures()[1:]):
+        if all(
+            replica.lag_s is not None or not replica.connections
+            for replica in servers.figures()[1:]
+        ):
             break
         await asyncio.sleep(_MEASURE_AGAIN_S)
         await servers.measure()
     return servers.figures()
 
 
-def _pace_of(settings: ReconcileSettings) -> Pace:
-    return Pace(sweep_s=settings.sweep_s, grace_s=settings.grace_s, cross_check_s=settings.cross_check_s)
+def _pace_of(settings: ReconcileSettings) -> ReconciliationIntervals:
+    return ReconciliationIntervals(
+        sweep_s=settings.sweep_s, grace_s=settings.grace_s, cross_check_s=settings.cross_check_s
+    )

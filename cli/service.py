@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 
 from cli.api import serve_api
@@ -22,25 +23,28 @@ from cli.redis import redis_client
 from cli.settings import IndexerSettings, Settings
 from cli.signals import exit_of, signals
 from cli.version import VERSION
-from indexer.channel import ChannelIndexer, Patience
-from indexer.daemon import Daemon, Member
-from indexer.pipeline import Limits
-from indexer.process import tune_process
-from indexer.progress import Progress
-from indexer.source import BlockSource
-from ledger.store import IndexOptions, LedgerStore
+from indexer.block_source import BlockSource
+from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
+from indexer.channel_progress import ChannelProgress
+from indexer.daemon import Daemon, DaemonChannel
+from indexer.pipeline import PipelineLimits
+from ledger.mongodb.indexes import IndexOptions
+from ledger.mongodb.store import LedgerStore
+from reconciliation.reconciliation_metrics import RECONCILIATION_METRICS
+from runtime.metrics import MetricCollector
+from runtime.process import tune_process
 
 log = structlog.get_logger()
 
 
-def new_progress(channel: str) -> Progress:
+def new_progress(channel: str) -> ChannelProgress:
     """Progress by the machine's clocks."""
-    return Progress(channel, time.monotonic, lambda: datetime.now(UTC))
+    return ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
 
 
-def limits_of(settings: IndexerSettings, store_retry_s: float | None = None) -> Limits:
+def limits_of(settings: IndexerSettings, store_retry_s: float | None = None) -> PipelineLimits:
     """The pipeline's bounds as configured; a one-shot command waits for MongoDB no longer than it says."""
-    return Limits(
+    return PipelineLimits(
         delivered_bytes=settings.delivered_bytes,
         encoded_bytes=settings.encoded_bytes,
         parallel_batches=settings.parallel_batches,
@@ -56,7 +60,9 @@ def indexes_of(settings: IndexerSettings) -> IndexOptions:
 async def run_daemon(settings: Settings, *, with_api: bool) -> Exit:
     """Follows the configured channels until SIGTERM or SIGINT; a second signal ends at once."""
     if not settings.channels:
-        raise ConfigurationError("channels: none is configured; add a table such as [channels.kindledger]")
+        raise ConfigurationError(
+            "channels: none is configured; add a table such as [channels.kindledger]"
+        )
     sources: dict[str, list[BlockSource]] = {
         channel: list(peer_sources(settings.fabric, channel)) for channel in settings.channels
     }
@@ -64,10 +70,14 @@ async def run_daemon(settings: Settings, *, with_api: bool) -> Exit:
         registry = await stack.enter_async_context(measured_process(VERSION))
         client = await stack.enter_async_context(mongo_client(settings, registry))
         reconciled = reconciled_channel(settings)
-        members = [_member(client, settings, channel, sources[channel]) for channel in settings.channels]
+        members = [
+            _member(client, settings, channel, sources[channel]) for channel in settings.channels
+        ]
         for index, member in enumerate(members):
             if member.progress.channel == reconciled:
-                members[index] = await stack.enter_async_context(_reconciled(member, client, settings))
+                members[index] = await stack.enter_async_context(
+                    _reconciled(member, client, settings, registry)
+                )
         redis_url = settings.redis.reveal()
         if redis_url is not None:
             redis = await stack.enter_async_context(aclosing(redis_client(redis_url)))
@@ -80,8 +90,11 @@ async def run_daemon(settings: Settings, *, with_api: bool) -> Exit:
 
 
 def _member(
-    client: AsyncMongoClient[dict[str, Any]], settings: Settings, channel: str, sources: list[BlockSource]
-) -> Member:
+    client: AsyncMongoClient[dict[str, Any]],
+    settings: Settings,
+    channel: str,
+    sources: list[BlockSource],
+) -> DaemonChannel:
     store = LedgerStore(client, settings.database_of(channel))
     progress = new_progress(channel)
     indexer = ChannelIndexer(
@@ -90,23 +103,28 @@ def _member(
         progress,
         first=settings.channels[channel].start_block,
         limits=limits_of(settings.indexer),
-        patience=Patience(
+        patience=PeerTimeouts(
             poll_s=settings.indexer.poll_s,
             stall_s=settings.indexer.stall_s,
             peer_retry_s=settings.indexer.peer_retry_s,
         ),
         indexes=indexes_of(settings.indexer),
     )
-    return Member(indexer, progress, store.database)
+    return DaemonChannel(indexer, progress, store.database)
 
 
 @asynccontextmanager
 async def _reconciled(
-    member: Member, client: AsyncMongoClient[dict[str, Any]], settings: Settings
-) -> AsyncIterator[Member]:
+    member: DaemonChannel,
+    client: AsyncMongoClient[dict[str, Any]],
+    settings: Settings,
+    registry: CollectorRegistry,
+) -> AsyncIterator[DaemonChannel]:
     """The same channel with its reconciliation beside it."""
     store = LedgerStore(client, member.database.name)
     async with reconciliation(settings, store, member.progress) as part:
+        progress = {member.progress.channel: part.reconciler.progress}
+        registry.register(MetricCollector(RECONCILIATION_METRICS, progress))
         yield replace(member, reconciliation=part.reconciler.progress, companions=part.companions)
 
 

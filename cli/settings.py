@@ -8,8 +8,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from cli.errors import ConfigurationError
-from indexer.reconcile.mapping import KINDLEDGER
-from ledger.store import IndexOptions, database_name
+from ledger.mongodb.collections import database_name
+from ledger.mongodb.indexes import IndexOptions
+from reconciliation.mapping import KINDLEDGER
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.:\[\]-]+", re.ASCII)
 """As a browser says it; see RFC 6454, section 6.1."""
@@ -36,7 +37,9 @@ class Address(_Part):
             try:
                 return self.uri_file.read_text().strip()
             except OSError as error:
-                raise ConfigurationError(f"{self.uri_file}: cannot be read: {error.strerror}") from error
+                raise ConfigurationError(
+                    f"{self.uri_file}: cannot be read: {error.strerror}"
+                ) from error
         return self.uri.get_secret_value() if self.uri is not None else None
 
 
@@ -58,7 +61,9 @@ class PostgresSettings(_Part):
     migration_dsn_file: Path | None = None
     replica_dsns: tuple[SecretStr, ...] = ()
     replica_dsn_files: tuple[Path, ...] = ()
-    tls_mode: str | None = Field(default=None, pattern="^(disable|allow|prefer|require|verify-ca|verify-full)$")
+    tls_mode: str | None = Field(
+        default=None, pattern="^(disable|allow|prefer|require|verify-ca|verify-full)$"
+    )
     tls_ca: Path | None = None
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -79,7 +84,10 @@ class PostgresSettings(_Part):
 
     def reveal_for_migrations(self) -> str | None:
         """The address for the schema's owner, or else the daemon's, see `Address.reveal`."""
-        return Address(uri=self.migration_dsn, uri_file=self.migration_dsn_file).reveal() or self.reveal()
+        return (
+            Address(uri=self.migration_dsn, uri_file=self.migration_dsn_file).reveal()
+            or self.reveal()
+        )
 
     def reveal_replicas(self) -> list[str]:
         """The addresses of the replicas, see `Address.reveal`."""
@@ -119,7 +127,9 @@ class ApiSettings(_Part):
     def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin!r} is no origin: give * or scheme://host[:port], in lower case, no path")
+                raise ValueError(
+                    f"{origin!r} is no origin: give * or scheme://host[:port], in lower case, no path"
+                )
         return origins
 
     @field_validator("trusted_proxies")
@@ -132,10 +142,14 @@ class ApiSettings(_Part):
     def reveal_tokens(self) -> list[str]:
         """The bearer tokens, one a line in the file. Raises `ConfigurationError`."""
         lines = (Address(uri_file=self.tokens_file).reveal() or "").splitlines()
-        given = [token.get_secret_value() for token in self.tokens] + [line.strip() for line in lines]
+        given = [token.get_secret_value() for token in self.tokens] + [
+            line.strip() for line in lines
+        ]
         tokens = [token for token in given if token]
         if not tokens and (self.tokens or self.tokens_file is not None):
-            raise ConfigurationError("api.tokens: none is given, so the API would be open to everybody")
+            raise ConfigurationError(
+                "api.tokens: none is given, so the API would be open to everybody"
+            )
         return tokens
 
 
@@ -205,7 +219,9 @@ class IndexerSettings(_Part):
     def _paths(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
         for field in fields:
             if any(not name or name.startswith("$") or "\0" in name for name in field.split(".")):
-                raise ValueError(f"{field!r}: full stops join names, of which none is empty or begins with $")
+                raise ValueError(
+                    f"{field!r}: full stops join names, of which none is empty or begins with $"
+                )
         if len(set(fields)) < len(fields):
             raise ValueError("each field is named once")
         return fields
@@ -239,7 +255,9 @@ class ReconcileSettings(_Part):
     """Which business rows name transactions of which channel; KindLedger's schema unless `tables` says otherwise."""
 
     channel: str | None = None
-    db_schema: Name = Field(default=KINDLEDGER.schema, alias="schema")  # pydantic has an attribute of that name
+    db_schema: Name = Field(
+        default=KINDLEDGER.schema, alias="schema"
+    )  # pydantic has an attribute of that name
     placeholders: tuple[str, ...] = KINDLEDGER.placeholders
     chaincodes: tuple[Name, ...] = KINDLEDGER.chaincodes
     functions: tuple[Name, ...] = KINDLEDGER.functions
@@ -253,7 +271,9 @@ class ReconcileSettings(_Part):
 
     @field_validator("tables")
     @classmethod
-    def _each_once(cls, tables: tuple[TableSettings, ...] | None) -> tuple[TableSettings, ...] | None:
+    def _each_once(
+        cls, tables: tuple[TableSettings, ...] | None
+    ) -> tuple[TableSettings, ...] | None:
         if tables == ():
             raise ValueError("name a table, or leave the key out for KindLedger's tables")
         names = [table.name for table in tables or ()]

@@ -9,21 +9,35 @@ from pymongo import DESCENDING, AsyncMongoClient
 from cli.mongo import mongo_client, stored_channels
 from cli.output import print_json, print_table
 from cli.settings import Settings
-from ledger.store import BLOCKS
-from ledger.sync_state import LastError, Reconciliation, SyncState, read_sync_state
+from ledger.mongodb.collections import BLOCKS
+from ledger.mongodb.sync_state import LastError, Reconciliation, SyncState, read_sync_state
 
 
 async def show_status(settings: Settings, *, as_json: bool) -> None:
     """Prints the stored height of each channel, and what its daemon last said."""
     async with mongo_client(settings) as client:
         rows = [
-            (channel, database, await _stored_height(client, database), await read_sync_state(client[database]))
+            (
+                channel,
+                database,
+                await _stored_height(client, database),
+                await read_sync_state(client[database]),
+            )
             for channel, database in (await stored_channels(client, settings)).items()
         ]
     if as_json:
         print_json({"channels": [_as_json(*row) for row in rows]})
         return
-    columns = ("channel", "state", "stored height", "seen", "peer height", "tx/s", "updated", "last error")
+    columns = (
+        "channel",
+        "state",
+        "stored height",
+        "seen",
+        "peer height",
+        "tx/s",
+        "updated",
+        "last error",
+    )
     print_table(columns, (_as_row(channel, height, state) for channel, _, height, state in rows))
     reconciled = [
         (channel, state.reconciliation)
@@ -33,7 +47,14 @@ async def show_status(settings: Settings, *, as_json: bool) -> None:
     if reconciled:
         click.echo()
         print_table(
-            ("channel", "reconciliation", "height", "rows settled", "open discrepancies", "last error"),
+            (
+                "channel",
+                "reconciliation",
+                "height",
+                "rows settled",
+                "open discrepancies",
+                "last error",
+            ),
             (_reconciliation_row(channel, state) for channel, state in reconciled),
         )
 
@@ -44,7 +65,12 @@ async def _stored_height(client: AsyncMongoClient[dict[str, Any]], database: str
 
 
 def _as_json(channel: str, database: str, height: int, state: SyncState | None) -> dict[str, Any]:
-    return {"channel": channel, "database": database, "storedHeight": height, "sync": msgspec.to_builtins(state)}
+    return {
+        "channel": channel,
+        "database": database,
+        "storedHeight": height,
+        "sync": msgspec.to_builtins(state),
+    }
 
 
 def _as_row(channel: str, height: int, state: SyncState | None) -> tuple[object, ...]:
@@ -63,9 +89,18 @@ def _as_row(channel: str, height: int, state: SyncState | None) -> tuple[object,
 
 
 def _reconciliation_row(channel: str, state: Reconciliation) -> tuple[object, ...]:
-    return channel, state.state, state.height, state.settled, state.discrepancies, _last_error(state.error)
+    return (
+        channel,
+        state.state,
+        state.height,
+        state.settled,
+        state.discrepancies,
+        _last_error(state.error),
+    )
 
 
 def _last_error(error: LastError | None) -> str | None:
     """It may be over: the state says whether it holds anything up."""
-    return f"{error.at.isoformat(timespec='seconds')} {error.message}" if error is not None else None
+    return (
+        f"{error.at.isoformat(timespec='seconds')} {error.message}" if error is not None else None
+    )

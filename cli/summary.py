@@ -6,7 +6,7 @@ from msgspec import Struct
 from pymongo.asynchronous.database import AsyncDatabase
 
 from cli.output import print_json, print_table
-from ledger.store import BLOCKS
+from ledger.mongodb.collections import BLOCKS
 
 
 class Summary(Struct, frozen=True, rename="camel"):
@@ -23,7 +23,11 @@ class Summary(Struct, frozen=True, rename="camel"):
 
 async def summarise(database: AsyncDatabase[Any], channel: str) -> Summary:
     """Adds up what the block documents say."""
-    totals = {"_id": None, "transactions": {"$sum": "$transactionCount"}, "events": {"$sum": "$eventCount"}}
+    totals = {
+        "_id": None,
+        "transactions": {"$sum": "$transactionCount"},
+        "events": {"$sum": "$eventCount"},
+    }
     ends = {"start": {"$min": "$_id"}, "last": {"$max": "$_id"}}
     total: dict[str, Any] = {}
     async for document in await database[BLOCKS].aggregate([{"$group": totals | ends}]):
@@ -39,7 +43,10 @@ async def summarise(database: AsyncDatabase[Any], channel: str) -> Summary:
         start_block=total.get("start"),
         height=total["last"] + 1 if total else 0,
         transactions=total.get("transactions", 0),
-        statuses={document["_id"]: document["count"] async for document in await database[BLOCKS].aggregate(by_status)},
+        statuses={
+            document["_id"]: document["count"]
+            async for document in await database[BLOCKS].aggregate(by_status)
+        },
         events=total.get("events", 0),
     )
 

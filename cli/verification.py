@@ -15,11 +15,11 @@ from cli.mongo import mongo_client, stored_channels
 from cli.network import peer_sources
 from cli.output import messages, print_json
 from cli.settings import Settings
-from indexer.files import FileSource
-from indexer.source import BlockSource
-from indexer.verify import Difference, Verifier
-from ledger.store import LedgerStore
-from ledger.sync_state import DifferenceCounts, Verification, record_verification
+from indexer.block_source import BlockSource
+from indexer.file_source import FileSource
+from indexer.verification import Difference, Verifier
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import DifferenceCounts, Verification, record_verification
 
 _SHOWN = 100
 PEER = "peer"
@@ -37,7 +37,9 @@ class Report(Struct, frozen=True, rename="camel"):
     shown: list[Difference]
 
 
-async def verify(settings: Settings, channel: str | None, source: str | None, *, as_json: bool) -> Exit:
+async def verify(
+    settings: Settings, channel: str | None, source: str | None, *, as_json: bool
+) -> Exit:
     """Verifies one channel or all; `source` is a path of block files, or `peer`. DATA if anything differs.
 
     Block files belong to one channel, which is verified. CONFIGURATION where a channel has no block.
@@ -49,8 +51,13 @@ async def verify(settings: Settings, channel: str | None, source: str | None, *,
         if channel is not None:
             channels = {channel: channels.get(channel) or settings.database_of(channel)}
         if not channels:
-            raise ConfigurationError("no channel is stored in this MongoDB, so there is nothing to verify")
-        reports = [await _verify(client, settings, name, database, source) for name, database in channels.items()]
+            raise ConfigurationError(
+                "no channel is stored in this MongoDB, so there is nothing to verify"
+            )
+        reports = [
+            await _verify(client, settings, name, database, source)
+            for name, database in channels.items()
+        ]
     if as_json:
         print_json({"channels": reports})
     for report in reports:
@@ -63,20 +70,30 @@ async def verify(settings: Settings, channel: str | None, source: str | None, *,
 async def _channel_of_files(source: str, channel: str | None) -> str:
     found = await channel_of(_files(source))
     if channel not in (None, found):
-        raise ConfigurationError(f"--source: {source}: holds blocks of channel {found}, not of {channel}")
+        raise ConfigurationError(
+            f"--source: {source}: holds blocks of channel {found}, not of {channel}"
+        )
     return found
 
 
 def _verdict(report: Report) -> str:
     if not report.height:
-        return f"{report.channel}: no block of it is stored in this MongoDB, so nothing was verified"
+        return (
+            f"{report.channel}: no block of it is stored in this MongoDB, so nothing was verified"
+        )
     against = f" and against {report.source}" if report.source else ""
     verdict = "no difference" if report.differences == 0 else f"{report.differences:,} differences"
-    return f"{report.channel}: {report.height:,} blocks checked against themselves{against}: {verdict}"
+    return (
+        f"{report.channel}: {report.height:,} blocks checked against themselves{against}: {verdict}"
+    )
 
 
 async def _verify(
-    client: AsyncMongoClient[dict[str, Any]], settings: Settings, channel: str, database: str, source: str | None
+    client: AsyncMongoClient[dict[str, Any]],
+    settings: Settings,
+    channel: str,
+    database: str,
+    source: str | None,
 ) -> Report:
     store = LedgerStore(client, database)
     shown: list[Difference] = []
@@ -88,7 +105,9 @@ async def _verify(
             messages.print(line, markup=False, highlight=False, soft_wrap=True)
 
     with messages.status(f"verifying {channel}") as status:
-        verifier = Verifier(store, report, lambda height: status.update(f"verifying {channel}: block {height:,}"))
+        verifier = Verifier(
+            store, report, lambda height: status.update(f"verifying {channel}: block {height:,}")
+        )
         height = await verifier.against_itself()
         checkpoint = await store.checkpoint()
         if source is not None and checkpoint is not None:
@@ -110,5 +129,7 @@ def _source(settings: Settings, channel: str, source: str) -> BlockSource:
 def _files(source: str) -> FileSource:
     path = Path(source)
     if not path.exists():
-        raise click.UsageError(f"--source: {path}: no such file or folder; give one with *.block files, or {PEER!r}")
+        raise click.UsageError(
+            f"--source: {path}: no such file or folder; give one with *.block files, or {PEER!r}"
+        )
     return FileSource([path])

@@ -35,21 +35,38 @@ _ENTERED_AGAIN = 20
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--channel", default="kindledger", show_default=True)
-@click.option("--interval-ms", default=1000, show_default=True, type=click.IntRange(1), help="Time between blocks.")
-@click.option("--at-once", default=200, show_default=True, help="Blocks that a new network has from the start.")
+@click.option(
+    "--interval-ms",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Time between blocks.",
+)
+@click.option(
+    "--at-once",
+    default=200,
+    show_default=True,
+    help="Blocks that a new network has from the start.",
+)
 @click.option(
     "--postgres",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File with the address of a database that has KindLedger's schema: business rows are written there.",
 )
-def main(*, folder: Path, channel: str, interval_ms: int, at_once: int, postgres: Path | None) -> None:
+def main(
+    *, folder: Path, channel: str, interval_ms: int, at_once: int, postgres: Path | None
+) -> None:
     """Forge and serve a network whose chain and TLS files are kept in FOLDER."""
     dsn = None if postgres is None else postgres.read_text().strip()
     interval = timedelta(milliseconds=interval_ms)
-    asyncio.run(_run(folder, channel, interval=interval, at_once=at_once, dsn=dsn, parent=os.getppid()))
+    asyncio.run(
+        _run(folder, channel, interval=interval, at_once=at_once, dsn=dsn, parent=os.getppid())
+    )
 
 
-async def _run(folder: Path, channel: str, *, interval: timedelta, at_once: int, dsn: str | None, parent: int) -> None:
+async def _run(
+    folder: Path, channel: str, *, interval: timedelta, at_once: int, dsn: str | None, parent: int
+) -> None:
     recipe = Recipe(
         channel=channel,
         started=_started(folder, at_once * interval),
@@ -72,7 +89,9 @@ async def _run(folder: Path, channel: str, *, interval: timedelta, at_once: int,
         organisations=organisations(ledger.block(0)),
     )
     async with peer, asyncio.TaskGroup() as tasks:
-        sys.stdout.write(json.dumps({"port": peer.port, "channel": channel, "height": ledger.height}) + "\n")
+        sys.stdout.write(
+            json.dumps({"port": peer.port, "channel": channel, "height": ledger.height}) + "\n"
+        )
         sys.stdout.flush()
         books = None if dsn is None else Bookkeeper(dsn)
         running = []
@@ -111,7 +130,11 @@ def _keep(block: ForgedBlock, folder: Path) -> Path:
 
 
 async def _forge(
-    chain: Iterator[ForgedBlock], ledger: Ledger, folder: Path, interval: timedelta, books: Bookkeeper | None
+    chain: Iterator[ForgedBlock],
+    ledger: Ledger,
+    folder: Path,
+    interval: timedelta,
+    books: Bookkeeper | None,
 ) -> None:
     """Add a block each interval; what is in it is submitted one interval before."""
     while True:

@@ -13,33 +13,33 @@ from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from explorer_api.background import end, endure
-from explorer_api.cache import AnswerCache
-from explorer_api.channels import Channels
-from explorer_api.database import Database
-from explorer_api.dispatch import Services, bind
+from explorer_api.docs.documentation import Documentation
 from explorer_api.docs.openapi import document
 from explorer_api.docs.page import page
 from explorer_api.docs.reference import reference
-from explorer_api.documentation import Documentation
-from explorer_api.history import History
-from explorer_api.metrics import ApiMetrics, StateCollector
-from explorer_api.middleware import Gate
-from explorer_api.news import hear_announcements
-from explorer_api.open_streams import OpenStreams
+from explorer_api.http.dispatch import Services, bind
+from explorer_api.http.middleware import Middleware
+from explorer_api.http.rate_limits import RateLimiter
+from explorer_api.http.request_metrics import ApiMetrics, StateCollector
+from explorer_api.http.server import ApiRunner
+from explorer_api.live.channels import Channels
+from explorer_api.live.head_notifications import hear_announcements
+from explorer_api.live.mongo_calls import MongoCalls
+from explorer_api.live.redis_cache import SharedCache
+from explorer_api.live.response_cache import ResponseCache
+from explorer_api.live.status_history import StatusRecorder
 from explorer_api.options import Options
-from explorer_api.rates import RateLimiter
 from explorer_api.routes import ROUTES
-from explorer_api.runner import Runner
-from explorer_api.shared_cache import SharedCache
+from explorer_api.streams.open_streams import OpenStreams
 from explorer_api.streams.replays import Replays
-from ledger.business import BusinessBooks
 from ledger.ownership import MAX_TX_ID_BYTES
+from reconciliation.reports import BusinessReports
+from runtime.tasks import cancel_and_wait, restart_on_failure
 
 MAX_REQUEST_LINE_BYTES = 3 * MAX_TX_ID_BYTES + 1024
 """A transaction id, every byte of it percent-encoded, must fit."""
 
-GATE = web.AppKey("gate", Gate)
+GATE = web.AppKey("gate", Middleware)
 CONNECTIONS = web.AppKey("connections", int)
 
 _SHUTDOWN_SECONDS = 5.0
@@ -53,7 +53,7 @@ def create_app(
     version: str,
     options: Options = Options(),  # noqa: B008 - frozen
     redis: Redis | None = None,
-    business: BusinessBooks | None = None,
+    business: BusinessReports | None = None,
     registry: CollectorRegistry | None = None,
 ) -> web.Application:
     """The service over the databases that `channels` names, channel by channel; None shows every indexed one.
@@ -65,7 +65,7 @@ def create_app(
     """
     shared = SharedCache(redis, f"kindledger:api:{version}") if redis is not None else None
     metrics = ApiMetrics(registry if registry is not None else CollectorRegistry())
-    database = Database(options.seconds_per_request * _DATABASE_SHARE)
+    database = MongoCalls(options.seconds_per_request * _DATABASE_SHARE)
     shown = Channels(
         client,
         database,
@@ -80,11 +80,11 @@ def create_app(
         database=database,
         options=options,
         version=version,
-        cache=AnswerCache(options.cache_bytes),
+        cache=ResponseCache(options.cache_bytes),
         shared=shared,
         business=business,
         metrics=metrics,
-        history=History(shown.known, metrics.registry, options.sample_s),
+        history=StatusRecorder(shown.known, metrics.registry, options.sample_s),
         streams=OpenStreams(options, metrics),
         replays=Replays(database),
         documentation=Documentation(
@@ -92,9 +92,15 @@ def create_app(
             page=page(reference(ROUTES), version).encode(),
         ),
     )
-    services.metrics.registry.register(StateCollector(services.cache, shared, services.channels.known, time.monotonic))
-    limiter = RateLimiter(options.requests_per_minute, redis) if options.requests_per_minute is not None else None
-    gate = Gate(options, limiter, services.metrics, services.cache)
+    services.metrics.registry.register(
+        StateCollector(services.cache, shared, services.channels.known, time.monotonic)
+    )
+    limiter = (
+        RateLimiter(options.requests_per_minute, redis)
+        if options.requests_per_minute is not None
+        else None
+    )
+    gate = Middleware(options, limiter, services.metrics, services.cache)
     app = web.Application(middlewares=[gate.middleware])
     app[GATE], app[CONNECTIONS] = gate, options.connections
     app.add_routes([bind(route, services) for route in ROUTES])
@@ -105,7 +111,9 @@ def create_app(
             works = [services.history.record]
             if redis is not None:
                 works.append(partial(hear_announcements, redis, services.channels.wake))
-            stack.push_async_callback(end, [asyncio.create_task(endure(work)) for work in works])
+            stack.push_async_callback(
+                cancel_and_wait, [asyncio.create_task(restart_on_failure(work)) for work in works]
+            )
             yield
 
     app.cleanup_ctx.append(background)
@@ -118,7 +126,7 @@ async def serve(app: web.Application, host: str, port: int) -> tuple[web.AppRunn
 
     Raises `OSError` where the address cannot be had. A client that goes away ends its request.
     """
-    runner = Runner(
+    runner = ApiRunner(
         app,
         gate=app[GATE],
         connections=app[CONNECTIONS],

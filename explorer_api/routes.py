@@ -2,20 +2,23 @@
 
 from typing import Any, Final
 
-from explorer_api.answers import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
-from explorer_api.dispatch import AnyRoute, ChannelRoute, Route, StreamRoute
 from explorer_api.docs.openapi import get_openapi
 from explorer_api.docs.page import HTML, get_page
-from explorer_api.history import StatusHistory
-from explorer_api.parameters import CURSOR, LIMIT, ORDER
-from explorer_api.representations import BlockDetail, BlockPage, EventPage, TransactionPage
+from explorer_api.http.dispatch import AnyRoute, ChannelRoute, Route, StreamRoute
+from explorer_api.http.parameters import CURSOR, LIMIT, ORDER
+from explorer_api.http.responses import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
+from explorer_api.live.status_history import StatusHistory
 from explorer_api.resources import audit, blocks, events, series, transactions
 from explorer_api.resources.audit import Audit, DiscrepancyList
-from explorer_api.resources.chaincodes import ChaincodeDetail, ChaincodeList, get_chaincode, list_chaincodes
-from explorer_api.resources.everywhere import TransactionPlaces, find_transaction
-from explorer_api.resources.exposition import PROMETHEUS, expose_metrics
+from explorer_api.resources.chaincodes import (
+    ChaincodeDetail,
+    ChaincodeList,
+    get_chaincode,
+    list_chaincodes,
+)
 from explorer_api.resources.health import Health, Liveness, health, live, ready
 from explorer_api.resources.keys import KeyHistory, get_key_history
+from explorer_api.resources.metrics import PROMETHEUS, expose_metrics
 from explorer_api.resources.overview import (
     ChannelDetail,
     ChannelList,
@@ -27,8 +30,15 @@ from explorer_api.resources.overview import (
 )
 from explorer_api.resources.search import Findings, Q, search
 from explorer_api.resources.stats import HALF_A_MINUTE, Stats, get_stats
-from explorer_api.resources.stream import EVENT_STREAM, STREAM_PARAMETERS, StreamMessage, open_stream
-from explorer_api.transaction_details import TransactionDetail
+from explorer_api.resources.stream import (
+    EVENT_STREAM,
+    STREAM_PARAMETERS,
+    StreamMessage,
+    open_stream,
+)
+from explorer_api.resources.transaction_lookup import TransactionPlaces, find_transaction
+from explorer_api.schemas.rows import BlockDetail, BlockPage, EventPage, TransactionPage
+from explorer_api.schemas.transaction_detail import TransactionDetail
 
 API: Final = "/api/v1"
 CHANNEL: Final = f"{API}/channels/{{channel}}"
@@ -115,8 +125,16 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         problems=("raw-not-retained",),
         example=f"{CHANNEL}/blocks/0/raw",
     ),
-    Route(path=f"{API}/channels", handler=list_channels, tag=_LEDGER, answers=ChannelList, example=f"{API}/channels"),
-    ChannelRoute(path=CHANNEL, handler=get_channel, tag=_LEDGER, answers=ChannelDetail, example=CHANNEL),
+    Route(
+        path=f"{API}/channels",
+        handler=list_channels,
+        tag=_LEDGER,
+        answers=ChannelList,
+        example=f"{API}/channels",
+    ),
+    ChannelRoute(
+        path=CHANNEL, handler=get_channel, tag=_LEDGER, answers=ChannelDetail, example=CHANNEL
+    ),
     Route(
         path=f"{API}/transactions/{{txId}}",
         handler=find_transaction,

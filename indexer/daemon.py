@@ -10,13 +10,13 @@ from msgspec import Struct
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 
-from indexer.channel import ChannelIndexer
-from indexer.progress import Progress, Trouble
-from indexer.reconcile.progress import ReconcileProgress
-from indexer.tasks import plain_errors
+from indexer.channel_indexer import ChannelIndexer
+from indexer.channel_progress import ChannelProgress, ErrorSource
+from indexer.reconciliation_state import ReconciliationState
 from ledger.errors import LedgerError
-from ledger.sync_state import State, SyncState, write_sync_state
-from ledger.tasks import heed_cancellation
+from ledger.mongodb.sync_state import ChannelState, SyncState, write_sync_state
+from runtime.cancellation import raise_if_cancelled
+from runtime.tasks import unwrap_exception_group
 
 log = structlog.get_logger()
 
@@ -26,13 +26,13 @@ _STOP_GRACE_S = 10.0
 _STATUS_TIMEOUT_S = 5.0
 
 
-class Member(Struct, frozen=True):
+class DaemonChannel(Struct, frozen=True):
     """One channel of the daemon."""
 
     indexer: ChannelIndexer
-    progress: Progress
+    progress: ChannelProgress
     database: AsyncDatabase[Any]
-    reconciliation: ReconcileProgress | None = None
+    reconciliation: ReconciliationState | None = None
     companions: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
     """What runs beside the indexers, and is cancelled when these have ended."""
 
@@ -40,7 +40,7 @@ class Member(Struct, frozen=True):
 class Daemon:
     """Runs every channel until it is stopped. One that must not go on stops alone; the others run on."""
 
-    def __init__(self, members: Sequence[Member], version: str) -> None:
+    def __init__(self, members: Sequence[DaemonChannel], version: str) -> None:
         self._members, self._version = members, version
         self._stop = asyncio.Event()
 
@@ -52,13 +52,17 @@ class Daemon:
 
     async def run(self) -> None:
         """Runs until stopped. Raises the last `LedgerError` when no channel is left, and `GaveUpError` at once."""
-        with plain_errors():
+        with unwrap_exception_group():
             async with asyncio.TaskGroup() as group:
                 statuses = [group.create_task(self._publish(member)) for member in self._members]
-                channels = [group.create_task(self._run_channel(member)) for member in self._members]
+                channels = [
+                    group.create_task(self._run_channel(member)) for member in self._members
+                ]
                 stopping = group.create_task(self._limit_stop(channels))
                 companions = [
-                    group.create_task(companion()) for member in self._members for companion in member.companions
+                    group.create_task(companion())
+                    for member in self._members
+                    for companion in member.companions
                 ]
                 failures = await asyncio.gather(*channels)
                 for task in (stopping, *companions, *statuses):
@@ -69,16 +73,16 @@ class Daemon:
         if len(remaining) == len(self._members) and remaining:
             raise remaining[-1]
 
-    async def _run_channel(self, member: Member) -> LedgerError | None:
+    async def _run_channel(self, member: DaemonChannel) -> LedgerError | None:
         try:
             await member.indexer.run()
         except LedgerError as error:
             log.error(  # noqa: TRY400 - the message says it all, a trace would hide it
                 "channel_failed", channel=member.progress.channel, error=str(error)
             )
-            member.progress.failed(str(error), State.FAILED, Trouble.LEDGER)
+            member.progress.failed(str(error), ChannelState.FAILED, ErrorSource.LEDGER)
             return error
-        member.progress.set_state(State.STOPPED)
+        member.progress.set_state(ChannelState.STOPPED)
         return None
 
     async def _limit_stop(self, channels: Sequence[asyncio.Task[LedgerError | None]]) -> None:
@@ -88,7 +92,7 @@ class Daemon:
         for channel in channels:
             channel.cancel()
 
-    async def _publish(self, member: Member) -> None:
+    async def _publish(self, member: DaemonChannel) -> None:
         """Writes the progress at most once a second, and now and then when nothing changes."""
         while True:
             member.progress.changed.clear()
@@ -100,15 +104,19 @@ class Daemon:
             except TimeoutError:
                 continue
 
-    async def _write_status(self, member: Member) -> None:
+    async def _write_status(self, member: DaemonChannel) -> None:
         try:
             async with asyncio.timeout(_STATUS_TIMEOUT_S):
-                await write_sync_state(member.database, self._state_of(member.progress, member.reconciliation))
+                await write_sync_state(
+                    member.database, self._state_of(member.progress, member.reconciliation)
+                )
         except (PyMongoError, TimeoutError) as error:
             log.debug("status_not_written", channel=member.progress.channel, error=str(error))
-        heed_cancellation()
+        raise_if_cancelled()
 
-    def _state_of(self, progress: Progress, reconciliation: ReconcileProgress | None) -> SyncState:
+    def _state_of(
+        self, progress: ChannelProgress, reconciliation: ReconciliationState | None
+    ) -> SyncState:
         return SyncState(
             channel=progress.channel,
             state=progress.state,

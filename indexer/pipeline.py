@@ -6,7 +6,7 @@ Whatever has queued up becomes one batch, so a single block commits at once when
 commit together when behind.
 
 Batches are written in parallel, but a batch's block documents only after those of every batch before it: see
-`ledger.store` for why that order is the crash protocol.
+`ledger.mongodb.store` for why that order is the crash protocol.
 """
 
 import asyncio
@@ -15,23 +15,23 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from indexer.block_source import DeliveredBlock
 from indexer.byte_queue import ByteQueue
 from indexer.chain import Chain, compare_known
-from indexer.patience import patiently
-from indexer.progress import Progress, Stage
-from indexer.source import Delivered
-from indexer.tasks import plain_errors
-from ledger.blocks import Frame, decode_block, frame_of
-from ledger.encoding import EncodedBlock, encode_block
+from indexer.channel_progress import ChannelProgress, Stage
+from indexer.store_retry import retry_while_unavailable
+from ledger.decoding.blocks import UndecodedBlock, check_block, decode_block
+from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.errors import LedgerError
 from ledger.model import Block
-from ledger.ownership import decide_owners, doubtful_ids
-from ledger.store import LedgerStore, StoredBlock
+from ledger.mongodb.store import LedgerStore, StoredBlock
+from ledger.ownership import decide_owners, ids_to_look_up
+from runtime.tasks import unwrap_exception_group
 
 T = TypeVar("T")
 
 
-class Limits(Struct, frozen=True):
+class PipelineLimits(Struct, frozen=True):
     """Bounds of the pipeline; sizes in bytes, times in seconds."""
 
     delivered_bytes: int = 24 << 20
@@ -45,13 +45,17 @@ class Limits(Struct, frozen=True):
 class Pipeline:
     """Indexes the blocks that are put in. Use `run`, which starts the stages and waits until all is durable."""
 
-    def __init__(self, store: LedgerStore, chain: Chain, progress: Progress, limits: Limits) -> None:
+    def __init__(
+        self, store: LedgerStore, chain: Chain, progress: ChannelProgress, limits: PipelineLimits
+    ) -> None:
         self._store, self._chain, self._progress, self._limits = store, chain, progress, limits
-        self._delivered: ByteQueue[Delivered] = ByteQueue(limits.delivered_bytes)
+        self._delivered: ByteQueue[DeliveredBlock] = ByteQueue(limits.delivered_bytes)
         self._encoded: ByteQueue[EncodedBlock] = ByteQueue(limits.encoded_bytes)
         progress.queues = {"delivered": self._delivered, "encoded": self._encoded}
         self._pending: dict[int, StoredBlock] = {}  # accepted, not committed
-        self._pending_ids: dict[str, int] = {}  # ids that pending blocks own, with the block's number
+        self._pending_ids: dict[
+            str, int
+        ] = {}  # ids that pending blocks own, with the block's number
         self._slots = asyncio.Semaphore(limits.parallel_batches)
         self._failure: LedgerError | None = None
         self._source_failure: LedgerError | None = None
@@ -64,7 +68,7 @@ class Pipeline:
         Raises `LedgerError` when a block must not be stored, after what came before it is; `GaveUpError` when MongoDB
         stays away too long; and what `feed` raises. Whatever was not committed by then is invisible.
         """
-        with plain_errors():
+        with unwrap_exception_group():
             async with asyncio.TaskGroup() as stages:
                 feeding = stages.create_task(self._feed(feed))
                 stages.create_task(self._prepare(feeding))
@@ -73,7 +77,7 @@ class Pipeline:
         if failure is not None:
             raise failure
 
-    async def put(self, delivered: Delivered) -> None:
+    async def put(self, delivered: DeliveredBlock) -> None:
         """Adds a block that a source delivered, when there is room."""
         number = delivered.block.header.number
         self._progress.saw(number, delivered.size)
@@ -88,9 +92,13 @@ class Pipeline:
         await self._delivered.close()
 
     async def _prepare(self, feeding: asyncio.Task[None]) -> None:
-        while self._failure is None and (chunk := await self._delivered.take(self._limits.decode_bytes)):
+        while self._failure is None and (
+            chunk := await self._delivered.take(self._limits.decode_bytes)
+        ):
             with self._progress.timed(Stage.DECODE):
-                opened, self._failure = await asyncio.to_thread(_open, chunk, self._chain.next_number)
+                opened, self._failure = await asyncio.to_thread(
+                    _open, chunk, self._chain.next_number
+                )
             blocks = []
             known = await self._known([frame.number for frame, block in opened if block is None])
             try:
@@ -116,18 +124,22 @@ class Pipeline:
             known |= await self._patiently(lambda: self._store.stored_blocks(stored))
         return known
 
-    def _compare(self, frame: Frame, known: dict[int, StoredBlock]) -> None:
+    def _compare(self, frame: UndecodedBlock, known: dict[int, StoredBlock]) -> None:
         """Compares a block that was delivered again."""
         if frame.number in known:
             compare_known(frame, known[frame.number])
             self._progress.known_blocks += 1
 
     async def _encode(self, blocks: list[Block]) -> None:
-        doubtful: set[str] = set().union(*map(doubtful_ids, blocks))
-        taken = doubtful & self._pending_ids.keys()  # before the store is asked: what is committed meanwhile counts
+        doubtful: set[str] = set().union(*map(ids_to_look_up, blocks))
+        taken = (
+            doubtful & self._pending_ids.keys()
+        )  # before the store is asked: what is committed meanwhile counts
         if doubtful:
             with self._progress.timed(Stage.OWNERS):
-                taken |= await self._patiently(lambda: self._store.owned_ids(doubtful, blocks[0].number))
+                taken |= await self._patiently(
+                    lambda: self._store.owned_ids(doubtful, blocks[0].number)
+                )
         with self._progress.timed(Stage.ENCODE):
             encoded, failure = await asyncio.to_thread(_encode, blocks, taken)
         self._failure = failure or self._failure
@@ -145,7 +157,9 @@ class Pipeline:
                     return
                 previous = batches.create_task(self._write_batch(batch, previous))
 
-    async def _write_batch(self, batch: list[EncodedBlock], previous: asyncio.Task[None] | None) -> None:
+    async def _write_batch(
+        self, batch: list[EncodedBlock], previous: asyncio.Task[None] | None
+    ) -> None:
         with self._progress.timed(Stage.WRITE_TRANSACTIONS):
             await self._patiently(lambda: self._store.insert_transactions(batch))
         with self._progress.timed(Stage.WRITE_EVENTS):
@@ -163,7 +177,9 @@ class Pipeline:
         for block in batch:
             del self._pending[block.number]
         height = batch[-1].number + 1
-        self._pending_ids = {tx_id: number for tx_id, number in self._pending_ids.items() if number >= height}
+        self._pending_ids = {
+            tx_id: number for tx_id, number in self._pending_ids.items() if number >= height
+        }
         self._progress.committed(
             height,
             blocks=len(batch),
@@ -174,15 +190,17 @@ class Pipeline:
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeats a call to the store while MongoDB is away: each may be repeated, see `LedgerStore`."""
-        return await patiently(call, self._limits.store_retry_s, self._progress)
+        return await retry_while_unavailable(call, self._limits.store_retry_s, self._progress)
 
 
-def _open(chunk: Sequence[Delivered], wanted: int) -> tuple[list[tuple[Frame, Block | None]], LedgerError | None]:
+def _open(
+    chunk: Sequence[DeliveredBlock], wanted: int
+) -> tuple[list[tuple[UndecodedBlock, Block | None]], LedgerError | None]:
     """Checks each block against itself, up to the first that is corrupt; reads those from `wanted` on."""
-    opened: list[tuple[Frame, Block | None]] = []
+    opened: list[tuple[UndecodedBlock, Block | None]] = []
     try:
         for delivered in chunk:
-            frame = frame_of(delivered.block)
+            frame = check_block(delivered.block)
             opened.append((frame, decode_block(frame) if frame.number >= wanted else None))
     except LedgerError as error:
         return opened, error

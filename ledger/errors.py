@@ -28,8 +28,16 @@ class ChainMismatchError(LedgerError):
 class StoreConflictError(LedgerError):
     """The store already holds something else where a document of this chain belongs."""
 
-    def __init__(self, collection: str, key: object, field: str, expected: object, got: object) -> None:
-        self.collection, self.key, self.field, self.expected, self.got = collection, key, field, expected, got
+    def __init__(
+        self, collection: str, key: object, field: str, expected: object, got: object
+    ) -> None:
+        self.collection, self.key, self.field, self.expected, self.got = (
+            collection,
+            key,
+            field,
+            expected,
+            got,
+        )
         super().__init__(
             f"{collection} {key}: {field}: the chain says {expected}, stored is {got}. Stored data was changed, or "
             "belongs to another chain or start block; nothing was overwritten. Run `kindledger verify`, then index "

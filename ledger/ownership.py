@@ -14,7 +14,7 @@ from ledger.model import VALID, Block
 MAX_TX_ID_BYTES = 1 << 16
 
 
-def doubtful_ids(block: Block) -> set[str]:
+def ids_to_look_up(block: Block) -> set[str]:
     """Ids that a lower block may own already: those that an invalid envelope claims."""
     claims = zip(block.claims, block.codes, strict=True)
     return {claim.tx_id for claim, code in claims if code != VALID and _can_be_owned(claim.tx_id)}

@@ -4,7 +4,10 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -23,8 +26,12 @@ class IdentityError(Exception):
 class SigningIdentity:
     """Signs with ECDSA over SHA-256; `creator` is the serialized identity that goes with the signatures."""
 
-    def __init__(self, msp_id: str, certificate_pem: bytes, key: ec.EllipticCurvePrivateKey) -> None:
-        self.creator = SerializedIdentity(mspid=msp_id, id_bytes=certificate_pem).SerializeToString()
+    def __init__(
+        self, msp_id: str, certificate_pem: bytes, key: ec.EllipticCurvePrivateKey
+    ) -> None:
+        self.creator = SerializedIdentity(
+            mspid=msp_id, id_bytes=certificate_pem
+        ).SerializeToString()
         self._key = key
         self._order = _ORDERS[key.curve.name]
 
@@ -54,9 +61,13 @@ def load_signing_identity(msp_id: str, certificate: Path, key: Path) -> SigningI
             f"{key}: not an unencrypted PEM private key. Give the one that belongs to {certificate}."
         ) from error
     if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name not in _ORDERS:
-        raise IdentityError(f"{key}: not an ECDSA key on P-256 or P-384, the ones that Fabric's MSPs take.")
+        raise IdentityError(
+            f"{key}: not an ECDSA key on P-256 or P-384, the ones that Fabric's MSPs take."
+        )
     if private.public_key() != public:
-        raise IdentityError(f"{key} does not belong to {certificate}: give the key of that certificate.")
+        raise IdentityError(
+            f"{key} does not belong to {certificate}: give the key of that certificate."
+        )
     return SigningIdentity(msp_id, certificate_pem, private)
 
 
@@ -65,8 +76,12 @@ def _read(path: Path) -> bytes:
         if path.is_dir():
             files = [entry for entry in path.iterdir() if entry.is_file()]
             if len(files) != 1:
-                raise IdentityError(f"{path}: holds {len(files)} files, so which one is meant? Name the file itself.")
+                raise IdentityError(
+                    f"{path}: holds {len(files)} files, so which one is meant? Name the file itself."
+                )
             path = files[0]
         return path.read_bytes()
     except OSError as error:
-        raise IdentityError(f"{path}: cannot be read: {error.strerror}. Check the path and its permissions.") from error
+        raise IdentityError(
+            f"{path}: cannot be read: {error.strerror}. Check the path and its permissions."
+        ) from error

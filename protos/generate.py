@@ -38,19 +38,26 @@ def differences() -> list[str]:
         generate(Path(folder))
         fresh = {path.name: path.read_bytes() for path in (Path(folder) / "protos").iterdir()}
     committed = {path.name: path.read_bytes() for path in PACKAGE.glob("*_pb2.py*")}
-    return sorted(name for name in fresh.keys() | committed.keys() if fresh.get(name) != committed.get(name))
+    return sorted(
+        name for name in fresh.keys() | committed.keys() if fresh.get(name) != committed.get(name)
+    )
 
 
 def main() -> int:
     """Generates, or with `--check` exits 1 and names the modules that are out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only compare; exit 1 if one is out of date")
+    parser.add_argument(
+        "--check", action="store_true", help="only compare; exit 1 if one is out of date"
+    )
     if not parser.parse_args().check:
         generate(PACKAGE.parent)
         return 0
     stale = differences()
     for name in stale:
-        print(f"protos/{name} is not what the .proto files generate: run `make protos`", file=sys.stderr)
+        print(
+            f"protos/{name} is not what the .proto files generate: run `make protos`",
+            file=sys.stderr,
+        )
     return 1 if stale else 0
 
 

@@ -14,9 +14,9 @@ from pymongo import AsyncMongoClient, MongoClient
 from redis import Redis
 
 from devnet.servers import EmbeddedServers
-from indexer.migrations.files import load_migrations
-from indexer.migrations.runner import Migrator
-from ledger.store import LedgerStore
+from ledger.mongodb.store import LedgerStore
+from reconciliation.migrations.migrator import Migrator
+from reconciliation.migrations.scripts import load_migrations
 
 settings.register_profile(
     "kindledger",
@@ -40,7 +40,11 @@ def _addresses(config: pytest.Config) -> dict[str, str]:
         servers.start()
         config.stash[_SERVERS] = (servers, folder)
     servers = config.stash[_SERVERS][0]
-    return {"mongo": servers.mongo_uri, "postgres": servers.postgres_dsn, "redis": servers.redis_url}
+    return {
+        "mongo": servers.mongo_uri,
+        "postgres": servers.postgres_dsn,
+        "redis": servers.redis_url,
+    }
 
 
 def database_dsn(dsn: str, name: str) -> str:
@@ -138,7 +142,9 @@ async def business_database(postgres_dsn: str, migrated_template: str) -> AsyncI
 async def indexer_dsn(postgres_dsn: str, business_database: str) -> AsyncIterator[str]:
     """The address of `business_database` for a user who has the daemon's role and nothing else."""
     user = f"u{uuid.uuid4().hex[:16]}"
-    await _execute(postgres_dsn, f"CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE kindledger_indexer")
+    await _execute(
+        postgres_dsn, f"CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE kindledger_indexer"
+    )
     yield login_dsn(business_database, user)
     await _execute(postgres_dsn, f"DROP ROLE {user}")
 

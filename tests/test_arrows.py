@@ -1,6 +1,11 @@
-"""The house: which package may stand on which. See docs/architecture.md."""
+"""The rooms of the project: which may import which, and how large a module may be.
+
+See docs/architecture.md.
+"""
 
 import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,39 +14,136 @@ ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
     "config": set(),
     "protos": set(),
-    "ledger": {"protos"},
-    "indexer": {"protos", "ledger"},
-    "explorer_api": {"protos", "ledger"},
-    "devnet": {"protos", "ledger"},
-    "cli": {"protos", "ledger", "indexer", "explorer_api", "devnet"},
+    "runtime": set(),
+    "ledger": {"protos", "runtime"},
+    "indexer": {"protos", "runtime", "ledger"},
+    "reconciliation": {"config", "runtime", "ledger"},
+    "explorer_api": {"runtime", "ledger", "reconciliation"},
+    "devnet": {"protos", "runtime", "ledger"},
+    "cli": {
+        *("config", "protos", "runtime", "ledger"),
+        *("indexer", "reconciliation", "explorer_api", "devnet"),
+    },
 }
-PURE = ("model", "hashes", "wire", "blocks", "transactions", "rwsets", "config", "policies", "lifecycle", "documents")
+FLOORS = {
+    "ledger": ("mongodb", "documents", "decoding"),
+    "explorer_api": (
+        *("app", "routes", "docs", "resources", "routing"),
+        *("streams", "live", "http", "schemas", "options"),
+    ),
+}
+"""Within a package a room may import the rooms after it in the list, never one before it."""
+
+REPORTS = "reconciliation.reports"
+"""The one module of reconciliation that the API may import."""
+
+PURE = ("model", "hashes", "ownership", "position", "decoding", "documents")
 IMPURE = {"asyncio", "os", "time", "random", "socket", "pathlib", "pymongo", "grpc", "structlog"}
 
+COLLECTIONS = "ledger.mongodb.collections"
+COLLECTION_NAMES = {"BLOCKS", "TRANSACTIONS", "EVENTS", "SYNC_STATE"}
+MAY_NAME_COLLECTIONS = ("ledger/mongodb/", "cli/doctor/")
+"""MongoDB is asked for the ledger in one room; the doctor compares rights on the collections."""
 
-def imported(path: Path) -> set[str]:
-    """Names of the top-level packages that a module imports, wherever in it."""
-    names: set[str] = set()
+MAX_LINES = 330
+
+
+def modules(*folders: str) -> dict[str, Path]:
+    """Our modules by their dotted names, generated ones aside."""
+    found = {}
+    for folder in folders or (*MAY_IMPORT, "tests", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if not path.stem.endswith("_pb2"):
+                name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+                found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imports(path: Path) -> Iterator[tuple[str, str | None]]:
+    """Every import of a module, wherever in it: the module, and the name that is taken from it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module.split(".")[0])
-    return names
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def imported_modules(path: Path, known: dict[str, Path]) -> set[str]:
+    """Those of our modules that a module imports."""
+    found = set()
+    for module, name in imports(path):
+        submodule = f"{module}.{name}"
+        found.add(submodule if submodule in known else module)
+    return found & known.keys()
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
-def test_imports_run_one_way(package: str) -> None:
-    allowed = MAY_IMPORT[package] | {package}
-    forbidden = MAY_IMPORT.keys() - allowed
+def test_packages_import_one_way(package: str) -> None:
+    forbidden = {*MAY_IMPORT, "tests", "benchmarks"} - MAY_IMPORT[package] - {package}
     found = {
-        f"{path.relative_to(ROOT)} imports {', '.join(sorted(wrong))}"
-        for path in (ROOT / package).rglob("*.py")
-        if (wrong := imported(path) & (forbidden | {"tests", "benchmarks"}))
+        f"{name} imports {module}"
+        for name, path in modules(package).items()
+        for module, _ in imports(path)
+        if module.split(".")[0] in forbidden
+    }
+    assert not found
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_rooms_of_a_package_import_one_way(package: str) -> None:
+    floor = {room: number for number, room in enumerate(FLOORS[package])}
+    known = modules(package)
+    found = set()
+    for name, path in known.items():
+        here = floor.get(name.removeprefix(f"{package}.").split(".")[0])
+        for module in imported_modules(path, known):
+            there = floor.get(module.removeprefix(f"{package}.").split(".")[0])
+            if here is not None and there is not None and there < here:
+                found.add(f"{name} imports {module}")
+    assert not found
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    known = modules()
+    graph = {name: imported_modules(path, known) for name, path in known.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(error.args[1]))
+
+
+def test_the_api_reads_reconciliation_through_its_reports() -> None:
+    found = {
+        f"{name} imports {module}"
+        for name, path in modules("explorer_api").items()
+        for module, _ in imports(path)
+        if module.split(".")[0] == "reconciliation" and module != REPORTS
+    }
+    assert not found
+
+
+def test_mongodb_is_asked_for_the_ledger_in_one_room() -> None:
+    found = {
+        f"{name} names the collection {imported}"
+        for name, path in modules(*MAY_IMPORT).items()
+        for module, imported in imports(path)
+        if module == COLLECTIONS and imported in COLLECTION_NAMES
+        if not str(path.relative_to(ROOT)).startswith(MAY_NAME_COLLECTIONS)
     }
     assert not found
 
 
 def test_decoding_is_pure() -> None:
-    found = {name: wrong for name in PURE if (wrong := imported(ROOT / "ledger" / f"{name}.py") & IMPURE)}
+    found = {
+        f"{name} imports {module}"
+        for name, path in modules("ledger").items()
+        if name.removeprefix("ledger.").split(".")[0] in PURE
+        for module, _ in imports(path)
+        if module.split(".")[0] in IMPURE
+    }
     assert not found
+
+
+def test_no_module_is_too_long() -> None:
+    lengths = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
+    assert not {name: lines for name, lines in lengths.items() if lines > MAX_LINES}

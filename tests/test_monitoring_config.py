@@ -16,8 +16,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
-from ledger.store import LedgerStore
-from ledger.sync_state import State
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import ChannelState
 from tests.indexer.network import HEIGHT, TRUNK, Client, peer_of
 from tests.indexer.processes import configuration, ending, kindledger, stop
 from tests.indexer.support import CHANNEL
@@ -74,7 +74,10 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 def metrics_of(expression: str) -> dict[str, set[tuple[str, str, str]]]:
     """The metrics of an expression, each with the matchers (label, operator, value) of its selectors."""
-    assert all(expression.count(opening) == expression.count(closing) for opening, closing in ("()", "[]", "{}"))
+    assert all(
+        expression.count(opening) == expression.count(closing)
+        for opening, closing in ("()", "[]", "{}")
+    )
     plain = re.sub(r"\[[^]]*\]", "", expression)
     plain = re.sub(r"\b(by|on|ignoring|without) *\([^)]*\)", " ", plain)
     found: dict[str, set[tuple[str, str, str]]] = {}
@@ -84,7 +87,9 @@ def metrics_of(expression: str) -> dict[str, set[tuple[str, str, str]]]:
         if called:
             assert name in FUNCTIONS | KEYWORDS, f"{name} is no function that is known here"
         elif name not in KEYWORDS:
-            found.setdefault(name, set()).update(re.findall(r'(\w+)(=~|!~|!=|=)"([^"]*)"', matchers))
+            found.setdefault(name, set()).update(
+                re.findall(r'(\w+)(=~|!~|!=|=)"([^"]*)"', matchers)
+            )
     return found
 
 
@@ -98,12 +103,16 @@ def grouping(expression: str) -> set[str]:
 
 
 @pytest.fixture
-async def exposed(mongo_uri: str, store: LedgerStore, indexer_dsn: str, redis_url: str, tmp_path: Path) -> list[Metric]:
+async def exposed(
+    mongo_uri: str, store: LedgerStore, indexer_dsn: str, redis_url: str, tmp_path: Path
+) -> list[Metric]:
     """A scrape of the command, with every part of it at work; it announces what it indexed, and stops in order."""
     client = Client.enrolled(tmp_path / "client")
     async with peer_of(TRUNK) as peer, Redis.from_url(redis_url) as redis, redis.pubsub() as heads:
         await heads.subscribe(f"kindledger:head:{store.database.name}")
-        file = configuration(tmp_path / "kindledger.toml", mongo_uri, store.database.name, client, peer, poll_s=0.2)
+        file = configuration(
+            tmp_path / "kindledger.toml", mongo_uri, store.database.name, client, peer, poll_s=0.2
+        )
         environment = {
             "KINDLEDGER_MONITORING__PORT": "0",
             "KINDLEDGER_API__PORT": "0",
@@ -112,7 +121,10 @@ async def exposed(mongo_uri: str, store: LedgerStore, indexer_dsn: str, redis_ur
             "KINDLEDGER_REDIS__URL": redis_url,
             "KINDLEDGER_RECONCILE__SWEEP_S": "0.1",
         }
-        async with asyncio.timeout(60), kindledger("--config", file, "run", "--with-api", **environment) as process:
+        async with (
+            asyncio.timeout(60),
+            kindledger("--config", file, "run", "--with-api", **environment) as process,
+        ):
             health = await logged_url(process, "monitoring_started")
             text = await scraped_when_swept(health, await logged_url(process, "api_started"))
             told = 0
@@ -143,7 +155,9 @@ async def scraped_when_swept(health: str, api: str) -> str:
                 text = await response.text()
             async with session.get(health) as response:
                 if response.status == 200 and all(f"{name}{{" in text for name in LATE):
-                    assert (await response.json())["channels"][0]["reconciliation"]["state"] == "following"
+                    assert (await response.json())["channels"][0]["reconciliation"][
+                        "state"
+                    ] == "following"
                     return text
             await asyncio.sleep(0.05)
 
@@ -174,10 +188,16 @@ def assert_complete(exposed: Iterable[Metric]) -> None:
             for label, operator, value in matchers:
                 assert label in labels[name] | ADDED, f"{place}: {name} has no label {label}"
                 if operator == "=" and (name, label) in values:
-                    assert value in values[name, label], f"{place}: {label} of {name} is never {value}"
+                    assert value in values[name, label], (
+                        f"{place}: {label} of {name} is never {value}"
+                    )
         assert grouping(expression) <= known, place
 
-    ours = {name for name in labels if re.match(r"kindledger_(?!api_)", name) and not re.search("_(sum|count)$", name)}
+    ours = {
+        name
+        for name in labels
+        if re.match(r"kindledger_(?!api_)", name) and not re.search("_(sum|count)$", name)
+    }
     shown = {name for _, expression in expressions() for name in metrics_of(expression)}
     assert ours - shown == set(), "what nobody looks at need not be counted"
 
@@ -191,7 +211,9 @@ def assert_well_named(exposed: Sequence[Metric]) -> None:
         assert family.documentation, family.name
         for sample in family.samples:
             assert (family.type == "counter") == sample.name.endswith("_total"), sample.name
-            assert all(re.fullmatch(r"[a-z][a-z_]*", label) for label in sample.labels), sample.labels
+            assert all(re.fullmatch(r"[a-z][a-z_]*", label) for label in sample.labels), (
+                sample.labels
+            )
         if family.name.startswith("kindledger_"):
             assert family.documentation.endswith("."), family.name
             if family.type != "counter" and family.name != "kindledger_build_info":
@@ -199,7 +221,7 @@ def assert_well_named(exposed: Sequence[Metric]) -> None:
         else:
             assert family.name.startswith(("process_", "python_")), family.name
     states = [s for f in exposed if f.name == "kindledger_channel_state" for s in f.samples]
-    assert {sample.labels["state"] for sample in states} == set(State)
+    assert {sample.labels["state"] for sample in states} == set(ChannelState)
     assert {sample.labels["channel"] for sample in states} == {CHANNEL}
 
 
@@ -220,7 +242,9 @@ def test_an_alert_says_what_to_do(alert: dict[str, Any]) -> None:
     known = ADDED | grouping(alert["expr"]) if "sum by" in alert["expr"] else None
     for text in annotations.values():
         assert (
-            text.count("{{") == text.count("}}") == len(re.findall(r"\{\{ \$(labels\.\w+|value)( \| \w+)? \}\}", text))
+            text.count("{{")
+            == text.count("}}")
+            == len(re.findall(r"\{\{ \$(labels\.\w+|value)( \| \w+)? \}\}", text))
         )
         if known is not None:
             assert set(re.findall(r"\$labels\.(\w+)", text)) <= known
@@ -229,9 +253,7 @@ def test_an_alert_says_what_to_do(alert: dict[str, Any]) -> None:
 def test_alerts_are_named_once_and_cover_what_can_go_wrong() -> None:
     found = [alert["alert"] for alert in ALERTS]
     assert len(set(found)) == len(found)
-    wanted = (
-        "Down ChannelFailed NotMoving LagGrowing NoPeer MongodbAway ReconciliationStopped RowsOverdue DiscrepanciesOpen"
-    )
+    wanted = "Down ChannelFailed NotMoving LagGrowing NoPeer MongodbAway ReconciliationStopped RowsOverdue DiscrepanciesOpen"
     wanted += " ReplicaLagging EventLoopLag ApiErrors ApiSlow ApiHeadStale RedisAway"
     assert {f"Kindledger{name}" for name in wanted.split()} <= set(found)
 
@@ -252,7 +274,11 @@ def test_the_sample_for_prometheus_fits_the_alerts() -> None:
 
 def test_the_dashboard_can_be_imported() -> None:
     panels = DASHBOARD["panels"]
-    assert (DASHBOARD["id"], DASHBOARD["schemaVersion"] >= 39, bool(DASHBOARD["uid"])) == (None, True, True)
+    assert (DASHBOARD["id"], DASHBOARD["schemaVersion"] >= 39, bool(DASHBOARD["uid"])) == (
+        None,
+        True,
+        True,
+    )
     assert len({panel["id"] for panel in panels}) == len(panels)
     variables = {variable["name"]: variable["type"] for variable in DASHBOARD["templating"]["list"]}
     assert variables == {"datasource": "datasource", "channel": "query"}
@@ -263,7 +289,9 @@ def test_the_dashboard_can_be_imported() -> None:
         assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
         references = [target["refId"] for target in panel["targets"]]
         assert len(set(references)) == len(references) > 0
-        used = {name for target in panel["targets"] for name in re.findall(r"\$(\w+)", target["expr"])}
+        used = {
+            name for target in panel["targets"] for name in re.findall(r"\$(\w+)", target["expr"])
+        }
         assert used <= {"channel", "__rate_interval"}
 
 

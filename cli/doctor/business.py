@@ -11,10 +11,10 @@ from cli.errors import ConfigurationError, Exit, PostgresUnavailableError
 from cli.postgres import postgres_failures
 from cli.reconciliation import mapping_of, measured, servers_of
 from cli.settings import PostgresSettings, ReconcileSettings
-from indexer.migrations.files import MigrationError, load_migrations
-from indexer.migrations.runner import check_schema
-from indexer.reconcile.catalogue import statements_for
-from indexer.reconcile.errors import ReconciliationError
+from reconciliation.errors import ReconciliationError
+from reconciliation.migrations.migrator import check_schema
+from reconciliation.migrations.scripts import MigrationError, load_migrations
+from reconciliation.schema_check import checked_statements
 
 _PRIMARY, _SCHEMA, _TABLES, _REPLICA, _LAG = "primary", "schema", "tables", "replica", "lag"
 PRIMARY_STEPS: Final = (_PRIMARY, _SCHEMA, _TABLES)
@@ -27,9 +27,13 @@ _NEWEST = "SELECT max(version) FROM kindledger_migrations"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
-async def check_primary(connection: Connection, settings: ReconcileSettings, details: Details) -> None:
+async def check_primary(
+    connection: Connection, settings: ReconcileSettings, details: Details
+) -> None:
     """Whether it takes writes, and what the daemon itself looks into at its start. Raises `FailedStepError`."""
-    with _answers(_PRIMARY, "Name the primary in postgres.dsn, and replicas in postgres.replica_dsns."):
+    with _answers(
+        _PRIMARY, "Name the primary in postgres.dsn, and replicas in postgres.replica_dsns."
+    ):
         if await connection.fetchval(_IN_RECOVERY):
             raise ReconciliationError("it takes no writes: it is a replica")
         if await connection.fetchval(_READ_ONLY):
@@ -39,13 +43,17 @@ async def check_primary(connection: Connection, settings: ReconcileSettings, det
         await check_schema(connection, load_migrations())
         details[_SCHEMA] = f"migrated to {await connection.fetchval(_NEWEST):04}"
     with _answers(_TABLES, "Until then blocks are indexed, but no row is settled."):
-        tables = await statements_for(connection, mapping_of(settings))
+        tables = await checked_statements(connection, mapping_of(settings))
         details[_TABLES] = f"{', '.join(tables)}: columns, rights and policies are as needed"
 
 
-async def check_replica(connection: Connection, settings: PostgresSettings, number: int, details: Details) -> None:
+async def check_replica(
+    connection: Connection, settings: PostgresSettings, number: int, details: Details
+) -> None:
     """Whether it is a replica, and near enough to be read. Raises `FailedStepError` or `SkippedStepError`."""
-    with _answers(_REPLICA, "Correct postgres.replica_dsns: replicas follow the primary by streaming."):
+    with _answers(
+        _REPLICA, "Correct postgres.replica_dsns: replicas follow the primary by streaming."
+    ):
         if not await connection.fetchval(_IN_RECOVERY):
             raise ReconciliationError("it is no replica: it takes writes itself")
         details[_REPLICA] = "follows a primary"
@@ -58,7 +66,9 @@ async def check_replica(connection: Connection, settings: PostgresSettings, numb
     if lag_s is None or lag_s > settings.replica_lag_s:
         behind = "a while" if lag_s is None else f"{lag_s:.1f} s"
         advice = "Reports are read from another server meanwhile. Look at pg_stat_replication on the primary."
-        raise FailedStepError(_LAG, f"it is {behind} behind, or follows another server", advice, Exit.UNAVAILABLE)
+        raise FailedStepError(
+            _LAG, f"it is {behind} behind, or follows another server", advice, Exit.UNAVAILABLE
+        )
     details[_LAG] = f"{lag_s:.1f} s behind"
 
 
@@ -69,6 +79,8 @@ def _answers(step: str, advice: str) -> Iterator[None]:
         with postgres_failures():
             yield
     except PostgresUnavailableError as error:
-        raise FailedStepError(step, str(error), "Look at the server's log.", Exit.UNAVAILABLE) from error
+        raise FailedStepError(
+            step, str(error), "Look at the server's log.", Exit.UNAVAILABLE
+        ) from error
     except (ConfigurationError, MigrationError, ReconciliationError) as error:
         raise FailedStepError(step, str(error), advice, Exit.CONFIGURATION) from error

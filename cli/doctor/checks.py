@@ -48,7 +48,9 @@ Details = dict[str, str]
 """What a probe found at each step that went well."""
 
 
-async def run_part(part: str, steps: Sequence[str], probe: Callable[[Details], Awaitable[None]]) -> list[Check]:
+async def run_part(
+    part: str, steps: Sequence[str], probe: Callable[[Details], Awaitable[None]]
+) -> list[Check]:
     """One check for each step. The probe takes the steps in order, notes details, and ends at the first failure."""
     details: Details = {}
     ended: FailedStepError | SkippedStepError | None = None
@@ -60,7 +62,10 @@ async def run_part(part: str, steps: Sequence[str], probe: Callable[[Details], A
 
 
 def _checks(
-    part: str, steps: Sequence[str], details: Details, ended: FailedStepError | SkippedStepError | None
+    part: str,
+    steps: Sequence[str],
+    details: Details,
+    ended: FailedStepError | SkippedStepError | None,
 ) -> Iterable[Check]:
     end = steps.index(ended.step) if ended is not None else len(steps)
     for step in steps[:end]:
@@ -90,7 +95,9 @@ async def time_limit(step: str, seconds: float, advice: str) -> AsyncIterator[No
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise FailedStepError(step, f"no answer within {seconds:g} s", advice, Exit.UNAVAILABLE) from None
+        raise FailedStepError(
+            step, f"no answer within {seconds:g} s", advice, Exit.UNAVAILABLE
+        ) from None
 
 
 @contextmanager

@@ -39,29 +39,43 @@ def doctor(load: Callable[[], Settings], *, as_json: bool) -> Exit:
 
 async def diagnose(settings: Settings, limit_s: float) -> list[Check]:
     """Every check, those of different servers side by side; no single answer is awaited longer than `limit_s`."""
-    identity, client_tls = await check_identity(settings.fabric), await check_client_tls(settings.fabric)
+    identity, client_tls = (
+        await check_identity(settings.fabric),
+        await check_client_tls(settings.fabric),
+    )
     servers = await asyncio.gather(
         check_peers(settings.fabric, settings.channels, identity, client_tls, limit_s),
         check_mongodb(settings, limit_s),
         check_postgresql(settings, limit_s),
         check_redis(settings.redis, limit_s),
     )
-    return [_check_channels(settings), *identity, *client_tls, *(check for checks in servers for check in checks)]
+    return [
+        _check_channels(settings),
+        *identity,
+        *client_tls,
+        *(check for checks in servers for check in checks),
+    ]
 
 
 def _check_channels(settings: Settings) -> Check:
     if settings == Settings():
-        advice = (
-            "Name the configuration with --config or KINDLEDGER_CONFIG, or set variables such as KINDLEDGER_MONGO__URI."
+        advice = "Name the configuration with --config or KINDLEDGER_CONFIG, or set variables such as KINDLEDGER_MONGO__URI."
+        return Check(
+            "configuration", Outcome.FAILED, "nothing is configured", advice, Exit.CONFIGURATION
         )
-        return Check("configuration", Outcome.FAILED, "nothing is configured", advice, Exit.CONFIGURATION)
     try:
         databases = {channel: settings.database_of(channel) for channel in settings.channels}
     except ConfigurationError as error:
         advice = "Name another database for that channel."
         return Check("configuration", Outcome.FAILED, str(error), advice, Exit.CONFIGURATION)
-    listed = ", ".join(f"{channel} in database {database}" for channel, database in databases.items())
-    return Check("configuration", Outcome.OK, listed or "no channel is configured, so `run` has nothing to do")
+    listed = ", ".join(
+        f"{channel} in database {database}" for channel, database in databases.items()
+    )
+    return Check(
+        "configuration",
+        Outcome.OK,
+        listed or "no channel is configured, so `run` has nothing to do",
+    )
 
 
 def _print(checks: Sequence[Check]) -> None:

@@ -19,7 +19,12 @@ _RENEW = "Enroll or issue it anew; if the dates are right, check this machine's 
 
 async def check_identity(settings: FabricSettings) -> list[Check]:
     """Whether certificate and key can be read, belong together and are valid now."""
-    if settings.msp_id is None and settings.certificate is None and settings.key is None and not _has_peers(settings):
+    if (
+        settings.msp_id is None
+        and settings.certificate is None
+        and settings.key is None
+        and not _has_peers(settings)
+    ):
         return [skipped("identity", "no peer is configured, so none is needed")]
 
     async def probe(details: Details) -> None:
@@ -27,9 +32,14 @@ async def check_identity(settings: FabricSettings) -> list[Check]:
             identity = identity_loader(settings)()
         except (ConfigurationError, IdentityError) as error:
             raise FailedStepError(
-                _FILES, str(error), "Correct fabric.msp_id, fabric.certificate and fabric.key.", Exit.CONFIGURATION
+                _FILES,
+                str(error),
+                "Correct fabric.msp_id, fabric.certificate and fabric.key.",
+                Exit.CONFIGURATION,
             ) from error
-        certificate = x509.load_pem_x509_certificate(SerializedIdentity.FromString(identity.creator).id_bytes)
+        certificate = x509.load_pem_x509_certificate(
+            SerializedIdentity.FromString(identity.creator).id_bytes
+        )
         details[_FILES] = f"{settings.msp_id}, {certificate.subject.rfc4514_string()}"
         details[_VALIDITY] = _check_validity(certificate)
 
@@ -40,7 +50,11 @@ async def check_client_tls(settings: FabricSettings) -> list[Check]:
     """The same of the certificate that is shown to peers that demand one."""
     certificate_path, key_path = settings.client_tls_certificate, settings.client_tls_key
     if certificate_path is None or key_path is None:
-        return [skipped("client tls", "not configured: peers that demand a client certificate will refuse")]
+        return [
+            skipped(
+                "client tls", "not configured: peers that demand a client certificate will refuse"
+            )
+        ]
 
     async def probe(details: Details) -> None:
         certificate = _load_pair(certificate_path, key_path)
@@ -75,9 +89,17 @@ def _unusable(detail: str) -> FailedStepError:
 
 
 def _check_validity(certificate: x509.Certificate) -> str:
-    start, end, now = certificate.not_valid_before_utc, certificate.not_valid_after_utc, datetime.now(UTC)
+    start, end, now = (
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+        datetime.now(UTC),
+    )
     if now > end:
-        raise FailedStepError(_VALIDITY, f"expired on {end:%Y-%m-%d %H:%M} UTC", _RENEW, Exit.CONFIGURATION)
+        raise FailedStepError(
+            _VALIDITY, f"expired on {end:%Y-%m-%d %H:%M} UTC", _RENEW, Exit.CONFIGURATION
+        )
     if now < start:
-        raise FailedStepError(_VALIDITY, f"not valid before {start:%Y-%m-%d %H:%M} UTC", _RENEW, Exit.CONFIGURATION)
+        raise FailedStepError(
+            _VALIDITY, f"not valid before {start:%Y-%m-%d %H:%M} UTC", _RENEW, Exit.CONFIGURATION
+        )
     return f"until {end:%Y-%m-%d %H:%M} UTC, {(end - now).days} days"

@@ -10,7 +10,15 @@ from pymongo.asynchronous.uri_parser import parse_uri
 from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
-from cli.doctor.checks import Check, Details, FailedStepError, SkippedStepError, configured, run_part, skipped
+from cli.doctor.checks import (
+    Check,
+    Details,
+    FailedStepError,
+    SkippedStepError,
+    configured,
+    run_part,
+    skipped,
+)
 from cli.doctor.mongo_rights import NEEDED_TO_INDEX, NEEDED_TO_READ, describe_rights
 from cli.doctor.network import DNS, TCP, connect, resolve
 from cli.errors import Exit
@@ -18,12 +26,16 @@ from cli.mongo import mongo_client
 from cli.redaction import unusable_address
 from cli.settings import Settings
 
-_ADDRESS, _SELECTION, _AUTHENTICATION, _VERSION, _RIGHTS = "address", "selection", "authentication", "version", "rights"
+_ADDRESS, _SELECTION, _AUTHENTICATION, _VERSION, _RIGHTS = (
+    "address",
+    "selection",
+    "authentication",
+    "version",
+    "rights",
+)
 _OLDEST = (4, 4)
 _UNAUTHORIZED = 13
-_LOGIN_ADVICE = (
-    "Check user, password (percent-encoded) and authSource in mongo.uri; config/mongo-roles.js makes the users."
-)
+_LOGIN_ADVICE = "Check user, password (percent-encoded) and authSource in mongo.uri; config/mongo-roles.js makes the users."
 
 _Client = AsyncMongoClient[dict[str, Any]]
 
@@ -55,7 +67,10 @@ async def check_mongodb(settings: Settings, limit_s: float) -> list[Check]:
     steps = (_ADDRESS, DNS, TCP, _SELECTION, _AUTHENTICATION, _VERSION)
     checks = await run_part("mongodb", steps, probe)
     if not settings.channels:
-        return [*checks, skipped(f"mongodb: {_RIGHTS}", "no channel is configured, so no database is known")]
+        return [
+            *checks,
+            skipped(f"mongodb: {_RIGHTS}", "no channel is configured, so no database is known"),
+        ]
     for channel in settings.channels:
         checks += await _check_rights(settings, channel, login[0] if login else None)
     return checks
@@ -67,25 +82,37 @@ async def _parse(uri: str, details: Details, limit_s: float) -> dict[str, Any]:
         parsed = await parse_uri(uri, connect_timeout=limit_s)
     except (MongoConfigurationError, ValueError) as error:
         advice = "Write it as mongodb://user:password@host:27017/?replicaSet=name."
-        raise FailedStepError(_ADDRESS, unusable_address(uri, error), advice, Exit.CONFIGURATION) from error
+        raise FailedStepError(
+            _ADDRESS, unusable_address(uri, error), advice, Exit.CONFIGURATION
+        ) from error
     details[_ADDRESS] = ", ".join(f"{host}:{port}" for host, port in parsed["nodelist"])
     return parsed
 
 
-async def _reach(parsed: Mapping[str, Any], details: Details, limit_s: float) -> list[tuple[str, int]]:
+async def _reach(
+    parsed: Mapping[str, Any], details: Details, limit_s: float
+) -> list[tuple[str, int]]:
     """The servers of the address that accept connections: one is enough, the others are noted."""
     servers = [(host, port) for host, port in parsed["nodelist"] if port is not None]
     for step, check in ((DNS, resolve), (TCP, connect)):
-        results = await asyncio.gather(*(check(host, port, limit_s) for host, port in servers), return_exceptions=True)
+        results = await asyncio.gather(
+            *(check(host, port, limit_s) for host, port in servers), return_exceptions=True
+        )
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures and len(failures) == len(servers):
             raise failures[0]
         details[step] = "; ".join(str(result) for result in results)
-        servers = [server for server, result in zip(servers, results, strict=True) if isinstance(result, str)]
+        servers = [
+            server
+            for server, result in zip(servers, results, strict=True)
+            if isinstance(result, str)
+        ]
     return servers
 
 
-async def _select(client: _Client, parsed: Mapping[str, Any], reached: list[tuple[str, int]], limit_s: float) -> str:
+async def _select(
+    client: _Client, parsed: Mapping[str, Any], reached: list[tuple[str, int]], limit_s: float
+) -> str:
     """Waits for a server that takes writes; says why there is none."""
     try:
         async with asyncio.timeout(limit_s):
@@ -93,7 +120,9 @@ async def _select(client: _Client, parsed: Mapping[str, Any], reached: list[tupl
     except OperationFailure as error:
         raise _login_refused(error) from error
     except MongoConfigurationError as error:
-        raise FailedStepError(_SELECTION, str(error), "Correct mongo.uri.", Exit.CONFIGURATION) from error
+        raise FailedStepError(
+            _SELECTION, str(error), "Correct mongo.uri.", Exit.CONFIGURATION
+        ) from error
     except (ConnectionFailure, TimeoutError) as error:
         raise await _no_server(parsed, reached, limit_s) from error
     topology = client.topology_description
@@ -101,9 +130,15 @@ async def _select(client: _Client, parsed: Mapping[str, Any], reached: list[tupl
     return f"{topology.topology_type_name}{name}"
 
 
-async def _no_server(parsed: Mapping[str, Any], reached: list[tuple[str, int]], limit_s: float) -> FailedStepError:
+async def _no_server(
+    parsed: Mapping[str, Any], reached: list[tuple[str, int]], limit_s: float
+) -> FailedStepError:
     """Why none of the servers that accept connections takes writes."""
-    answers = [answer for server in reached if (answer := await _hello(parsed, server, limit_s)) is not None]
+    answers = [
+        answer
+        for server in reached
+        if (answer := await _hello(parsed, server, limit_s)) is not None
+    ]
     if not answers:
         return FailedStepError(
             _SELECTION,
@@ -121,9 +156,14 @@ async def _no_server(parsed: Mapping[str, Any], reached: list[tuple[str, int]], 
     wanted = parsed["options"].get("replicaSet")
     names = {answer.get("setName") for answer in answers}
     if wanted is not None and wanted not in names:
-        found = ", ".join(f"replica set {name}" if name else "a server without replica set" for name in names)
+        found = ", ".join(
+            f"replica set {name}" if name else "a server without replica set" for name in names
+        )
         return FailedStepError(
-            _SELECTION, f"mongo.uri says replicaSet={wanted}, found {found}", "Correct replicaSet.", Exit.CONFIGURATION
+            _SELECTION,
+            f"mongo.uri says replicaSet={wanted}, found {found}",
+            "Correct replicaSet.",
+            Exit.CONFIGURATION,
         )
     away = await _members_away(answers, limit_s)
     if away:
@@ -134,17 +174,28 @@ async def _no_server(parsed: Mapping[str, Any], reached: list[tuple[str, int]], 
             Exit.UNAVAILABLE,
         )
     return FailedStepError(
-        _SELECTION, "no server takes writes: there is no primary", "Look at rs.status().", Exit.UNAVAILABLE
+        _SELECTION,
+        "no server takes writes: there is no primary",
+        "Look at rs.status().",
+        Exit.UNAVAILABLE,
     )
 
 
-async def _hello(parsed: Mapping[str, Any], server: tuple[str, int], limit_s: float) -> dict[str, Any] | None:
+async def _hello(
+    parsed: Mapping[str, Any], server: tuple[str, int], limit_s: float
+) -> dict[str, Any] | None:
     """What one server says of itself, which it tells anyone."""
-    options = {name: value for name, value in parsed["options"].items() if name.lower().startswith(("tls", "ssl"))}
+    options = {
+        name: value
+        for name, value in parsed["options"].items()
+        if name.lower().startswith(("tls", "ssl"))
+    }
     options |= dict.fromkeys(("serverSelectionTimeoutMS", "connectTimeoutMS"), int(limit_s * 1000))
     host, port = server
     try:
-        async with AsyncMongoClient[dict[str, Any]](host, port, directConnection=True, **options) as client:
+        async with AsyncMongoClient[dict[str, Any]](
+            host, port, directConnection=True, **options
+        ) as client:
             return await client.admin.command("hello")
     except PyMongoError:
         return None
@@ -189,7 +240,10 @@ async def _check_version(client: _Client) -> str:
     if tuple(build["versionArray"][:2]) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
         raise FailedStepError(
-            _VERSION, f"MongoDB {build['version']} is too old", f"Upgrade to {oldest} or later.", Exit.CONFIGURATION
+            _VERSION,
+            f"MongoDB {build['version']} is too old",
+            f"Upgrade to {oldest} or later.",
+            Exit.CONFIGURATION,
         )
     return f"MongoDB {build['version']}"
 

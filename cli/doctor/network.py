@@ -10,7 +10,9 @@ from cli.errors import Exit
 DNS, TCP = "dns", "tcp"
 
 _NAME_ADVICE = "Check the name; if it is right, check this machine's DNS servers and /etc/hosts."
-_REACH_ADVICE = "Check the port, that the server runs and listens on that address, and the firewalls between."
+_REACH_ADVICE = (
+    "Check the port, that the server runs and listens on that address, and the firewalls between."
+)
 
 
 async def resolve(host: str, port: int, limit_s: float) -> str:
@@ -21,7 +23,9 @@ async def resolve(host: str, port: int, limit_s: float) -> str:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (socket.gaierror, UnicodeError) as error:
             reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
-            raise FailedStepError(DNS, f"{host}: {reason}", _NAME_ADVICE, Exit.CONFIGURATION) from error
+            raise FailedStepError(
+                DNS, f"{host}: {reason}", _NAME_ADVICE, Exit.CONFIGURATION
+            ) from error
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
     return "an address, not a name" if addresses == [host] else f"{host} is {', '.join(addresses)}"
 
@@ -39,5 +43,7 @@ async def connect(host: str, port: int, limit_s: float) -> str:
 
 def unreachable(address: str, error: OSError) -> FailedStepError:
     """What a failed connection means."""
-    reason = os.strerror(error.errno) if error.errno else str(error)  # asyncio's own text leaves the reason out
+    reason = (
+        os.strerror(error.errno) if error.errno else str(error)
+    )  # asyncio's own text leaves the reason out
     return FailedStepError(TCP, f"{address}: {reason}", _REACH_ADVICE, Exit.UNAVAILABLE)

@@ -20,8 +20,8 @@ from cli.doctor.tls import TLS, check_plaintext, check_tls
 from cli.errors import ConfigurationError, Exit
 from cli.network import endpoints, identity_loader
 from cli.settings import FabricSettings
-from indexer.deliver import Endpoint, PeerSource
-from indexer.source import SourceUnavailableError
+from indexer.block_source import SourceUnavailableError
+from indexer.peer_source import Endpoint, PeerSource
 from ledger.errors import LedgerError
 from ledger.signing import SigningIdentity
 
@@ -37,7 +37,9 @@ _CLOCKS = (
     "fabric.client_tls_certificate and fabric.client_tls_key."
 )
 _NO_DELIVER = "This address is a gRPC server but no peer, maybe an orderer: give a peer's."
-_NOT_JOINED = "Check the channel's name (`peer channel list` tells the peer's), or join the peer to it."
+_NOT_JOINED = (
+    "Check the channel's name (`peer channel list` tells the peer's), or join the peer to it."
+)
 _NO_RIGHT = (
     "Check fabric.msp_id, and that the certificate is a member's of an organisation that the channel's policy "
     "/Channel/Application/Readers admits."
@@ -111,18 +113,30 @@ async def _check_peer(
     if not channels:
         return [*checks, skipped(f"{part}: channels", "no channel is configured")]
     if checks[-1].outcome is not Outcome.OK:
-        return [*checks, *(skipped(f"{part}, {channel}", f"needs {part}: {TLS}") for channel in channels)]
+        return [
+            *checks,
+            *(skipped(f"{part}, {channel}", f"needs {part}: {TLS}") for channel in channels),
+        ]
     if identity is None:
-        return [*checks, *(skipped(f"{part}, {channel}", "needs the identity") for channel in channels)]
+        return [
+            *checks,
+            *(skipped(f"{part}, {channel}", "needs the identity") for channel in channels),
+        ]
     for channel in channels:
-        checks += await _check_channel(part, PeerSource(endpoint, channel, identity), channel, limit_s)
+        checks += await _check_channel(
+            part, PeerSource(endpoint, channel, identity), channel, limit_s
+        )
     return checks
 
 
-async def _check_channel(part: str, source: PeerSource, channel: str, limit_s: float) -> list[Check]:
+async def _check_channel(
+    part: str, source: PeerSource, channel: str, limit_s: float
+) -> list[Check]:
     async def probe(details: Details) -> None:
         details |= _GOOD
-        async with time_limit(_REQUEST, limit_s, "The peer is overloaded or hangs: look at its log."):
+        async with time_limit(
+            _REQUEST, limit_s, "The peer is overloaded or hangs: look at its log."
+        ):
             try:
                 newest = await source.newest()
             except SourceUnavailableError as error:
@@ -139,5 +153,7 @@ async def _check_channel(part: str, source: PeerSource, channel: str, limit_s: f
 
 def _explained(error: SourceUnavailableError) -> FailedStepError:
     """Which step a peer's refusal belongs to, and what to do about it."""
-    step, advice, code = _REFUSALS.get(error.reason, (_REQUEST, "Look at the peer's log.", Exit.UNAVAILABLE))
+    step, advice, code = _REFUSALS.get(
+        error.reason, (_REQUEST, "Look at the peer's log.", Exit.UNAVAILABLE)
+    )
     return FailedStepError(step, str(error), advice, code)

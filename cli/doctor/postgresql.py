@@ -7,7 +7,13 @@ from collections.abc import Callable
 
 import asyncpg
 
-from cli.doctor.business import PRIMARY_STEPS, REPLICA_STEPS, Connection, check_primary, check_replica
+from cli.doctor.business import (
+    PRIMARY_STEPS,
+    REPLICA_STEPS,
+    Connection,
+    check_primary,
+    check_replica,
+)
 from cli.doctor.checks import Check, Details, FailedStepError, configured, run_part, skipped
 from cli.doctor.network import DNS, TCP, unreachable
 from cli.errors import Exit
@@ -62,15 +68,21 @@ async def _connect(address: Callable[[], str], details: Details, limit_s: float)
         async with asyncio.timeout(limit_s):
             connection = await asyncpg.connect(dsn, command_timeout=limit_s)
     except TimeoutError as error:
-        advice = "Check the address, and the firewalls between; if they are right, the server hangs."
-        raise FailedStepError(TCP, f"no answer within {limit_s:g} s", advice, Exit.UNAVAILABLE) from error
+        advice = (
+            "Check the address, and the firewalls between; if they are right, the server hangs."
+        )
+        raise FailedStepError(
+            TCP, f"no answer within {limit_s:g} s", advice, Exit.UNAVAILABLE
+        ) from error
     except OSError as error:
         raise _unreached(error) from error
     except asyncpg.PostgresError as error:
         raise _refused(error) from error
     except (asyncpg.InterfaceError, ValueError) as error:
         advice = "Write it as postgresql://user:password@host:5432/database."
-        raise FailedStepError(_ADDRESS, unusable_address(dsn, error), advice, Exit.CONFIGURATION) from error
+        raise FailedStepError(
+            _ADDRESS, unusable_address(dsn, error), advice, Exit.CONFIGURATION
+        ) from error
     version = connection.get_server_version()
     details[_SESSION] = f"PostgreSQL {version.major}.{version.micro}"
     return connection
@@ -80,7 +92,9 @@ def _unreached(error: OSError) -> FailedStepError:
     if isinstance(error, socket.gaierror):
         advice = "Check the host in postgres.dsn; if it is right, check this machine's DNS servers and /etc/hosts."
         return FailedStepError(DNS, str(error.strerror), advice, Exit.CONFIGURATION)
-    if isinstance(error, ssl.SSLError) or (isinstance(error, ConnectionError) and error.errno is None):
+    if isinstance(error, ssl.SSLError) or (
+        isinstance(error, ConnectionError) and error.errno is None
+    ):
         advice = "Check the port, postgres.tls_mode and postgres.tls_ca, or sslmode and sslrootcert in postgres.dsn."
         return FailedStepError(_SESSION, str(error), advice, Exit.CONFIGURATION)
     return unreachable("postgres.dsn", error)

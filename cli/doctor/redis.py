@@ -5,7 +5,15 @@ from contextlib import aclosing
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
-from cli.doctor.checks import Check, Details, FailedStepError, configured, run_part, skipped, time_limit
+from cli.doctor.checks import (
+    Check,
+    Details,
+    FailedStepError,
+    configured,
+    run_part,
+    skipped,
+    time_limit,
+)
 from cli.doctor.network import DNS, TCP, connect, resolve
 from cli.errors import Exit
 from cli.redaction import redact_uri, unusable_address
@@ -41,7 +49,9 @@ def _client(url: str) -> Redis:
         return Redis.from_url(url)
     except ValueError as error:
         advice = "Write it as redis://user:password@host:6379/0, or rediss://… for TLS."
-        raise FailedStepError(_ADDRESS, unusable_address(url, error), advice, Exit.CONFIGURATION) from error
+        raise FailedStepError(
+            _ADDRESS, unusable_address(url, error), advice, Exit.CONFIGURATION
+        ) from error
 
 
 async def _ping(client: Redis, limit_s: float) -> None:
@@ -51,6 +61,8 @@ async def _ping(client: Redis, limit_s: float) -> None:
             await client.ping()
         except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
             advice = "Check user and password in redis.url, and the user's rights; docs/operations.md has the ACLs."
-            raise FailedStepError(_AUTHENTICATION, str(error), advice, Exit.CONFIGURATION) from error
+            raise FailedStepError(
+                _AUTHENTICATION, str(error), advice, Exit.CONFIGURATION
+            ) from error
         except RedisError as error:
             raise FailedStepError(_PING, str(error), advice, Exit.UNAVAILABLE) from error

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from cli.doctor.checks import FailedStepError, time_limit
 from cli.errors import Exit
-from indexer.deliver import Endpoint
+from indexer.peer_source import Endpoint
 
 TLS = "tls"
 
@@ -79,11 +79,19 @@ def _context(endpoint: Endpoint) -> ssl.SSLContext:
     context.set_alpn_protocols(["h2"])
     authorities = endpoint.tls_ca
     try:
-        pem = authorities if isinstance(authorities, bytes) else authorities.read_bytes() if authorities else b""
+        pem = (
+            authorities
+            if isinstance(authorities, bytes)
+            else authorities.read_bytes()
+            if authorities
+            else b""
+        )
         context.load_verify_locations(cadata=pem.decode("ascii"))
     except OSError as error:
         if not isinstance(error, ssl.SSLError):
-            raise _failed(f"{error.filename}: cannot be read: {error.strerror}", "Check the path in tls_ca.") from error
+            raise _failed(
+                f"{error.filename}: cannot be read: {error.strerror}", "Check the path in tls_ca."
+            ) from error
         raise _no_certificate(authorities) from error
     except ValueError as error:
         raise _no_certificate(authorities) from error
@@ -101,14 +109,20 @@ async def _greet_over_tls(host: str, port: int, endpoint: Endpoint, context: ssl
     async with _opened(host, port, context, endpoint.tls_name or host) as (reader, writer):
         session: ssl.SSLObject = writer.get_extra_info("ssl_object")
         if session.selected_alpn_protocol() != "h2":
-            raise _failed("TLS, but not HTTP/2", "Check the port: a peer's gRPC port is 7051 by default.")
+            raise _failed(
+                "TLS, but not HTTP/2", "Check the port: a peer's gRPC port is 7051 by default."
+            )
         try:
             answer = await _offered_frame(reader, writer)
         except ConnectionError:
             answer = b""
         if not _is_settings(answer):
             raise _closed_after_handshake(endpoint)
-        shown = "with the client certificate" if endpoint.client_certificate is not None else "no client certificate"
+        shown = (
+            "with the client certificate"
+            if endpoint.client_certificate is not None
+            else "no client certificate"
+        )
         return f"{session.version()}, {shown}"
 
 
@@ -162,7 +176,9 @@ async def _shown_certificate(host: str, port: int) -> x509.Certificate | None:
     return x509.load_der_x509_certificate(der)
 
 
-def _untrusted(error: ssl.SSLCertVerificationError, shown: x509.Certificate | None) -> FailedStepError:
+def _untrusted(
+    error: ssl.SSLCertVerificationError, shown: x509.Certificate | None
+) -> FailedStepError:
     """Why the peer's certificate is not accepted."""
     if error.verify_code in _WRONG_NAME:
         names = f", but for {', '.join(_names(shown))}" if shown is not None else ""
@@ -172,7 +188,11 @@ def _untrusted(error: ssl.SSLCertVerificationError, shown: x509.Certificate | No
             "ssl-target-name-override).",
         )
     if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
-        dates = f"; {shown.not_valid_before_utc:%Y-%m-%d} to {shown.not_valid_after_utc:%Y-%m-%d}" if shown else ""
+        dates = (
+            f"; {shown.not_valid_before_utc:%Y-%m-%d} to {shown.not_valid_after_utc:%Y-%m-%d}"
+            if shown
+            else ""
+        )
         return _failed(
             f"{error.verify_message}{dates}",
             "Renew the peer's TLS certificate or its CA's; if the dates are right, check this machine's clock.",
@@ -189,9 +209,15 @@ def _refused(error: ssl.SSLError, endpoint: Endpoint) -> FailedStepError:
     """What the peer's alert, or an answer that is no TLS, means."""
     reason = (error.reason or str(error)).lower().replace("_", " ")
     if "alert" not in reason:
-        return _failed(f"not TLS: {reason}", "If the peer speaks no TLS, its address is grpc://…; else check the port.")
+        return _failed(
+            f"not TLS: {reason}",
+            "If the peer speaks no TLS, its address is grpc://…; else check the port.",
+        )
     if "protocol" in reason:
-        return _failed(f"the peer refuses: {reason}", "It is no gRPC server, or knows only versions before TLS 1.2.")
+        return _failed(
+            f"the peer refuses: {reason}",
+            "It is no gRPC server, or knows only versions before TLS 1.2.",
+        )
     return _client_certificate_refused(endpoint, reason)
 
 
@@ -201,7 +227,9 @@ def _closed_after_handshake(endpoint: Endpoint) -> FailedStepError:
 
 def _client_certificate_refused(endpoint: Endpoint, reason: str) -> FailedStepError:
     if endpoint.client_certificate is None:
-        return _failed(f"the peer demands a client certificate (mutual TLS): {reason}", _CLIENT_CERTIFICATE)
+        return _failed(
+            f"the peer demands a client certificate (mutual TLS): {reason}", _CLIENT_CERTIFICATE
+        )
     return _failed(
         f"the peer does not accept the client certificate: {reason}",
         "It must be valid now and issued by a CA of the peer's peer.tls.clientRootCAs; the peer's log says more.",
@@ -211,9 +239,14 @@ def _client_certificate_refused(endpoint: Endpoint, reason: str) -> FailedStepEr
 def _names(certificate: x509.Certificate) -> list[str]:
     """The names that a client may know the server by."""
     try:
-        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        alternatives = certificate.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        ).value
     except x509.ExtensionNotFound:
-        return [str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        return [
+            str(name.value)
+            for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        ]
     return [
         *alternatives.get_values_for_type(x509.DNSName),
         *(str(address) for address in alternatives.get_values_for_type(x509.IPAddress)),

@@ -8,7 +8,15 @@ from itertools import islice
 
 import asyncpg
 
-from devnet.books.entries import CampaignRow, DonationHash, DonationRow, Entry, Row, TransactionRow, entries
+from devnet.books.entries import (
+    CampaignRow,
+    DonationHash,
+    DonationRow,
+    Entry,
+    Row,
+    TransactionRow,
+    entries,
+)
 from devnet.books.people import ORGANISATIONS, USERS
 from devnet.forge.forger import ForgedBlock
 
@@ -74,7 +82,9 @@ class Bookkeeper:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _work(self) -> None:
-        connection = await asyncpg.connect(self._dsn, timeout=_TIMEOUT_SECONDS, command_timeout=_TIMEOUT_SECONDS)
+        connection = await asyncpg.connect(
+            self._dsn, timeout=_TIMEOUT_SECONDS, command_timeout=_TIMEOUT_SECONDS
+        )
         try:
             await connection.executemany(_ORGANISATION, ORGANISATIONS)
             await connection.executemany(_USER, USERS)
@@ -91,11 +101,15 @@ class Bookkeeper:
         rows = list(islice(self._due, _AT_ONCE))
         async with connection.transaction():
             for kind, statement in _ROWS.items():
-                await connection.executemany(statement, [row for row in rows if isinstance(row, kind)])
+                await connection.executemany(
+                    statement, [row for row in rows if isinstance(row, kind)]
+                )
         for _ in rows:
             self._due.popleft()
 
     def _complain(self, error: Exception) -> None:
         if not self._failing:
-            sys.stderr.write(f"business rows cannot be written and are kept until PostgreSQL takes them: {error!r}\n")
+            sys.stderr.write(
+                f"business rows cannot be written and are kept until PostgreSQL takes them: {error!r}\n"
+            )
         self._failing = True

@@ -143,7 +143,9 @@ def _entries(submission: Submission, number: int, at: datetime) -> Iterator[Entr
     due = later if draws.chance(_LATE_SHARE) else number
     transaction = _transaction(submission, at)
     if mistake is Mistake.CONFIRMED_BY_HAND:
-        transaction = transaction._replace(status="CONFIRMED", block_number=number - 1, confirmed_at=at)
+        transaction = transaction._replace(
+            status="CONFIRMED", block_number=number - 1, confirmed_at=at
+        )
     yield Entry(due, transaction)
     if submission.function == "CreateCampaign" and submission.code == VALID:
         yield Entry(number, _campaign(submission, at, draws))  # never late: donations need it
@@ -161,7 +163,11 @@ def _entries(submission: Submission, number: int, at: datetime) -> Iterator[Entr
 
 def _transaction(submission: Submission, at: datetime) -> TransactionRow:
     campaign, function = submission.args[0], submission.function
-    giver = {"Donate": submission.args[1], "TokenDonate": submission.args[1], "Disburse": campaign}.get(function)
+    giver = {
+        "Donate": submission.args[1],
+        "TokenDonate": submission.args[1],
+        "Disburse": campaign,
+    }.get(function)
     return TransactionRow(
         id=key(f"transaction/{submission.tx_id}"),
         tx_hash=submission.tx_id,
@@ -178,7 +184,9 @@ def _transaction(submission: Submission, at: datetime) -> TransactionRow:
 def _campaign(submission: Submission, at: datetime, draws: Draws) -> CampaignRow:
     campaign, name, goal = submission.args
     owner = draws.pick(OWNERS)
-    return CampaignRow(campaign, name, owner.id, owner.organization_id, Decimal(goal), at, submission.tx_id)
+    return CampaignRow(
+        campaign, name, owner.id, owner.organization_id, Decimal(goal), at, submission.tx_id
+    )
 
 
 def _donation(submission: Submission, at: datetime, draws: Draws) -> DonationRow:

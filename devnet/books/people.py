@@ -32,9 +32,13 @@ def _organisation(name: str, kind: str, msp_id: str) -> Organisation:
     return Organisation(key(f"organisation/{msp_id}"), name, kind, msp_id)
 
 
-def _user(username: str, full_name: str, role: str, organisation: Organisation | None = None) -> User:
+def _user(
+    username: str, full_name: str, role: str, organisation: Organisation | None = None
+) -> User:
     member_of = (organisation.id, organisation.msp_id) if organisation else (None, None)
-    return User(key(f"user/{username}"), username, f"{username}@example.com", full_name, role, *member_of)
+    return User(
+        key(f"user/{username}"), username, f"{username}@example.com", full_name, role, *member_of
+    )
 
 
 def key(name: str) -> UUID:

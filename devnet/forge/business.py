@@ -27,8 +27,30 @@ _CAUSES = (
     "Sách cho em vùng biên",
     "Cầu treo Nặm Tôm",
 )
-_FAMILY_NAMES = ("Nguyễn", "Trần", "Lê", "Phạm", "Hoàng", "Huỳnh", "Phan", "Vũ", "Võ", "Đặng", "Bùi", "Đỗ")
-_GIVEN_NAMES = ("Thị Ánh", "Văn Bình", "Minh Châu", "Quốc Dũng", "Thu Hà", "Đức Huy", "Ngọc Lan", "Bảo Ngân")
+_FAMILY_NAMES = (
+    "Nguyễn",
+    "Trần",
+    "Lê",
+    "Phạm",
+    "Hoàng",
+    "Huỳnh",
+    "Phan",
+    "Vũ",
+    "Võ",
+    "Đặng",
+    "Bùi",
+    "Đỗ",
+)
+_GIVEN_NAMES = (
+    "Thị Ánh",
+    "Văn Bình",
+    "Minh Châu",
+    "Quốc Dũng",
+    "Thu Hà",
+    "Đức Huy",
+    "Ngọc Lan",
+    "Bảo Ngân",
+)
 _STATUSES = ("FUNDED", "PAUSED", "CLOSED", "OPEN")
 _STORY = "Chiến dịch quyên góp “{}”, ủng hộ {}₫ \0 và \u2028 hết"
 
@@ -53,7 +75,9 @@ class Action(NamedTuple):
 
 
 def _mix(weights: Mapping[str, int]) -> tuple[Kind, ...]:
-    return tuple(Kind(KINDLEDGER, function) for function, weight in weights.items() for _ in range(weight))
+    return tuple(
+        Kind(KINDLEDGER, function) for function, weight in weights.items() for _ in range(weight)
+    )
 
 
 EVERYDAY = (
@@ -160,7 +184,9 @@ class Business:
 
     def donation(self) -> Action:
         """A donation that will succeed."""
-        return Action(Kind(KINDLEDGER, "Donate"), (self._quiet_campaign(), self._person(), self._amount()))
+        return Action(
+            Kind(KINDLEDGER, "Donate"), (self._quiet_campaign(), self._person(), self._amount())
+        )
 
     def open_campaign(self) -> Action:
         """A new campaign."""
@@ -186,7 +212,9 @@ class Business:
         """A range query over a campaign that the block creates; None if it creates none."""
         if not self._busy.created:
             return None
-        return Action(Kind(KINDLEDGER, "RangeCount"), _window(self._draws.pick(self._busy.created)[:-1]))
+        return Action(
+            Kind(KINDLEDGER, "RangeCount"), _window(self._draws.pick(self._busy.created)[:-1])
+        )
 
     def committed(self, action: Action, tx_id: str) -> None:
         """Take note of an action that turned out valid."""

@@ -50,11 +50,17 @@ class Chain:
         RuntimeError if it was cut before.
         """
         if self.height:
-            raise RuntimeError(f"block 0 exists: the next one is {self.height}, use cut() or configure()")
-        signatures = Metadata(value=OrdererBlockMetadata(last_config=LastConfig()).SerializeToString())
+            raise RuntimeError(
+                f"block 0 exists: the next one is {self.height}, use cut() or configure()"
+            )
+        signatures = Metadata(
+            value=OrdererBlockMetadata(last_config=LastConfig()).SerializeToString()
+        )
         envelopes = [genesis_envelope(self._network, self.config, seconds)]
         header = self._append(envelopes)
-        return _block(header, envelopes, [signatures.SerializeToString(), b"", bytes((VALID,)), b"", b""])
+        return _block(
+            header, envelopes, [signatures.SerializeToString(), b"", bytes((VALID,)), b"", b""]
+        )
 
     def cut(self, transactions: Sequence[tuple[bytes, int]]) -> bytes:
         """The next block, of serialized envelopes with the validation code (0 to 255) that the peer gave each."""
@@ -64,10 +70,14 @@ class Chain:
         envelopes = [envelope for envelope, _ in transactions]
         codes = bytes(code for _, code in transactions)
         header = self._append(envelopes)
-        self._commit_hash = sha256(wire.varint(len(codes)) + codes + header.data_hash + self._commit_hash).digest()
+        self._commit_hash = sha256(
+            wire.varint(len(codes)) + codes + header.data_hash + self._commit_hash
+        ).digest()
         metadata = [
             self._signatures(header),
-            Metadata(value=LastConfig(index=self._last_config).SerializeToString()).SerializeToString(),
+            Metadata(
+                value=LastConfig(index=self._last_config).SerializeToString()
+            ).SerializeToString(),
             codes,
             b"",
             Metadata(value=self._commit_hash).SerializeToString(),
@@ -88,7 +98,9 @@ class Chain:
         return self.cut([(envelope, VALID)])
 
     def _append(self, envelopes: list[bytes]) -> BlockHeader:
-        header = BlockHeader(number=self.height, previous_hash=self._previous_hash, data_hash=data_hash(envelopes))
+        header = BlockHeader(
+            number=self.height, previous_hash=self._previous_hash, data_hash=data_hash(envelopes)
+        )
         self._previous_hash = block_hash(header.number, header.previous_hash, header.data_hash)
         self.height += 1
         return header
@@ -103,8 +115,14 @@ class Chain:
         signature_header = SignatureHeader(
             creator=orderer.serialized, nonce=self._draws(f"orderer/{header.number}").nonce()
         ).SerializeToString()
-        signed = value + signature_header + header_bytes(header.number, header.previous_hash, header.data_hash)
-        signature = MetadataSignature(signature_header=signature_header, signature=orderer.sign(signed))
+        signed = (
+            value
+            + signature_header
+            + header_bytes(header.number, header.previous_hash, header.data_hash)
+        )
+        signature = MetadataSignature(
+            signature_header=signature_header, signature=orderer.sign(signed)
+        )
         return Metadata(value=value, signatures=[signature]).SerializeToString()
 
     def _draws(self, purpose: str) -> Draws:
@@ -125,6 +143,8 @@ def _block(header: BlockHeader, envelopes: list[bytes], metadata: list[bytes]) -
         (
             wire.field(Block.HEADER_FIELD_NUMBER, header.SerializeToString()),
             wire.field(Block.DATA_FIELD_NUMBER, data),
-            wire.field(Block.METADATA_FIELD_NUMBER, BlockMetadata(metadata=metadata).SerializeToString()),
+            wire.field(
+                Block.METADATA_FIELD_NUMBER, BlockMetadata(metadata=metadata).SerializeToString()
+            ),
         )
     )

@@ -86,7 +86,13 @@ def acl_update(channel: str, config: Config, resources: dict[str, str]) -> Confi
 
 
 def config_envelope(
-    config: Config, update: ConfigUpdate, *, admins: Sequence[Signer], orderer: Signer, seconds: int, draws: Draws
+    config: Config,
+    update: ConfigUpdate,
+    *,
+    admins: Sequence[Signer],
+    orderer: Signer,
+    seconds: int,
+    draws: Draws,
 ) -> tuple[bytes, Config]:
     """The CONFIG envelope that the orderer makes of a signed update, and the configuration after it.
 
@@ -97,16 +103,24 @@ def config_envelope(
     update_header = ChannelHeader(
         type=CONFIG_UPDATE, timestamp=Timestamp(seconds=seconds), channel_id=update.channel_id
     )
-    signed_update = serialize(ConfigUpdateEnvelope(config_update=config_update, signatures=signatures))
+    signed_update = serialize(
+        ConfigUpdateEnvelope(config_update=config_update, signatures=signatures)
+    )
     last_update = _envelope(update_header, signed_update, admins[0], draws)
-    changed = Config(sequence=config.sequence + 1, channel_group=_apply(config.channel_group, update.write_set))
+    changed = Config(
+        sequence=config.sequence + 1, channel_group=_apply(config.channel_group, update.write_set)
+    )
     data = serialize(ConfigEnvelope(config=changed, last_update=last_update))
-    header = ChannelHeader(type=CONFIG, timestamp=update_header.timestamp, channel_id=update.channel_id)
+    header = ChannelHeader(
+        type=CONFIG, timestamp=update_header.timestamp, channel_id=update.channel_id
+    )
     envelope = _envelope(header, data, orderer, draws)
     return envelope.SerializeToString(), changed
 
 
-def _update(channel: str, config: Config, section: str) -> tuple[ConfigUpdate, ConfigGroup, ConfigGroup]:
+def _update(
+    channel: str, config: Config, section: str
+) -> tuple[ConfigUpdate, ConfigGroup, ConfigGroup]:
     """An update that changes nothing yet, with the groups of `section` in its read set and its write set."""
     update = ConfigUpdate(channel_id=channel)
     for part in (update.read_set, update.write_set):
@@ -156,9 +170,12 @@ def _signature_header(signer: Signer, draws: Draws) -> bytes:
     return SignatureHeader(creator=signer.serialized, nonce=draws.nonce()).SerializeToString()
 
 
-def _envelope(channel_header: ChannelHeader, data: bytes, creator: Signer, draws: Draws) -> Envelope:
+def _envelope(
+    channel_header: ChannelHeader, data: bytes, creator: Signer, draws: Draws
+) -> Envelope:
     header = Header(
-        channel_header=channel_header.SerializeToString(), signature_header=_signature_header(creator, draws)
+        channel_header=channel_header.SerializeToString(),
+        signature_header=_signature_header(creator, draws),
     )
     payload = Payload(header=header, data=data).SerializeToString()
     return Envelope(payload=payload, signature=creator.sign(payload))

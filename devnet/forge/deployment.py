@@ -18,7 +18,12 @@ class Deployment:
         self._gateway = gateway
 
     def approve(
-        self, definition: Definition, organisation: Organisation, *, draws: Draws, timestamp: Timestamp
+        self,
+        definition: Definition,
+        organisation: Organisation,
+        *,
+        draws: Draws,
+        timestamp: Timestamp,
     ) -> Endorsed:
         """An organisation's approval, endorsed by its own peer."""
 

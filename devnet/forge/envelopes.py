@@ -16,7 +16,14 @@ from protos.chaincode_pb2 import (
     ChaincodeInvocationSpec,
     ChaincodeSpec,
 )
-from protos.common_pb2 import ENDORSER_TRANSACTION, ChannelHeader, Envelope, Header, Payload, SignatureHeader
+from protos.common_pb2 import (
+    ENDORSER_TRANSACTION,
+    ChannelHeader,
+    Envelope,
+    Header,
+    Payload,
+    SignatureHeader,
+)
 from protos.transaction_pb2 import (
     ChaincodeAction,
     ChaincodeActionPayload,
@@ -100,11 +107,15 @@ class EndorserTransaction:
         )
         action = TransactionAction(
             header=signature_header,
-            payload=self._level("action_payload", self._action_payload(channel_header + signature_header)),
+            payload=self._level(
+                "action_payload", self._action_payload(channel_header + signature_header)
+            ),
         )
         payload = Payload(
             header=Header(channel_header=channel_header, signature_header=signature_header),
-            data=self._level("transaction", Transaction(actions=[action] * self.actions).SerializeToString()),
+            data=self._level(
+                "transaction", Transaction(actions=[action] * self.actions).SerializeToString()
+            ),
         )
         signed = self._level("payload", payload.SerializeToString())
         return Envelope(payload=signed, signature=self.creator.sign(signed)).SerializeToString()
@@ -149,7 +160,9 @@ class EndorserTransaction:
             input=ChaincodeInput(args=self.args),
         )
         invocation = ChaincodeInvocationSpec(chaincode_spec=spec).SerializeToString()
-        return ChaincodeProposalPayload(input=self._level("invocation", invocation)).SerializeToString()
+        return ChaincodeProposalPayload(
+            input=self._level("invocation", invocation)
+        ).SerializeToString()
 
     def _chaincode_action(self) -> bytes:
         return ChaincodeAction(

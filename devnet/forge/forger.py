@@ -24,7 +24,10 @@ from devnet.forge.workload import Workload
 from protos.configuration_pb2 import ConfigUpdate
 
 _CONFIG_EVERY = 100
-_ACLS = {"event/Block": "/Channel/Application/Readers", "event/FilteredBlock": "/Channel/Application/Readers"}
+_ACLS = {
+    "event/Block": "/Channel/Application/Readers",
+    "event/FilteredBlock": "/Channel/Application/Readers",
+}
 _LEAST_ACCOUNTS = 1_000
 
 
@@ -90,7 +93,10 @@ class _Forge:
             self._network,
             self._state,
             gateway,
-            Business(BULK if recipe.bulk else EVERYDAY, accounts=max(_LEAST_ACCOUNTS, 2 * self._sizes[-1])),
+            Business(
+                BULK if recipe.bulk else EVERYDAY,
+                accounts=max(_LEAST_ACCOUNTS, 2 * self._sizes[-1]),
+            ),
             invalid_share=recipe.invalid_share,
             hostile_share=recipe.hostile_share,
         )
@@ -108,24 +114,35 @@ class _Forge:
         for definition in definitions(self._network):
             for organisation in self._network.organisations:
                 approval = self._deployment.approve(
-                    definition, organisation, draws=self._draws(), timestamp=timestamp(self._milliseconds())
+                    definition,
+                    organisation,
+                    draws=self._draws(),
+                    timestamp=timestamp(self._milliseconds()),
                 )
                 yield self._deploy("ApproveChaincodeDefinitionForMyOrg", approval)
-            commit = self._deployment.commit(definition, draws=self._draws(), timestamp=timestamp(self._milliseconds()))
+            commit = self._deployment.commit(
+                definition, draws=self._draws(), timestamp=timestamp(self._milliseconds())
+            )
             yield self._deploy("CommitChaincodeDefinition", commit)
 
     def _deploy(self, function: str, endorsed: Endorsed) -> ForgedBlock:
         code = self._state.commit(endorsed.simulation, Height(self._chain.height, 0))
-        return self._cut([Submission(endorsed.envelope, code, endorsed.tx_id, lifecycle.NAMESPACE, function)])
+        return self._cut(
+            [Submission(endorsed.envelope, code, endorsed.tx_id, lifecycle.NAMESPACE, function)]
+        )
 
     def _work(self) -> ForgedBlock:
         draws = self._draws()
         size = draws.pick(self._sizes)
-        return self._cut(self._workload.batch(self._chain.height, size, draws, self._milliseconds()))
+        return self._cut(
+            self._workload.batch(self._chain.height, size, draws, self._milliseconds())
+        )
 
     def _cut(self, submissions: list[Submission]) -> ForgedBlock:
         number = self._chain.height
-        data = self._chain.cut([(submission.envelope, submission.code) for submission in submissions])
+        data = self._chain.cut(
+            [(submission.envelope, submission.code) for submission in submissions]
+        )
         return ForgedBlock(number, data, tuple(submissions))
 
     def _reconfigure(self) -> ForgedBlock:
@@ -133,21 +150,31 @@ class _Forge:
         channel, config = self._network.channel, self._chain.config
         turn = self._chain.height // _CONFIG_EVERY
         organisations = self._network.organisations
-        majority = [organisation.admin for organisation in organisations[: len(organisations) // 2 + 1]]
+        majority = [
+            organisation.admin for organisation in organisations[: len(organisations) // 2 + 1]
+        ]
         match turn:
             case 1:
-                return self._configure(organisation_update(channel, config, self._network.newcomer), majority)
+                return self._configure(
+                    organisation_update(channel, config, self._network.newcomer), majority
+                )
             case 2:
                 return self._configure(acl_update(channel, config, _ACLS), majority)
-        return self._configure(batch_size_update(channel, config, 500 + turn), [self._network.ordering.admin])
+        return self._configure(
+            batch_size_update(channel, config, 500 + turn), [self._network.ordering.admin]
+        )
 
     def _configure(self, update: ConfigUpdate, admins: list[Signer]) -> ForgedBlock:
         number = self._chain.height
-        return ForgedBlock(number, self._chain.configure(update, admins, self._milliseconds() // 1000))
+        return ForgedBlock(
+            number, self._chain.configure(update, admins, self._milliseconds() // 1000)
+        )
 
     def _draws(self) -> Draws:
         recipe, number = self._recipe, self._chain.height
-        branch = "branch" if recipe.branch_at is not None and number >= recipe.branch_at else "trunk"
+        branch = (
+            "branch" if recipe.branch_at is not None and number >= recipe.branch_at else "trunk"
+        )
         return Draws(f"{recipe.seed}/{recipe.channel}/{branch}/{number}")
 
     def _milliseconds(self) -> int:

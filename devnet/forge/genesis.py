@@ -30,7 +30,13 @@ from protos.configuration_pb2 import (
     SignaturePolicyEnvelope,
 )
 from protos.etcdraft_pb2 import ConfigMetadata, Consenter, Options
-from protos.msp_pb2 import FabricCryptoConfig, FabricMSPConfig, FabricNodeOUs, FabricOUIdentifier, MSPConfig
+from protos.msp_pb2 import (
+    FabricCryptoConfig,
+    FabricMSPConfig,
+    FabricNodeOUs,
+    FabricOUIdentifier,
+    MSPConfig,
+)
 from protos.orderer_pb2 import BatchSize, BatchTimeout, ConsensusType
 
 ADMINS = "Admins"
@@ -64,7 +70,9 @@ def serialize(message: Message) -> bytes:
 
 def channel_group(network: Network) -> ConfigGroup:
     """The root of the configuration tree at the channel's creation."""
-    group = _group({"Readers": (_ANY, "Readers"), "Writers": (_ANY, "Writers"), ADMINS: (_MAJORITY, ADMINS)})
+    group = _group(
+        {"Readers": (_ANY, "Readers"), "Writers": (_ANY, "Writers"), ADMINS: (_MAJORITY, ADMINS)}
+    )
     set_value(group, "HashingAlgorithm", HashingAlgorithm(name="SHA256"))
     set_value(group, "BlockDataHashingStructure", BlockDataHashingStructure(width=2**32 - 1))
     set_value(group, "Capabilities", _capabilities("V2_0"))
@@ -82,7 +90,9 @@ def organisation_group(organisation: Organisation) -> ConfigGroup:
         ADMINS: (MSPRole.ADMIN,),
         "Endorsement": (MSPRole.PEER,),
     }.items():
-        _set_signature_policy(group, name, [MSPRole(msp_identifier=organisation.mspid, role=r) for r in roles])
+        _set_signature_policy(
+            group, name, [MSPRole(msp_identifier=organisation.mspid, role=r) for r in roles]
+        )
     msp = _msp(organisation.mspid, organisation.authority, organisation.tls_authority)
     set_value(group, "MSP", msp)
     return group
@@ -90,7 +100,9 @@ def organisation_group(organisation: Organisation) -> ConfigGroup:
 
 def set_value(group: ConfigGroup, name: str, value: Message, version: int = 0) -> None:
     """Put a value that the group's administrators may change."""
-    group.values[name].CopyFrom(ConfigValue(version=version, value=serialize(value), mod_policy=ADMINS))
+    group.values[name].CopyFrom(
+        ConfigValue(version=version, value=serialize(value), mod_policy=ADMINS)
+    )
 
 
 def signature_policy(n: int, roles: list[MSPRole]) -> SignaturePolicyEnvelope:
@@ -138,12 +150,20 @@ def _orderer_group(ordering: OrderingOrganisation) -> ConfigGroup:
 
 def batch_size(max_message_count: int) -> BatchSize:
     """How the orderer cuts blocks: at this many envelopes or at 512 KiB, and never above 99 MiB."""
-    return BatchSize(max_message_count=max_message_count, absolute_max_bytes=99 * 2**20, preferred_max_bytes=2**19)
+    return BatchSize(
+        max_message_count=max_message_count,
+        absolute_max_bytes=99 * 2**20,
+        preferred_max_bytes=2**19,
+    )
 
 
 def _ordering_organisation_group(ordering: OrderingOrganisation) -> ConfigGroup:
     group = ConfigGroup(mod_policy=ADMINS)
-    for name, role in (("Readers", MSPRole.MEMBER), ("Writers", MSPRole.MEMBER), (ADMINS, MSPRole.ADMIN)):
+    for name, role in (
+        ("Readers", MSPRole.MEMBER),
+        ("Writers", MSPRole.MEMBER),
+        (ADMINS, MSPRole.ADMIN),
+    ):
         _set_signature_policy(group, name, [MSPRole(msp_identifier=ordering.mspid, role=role)])
     set_value(group, "MSP", _msp(ordering.mspid, ordering.authority, ordering.tls_authority))
     address = f"{ordering.endpoint.host}:{ordering.endpoint.port}"
@@ -169,7 +189,9 @@ def _raft(ordering: OrderingOrganisation) -> ConsensusType:
     return ConsensusType(type="etcdraft", metadata=serialize(metadata))
 
 
-def _msp(mspid: str, authority: CertificateAuthority, tls_authority: CertificateAuthority) -> MSPConfig:
+def _msp(
+    mspid: str, authority: CertificateAuthority, tls_authority: CertificateAuthority
+) -> MSPConfig:
     root = authority.certificate
 
     def unit(name: str) -> FabricOUIdentifier:
@@ -179,7 +201,9 @@ def _msp(mspid: str, authority: CertificateAuthority, tls_authority: Certificate
         name=mspid,
         root_certs=[root],
         tls_root_certs=[tls_authority.certificate],
-        crypto_config=FabricCryptoConfig(signature_hash_family="SHA2", identity_identifier_hash_function="SHA256"),
+        crypto_config=FabricCryptoConfig(
+            signature_hash_family="SHA2", identity_identifier_hash_function="SHA256"
+        ),
         fabric_node_ous=FabricNodeOUs(
             enable=True,
             client_ou_identifier=unit("client"),
@@ -199,7 +223,9 @@ def _group(policies: dict[str, tuple[ImplicitMetaPolicy.Rule.ValueType, str]]) -
     group = ConfigGroup(mod_policy=ADMINS)
     for name, (rule, sub_policy) in policies.items():
         implicit = ImplicitMetaPolicy(rule=rule, sub_policy=sub_policy)
-        _set_policy(group, name, Policy(type=Policy.IMPLICIT_META, value=implicit.SerializeToString()))
+        _set_policy(
+            group, name, Policy(type=Policy.IMPLICIT_META, value=implicit.SerializeToString())
+        )
     return group
 
 

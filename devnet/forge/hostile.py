@@ -146,18 +146,32 @@ def catalogue() -> dict[str, Builder]:
         "tx_id_of_another_transaction": _id_of_another,
     }
     families: Sequence[tuple[str, Callable[..., Forged], Mapping[str, tuple[object, ...]]]] = (
-        ("unparsable", _unparsable, {level: (level, code) for level, code in BROKEN_LEVELS.items()}),
-        ("type", _header_type, {str(number): (number, code) for number, code in HEADER_TYPES.items()}),
+        (
+            "unparsable",
+            _unparsable,
+            {level: (level, code) for level, code in BROKEN_LEVELS.items()},
+        ),
+        (
+            "type",
+            _header_type,
+            {str(number): (number, code) for number, code in HEADER_TYPES.items()},
+        ),
         ("code", _code, {str(code): (code,) for code in UNUSUAL_CODES}),
         ("results", _results, {name: (value,) for name, value in RESULTS.items()}),
         ("tx_id", _tx_id, {name: (value,) for name, value in TX_IDS.items()}),
         ("timestamp", _timestamp, {name: (value,) for name, value in TIMESTAMPS.items()}),
         ("key", _key, {name: (value,) for name, value in KEYS.items()}),
         ("event_name", _event, {name: (value, b"{}") for name, value in EVENT_NAMES.items()}),
-        ("event_payload", _event, {name: ("Hostile", value) for name, value in EVENT_PAYLOADS.items()}),
+        (
+            "event_payload",
+            _event,
+            {name: ("Hostile", value) for name, value in EVENT_PAYLOADS.items()},
+        ),
     )
     for family, build, members in families:
-        builders.update({f"{family}_{name}": partial(build, *values) for name, values in members.items()})
+        builders.update(
+            {f"{family}_{name}": partial(build, *values) for name, values in members.items()}
+        )
     return builders
 
 
@@ -226,7 +240,9 @@ def _event(name: str, payload: bytes, bench: Bench) -> Forged:
 
 def _event_of_another(bench: Bench) -> Forged:
     transaction = bench.transaction()
-    event = ChaincodeEvent(chaincode_id="token", tx_id=bench.other_id, event_name="Mint", payload=b"{}")
+    event = ChaincodeEvent(
+        chaincode_id="token", tx_id=bench.other_id, event_name="Mint", payload=b"{}"
+    )
     transaction.event = event.SerializeToString()
     return Forged(transaction.seal(), VALID)
 

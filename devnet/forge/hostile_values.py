@@ -55,7 +55,9 @@ RESULTS: Mapping[str, bytes] = {
                 namespace=KINDLEDGER.name,
                 rwset=KVRWSet().SerializeToString(),
                 collection_hashed_rwset=[
-                    CollectionHashedReadWriteSet(collection_name="donorPrivate", hashed_rwset=wire.UNPARSABLE)
+                    CollectionHashedReadWriteSet(
+                        collection_name="donorPrivate", hashed_rwset=wire.UNPARSABLE
+                    )
                 ],
             )
         ]

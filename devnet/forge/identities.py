@@ -14,7 +14,10 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -35,7 +38,9 @@ _ECDSA = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
 def derive_key(seed: int, label: str) -> ec.EllipticCurvePrivateKey:
     """The P-256 key that `label` has in the network of `seed`."""
     digest = sha512(f"{seed}/{label}".encode()).digest()
-    return ec.derive_private_key(int.from_bytes(digest, "big") % (P256_ORDER - 1) + 1, ec.SECP256R1())
+    return ec.derive_private_key(
+        int.from_bytes(digest, "big") % (P256_ORDER - 1) + 1, ec.SECP256R1()
+    )
 
 
 def is_low_s(signature: bytes) -> bool:
@@ -172,8 +177,12 @@ class CertificateAuthority:
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical=critical)
         for attempt in count():
-            serial = int.from_bytes(sha256(f"{self._seed}/{label}/{attempt}".encode()).digest()[:15], "big")
-            certificate = builder.serial_number(serial + 1).sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
+            serial = int.from_bytes(
+                sha256(f"{self._seed}/{label}/{attempt}".encode()).digest()[:15], "big"
+            )
+            certificate = builder.serial_number(serial + 1).sign(
+                self._key, hashes.SHA256(), ecdsa_deterministic=True
+            )
             # Fabric's MSP rewrites a certificate that has a high S; the like of that never reaches a block.
             if is_low_s(certificate.signature):
                 return certificate.public_bytes(Encoding.PEM)

@@ -30,7 +30,16 @@ TOKEN = Chaincode("token", "1.0", ChaincodeSpec.NODE)
 DONOR_COLLECTION = "donorPrivate"
 FIRST_ORGANISATION_COLLECTION = "org1Private"
 
-WRITE_ONCE = ("donation:", "tdonation:", "\0disbursement\0", "donor:", "note:", "range:", "policy:", "câu chuyện:")
+WRITE_ONCE = (
+    "donation:",
+    "tdonation:",
+    "\0disbursement\0",
+    "donor:",
+    "note:",
+    "range:",
+    "policy:",
+    "câu chuyện:",
+)
 """What these chaincodes write and never read."""
 
 _encode = msgspec.json.encode
@@ -158,7 +167,9 @@ def disburse(stub: Stub, campaign: str, amount: str) -> Outcome:
 def mint(stub: Stub, account: str, amount: str) -> Outcome:
     """Create tokens on an account."""
     document, balance = _add(stub, account, int(amount))
-    return Outcome(document, ("Mint", _encode({"to": account, "amount": int(amount), "balance": balance})))
+    return Outcome(
+        document, ("Mint", _encode({"to": account, "amount": int(amount), "balance": balance}))
+    )
 
 
 def transfer(stub: Stub, source: str, target: str, amount: str) -> Outcome:
@@ -269,9 +280,13 @@ def definitions(network: Network) -> tuple[Definition, Definition]:
     peers = [MSPRole(msp_identifier=mspid, role=MSPRole.PEER) for mspid in mspids]
     collections = CollectionConfigPackage(
         config=[
-            CollectionConfig(static_collection_config=_collection(DONOR_COLLECTION, mspids, blocks_to_live=0)),
             CollectionConfig(
-                static_collection_config=_collection(FIRST_ORGANISATION_COLLECTION, mspids[:1], blocks_to_live=5)
+                static_collection_config=_collection(DONOR_COLLECTION, mspids, blocks_to_live=0)
+            ),
+            CollectionConfig(
+                static_collection_config=_collection(
+                    FIRST_ORGANISATION_COLLECTION, mspids[:1], blocks_to_live=5
+                )
             ),
         ]
     )

@@ -90,7 +90,9 @@ def approve(simulation: Simulation, definition: Definition, mspid: str) -> None:
         simulation.get(private, f"{section}/metadata/{approved}")
     for name, value in definition.parameters.items():
         simulation.put(private, f"namespaces/fields/{approved}/{name}", value)
-    simulation.put(private, f"namespaces/metadata/{approved}", _metadata("ChaincodeParameters", _PARAMETERS))
+    simulation.put(
+        private, f"namespaces/metadata/{approved}", _metadata("ChaincodeParameters", _PARAMETERS)
+    )
     package_id = StateData(String=definition.package_id).SerializeToString()
     simulation.put(private, f"chaincode-sources/fields/{approved}/PackageID", package_id)
     package = _metadata("ChaincodeLocalPackage", ("PackageID",))
@@ -133,4 +135,6 @@ def _read_definition(simulation: Simulation, chaincode: str) -> None:
 
 def _metadata(datatype: str, fields: tuple[str, ...]) -> bytes:
     """`lifecycle.StateMetadata`: the type of a structure in the state and the names of its fields."""
-    return wire_field(1, datatype.encode()) + b"".join(wire_field(2, name.encode()) for name in fields)
+    return wire_field(1, datatype.encode()) + b"".join(
+        wire_field(2, name.encode()) for name in fields
+    )

@@ -23,9 +23,12 @@ class Organisation:
         self.tls_authority = CertificateAuthority(seed, self.domain, name="tlsca")
         self.endpoint = Endpoint(f"peer0.{self.domain}", 5051 + 2000 * number)
         self.peer = self.authority.enroll(self.mspid, self.endpoint.host, "peer", signer=signer)
-        self.admin = self.authority.enroll(self.mspid, f"Admin@{self.domain}", "admin", signer=signer)
+        self.admin = self.authority.enroll(
+            self.mspid, f"Admin@{self.domain}", "admin", signer=signer
+        )
         self.clients = tuple(
-            self.authority.enroll(self.mspid, f"User{user}@{self.domain}", "client", signer=signer) for user in (1, 2)
+            self.authority.enroll(self.mspid, f"User{user}@{self.domain}", "client", signer=signer)
+            for user in (1, 2)
         )
 
 
@@ -52,11 +55,15 @@ class Network:
     the orderer's are always real.
     """
 
-    def __init__(self, seed: int, channel: str = "kindledger", organisations: int = 2, *, signed: bool = True) -> None:
+    def __init__(
+        self, seed: int, channel: str = "kindledger", organisations: int = 2, *, signed: bool = True
+    ) -> None:
         self.seed = seed
         self.channel = channel
         self._signer = Signer if signed else PlaceholderSigner
-        self.organisations = tuple(self._organisation(number) for number in range(1, organisations + 1))
+        self.organisations = tuple(
+            self._organisation(number) for number in range(1, organisations + 1)
+        )
         self.ordering = OrderingOrganisation(seed)
 
     @cached_property
@@ -72,7 +79,9 @@ class Network:
     @cached_property
     def clients(self) -> tuple[Signer, ...]:
         """The clients of every organisation."""
-        return tuple(client for organisation in self.organisations for client in organisation.clients)
+        return tuple(
+            client for organisation in self.organisations for client in organisation.clients
+        )
 
     @cached_property
     def endorsers(self) -> tuple[Signer, ...]:

@@ -24,7 +24,12 @@ from protos.kvrwset_pb2 import (
     Version,
 )
 from protos.rwset_pb2 import CollectionHashedReadWriteSet, NsReadWriteSet, TxReadWriteSet
-from protos.transaction_pb2 import MVCC_READ_CONFLICT, PHANTOM_READ_CONFLICT, VALID, TxValidationCode
+from protos.transaction_pb2 import (
+    MVCC_READ_CONFLICT,
+    PHANTOM_READ_CONFLICT,
+    VALID,
+    TxValidationCode,
+)
 
 _MERKLE_DEGREE = 50
 """Fabric records at most this many results of a range query one by one, more of them as hashes."""
@@ -73,7 +78,10 @@ class WorldState:
         """The keys of [start, end) in their order, with their versions."""
         ordered = self._ordered.get(namespace, [])
         values = self._values.get(namespace, {})
-        return [(key, values[key].height) for key in ordered[bisect_left(ordered, start) : bisect_left(ordered, end)]]
+        return [
+            (key, values[key].height)
+            for key in ordered[bisect_left(ordered, start) : bisect_left(ordered, end)]
+        ]
 
     def commit(self, simulation: "Simulation", height: Height) -> TxValidationCode.ValueType:
         """Apply a simulated transaction at its place in the chain, or say which of its reads no longer holds."""
@@ -164,10 +172,14 @@ class Simulation:
             return _only_reads(reads)
         return KVRWSet(
             reads=_reads(reads),
-            range_queries_info=[_range_query(query) for query in self.ranges if query.namespace == namespace],
+            range_queries_info=[
+                _range_query(query) for query in self.ranges if query.namespace == namespace
+            ],
             writes=self._writes(namespace),
             metadata_writes=[
-                KVMetadataWrite(key=key, entries=[KVMetadataEntry(name="VALIDATION_PARAMETER", value=policy)])
+                KVMetadataWrite(
+                    key=key, entries=[KVMetadataEntry(name="VALIDATION_PARAMETER", value=policy)]
+                )
                 for key, policy in sorted(policies.items())
             ],
         ).SerializeToString()
@@ -220,7 +232,11 @@ def _range_query(query: RangeQuery) -> RangeQueryInfo:
         return info
     groups = range(0, len(query.found), _MERKLE_DEGREE + 1)
     hashes = [
-        _hash(QueryReads(kv_reads=_reads(query.found[first : first + _MERKLE_DEGREE + 1])).SerializeToString())
+        _hash(
+            QueryReads(
+                kv_reads=_reads(query.found[first : first + _MERKLE_DEGREE + 1])
+            ).SerializeToString()
+        )
         for first in groups
     ]
     info.reads_merkle_hashes.CopyFrom(

@@ -16,7 +16,12 @@ from devnet.forge.hostile import Bench, catalogue
 from devnet.forge.identities import Signer
 from devnet.forge.network import Network
 from devnet.forge.state import Height, WorldState
-from protos.transaction_pb2 import BAD_PROPOSAL_TXID, DUPLICATE_TXID, ENDORSEMENT_POLICY_FAILURE, VALID
+from protos.transaction_pb2 import (
+    BAD_PROPOSAL_TXID,
+    DUPLICATE_TXID,
+    ENDORSEMENT_POLICY_FAILURE,
+    VALID,
+)
 
 _RESUBMITTED_LATER = 50
 _CHOSEN_IDS = ("giao-dịch-0001", "order/2026/11/20", "0", "9f86d081884c7d659a2feaa0c55ad015", "")
@@ -146,7 +151,9 @@ class Workload:
             return [self._order(turn, action)]
         return self._after(turn, self._business.open_campaign(), self._business.phantom)
 
-    def _after(self, turn: _Turn, first: Action, then: Callable[[], Action | None]) -> list[_Ordered]:
+    def _after(
+        self, turn: _Turn, first: Action, then: Callable[[], Action | None]
+    ) -> list[_Ordered]:
         """`first`, and what fails because of it if the block has room for both."""
         failing = then() if turn.has_room_for_two else None
         return [self._order(turn, action) for action in (first, failing) if action]
@@ -197,6 +204,13 @@ class Workload:
                 self._recent.append(each)
             kind, args = each.action
             submissions.append(
-                Submission(each.envelope, code, each.endorsed.tx_id, kind.chaincode.name, kind.function, args)
+                Submission(
+                    each.envelope,
+                    code,
+                    each.endorsed.tx_id,
+                    kind.chaincode.name,
+                    kind.function,
+                    args,
+                )
             )
         return submissions

@@ -25,10 +25,20 @@ from devnet.peer.tls import server_tls_from
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--channel", required=True, help="Name of the channel that the blocks belong to.")
 @click.option("--port", default=0, show_default="a free one")
-@click.option("--tls-dir", type=click.Path(file_okay=False, path_type=Path), help="Use TLS; made there if absent.")
-@click.option("--mutual-tls", is_flag=True, help="Demand a certificate of --tls-dir's authority from clients.")
+@click.option(
+    "--tls-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Use TLS; made there if absent.",
+)
+@click.option(
+    "--mutual-tls", is_flag=True, help="Demand a certificate of --tls-dir's authority from clients."
+)
 @click.option("--live-from", type=int, help="Hold this block and all later ones back at first.")
-@click.option("--live-rate", type=click.FloatRange(min=0, min_open=True), help="Release so many blocks a second.")
+@click.option(
+    "--live-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Release so many blocks a second.",
+)
 @click.option("--announce", is_flag=True, help="Print the time of each release.")
 def main(
     *,
@@ -57,8 +67,17 @@ def main(
 
     async def serve() -> None:
         async with peer, asyncio.TaskGroup() as tasks:
-            _print({"port": peer.port, "channel": channel, "first": ledger.first, "height": ledger.height})
-            release = tasks.create_task(_release(ledger, held_back, live_rate or math.inf, announce=announce))
+            _print(
+                {
+                    "port": peer.port,
+                    "channel": channel,
+                    "first": ledger.first,
+                    "height": ledger.height,
+                }
+            )
+            release = tasks.create_task(
+                _release(ledger, held_back, live_rate or math.inf, announce=announce)
+            )
             await ended(parent)
             release.cancel()
 
@@ -74,7 +93,9 @@ def _split(folder: Path, live_from: int | None) -> tuple[Ledger, list[Path]]:
     height = first + len(files)
     split = height if live_from is None else live_from
     if not first <= split <= height:
-        raise click.UsageError(f"--live-from {split}, but the folder holds blocks {first} to {height - 1}")
+        raise click.UsageError(
+            f"--live-from {split}, but the folder holds blocks {first} to {height - 1}"
+        )
     return Ledger(files[: split - first], first=first), files[split - first :]
 
 

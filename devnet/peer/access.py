@@ -34,7 +34,11 @@ class AccessControl:
     """
 
     def __init__(
-        self, organisations: Mapping[str, Sequence[bytes]] | None, *, mutual_tls: bool, clock: Callable[[], float]
+        self,
+        organisations: Mapping[str, Sequence[bytes]] | None,
+        *,
+        mutual_tls: bool,
+        clock: Callable[[], float],
     ) -> None:
         self._authorities: dict[str, list[x509.Certificate]] | None = None
         if organisations is not None:
@@ -51,11 +55,18 @@ class AccessControl:
             raise RefusedError(BAD_REQUEST, "the channel header has no timestamp")
         distance = abs(self._clock() - header.timestamp.seconds - header.timestamp.nanos / 1e9)
         if distance > TIME_WINDOW:
-            raise RefusedError(BAD_REQUEST, f"the timestamp is {distance:.0f} seconds from this peer's clock")
+            raise RefusedError(
+                BAD_REQUEST, f"the timestamp is {distance:.0f} seconds from this peer's clock"
+            )
         if not self._mutual_tls:
             return
-        if client_certificate is None or header.tls_cert_hash != sha256(client_certificate).digest():
-            raise RefusedError(BAD_REQUEST, "tls_cert_hash is not the SHA-256 of the client's TLS certificate")
+        if (
+            client_certificate is None
+            or header.tls_cert_hash != sha256(client_certificate).digest()
+        ):
+            raise RefusedError(
+                BAD_REQUEST, "tls_cert_hash is not the SHA-256 of the client's TLS certificate"
+            )
 
     def check_identity(self, request: SeekRequest) -> float:
         """When the right to read ends, in seconds since 1970. RefusedError 403 if there is none."""
@@ -66,10 +77,15 @@ class AccessControl:
             certificate = x509.load_pem_x509_certificate(identity.id_bytes)
             _check_signature(certificate, request.signature, request.payload)
         except (DecodeError, ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
-            raise RefusedError(FORBIDDEN, f"the creator's signature does not hold: {error!r}") from error
+            raise RefusedError(
+                FORBIDDEN, f"the creator's signature does not hold: {error!r}"
+            ) from error
         authorities = self._authorities.get(identity.mspid, ())
         if not any(_is_issued_by(certificate, authority) for authority in authorities):
-            raise RefusedError(FORBIDDEN, f"{certificate.subject.rfc4514_string()} is no member of {identity.mspid!r}")
+            raise RefusedError(
+                FORBIDDEN,
+                f"{certificate.subject.rfc4514_string()} is no member of {identity.mspid!r}",
+            )
         now = datetime.fromtimestamp(self._clock(), UTC)
         if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
             raise RefusedError(FORBIDDEN, "the creator's certificate is expired or not valid yet")
@@ -87,7 +103,9 @@ def _check_signature(certificate: x509.Certificate, signature: bytes, payload: b
         raise UnsupportedAlgorithm("only ECDSA keys on P-256 are supported")
     _, s = decode_dss_signature(signature)
     if s > _P256_ORDER // 2:
-        raise ValueError("S is above half the order of the curve; Fabric accepts the lower of the two only")
+        raise ValueError(
+            "S is above half the order of the curve; Fabric accepts the lower of the two only"
+        )
     key.verify(signature, payload, ec.ECDSA(SHA256()))
 
 

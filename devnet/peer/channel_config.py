@@ -18,12 +18,17 @@ def organisations(config_block: bytes) -> dict[str, list[bytes]]:
         block = Block.FromString(config_block)
         payload = Payload.FromString(Envelope.FromString(b"".join(block.data.data[:1])).payload)
         if ChannelHeader.FromString(payload.header.channel_header).type != CONFIG:
-            raise ValueError(f"block {block.header.number} holds no channel configuration; take the genesis block")
+            raise ValueError(
+                f"block {block.header.number} holds no channel configuration; take the genesis block"
+            )
         channel = ConfigEnvelope.FromString(payload.data).config.channel_group
         definitions = [
-            MSPConfig.FromString(group.values["MSP"].value) for group in channel.groups["Application"].groups.values()
+            MSPConfig.FromString(group.values["MSP"].value)
+            for group in channel.groups["Application"].groups.values()
         ]
-        msps = [FabricMSPConfig.FromString(msp.config) for msp in definitions if msp.type == _FABRIC_MSP]
+        msps = [
+            FabricMSPConfig.FromString(msp.config) for msp in definitions if msp.type == _FABRIC_MSP
+        ]
     except DecodeError as error:
         raise ValueError(f"the channel configuration does not parse: {error}") from error
     return {msp.name: [*msp.root_certs, *msp.intermediate_certs] for msp in msps}

@@ -50,7 +50,9 @@ def resize_filter(change: int) -> Edit:
     def edit(serialized: bytes) -> bytes:
         block = Block.FromString(serialized)
         codes = block.metadata.metadata[TRANSACTIONS_FILTER]
-        block.metadata.metadata[TRANSACTIONS_FILTER] = codes[: len(codes) + change] + bytes(max(change, 0))
+        block.metadata.metadata[TRANSACTIONS_FILTER] = codes[: len(codes) + change] + bytes(
+            max(change, 0)
+        )
         return block.SerializeToString()
 
     return edit

@@ -64,7 +64,11 @@ def plan(send: SendBlock, faults: Sequence[Fault]) -> list[Step]:
     """What the faults, in their order, make of a block that is about to be sent."""
     steps: list[Step] = [send]
     for fault in faults:
-        steps = [made for step in steps for made in (fault(step) if isinstance(step, SendBlock) else (step,))]
+        steps = [
+            made
+            for step in steps
+            for made in (fault(step) if isinstance(step, SendBlock) else (step,))
+        ]
     return steps
 
 
@@ -114,7 +118,9 @@ def swap(first: int, second: int) -> Fault:
 
 def repeat(number: int, *, after_block: int) -> Fault:
     """Send block `number` again after a later one."""
-    return lambda send: (send, replace(send, number=number)) if send.number == after_block else (send,)
+    return lambda send: (
+        (send, replace(send, number=number)) if send.number == after_block else (send,)
+    )
 
 
 def substitute(where: Where, ledger: Ledger) -> Fault:

@@ -35,7 +35,9 @@ def filtered_response(block: bytes) -> bytes:
     is answered by status 400, after which the sequence goes on.
     """
     try:
-        return DeliverResponse(filtered_block=_filtered(Block.FromString(block))).SerializeToString()
+        return DeliverResponse(
+            filtered_block=_filtered(Block.FromString(block))
+        ).SerializeToString()
     except (DecodeError, IndexError):
         return status_response(BAD_REQUEST)
 

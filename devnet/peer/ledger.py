@@ -53,7 +53,9 @@ class Ledger:
     def block(self, number: int) -> bytes:
         """The bytes of one block. LookupError if the ledger does not hold it."""
         if not self.first <= number < self.height:
-            raise LookupError(f"block {number} is not in a ledger of {self.first} to {self.height - 1}")
+            raise LookupError(
+                f"block {number} is not in a ledger of {self.first} to {self.height - 1}"
+            )
         block = self._blocks[number - self.first]
         return block if isinstance(block, bytes) else block.read_bytes()
 
@@ -76,9 +78,13 @@ def block_files(folder: Path) -> tuple[int, list[Path]]:
     numbered: dict[int, Path] = {}
     for path in sorted(folder.glob("*.block")):
         if not path.stem.isdecimal():
-            raise ValueError(f"{path} is not named after its block number, as in 000042.block; rename or remove it")
+            raise ValueError(
+                f"{path} is not named after its block number, as in 000042.block; rename or remove it"
+            )
         if int(path.stem) in numbered:
-            raise ValueError(f"{numbered[int(path.stem)]} and {path} are the same block; remove one of them")
+            raise ValueError(
+                f"{numbered[int(path.stem)]} and {path} are the same block; remove one of them"
+            )
         numbered[int(path.stem)] = path
     if not numbered:
         raise ValueError(f"{folder} holds no NNNNNN.block file; name a folder of serialized blocks")

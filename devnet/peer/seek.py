@@ -105,5 +105,7 @@ def _start(position: SeekPosition, ledger: Ledger) -> int:
         case _:
             raise RefusedError(NOT_FOUND, "start is no known kind of position")
     if not ledger.first <= start <= ledger.height:
-        raise RefusedError(NOT_FOUND, f"start {start}, but the ledger holds {ledger.first} to {ledger.height - 1}")
+        raise RefusedError(
+            NOT_FOUND, f"start {start}, but the ledger holds {ledger.first} to {ledger.height - 1}"
+        )
     return start

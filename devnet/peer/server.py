@@ -16,7 +16,10 @@ from devnet.peer.tls import ServerTls
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a second peer on the same port is an error, not a coin toss
     ("grpc.max_receive_message_length", 100 * 1024 * 1024),  # as in Fabric; sending has no limit
-    ("grpc.http2.min_ping_interval_without_data_ms", 60_000),  # `peer.keepalive.minInterval`; faster: GOAWAY
+    (
+        "grpc.http2.min_ping_interval_without_data_ms",
+        60_000,
+    ),  # `peer.keepalive.minInterval`; faster: GOAWAY
     ("grpc.keepalive_permit_without_calls", 1),
 ]
 
@@ -78,6 +81,9 @@ class Peer:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         await self.stop()

@@ -27,7 +27,10 @@ class DeliverService:
     """Answers `Deliver` and `DeliverFiltered`. The mappings, by channel, are read anew at each request or block."""
 
     def __init__(
-        self, ledgers: Mapping[str, Ledger], access: AccessControl, faults: Mapping[str, Sequence[Fault]]
+        self,
+        ledgers: Mapping[str, Ledger],
+        access: AccessControl,
+        faults: Mapping[str, Sequence[Fault]],
     ) -> None:
         self._ledgers = ledgers
         self._access = access
@@ -37,7 +40,8 @@ class DeliverService:
         """Messages go in and out as the bytes they are on the wire."""
         behaviours = {"Deliver": self._deliver, "DeliverFiltered": self._deliver_filtered}
         methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            method.name: grpc.stream_stream_rpc_method_handler(behaviours[method.name]) for method in _SERVICE.methods
+            method.name: grpc.stream_stream_rpc_method_handler(behaviours[method.name])
+            for method in _SERVICE.methods
         }
         return grpc.method_handlers_generic_handler(_SERVICE.full_name, methods)
 
@@ -47,7 +51,9 @@ class DeliverService:
     async def _deliver_filtered(self, requests: AsyncIterator[bytes], context: Context) -> None:
         await self._answer(requests, context, lambda send: filtered_response(_edited(send)))
 
-    async def _answer(self, requests: AsyncIterator[bytes], context: Context, respond: Responder) -> None:
+    async def _answer(
+        self, requests: AsyncIterator[bytes], context: Context, respond: Responder
+    ) -> None:
         """One sequence after the other; the first that fails ends the stream."""
         async for request in requests:
             status = await self._sequence(request, context, respond)
@@ -55,17 +61,26 @@ class DeliverService:
             if status != SUCCESS:
                 return
 
-    async def _sequence(self, envelope: bytes, context: Context, respond: Responder) -> Status.ValueType:
+    async def _sequence(
+        self, envelope: bytes, context: Context, respond: Responder
+    ) -> Status.ValueType:
         try:
             request = parse_request(envelope)
             self._access.check_header(request.channel_header, _client_certificate(context))
             await self._send_blocks(request, context, respond)
         except RefusedError as refused:
-            _log.info("seek_refused", status=Status.Name(refused.status), reason=refused.reason, client=context.peer())
+            _log.info(
+                "seek_refused",
+                status=Status.Name(refused.status),
+                reason=refused.reason,
+                client=context.peer(),
+            )
             return refused.status
         return SUCCESS
 
-    async def _send_blocks(self, request: SeekRequest, context: Context, respond: Responder) -> None:
+    async def _send_blocks(
+        self, request: SeekRequest, context: Context, respond: Responder
+    ) -> None:
         channel = request.channel_header.channel_id
         ledger = self._ledgers.get(channel)
         if ledger is None:

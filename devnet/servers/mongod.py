@@ -39,7 +39,15 @@ class MongodMember(Server):
         return super()._prepare(binary, lock)
 
     def _command(self, binary: Path, port: int) -> list[str]:
-        place = ["--dbpath", str(self._database), "--bind_ip", "127.0.0.1", "--port", str(port), "--nounixsocket"]
+        place = [
+            "--dbpath",
+            str(self._database),
+            "--bind_ip",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--nounixsocket",
+        ]
         size = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256", "--quiet"]
         lean = ["--setParameter", "diagnosticDataCollectionEnabled=false"]
         # A primary would otherwise wait 15 s for its clients to go elsewhere.
@@ -58,7 +66,9 @@ class Mongod(MongodMember):
     and can make others. A later start on the same folder keeps the replica set, also under another port.
     """
 
-    def __init__(self, data: Path, *, port: int | None = None, binary: Path | None = None, auth: bool = False) -> None:
+    def __init__(
+        self, data: Path, *, port: int | None = None, binary: Path | None = None, auth: bool = False
+    ) -> None:
         super().__init__(data, port=port, binary=binary)
         self._auth = auth
 
@@ -103,7 +113,9 @@ class Mongod(MongodMember):
                     return False
             if self._auth:
                 self._ensure_admin()
-        except AutoReconnect:  # it closes its connections when it finds itself absent from its configuration
+        except (
+            AutoReconnect
+        ):  # it closes its connections when it finds itself absent from its configuration
             return False
         return True
 

@@ -23,7 +23,9 @@ class Postgres(Server):
 
     program: ClassVar[Program] = POSTGRES
     _ready: ClassVar[bytes] = b"database system is ready to accept connections"
-    _stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": does not wait for clients to leave
+    _stop_signal: ClassVar[signal.Signals] = (
+        signal.SIGINT
+    )  # "fast": does not wait for clients to leave
     _maker: ClassVar[str] = "initdb"
     """The program, beside `postgres`, that makes a cluster."""
 
@@ -74,7 +76,9 @@ class Postgres(Server):
         if not process.wait(START_TIMEOUT):
             process.kill()
         if process.exit_code != 0:
-            raise self._failed(f"{maker.name} could not make the PostgreSQL cluster", process, offset)
+            raise self._failed(
+                f"{maker.name} could not make the PostgreSQL cluster", process, offset
+            )
         fresh.rename(self._cluster)
 
     def _making(self) -> list[str]:
@@ -82,7 +86,14 @@ class Postgres(Server):
         _require_user_name(os.geteuid() if self._user is None else self._user)
         stored_secret(self._password_file)
         self._hand_over(self._password_file)
-        who = ["--username", "postgres", "--auth", "scram-sha-256", "--pwfile", str(self._password_file)]
+        who = [
+            "--username",
+            "postgres",
+            "--auth",
+            "scram-sha-256",
+            "--pwfile",
+            str(self._password_file),
+        ]
         return [*who, "--encoding", "UTF8", "--locale", "C"]
 
     def _hand_over(self, path: Path) -> None:
@@ -93,7 +104,11 @@ class Postgres(Server):
     def _command(self, binary: Path, port: int) -> list[str]:
         place = ["-D", str(self._cluster), "-p", str(port)]
         # Shared memory in files of the cluster: none is left in /dev/shm by a SIGKILL.
-        settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "dynamic_shared_memory_type=mmap"]
+        settings = [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "dynamic_shared_memory_type=mmap",
+        ]
         return [str(binary), *place, *(word for setting in settings for word in ("-c", setting))]
 
     @property

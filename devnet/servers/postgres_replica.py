@@ -15,7 +15,9 @@ class PostgresReplica(Postgres):
     catches up once it is there: a replication slot keeps on the primary what the replica has not read yet.
     """
 
-    _ready: ClassVar[bytes] = b"database system is ready to accept read"  # "read only" before PostgreSQL 14
+    _ready: ClassVar[bytes] = (
+        b"database system is ready to accept read"  # "read only" before PostgreSQL 14
+    )
     _maker: ClassVar[str] = "pg_basebackup"
 
     def __init__(self, data: Path, primary: Postgres, *, binary: Path | None = None) -> None:
@@ -36,7 +38,9 @@ class PostgresReplica(Postgres):
         # The cluster remembers this file too, and reads the password from it whenever it connects.
         passwords = self._home / "pgpass"
         passwords.touch(mode=0o600)
-        passwords.write_text(f"*:*:*:postgres:{urlsplit(self._primary.dsn).password}\n", encoding="ascii")
+        passwords.write_text(
+            f"*:*:*:postgres:{urlsplit(self._primary.dsn).password}\n", encoding="ascii"
+        )
         self._hand_over(passwords)
         source = f"host=127.0.0.1 port={self._primary.port} user=postgres passfile='{_quoted(passwords)}'"
         slot = ["--create-slot", "--slot", f"replica_{secrets.token_hex(8)}"]

@@ -26,10 +26,20 @@ class Process:
     """
 
     def __init__(self, command: list[str], *, log: Path, lock: int, user: int | None) -> None:
-        launch = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), "-" if user is None else str(user)]
+        launch = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(_LAUNCH),
+            str(os.getpid()),
+            "-" if user is None else str(user),
+        ]
         started: Future[subprocess.Popen[bytes]] = Future()
         self._keeper = threading.Thread(
-            target=_keep, args=(started, [*launch, *command], log, lock), name=f"keeper {command[0]}", daemon=True
+            target=_keep,
+            args=(started, [*launch, *command], log, lock),
+            name=f"keeper {command[0]}",
+            daemon=True,
         )
         self._keeper.start()
         self._popen = started.result()
@@ -86,7 +96,9 @@ class Process:
         return frozen
 
 
-def _keep(started: "Future[subprocess.Popen[bytes]]", command: list[str], log: Path, lock: int) -> None:
+def _keep(
+    started: "Future[subprocess.Popen[bytes]]", command: list[str], log: Path, lock: int
+) -> None:
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
     if "LD_LIBRARY_PATH" in os.environ:
         environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
@@ -118,7 +130,9 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 def _await_stop(pid: int) -> None:
     deadline = time.monotonic() + _FREEZE_TIMEOUT
-    while (stat := _stat(pid)) is not None and stat[0] not in _STOPPED and time.monotonic() < deadline:
+    while (
+        (stat := _stat(pid)) is not None and stat[0] not in _STOPPED and time.monotonic() < deadline
+    ):
         time.sleep(0.001)
 
 

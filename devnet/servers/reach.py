@@ -58,7 +58,9 @@ def _elsewhere(link: Path) -> Path:
 def _sweep(parent: Path) -> None:
     """Delete the folders made by _elsewhere() whose data folder is gone, such as those of earlier test runs."""
     for home in parent.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(FileNotFoundError):  # not finished yet, or being swept by another process too
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # not finished yet, or being swept by another process too
             if home.lstat().st_uid == 0 and not _in_use(home):
                 shutil.rmtree(home)
 
@@ -80,7 +82,9 @@ def _copied(binary: Path, home: Path) -> Path:
         fresh = home / "site.new"
         shutil.rmtree(fresh, ignore_errors=True)
         for part in (_INSTALLATION, _LIBRARIES):
-            shutil.copytree(site / part, fresh / part, ignore=shutil.ignore_patterns("include", "*.a"))
+            shutil.copytree(
+                site / part, fresh / part, ignore=shutil.ignore_patterns("include", "*.a")
+            )
         for path in [fresh, *fresh.rglob("*")]:
             os.chown(path, NOBODY, NOBODY)
         fresh.rename(copy)

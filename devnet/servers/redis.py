@@ -26,7 +26,9 @@ class Redis(Server):
     def _prepare(self, binary: Path, lock: int) -> Path:
         # In a file, not on the command line, where every user of the machine could read the password.
         self._configuration.touch(mode=0o600)
-        self._configuration.write_text(f"requirepass {stored_secret(self._password_file)}\n", encoding="ascii")
+        self._configuration.write_text(
+            f"requirepass {stored_secret(self._password_file)}\n", encoding="ascii"
+        )
         return super()._prepare(binary, lock)
 
     def _command(self, binary: Path, port: int) -> list[str]:

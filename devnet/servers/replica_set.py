@@ -63,13 +63,16 @@ class MongoReplicaSet:
         except PyMongoError as error:
             raise ServerError(
                 f"The replica set has no primary after {START_TIMEOUT:.0f} s: {error}. At least two of its members "
-                "must run; their logs say more: " + ", ".join(str(member.log) for member in self.members)
+                "must run; their logs say more: "
+                + ", ".join(str(member.log) for member in self.members)
             ) from error
         return next(member for member in self.members if member.port == int(port))
 
     def _initiate(self) -> None:
         with MongoClient[dict[str, Any]](self.members[0].address) as client:
-            client.admin.command("replSetInitiate", configuration([member.host for member in self.members]))
+            client.admin.command(
+                "replSetInitiate", configuration([member.host for member in self.members])
+            )
         self._initiated = True
 
     def _await_copies(self) -> None:
@@ -90,7 +93,10 @@ class MongoReplicaSet:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.stop()
 

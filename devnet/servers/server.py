@@ -76,7 +76,9 @@ class Server(ABC):
     def port(self) -> int:
         """The TCP port. Raises ServerError before the first start."""
         if self._port is None:
-            raise ServerError(f"{self.program.name} has no address before its first start. Call start() first.")
+            raise ServerError(
+                f"{self.program.name} has no address before its first start. Call start() first."
+            )
         return self._port
 
     @property
@@ -141,7 +143,10 @@ class Server(ABC):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -193,7 +198,11 @@ class Server(ABC):
                 return False
             if time.monotonic() > deadline:
                 process.kill()
-                raise self._failed(f"{self.program.name} did not answer within {START_TIMEOUT:.0f} s", process, offset)
+                raise self._failed(
+                    f"{self.program.name} did not answer within {START_TIMEOUT:.0f} s",
+                    process,
+                    offset,
+                )
             time.sleep(0.01)
         return True
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
-from explorer_api.answers import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
 from explorer_api.docs.content import Block, Paragraph, Section, Table
 from explorer_api.docs.markdown import read_markdown
 from explorer_api.docs.problem_kinds import PROBLEM_KINDS
+from explorer_api.http.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES
+from explorer_api.http.responses import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
 from explorer_api.options import Options
-from explorer_api.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES
 from explorer_api.resources.stats import HALF_A_MINUTE
 
 DEMO: Final = "http://127.0.0.1:8080"
@@ -144,7 +144,9 @@ data: {{"number":136,"hash":"…"}}
 def guide(common: Sequence[str]) -> list[Section]:
     """The sections; `common` are the kinds of problems that most routes have."""
     return [
-        Section(section.title, [*section.blocks, *_problems(common)]) if section.title == _PROBLEMS else section
+        Section(section.title, [*section.blocks, *_problems(common)])
+        if section.title == _PROBLEMS
+        else section
         for section in read_markdown(_TEXT)
     ]
 

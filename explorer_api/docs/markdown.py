@@ -69,8 +69,12 @@ def _read(lines: list[str]) -> Block:
     if first.startswith(_FENCE):
         return Code(first.removeprefix(_FENCE), "\n".join(lines[1:-1]))
     if first.startswith("| "):
-        columns, _, *rows = ([cell.strip() for cell in line.strip("|").split(" | ")] for line in lines)
+        columns, _, *rows = (
+            [cell.strip() for cell in line.strip("|").split(" | ")] for line in lines
+        )
         return Table(columns, rows)
     if first.startswith("- "):
-        return Items([" ".join(text.split()) for text in "\n".join(lines).removeprefix("- ").split("\n- ")])
+        return Items(
+            [" ".join(text.split()) for text in "\n".join(lines).removeprefix("- ").split("\n- ")]
+        )
     return Paragraph(" ".join(lines))

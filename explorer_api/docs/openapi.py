@@ -6,13 +6,13 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
 
-from explorer_api.answers import NO_STORE, Answer
-from explorer_api.dispatch import AnyRoute, Call, Route, StreamRoute
-from explorer_api.docs import described
+from explorer_api.docs import route_docs
+from explorer_api.docs.json_schemas import REFERENCE, Json, schemas
 from explorer_api.docs.path_variables import PATH_VARIABLES, PathVariable
-from explorer_api.docs.schemas import REFERENCE, Json, schemas
-from explorer_api.parameters import Parameter, ParameterFamily
-from explorer_api.problems import TYPE_PREFIX
+from explorer_api.http.dispatch import AnyRoute, Call, Route, StreamRoute
+from explorer_api.http.parameters import Parameter, ParameterFamily
+from explorer_api.http.problems import TYPE_PREFIX
+from explorer_api.http.responses import NO_STORE, ApiResponse
 from explorer_api.resources.stream import LAST_EVENT_ID
 
 TITLE: Final = "KindLedger explorer API"
@@ -49,7 +49,11 @@ _HEADERS: Final[Json] = {
         "description": "Seconds to wait before asking again.",
         "schema": {"type": "integer", "minimum": 1},
     },
-    "WWW-Authenticate": {"description": "What is asked for.", "required": True, "schema": {"type": "string"}},
+    "WWW-Authenticate": {
+        "description": "What is asked for.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
 }
 _IF_NONE_MATCH: Final[Json] = {
     "name": "If-None-Match",
@@ -81,14 +85,16 @@ _PROBLEM: Final[Json] = {
 }
 
 
-async def get_openapi(call: Call) -> Answer:
+async def get_openapi(call: Call) -> ApiResponse:
     """The API described in OpenAPI 3.1, made from the routes that serve it."""
-    return Answer(call.services.documentation.openapi, NO_STORE)
+    return ApiResponse(call.services.documentation.openapi, NO_STORE)
 
 
 def document(routes: Sequence[AnyRoute], version: str) -> Json:
     """The whole document. Raises `KeyError` for a route of which a path variable or problem is not described."""
-    bodies, components = schemas(body for route in routes for body in (route.answers, *route.others.values()))
+    bodies, components = schemas(
+        body for route in routes for body in (route.answers, *route.others.values())
+    )
     return {
         "openapi": "3.1.1",
         "info": {
@@ -104,35 +110,44 @@ def document(routes: Sequence[AnyRoute], version: str) -> Json:
         "components": {
             "schemas": dict(sorted({**components, "Problem": _PROBLEM}.items())),
             "parameters": {
-                **{name: _path_parameter(name, variable) for name, variable in PATH_VARIABLES.items()},
+                **{
+                    name: _path_parameter(name, variable)
+                    for name, variable in PATH_VARIABLES.items()
+                },
                 "If-None-Match": _IF_NONE_MATCH,
                 "Last-Event-ID": _LAST_EVENT_ID,
             },
             "headers": _HEADERS,
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "Only where the operator asks for it."}
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "Only where the operator asks for it.",
+                }
             },
         },
     }
 
 
 def _operation(route: AnyRoute, bodies: dict[Any, Json]) -> Json:
-    summary, details = described.explanation(route)
-    parameters: list[Json] = [{"$ref": f"#/components/parameters/{name}"} for name in described.variables(route)]
+    summary, details = route_docs.explanation(route)
+    parameters: list[Json] = [
+        {"$ref": f"#/components/parameters/{name}"} for name in route_docs.variables(route)
+    ]
     parameters += map(_query_parameter, route.parameters)
     parameters += map(_parameter_family, route.families)
-    if described.has_etag(route):
+    if route_docs.has_etag(route):
         parameters.append({"$ref": "#/components/parameters/If-None-Match"})
     if isinstance(route, StreamRoute):
         parameters.append({"$ref": "#/components/parameters/Last-Event-ID"})
     return {
-        "operationId": described.operation_id(route),
+        "operationId": route_docs.operation_id(route),
         "summary": summary,
         **({"description": details} if details else {}),
         "tags": [route.tag],
         "parameters": parameters,
         "responses": _responses(route, bodies),
-        "security": [{}, {"token": []}] if described.needs_token(route) else [],
+        "security": [{}, {"token": []}] if route_docs.needs_token(route) else [],
     }
 
 
@@ -171,20 +186,29 @@ def _parameter_family(family: ParameterFamily) -> Json:
         "explode": True,
         "schema": {
             "type": "object",
-            "patternProperties": {f"^{re.escape(family.prefix)}.": {"type": "string", "maxLength": family.max_bytes}},
+            "patternProperties": {
+                f"^{re.escape(family.prefix)}.": {"type": "string", "maxLength": family.max_bytes}
+            },
             "additionalProperties": False,
         },
     }
 
 
 def _responses(route: AnyRoute, bodies: dict[Any, Json]) -> Json:
-    responses = {str(status): _answer(route, bodies[route.answers], route.content_type) for status in route.statuses}
-    responses |= {
-        str(status): _answer(route, bodies[body], "application/json") for status, body in route.others.items()
+    responses = {
+        str(status): _answer(route, bodies[route.answers], route.content_type)
+        for status in route.statuses
     }
-    if described.has_etag(route):
-        responses["304"] = {"description": "The client has that answer already.", "headers": _answer_headers(route)}
-    for status, kinds in described.problems(route).items():
+    responses |= {
+        str(status): _answer(route, bodies[body], "application/json")
+        for status, body in route.others.items()
+    }
+    if route_docs.has_etag(route):
+        responses["304"] = {
+            "description": "The client has that answer already.",
+            "headers": _answer_headers(route),
+        }
+    for status, kinds in route_docs.problems(route).items():
         problem = _problem(status, kinds)
         known = responses.get(str(status))
         if known is None:
@@ -211,7 +235,7 @@ def _answer_headers(route: AnyRoute) -> Json:
     names = ["X-Request-ID"]
     if not isinstance(route, Route):
         names += ["Ledger-Height", "Ledger-Peer-Height"]
-    if described.has_etag(route):
+    if route_docs.has_etag(route):
         names.append("ETag")
     return {name: _header(name) for name in names} | {"Cache-Control": _caching(*route.caching)}
 

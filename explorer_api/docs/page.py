@@ -7,9 +7,9 @@ from hashlib import sha256
 from html import escape
 from typing import Final, assert_never
 
-from explorer_api.answers import NO_STORE, Answer
-from explorer_api.dispatch import Call
 from explorer_api.docs.content import Block, Code, Items, Paragraph, Section, Table
+from explorer_api.http.dispatch import Call
+from explorer_api.http.responses import NO_STORE, ApiResponse
 
 HTML: Final = "text/html; charset=utf-8"
 
@@ -47,17 +47,17 @@ th { font-weight: 600; background: var(--soft); }
 @media print { nav, .skip { display: none; } }
 """
 _STYLE_HASH: Final = base64.b64encode(sha256(_STYLE.encode()).digest()).decode()
-_POLICY: Final = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+_POLICY: Final = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _CODE: Final = re.compile(r"`([^`]+)`")
 _LINK: Final = re.compile(r"\[([^\]]+)\]\((#[\w-]+)\)")
 
 
-async def get_page(call: Call) -> Answer:
+async def get_page(call: Call) -> ApiResponse:
     """Documentation for readers: every route, what it takes and what it answers."""
     headers = {"Content-Security-Policy": _POLICY}
-    return Answer(call.services.documentation.page, NO_STORE, content_type=HTML, headers=headers)
+    return ApiResponse(
+        call.services.documentation.page, NO_STORE, content_type=HTML, headers=headers
+    )
 
 
 def page(document: Section, version: str) -> str:
@@ -84,7 +84,10 @@ def page(document: Section, version: str) -> str:
 def _contents(sections: Sequence[Section]) -> str:
     if not sections:
         return ""
-    entries = (f'<li><a href="#{s.slug}">{_inline(s.title)}</a>{_contents(s.sections)}</li>' for s in sections)
+    entries = (
+        f'<li><a href="#{s.slug}">{_inline(s.title)}</a>{_contents(s.sections)}</li>'
+        for s in sections
+    )
     return f"<ul>{''.join(entries)}</ul>"
 
 

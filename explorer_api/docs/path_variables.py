@@ -4,9 +4,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from explorer_api.resources.transactions import MAX_INDEX
-from ledger.blocks import MAX_BLOCK_NUMBER
 from ledger.ownership import MAX_TX_ID_BYTES
+from ledger.position import MAX_BLOCK_NUMBER, MAX_INDEX
 
 
 class PathVariable(Struct, frozen=True):
@@ -21,7 +20,9 @@ class PathVariable(Struct, frozen=True):
 _ANY_TEXT: Final = {"type": "string", "minLength": 1}
 
 PATH_VARIABLES: Final = {
-    "channel": PathVariable("the name of a channel", _ANY_TEXT, "kindledger", ("channel-not-found",)),
+    "channel": PathVariable(
+        "the name of a channel", _ANY_TEXT, "kindledger", ("channel-not-found",)
+    ),
     "block": PathVariable(
         "the number of a block, its hash, or latest",
         {
@@ -47,7 +48,10 @@ PATH_VARIABLES: Final = {
         ("malformed-tx-id", "transaction-not-found"),
     ),
     "namespace": PathVariable(
-        "the name of a chaincode, whose keys these are", _ANY_TEXT, "_lifecycle", ("invalid-parameter",)
+        "the name of a chaincode, whose keys these are",
+        _ANY_TEXT,
+        "_lifecycle",
+        ("invalid-parameter",),
     ),
     "key": PathVariable(
         "a key: any text, percent-encoded, slashes included",
@@ -55,5 +59,7 @@ PATH_VARIABLES: Final = {
         "namespaces%2Ffields%2Fkindledger%2FSequence",
         ("invalid-parameter",),
     ),
-    "name": PathVariable("the name of a chaincode", _ANY_TEXT, "kindledger", ("chaincode-not-found",)),
+    "name": PathVariable(
+        "the name of a chaincode", _ANY_TEXT, "kindledger", ("chaincode-not-found",)
+    ),
 }

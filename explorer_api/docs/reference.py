@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from explorer_api.dispatch import AnyRoute
-from explorer_api.docs import described
+from explorer_api.docs import route_docs
 from explorer_api.docs.content import Block, Code, Paragraph, Section, Table, slug
 from explorer_api.docs.guide import DEMO, guide
+from explorer_api.docs.json_schemas import REFERENCE, Json, schemas
 from explorer_api.docs.openapi import TAGS, TITLE
-from explorer_api.docs.schemas import REFERENCE, Json, schemas
-from explorer_api.parameters import Parameter
+from explorer_api.http.dispatch import AnyRoute
+from explorer_api.http.parameters import Parameter
 
 _ANY_TRANSACTION = (
     f"TX=$(curl -s '{DEMO}/api/v1/channels/kindledger/events?limit=1' | "
@@ -20,8 +20,12 @@ _ANY_TRANSACTION = (
 
 def reference(routes: Sequence[AnyRoute]) -> Section:
     """The whole documentation."""
-    bodies, components = schemas(body for route in routes for body in (route.answers, *route.others.values()))
-    having = Counter(kind for route in routes for kinds in described.problems(route).values() for kind in kinds)
+    bodies, components = schemas(
+        body for route in routes for body in (route.answers, *route.others.values())
+    )
+    having = Counter(
+        kind for route in routes for kinds in route_docs.problems(route).values() for kind in kinds
+    )
     common = [kind for kind, count in having.items() if 3 * count > len(routes)]
     groups = [
         Section(
@@ -42,13 +46,17 @@ def reference(routes: Sequence[AnyRoute]) -> Section:
     )
     return Section(
         TITLE,
-        [Paragraph("Blocks, transactions and events of Hyperledger Fabric channels, read-only, over HTTP.")],
+        [
+            Paragraph(
+                "Blocks, transactions and events of Hyperledger Fabric channels, read-only, over HTTP."
+            )
+        ],
         [*guide(common), *groups, types],
     )
 
 
 def _route(route: AnyRoute, bodies: Mapping[object, Json], common: Sequence[str]) -> Section:
-    summary, details = described.explanation(route)
+    summary, details = route_docs.explanation(route)
     blocks: list[Block] = [Paragraph(f"{summary}.")]
     blocks += [Paragraph(paragraph) for paragraph in details.split("\n\n") if details]
     parameters = list(_parameters(route))
@@ -59,7 +67,7 @@ def _route(route: AnyRoute, bodies: Mapping[object, Json], common: Sequence[str]
 
 
 def _parameters(route: AnyRoute) -> Iterator[tuple[str, str, str]]:
-    for name, variable in described.variables(route).items():
+    for name, variable in route_docs.variables(route).items():
         yield f"`{name}` in the path", variable.allowed, ""
     for parameter in route.parameters:
         yield (
@@ -80,9 +88,13 @@ def _unless_given(parameter: Parameter[Any]) -> str:
 def _answers(route: AnyRoute, bodies: Mapping[object, Json]) -> Paragraph:
     statuses = ", ".join(f"`{status}`" for status in route.statuses)
     text = f"Answers {statuses} with {_body(route, bodies)}"
-    text += "".join(f"; `{status}` with {_words(bodies[body])}" for status, body in route.others.items())
+    text += "".join(
+        f"; `{status}` with {_words(bodies[body])}" for status, body in route.others.items()
+    )
     caching = " or ".join(f"`{value}`" for value in route.caching)
-    return Paragraph(f"{text}. [Caching](#caching): {caching}{', with an ETag' if described.has_etag(route) else ''}.")
+    return Paragraph(
+        f"{text}. [Caching](#caching): {caching}{', with an ETag' if route_docs.has_etag(route) else ''}."
+    )
 
 
 def _body(route: AnyRoute, bodies: Mapping[object, Json]) -> str:
@@ -97,22 +109,27 @@ def _body(route: AnyRoute, bodies: Mapping[object, Json]) -> str:
 def _problems(route: AnyRoute, common: Sequence[str]) -> Paragraph:
     own = {
         status: ", ".join(f"`{kind}`" for kind in kinds if kind not in common)
-        for status, kinds in described.problems(route).items()
+        for status, kinds in route_docs.problems(route).items()
     }
     text = "; ".join(f"{status} {kinds}" for status, kinds in own.items() if kinds)
     return Paragraph(f"[Problems](#problems): {text or 'only such as most routes have'}.")
 
 
 def _example(route: AnyRoute) -> Code:
-    url = f"{DEMO}{described.example_url(route)}"
+    url = f"{DEMO}{route_docs.example_url(route)}"
     if "$TX" in url:
         return Code("sh", f'{_ANY_TRANSACTION}curl "{url}"')
-    return Code("sh", f"curl {'-N --max-time 5 ' if route.content_type == 'text/event-stream' else ''}'{url}'")
+    return Code(
+        "sh",
+        f"curl {'-N --max-time 5 ' if route.content_type == 'text/event-stream' else ''}'{url}'",
+    )
 
 
 def _type(name: str, schema: Json) -> Section:
     blocks: list[Block] = [
-        Paragraph(paragraph) for paragraph in schema.get("description", "").split("\n\n") if paragraph
+        Paragraph(paragraph)
+        for paragraph in schema.get("description", "").split("\n\n")
+        if paragraph
     ]
     if "properties" in schema:
         rows = [[f"`{field}`", _words(shape)] for field, shape in schema["properties"].items()]

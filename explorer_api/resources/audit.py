@@ -5,21 +5,21 @@ from typing import Literal
 
 from msgspec import Struct
 
-from explorer_api.answers import NO_STORE, Answer
-from explorer_api.cursors import Cursor, question, read_cursor, write_cursor
-from explorer_api.dispatch import ChannelCall
-from explorer_api.parameters import CURSOR, LIMIT, choice
-from explorer_api.problems import ProblemError, unavailable
-from explorer_api.representations import PageInfo
-from ledger.business import (
-    BusinessBooks,
-    BusinessStanding,
+from explorer_api.http.dispatch import ChannelCall
+from explorer_api.http.page_cursors import PageCursor, query_digest, read_cursor, write_cursor
+from explorer_api.http.parameters import CURSOR, LIMIT, choice
+from explorer_api.http.problems import ProblemError, unavailable
+from explorer_api.http.responses import NO_STORE, ApiResponse
+from explorer_api.schemas.rows import PageInfo
+from ledger.mongodb.sync_state import ChannelState, DifferenceCounts, Reconciliation, Verification
+from reconciliation.reports import (
+    BusinessReports,
     BusinessUnavailableError,
     Discrepancy,
     DiscrepancyKind,
     DiscrepancyState,
+    SettlementStatus,
 )
-from ledger.sync_state import DifferenceCounts, Reconciliation, State, Verification
 
 KIND = choice("kind", *DiscrepancyKind)
 STATE = choice("state", *DiscrepancyState, default=DiscrepancyState.OPEN)
@@ -48,7 +48,7 @@ class RowsAudit(Struct, frozen=True, rename="camel"):
 
     verdict: Literal["equal", "different", "unknown"]
     reported: Reconciliation | None
-    standing: BusinessStanding | None
+    standing: SettlementStatus | None
     unavailable: bool
 
 
@@ -67,42 +67,48 @@ class DiscrepancyList(Struct, frozen=True):
     page: PageInfo
 
 
-async def get_audit(call: ChannelCall) -> Answer:
+async def get_audit(call: ChannelCall) -> ApiResponse:
     """The last cross-check: when, how far, and what it found."""
     sync = call.standing.sync
     verification = sync.verification if sync is not None else None
     reported = sync.reconciliation if sync is not None else None
     books = _books(call)
     rows = await _rows(books, reported) if books is not None or reported is not None else None
-    return Answer(Audit(call.standing.height, _ledger(verification), rows), NO_STORE)
+    return ApiResponse(Audit(call.standing.height, _ledger(verification), rows), NO_STORE)
 
 
 def _ledger(verification: Verification | None) -> LedgerAudit:
     if verification is None:
         return LedgerAudit("unknown", None, None, None, None)
-    verdict: Literal["equal", "consistent", "different"] = "equal" if verification.compared else "consistent"
+    verdict: Literal["equal", "consistent", "different"] = (
+        "equal" if verification.compared else "consistent"
+    )
     if verification.differences:
         verdict = "different"
-    return LedgerAudit(verdict, verification.at, verification.height, verification.differences, verification.kinds)
+    return LedgerAudit(
+        verdict, verification.at, verification.height, verification.differences, verification.kinds
+    )
 
 
-async def _rows(books: BusinessBooks | None, reported: Reconciliation | None) -> RowsAudit:
-    standing: BusinessStanding | None = None
+async def _rows(books: BusinessReports | None, reported: Reconciliation | None) -> RowsAudit:
+    standing: SettlementStatus | None = None
     away = False
     if books is not None:
         try:
-            standing = await books.standing()
+            standing = await books.status()
         except BusinessUnavailableError:
             away = True
-    open_now = sum(count.count for count in standing.discrepancies) if standing is not None else None
-    if open_now is None and reported is not None and reported.state is State.FOLLOWING:
+    open_now = (
+        sum(count.count for count in standing.discrepancies) if standing is not None else None
+    )
+    if open_now is None and reported is not None and reported.state is ChannelState.FOLLOWING:
         open_now = reported.discrepancies
     if open_now is None:
         return RowsAudit("unknown", reported, standing, away)
     return RowsAudit("different" if open_now else "equal", reported, standing, away)
 
 
-async def list_discrepancies(call: ChannelCall) -> Answer:
+async def list_discrepancies(call: ChannelCall) -> ApiResponse:
     """Where business rows and ledger differ: open ones, unless others are asked for; the newest first."""
     books = _books(call)
     if books is None:
@@ -114,12 +120,15 @@ async def list_discrepancies(call: ChannelCall) -> Answer:
             "The operator can configure postgres and reconcile.channel.",
         )
     kind, state, limit = call.query.get(KIND), call.query.require(STATE), call.query.require(LIMIT)
-    asked = question("discrepancies", call.channel.name, kind, state)
+    asked = query_digest("discrepancies", call.channel.name, kind, state)
     text = call.query.get(CURSOR)
     after = read_cursor(text, asked).after if text is not None else None
     try:
         page = await books.discrepancies(
-            DiscrepancyKind(kind) if kind is not None else None, DiscrepancyState(state), after, limit
+            DiscrepancyKind(kind) if kind is not None else None,
+            DiscrepancyState(state),
+            after,
+            limit,
         )
     except BusinessUnavailableError as error:
         raise unavailable(
@@ -128,10 +137,10 @@ async def list_discrepancies(call: ChannelCall) -> Answer:
             str(error),
             "Try again shortly; the ledger itself is served meanwhile.",
         ) from error
-    following = write_cursor(Cursor(asked, 0, page.next)) if page.next is not None else None
-    return Answer(DiscrepancyList(page.items, PageInfo(following, limit)), NO_STORE)
+    following = write_cursor(PageCursor(asked, 0, page.next)) if page.next is not None else None
+    return ApiResponse(DiscrepancyList(page.items, PageInfo(following, limit)), NO_STORE)
 
 
-def _books(call: ChannelCall) -> BusinessBooks | None:
+def _books(call: ChannelCall) -> BusinessReports | None:
     business = call.services.business
     return business if business is not None and business.channel == call.channel.name else None

@@ -4,21 +4,21 @@ import re
 
 from bson.datetime_ms import DatetimeMS
 
-from explorer_api.answers import IMMUTABLE, NO_CACHE, Answer
-from explorer_api.dispatch import ChannelCall
-from explorer_api.parameters import block_number, choice, time
-from explorer_api.problems import (
+from explorer_api.http.dispatch import ChannelCall
+from explorer_api.http.parameters import block_number, choice, time
+from explorer_api.http.problems import (
     ProblemError,
     block_not_found,
     block_not_indexed_yet,
     filter_not_indexed,
     invalid_parameter,
 )
-from explorer_api.representations import BlockPage, block_detail, block_row
-from explorer_api.resources.lists import Listing, check_range, resumed_ts
-from ledger.blocks import MAX_BLOCK_NUMBER
-from ledger.documents import Document
-from ledger.reader import Page
+from explorer_api.http.responses import IMMUTABLE, NO_CACHE, ApiResponse
+from explorer_api.resources.page_requests import PageRequest, check_range, resumed_ts
+from explorer_api.schemas.rows import BlockPage, block_detail, block_row
+from ledger.documents.format import Document
+from ledger.mongodb.reader import Page
+from ledger.position import MAX_BLOCK_NUMBER
 
 NUMBER_GE = block_number("number.ge")
 NUMBER_LE = block_number("number.le")
@@ -30,14 +30,14 @@ _HASH = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 
 
-async def list_blocks(call: ChannelCall) -> Answer:
+async def list_blocks(call: ChannelCall) -> ApiResponse:
     """Blocks by number; with a range of times, by time and then number."""
     since, until = call.query.get(TS_GE), call.query.get(TS_LT)
     first, highest = call.query.get(NUMBER_GE), call.query.get(NUMBER_LE)
     check_range(call, NUMBER_GE, NUMBER_LE)
     check_range(call, TS_GE, TS_LT, strictly=True)
     times = [int(bound) if bound is not None else None for bound in (since, until)]
-    listing = Listing(call, "blocks", first, highest, *times)
+    listing = PageRequest(call, "blocks", first, highest, *times)
     by_time = since is not None or until is not None
     if not by_time:
         page = await call.channel.reader.blocks(first or 0, listing.last(highest), listing.window)
@@ -51,11 +51,11 @@ async def list_blocks(call: ChannelCall) -> Answer:
         page = await _blocks_by_time(call, listing, since, until)
     rows = [block_row(document) for document in page.documents]
     caching = listing.caching(page, call, highest, by_time=by_time)
-    return Answer(BlockPage(rows, listing.page_info(page), listing.height), caching)
+    return ApiResponse(BlockPage(rows, listing.page_info(page), listing.height), caching)
 
 
 async def _blocks_by_time(
-    call: ChannelCall, listing: Listing, since: DatetimeMS | None, until: DatetimeMS | None
+    call: ChannelCall, listing: PageRequest, since: DatetimeMS | None, until: DatetimeMS | None
 ) -> Page:
     window, reader = listing.window, call.channel.reader
     after_ts = None
@@ -64,16 +64,19 @@ async def _blocks_by_time(
     return await reader.blocks_by_time(since, until, listing.height - 1, window, after_ts)
 
 
-async def get_block(call: ChannelCall) -> Answer:
+async def get_block(call: ChannelCall) -> ApiResponse:
     """A whole block. By number or hash it never changes."""
     document = await find_block(call)
     transactions = None
     if call.query.get(INCLUDE) is not None:
         transactions = await call.channel.reader.transaction_rows(document["number"])
-    return Answer(block_detail(document, transactions), NO_CACHE if call.path["block"] == b"latest" else IMMUTABLE)
+    return ApiResponse(
+        block_detail(document, transactions),
+        NO_CACHE if call.path["block"] == b"latest" else IMMUTABLE,
+    )
 
 
-async def get_raw_block(call: ChannelCall) -> Answer:
+async def get_raw_block(call: ChannelCall) -> ApiResponse:
     """The bytes of a block, as the peer delivered them. This program does not keep them."""
     block = await find_block(call)
     raise ProblemError(
@@ -103,7 +106,9 @@ async def find_block(call: ChannelCall) -> Document:
         return found
     number = int(reference) if _NUMBER.fullmatch(reference) else MAX_BLOCK_NUMBER + 1
     if number > MAX_BLOCK_NUMBER:
-        raise invalid_parameter("block", reference, f"a number from 0 to {MAX_BLOCK_NUMBER}, a hash, or latest")
+        raise invalid_parameter(
+            "block", reference, f"a number from 0 to {MAX_BLOCK_NUMBER}, a hash, or latest"
+        )
     document = await reader.block(number) if number <= call.last else None
     if document is None:
         raise _missing_number(number, call)
@@ -116,5 +121,9 @@ def _missing_number(number: int, call: ChannelCall) -> ProblemError:
     if standing.height <= number < (standing.peer_height or 0):
         return block_not_indexed_yet(str(number), standing.height, standing.peer_height or 0)
     if standing.first is None:
-        return block_not_found(str(number), "Nothing of this channel is indexed yet; see /api/v1/status.")
-    return block_not_found(str(number), f"Indexed are blocks {standing.first['number']} to {standing.height - 1}.")
+        return block_not_found(
+            str(number), "Nothing of this channel is indexed yet; see /api/v1/status."
+        )
+    return block_not_found(
+        str(number), f"Indexed are blocks {standing.first['number']} to {standing.height - 1}."
+    )

@@ -5,14 +5,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from explorer_api.answers import Answer
-from explorer_api.dispatch import ChannelCall
-from explorer_api.problems import ProblemError, quoted
-from explorer_api.representations import transaction_id
-from explorer_api.resources.stats import HALF_A_MINUTE, MAX_NAMES, counted_blocks
-from explorer_api.sums import Counted
-from explorer_api.values import Omitted, Text, listed, text
-from ledger.documents import Document
+from explorer_api.http.dispatch import ChannelCall
+from explorer_api.http.problems import ProblemError, quoted
+from explorer_api.http.responses import ApiResponse
+from explorer_api.live.running_totals import ChannelTotals
+from explorer_api.resources.stats import HALF_A_MINUTE, MAX_NAMES, channel_totals
+from explorer_api.schemas.rows import transaction_id
+from explorer_api.schemas.values import Omitted, Text, listed, text
+from ledger.documents.format import Document
 
 
 class ChaincodeRow(Struct, frozen=True, rename="camel"):
@@ -60,19 +60,23 @@ class ChaincodeDetail(ChaincodeRow, frozen=True, rename="camel"):
     height: int
 
 
-async def list_chaincodes(call: ChannelCall) -> Answer:
+async def list_chaincodes(call: ChannelCall) -> ApiResponse:
     """Every chaincode that a transaction named or the channel defined."""
-    counted = await counted_blocks(call)
+    counted = await channel_totals(call)
     known = await known_chaincodes(call, counted)
-    rows = [ChaincodeRow(**_row_fields(name, counted, definition)) for name, definition in known.items()]
+    rows = [
+        ChaincodeRow(**_row_fields(name, counted, definition)) for name, definition in known.items()
+    ]
     rows.sort(key=lambda row: (-row.transactions, row.name))
-    return Answer(ChaincodeList(rows[:MAX_NAMES], len(rows) > MAX_NAMES, call.standing.height), HALF_A_MINUTE)
+    return ApiResponse(
+        ChaincodeList(rows[:MAX_NAMES], len(rows) > MAX_NAMES, call.standing.height), HALF_A_MINUTE
+    )
 
 
-async def get_chaincode(call: ChannelCall) -> Answer:
+async def get_chaincode(call: ChannelCall) -> ApiResponse:
     """One chaincode: what was seen of it, and every definition of it."""
     name = call.path["name"].decode(errors="backslashreplace")
-    counted = await counted_blocks(call)
+    counted = await channel_totals(call)
     definitions = await _definitions(call, name)
     if not definitions and name not in counted.blocks.chaincodes and name not in counted.events:
         call.doubt()
@@ -88,12 +92,14 @@ async def get_chaincode(call: ChannelCall) -> Answer:
         definitions=[_definition(document) for document in reversed(definitions)],
         height=call.standing.height,
     )
-    return Answer(detail, HALF_A_MINUTE)
+    return ApiResponse(detail, HALF_A_MINUTE)
 
 
-async def known_chaincodes(call: ChannelCall, counted: Counted) -> dict[str, Document | None]:
+async def known_chaincodes(call: ChannelCall, counted: ChannelTotals) -> dict[str, Document | None]:
     """Every chaincode that a transaction named or the channel defined, and the definition in force, if there is one."""
-    defined = {document["lifecycle"]["name"]: document for document in await _definitions(call, None)}
+    defined = {
+        document["lifecycle"]["name"]: document for document in await _definitions(call, None)
+    }
     names = {*counted.blocks.chaincodes, *counted.events, *defined}
     return {name: defined.get(name) for name in names if name is not None}
 
@@ -102,7 +108,7 @@ async def _definitions(call: ChannelCall, name: str | None) -> list[Document]:
     return await call.channel.reader.chaincode_definitions(call.last, name)
 
 
-def _row_fields(name: str, counted: Counted, definition: Document | None) -> dict[str, Any]:
+def _row_fields(name: str, counted: ChannelTotals, definition: Document | None) -> dict[str, Any]:
     seen = counted.blocks.chaincodes.get(name)
     in_force = definition["lifecycle"] if definition is not None else None
     return {

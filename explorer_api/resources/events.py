@@ -1,12 +1,12 @@
 """Chaincode events."""
 
-from explorer_api.answers import Answer
-from explorer_api.dispatch import ChannelCall
-from explorer_api.parameters import ParameterFamily, block_number, names, text
-from explorer_api.problems import filter_not_indexed, invalid_parameter
-from explorer_api.representations import EventPage, event
-from explorer_api.resources.lists import Listing, check_range, one_of
-from ledger.event_queries import EventFilter
+from explorer_api.http.dispatch import ChannelCall
+from explorer_api.http.parameters import ParameterFamily, block_number, names, text
+from explorer_api.http.problems import filter_not_indexed, invalid_parameter
+from explorer_api.http.responses import ApiResponse
+from explorer_api.resources.page_requests import PageRequest, check_range, one_of
+from explorer_api.schemas.rows import EventPage, event
+from ledger.mongodb.event_queries import EventFilter
 from ledger.ownership import MAX_TX_ID_BYTES
 
 _MAX_NAME_BYTES = 1 << 16
@@ -27,25 +27,34 @@ PAYLOAD = ParameterFamily(
 FILTERS = (BLOCK_GE, BLOCK_LE, CHAINCODE, NAME_EQ, NAME_IN, TX_ID)
 
 
-async def list_events(call: ChannelCall) -> Answer:
+async def list_events(call: ChannelCall) -> ApiResponse:
     """Events of VALID transactions, by their place on the chain.
 
     One of chaincode, txId and a field of the payload goes with any names and any range of blocks.
     """
     first, highest = call.query.get(BLOCK_GE), call.query.get(BLOCK_LE)
     check_range(call, BLOCK_GE, BLOCK_LE)
-    wanted = EventFilter(call.query.get(CHAINCODE), _names(call), call.query.get(TX_ID), await _payload(call))
+    wanted = EventFilter(
+        call.query.get(CHAINCODE), _names(call), call.query.get(TX_ID), await _payload(call)
+    )
     asked = (wanted.chaincode, wanted.names, wanted.tx_id, wanted.payload)
-    listing = Listing(call, "events", first, highest, *asked)
-    page = await call.channel.reader.matching_events(wanted, first or 0, listing.last(highest), listing.window)
+    listing = PageRequest(call, "events", first, highest, *asked)
+    page = await call.channel.reader.matching_events(
+        wanted, first or 0, listing.last(highest), listing.window
+    )
     items = [event(document) for document in page.documents]
-    return Answer(EventPage(items, listing.page_info(page), listing.height), listing.caching(page, call, highest))
+    return ApiResponse(
+        EventPage(items, listing.page_info(page), listing.height),
+        listing.caching(page, call, highest),
+    )
 
 
 def _names(call: ChannelCall) -> tuple[str, ...] | None:
     single, several = call.query.get(NAME_EQ), call.query.get(NAME_IN)
     if single is not None and several is not None:
-        raise invalid_parameter(NAME_IN.name, ",".join(several), f"nothing where {NAME_EQ.name} is given")
+        raise invalid_parameter(
+            NAME_IN.name, ",".join(several), f"nothing where {NAME_EQ.name} is given"
+        )
     return (single,) if single is not None else several
 
 
@@ -60,7 +69,9 @@ async def _payload(call: ChannelCall) -> tuple[str, str] | None:
     if other is not None or len(fields) > 1:
         name = other if other is not None else f"{PAYLOAD.prefix}{list(fields)[1]}"
         raise filter_not_indexed(
-            name[:100], "No index answers that together with a field of the payload.", "Leave one of them out."
+            name[:100],
+            "No index answers that together with a field of the payload.",
+            "Leave one of them out.",
         )
     indexed = (await call.channel.reader.indexed()).payload_fields
     if path not in indexed:

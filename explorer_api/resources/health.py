@@ -9,14 +9,14 @@ from typing import Literal
 from msgspec import Struct
 from pymongo.errors import PyMongoError
 
-from explorer_api.answers import NO_STORE, Answer
-from explorer_api.channels import Channel
-from explorer_api.dispatch import Call
-from explorer_api.problems import ProblemError, unavailable
-from explorer_api.shared_cache import SharedCache
-from ledger.business import BusinessBooks, BusinessUnavailableError
-from ledger.documents import FORMAT
-from ledger.sync_state import State, SyncState
+from explorer_api.http.dispatch import Call
+from explorer_api.http.problems import ProblemError, unavailable
+from explorer_api.http.responses import NO_STORE, ApiResponse
+from explorer_api.live.channels import Channel
+from explorer_api.live.redis_cache import SharedCache
+from ledger.documents.format import FORMAT
+from ledger.mongodb.sync_state import ChannelState, SyncState
+from reconciliation.reports import BusinessReports, BusinessUnavailableError
 
 Verdict = Literal["ok", "catching_up", "degraded", "broken"]
 
@@ -48,19 +48,19 @@ class Health(Struct, frozen=True):
     checks: list[Check]
 
 
-async def live(_: Call) -> Answer:
+async def live(_: Call) -> ApiResponse:
     """The event loop turns. Nothing else is asked."""
-    return Answer(Liveness("live"), NO_STORE)
+    return ApiResponse(Liveness("live"), NO_STORE)
 
 
-async def ready(call: Call) -> Answer:
+async def ready(call: Call) -> ApiResponse:
     """MongoDB answers, and every channel's database is one that this program can read."""
     await call.services.channels.ping()
     for channel in await call.services.channels.all():
         problem = await _unreadable(channel)
         if problem is not None:
             raise unavailable("not-ready", "Not ready", *problem)
-    return Answer(Liveness("ready"), NO_STORE)
+    return ApiResponse(Liveness("ready"), NO_STORE)
 
 
 async def _unreadable(channel: Channel) -> tuple[str, str] | None:
@@ -82,7 +82,7 @@ async def _unreadable(channel: Channel) -> tuple[str, str] | None:
     return None
 
 
-async def health(call: Call) -> Answer:
+async def health(call: Call) -> ApiResponse:
     """Everything that the answers stand on: 200 in step, 202 catching up, 503 broken."""
     services = call.services
     asked = [_timed(call, "mongodb", _mongodb(call), silent="broken")]
@@ -98,15 +98,20 @@ async def health(call: Call) -> Answer:
         ]
         checks += await asyncio.gather(*asked)
     worst = max((check.status for check in checks), key=list(_STATUS).index)
-    return Answer(Health(worst, checks), NO_STORE, status=_STATUS[worst])
+    return ApiResponse(Health(worst, checks), NO_STORE, status=_STATUS[worst])
 
 
 _Outcome = tuple[Verdict, str | None]
 
 
-async def _timed(call: Call, name: str, checking: Awaitable[_Outcome], silent: Verdict = "degraded") -> Check:
+async def _timed(
+    call: Call, name: str, checking: Awaitable[_Outcome], silent: Verdict = "degraded"
+) -> Check:
     """One check, limited so that all are done before the request must be answered; `silent` if it takes longer."""
-    began, limit_s = time.perf_counter(), min(_CHECK_S, call.services.options.seconds_per_request / 3)
+    began, limit_s = (
+        time.perf_counter(),
+        min(_CHECK_S, call.services.options.seconds_per_request / 3),
+    )
     try:
         async with asyncio.timeout(limit_s):
             status, detail = await checking
@@ -149,16 +154,21 @@ async def _channel(channel: Channel) -> _Outcome:
 
 def _progress(sync: SyncState, lag_blocks: int | None, now: datetime) -> _Outcome:
     silent_s = (now - sync.updated_at).total_seconds()
-    if sync.state is State.STOPPED:
+    if sync.state is ChannelState.STOPPED:
         return "degraded", "the daemon was stopped: nothing new is indexed"
-    if sync.state in (State.FAILED, State.WAITING):
+    if sync.state in (ChannelState.FAILED, ChannelState.WAITING):
         return "broken", sync.error.message if sync.error is not None else None
     if silent_s > _STALE_S:
-        return "broken", f"the daemon has been silent for {silent_s:.0f} s; its state was {sync.state}"
-    return ("ok" if sync.state is State.FOLLOWING and not lag_blocks else "catching_up"), None
+        return (
+            "broken",
+            f"the daemon has been silent for {silent_s:.0f} s; its state was {sync.state}",
+        )
+    return (
+        "ok" if sync.state is ChannelState.FOLLOWING and not lag_blocks else "catching_up"
+    ), None
 
 
-async def _postgresql(business: BusinessBooks) -> _Outcome:
+async def _postgresql(business: BusinessReports) -> _Outcome:
     try:
         await business.check()
     except BusinessUnavailableError as error:

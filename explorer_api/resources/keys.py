@@ -4,13 +4,13 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from explorer_api.answers import Answer
-from explorer_api.dispatch import ChannelCall
-from explorer_api.problems import filter_not_indexed, invalid_parameter
-from explorer_api.representations import PageInfo, transaction_id
-from explorer_api.resources.lists import Listing
-from explorer_api.values import Encoding, Text, value
-from ledger.documents import Document
+from explorer_api.http.dispatch import ChannelCall
+from explorer_api.http.problems import filter_not_indexed, invalid_parameter
+from explorer_api.http.responses import ApiResponse
+from explorer_api.resources.page_requests import PageRequest
+from explorer_api.schemas.rows import PageInfo, transaction_id
+from explorer_api.schemas.values import Encoding, Text, value
+from ledger.documents.format import Document
 
 
 class KeyWrite(Struct, frozen=True, rename="camel"):
@@ -33,7 +33,7 @@ class KeyHistory(Struct, frozen=True):
     height: int
 
 
-async def get_key_history(call: ChannelCall) -> Answer:
+async def get_key_history(call: ChannelCall) -> ApiResponse:
     """Every committed write of a key in a namespace (a chaincode's name), newest first unless asked otherwise.
 
     Private data and the metadata of keys are not among them: the ledger has only hashes of the first.
@@ -45,10 +45,15 @@ async def get_key_history(call: ChannelCall) -> Answer:
             "Writes are not indexed by key on this channel.",
             "The operator can set indexer.key_history; the daemon then makes the index.",
         )
-    listing = Listing(call, "key history", namespace, key)
-    page = await call.channel.reader.key_history(namespace, key, 0, listing.last(None), listing.window)
+    listing = PageRequest(call, "key history", namespace, key)
+    page = await call.channel.reader.key_history(
+        namespace, key, 0, listing.last(None), listing.window
+    )
     items = [_write(document) for document in page.documents]
-    return Answer(KeyHistory(items, listing.page_info(page), listing.height), listing.caching(page, call, None))
+    return ApiResponse(
+        KeyHistory(items, listing.page_info(page), listing.height),
+        listing.caching(page, call, None),
+    )
 
 
 def _text(call: ChannelCall, name: str) -> str:

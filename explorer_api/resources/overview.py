@@ -6,15 +6,15 @@ from typing import Any
 
 from msgspec import Struct
 
-from explorer_api.answers import NO_CACHE, NO_STORE, Answer
-from explorer_api.channels import Channel
-from explorer_api.dispatch import Call, ChannelCall
-from explorer_api.heads import Standing
-from explorer_api.resources.stats import counted_blocks
-from explorer_api.sums import SummingError
-from ledger.documents import Document
-from ledger.reader import Window
-from ledger.sync_state import LastError, Reconciliation
+from explorer_api.http.dispatch import Call, ChannelCall
+from explorer_api.http.responses import NO_CACHE, NO_STORE, ApiResponse
+from explorer_api.live.channels import Channel
+from explorer_api.live.heads import HeadSnapshot
+from explorer_api.live.running_totals import TotalsNotReadyError
+from explorer_api.resources.stats import channel_totals
+from ledger.documents.format import Document
+from ledger.mongodb.reader import Window
+from ledger.mongodb.sync_state import LastError, Reconciliation
 
 _RECENT_BLOCKS = 10
 _REPORT_S = 1.0
@@ -89,15 +89,16 @@ class Status(Struct, frozen=True, rename="camel"):
     channels: list[ChannelStatus]
 
 
-async def list_channels(call: Call) -> Answer:
+async def list_channels(call: Call) -> ApiResponse:
     """Every channel."""
     rows = [
-        ChannelRow(**_row_fields(channel, await channel.standing())) for channel in await call.services.channels.all()
+        ChannelRow(**_row_fields(channel, await channel.standing()))
+        for channel in await call.services.channels.all()
     ]
-    return Answer(ChannelList(rows), NO_CACHE)
+    return ApiResponse(ChannelList(rows), NO_CACHE)
 
 
-async def get_channel(call: ChannelCall) -> Answer:
+async def get_channel(call: ChannelCall) -> ApiResponse:
     """One channel, with its configuration and counts."""
     head, first = call.standing.head, call.standing.first
     config = await _configuration(call, head) if head is not None else None
@@ -114,14 +115,14 @@ async def get_channel(call: ChannelCall) -> Answer:
         consensus_type=config["consensusType"] if config is not None else None,
         counts=counts,
     )
-    return Answer(body, NO_CACHE, seconds=_REPORT_S)
+    return ApiResponse(body, NO_CACHE, seconds=_REPORT_S)
 
 
 async def _counts(call: ChannelCall) -> Counts | None:
     """Null while they are not known: the rest of the answer need not wait."""
     try:
-        totals = (await counted_blocks(call, patience=0.2)).blocks.totals
-    except SummingError:
+        totals = (await channel_totals(call, patience=0.2)).blocks.totals
+    except TotalsNotReadyError:
         return None
     return Counts(totals.blocks, totals.transactions, totals.valid_transactions, totals.events)
 
@@ -145,7 +146,7 @@ def _last_config(head: Document | None) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _row_fields(channel: Channel, standing: Standing) -> dict[str, Any]:
+def _row_fields(channel: Channel, standing: HeadSnapshot) -> dict[str, Any]:
     return {
         "name": channel.name,
         "height": standing.height,
@@ -155,16 +156,16 @@ def _row_fields(channel: Channel, standing: Standing) -> dict[str, Any]:
     }
 
 
-async def get_status(call: Call) -> Answer:
+async def get_status(call: Call) -> ApiResponse:
     """The service and the progress of every channel."""
     channels = [await _channel_status(channel) for channel in await call.services.channels.all()]
     uptime = round(time.monotonic() - call.services.started_at, 3)
-    return Answer(Status(call.services.version, uptime, channels), NO_STORE)
+    return ApiResponse(Status(call.services.version, uptime, channels), NO_STORE)
 
 
-async def get_history(call: Call) -> Answer:
+async def get_history(call: Call) -> ApiResponse:
     """The last hour: heights, lag, rates and times to answer, sampled every ten seconds."""
-    return Answer(call.services.history.view(), NO_STORE)
+    return ApiResponse(call.services.history.view(), NO_STORE)
 
 
 async def _channel_status(channel: Channel) -> ChannelStatus:
@@ -186,14 +187,22 @@ async def _channel_status(channel: Channel) -> ChannelStatus:
     )
 
 
-async def _eta(channel: Channel, standing: Standing) -> float | None:
+async def _eta(channel: Channel, standing: HeadSnapshot) -> float | None:
     """Seconds until the peer's height, if the blocks to come are as large as the last ones; None if none can tell."""
     if standing.lag_blocks == 0:
         return 0.0
-    if standing.lag_blocks is None or standing.sync is None or standing.sync.transactions_per_second <= 0:
+    if (
+        standing.lag_blocks is None
+        or standing.sync is None
+        or standing.sync.transactions_per_second <= 0
+    ):
         return None
-    recent = await channel.reader.blocks(0, standing.height - 1, Window(_RECENT_BLOCKS, descending=True))
+    recent = await channel.reader.blocks(
+        0, standing.height - 1, Window(_RECENT_BLOCKS, descending=True)
+    )
     if not recent.documents:
         return None
-    per_block = sum(int(block["transactionCount"]) for block in recent.documents) / len(recent.documents)
+    per_block = sum(int(block["transactionCount"]) for block in recent.documents) / len(
+        recent.documents
+    )
     return round(standing.lag_blocks * per_block / standing.sync.transactions_per_second, 1)

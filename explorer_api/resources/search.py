@@ -8,17 +8,17 @@ from urllib.parse import quote, urlencode
 
 from msgspec import Struct
 
-from explorer_api.answers import Answer
-from explorer_api.dispatch import ChannelCall
-from explorer_api.parameters import text as text_parameter
-from explorer_api.problems import ProblemError
+from explorer_api.http.dispatch import ChannelCall
+from explorer_api.http.parameters import text as text_parameter
+from explorer_api.http.problems import ProblemError
+from explorer_api.http.responses import ApiResponse
+from explorer_api.live.running_totals import TotalsNotReadyError
 from explorer_api.resources.chaincodes import known_chaincodes
-from explorer_api.resources.stats import counted_blocks
-from explorer_api.sums import SummingError
-from explorer_api.values import Text, optional_text
-from ledger.blocks import MAX_BLOCK_NUMBER
-from ledger.documents import Document
+from explorer_api.resources.stats import channel_totals
+from explorer_api.schemas.values import Text, optional_text
+from ledger.documents.format import Document
 from ledger.ownership import MAX_TX_ID_BYTES
+from ledger.position import MAX_BLOCK_NUMBER
 
 T = TypeVar("T")
 
@@ -35,9 +35,15 @@ _HASH = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 HitType = Literal["block", "transaction", "chaincode", "event", "key"]
 
 _TEXT = text_parameter(
-    "q", "a block's number or hash, a transaction id or its beginning, a name, a key", MAX_TX_ID_BYTES, 1, required=True
+    "q",
+    "a block's number or hash, a transaction id or its beginning, a name, a key",
+    MAX_TX_ID_BYTES,
+    1,
+    required=True,
 )
-Q = replace(_TEXT, parse=lambda value: value and _TEXT.parse(value))  # nothing in it is answered as no q is
+Q = replace(
+    _TEXT, parse=lambda value: value and _TEXT.parse(value)
+)  # nothing in it is answered as no q is
 
 
 class BlockHit(Struct, frozen=True, tag_field="type", tag="block"):
@@ -100,7 +106,7 @@ class Findings(Struct, frozen=True, rename="camel"):
     height: int
 
 
-async def search(call: ChannelCall) -> Answer:
+async def search(call: ChannelCall) -> ApiResponse:
     """Blocks by number or hash, transactions by id or its first 8 or more characters, chaincodes by name or its
     beginning, events by name, keys. Case matters, but in hashes.
     """
@@ -121,7 +127,9 @@ async def search(call: ChannelCall) -> Answer:
         call.doubt()
     more = [looked.type for looked in found if len(looked.hits) > MAX_HITS]
     not_searched = [looked.type for looked in found if not looked.searched]
-    return Answer(Findings(query, items, more, not_searched, call.standing.height), _CACHING, _KEPT_S)
+    return ApiResponse(
+        Findings(query, items, more, not_searched, call.standing.height), _CACHING, _KEPT_S
+    )
 
 
 class _Look(Struct, frozen=True):
@@ -140,13 +148,22 @@ async def _blocks(call: ChannelCall, query: str) -> _Look:
         return _Look("block", [])
     return _Look(
         "block",
-        [BlockHit(block["number"], block["blockHash"], block["ts"], _href(call, "blocks", str(block["number"])))],
+        [
+            BlockHit(
+                block["number"],
+                block["blockHash"],
+                block["ts"],
+                _href(call, "blocks", str(block["number"])),
+            )
+        ],
     )
 
 
 async def _transactions(call: ChannelCall, query: str) -> _Look:
     whole = len(query) < MIN_PREFIX
-    rows = await call.channel.reader.transactions_beginning(query, call.last, 1 if whole else MAX_HITS + 1)
+    rows = await call.channel.reader.transactions_beginning(
+        query, call.last, 1 if whole else MAX_HITS + 1
+    )
     if whole:
         rows = [row for row in rows if row["txId"] == query]
     return _Look("transaction", [_transaction(call, row) for row in rows])
@@ -166,17 +183,22 @@ def _transaction(call: ChannelCall, row: Document) -> TransactionHit:
 
 async def _chaincodes(call: ChannelCall, query: str) -> _Look:
     try:
-        counted = await counted_blocks(call, _PATIENCE)
-    except SummingError:
+        counted = await channel_totals(call, _PATIENCE)
+    except TotalsNotReadyError:
         return _Look("chaincode", [], searched=False)
     names = sorted(name for name in await known_chaincodes(call, counted) if name.startswith(query))
-    return _Look("chaincode", [ChaincodeHit(name, _href(call, "chaincodes", name)) for name in names[: MAX_HITS + 1]])
+    return _Look(
+        "chaincode",
+        [ChaincodeHit(name, _href(call, "chaincodes", name)) for name in names[: MAX_HITS + 1]],
+    )
 
 
 async def _events(call: ChannelCall, query: str) -> _Look:
     if not await call.channel.reader.has_event_name(query, call.last):
         return _Look("event", [])
-    return _Look("event", [EventHit(query, f"{_href(call, 'events')}?{urlencode({'name.eq': query})}")])
+    return _Look(
+        "event", [EventHit(query, f"{_href(call, 'events')}?{urlencode({'name.eq': query})}")]
+    )
 
 
 async def _keys(call: ChannelCall, query: str) -> _Look:
@@ -186,7 +208,10 @@ async def _keys(call: ChannelCall, query: str) -> _Look:
     namespaces = await reader.key_namespaces(query, call.last, MAX_HITS + 1)
     return _Look(
         "key",
-        [KeyHit(namespace, query, _href(call, "keys", namespace, query, "history")) for namespace in namespaces],
+        [
+            KeyHit(namespace, query, _href(call, "keys", namespace, query, "history"))
+            for namespace in namespaces
+        ],
     )
 
 

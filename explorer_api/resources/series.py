@@ -8,13 +8,13 @@ from bson.codec_options import CodecOptions
 from bson.datetime_ms import DatetimeMS
 from msgspec import Struct, field
 
-from explorer_api.answers import ONE_DAY, Answer
-from explorer_api.dispatch import ChannelCall
-from explorer_api.parameters import Parameter, choice, time
-from explorer_api.problems import ProblemError, invalid_parameter
-from explorer_api.resources.lists import check_range
-from explorer_api.resources.stats import HALF_A_MINUTE, counted_blocks
-from ledger.sums import Totals
+from explorer_api.http.dispatch import ChannelCall
+from explorer_api.http.parameters import Parameter, choice, time
+from explorer_api.http.problems import ProblemError, invalid_parameter
+from explorer_api.http.responses import ONE_DAY, ApiResponse
+from explorer_api.resources.page_requests import check_range
+from explorer_api.resources.stats import HALF_A_MINUTE, channel_totals
+from ledger.mongodb.totals import BlockTotals
 
 MAX_INTERVALS: Final = 1_500
 MAX_BLOCKS_READ: Final = 250_000
@@ -23,9 +23,11 @@ MAX_BLOCKS_READ: Final = 250_000
 Metric = Literal["transactions", "valid", "blocks", "events", "bytes"]
 Interval = Literal["minute", "hour", "day"]
 
-_Totals = Mapping[datetime | None, Totals]
+_Totals = Mapping[datetime | None, BlockTotals]
 
-METRIC = choice("metric", "transactions", "valid", "blocks", "events", "bytes", default="transactions")
+METRIC = choice(
+    "metric", "transactions", "valid", "blocks", "events", "bytes", default="transactions"
+)
 INTERVAL = choice("interval", "minute", "hour", "day", default="hour")
 FROM = time("from")
 TO = time("to")
@@ -81,7 +83,7 @@ class Series(Struct, frozen=True, rename="camel"):
     height: int
 
 
-async def get_series(call: ChannelCall) -> Answer:
+async def get_series(call: ChannelCall) -> ApiResponse:
     """A metric by minute, hour or day, in UTC.
 
     Without a range that is the ledger's last 60 minutes, 48 hours or 30 days. A range is widened to whole intervals,
@@ -91,7 +93,7 @@ async def get_series(call: ChannelCall) -> Answer:
     interval = cast("Interval", call.query.require(INTERVAL))
     length, numbers = _LENGTHS[interval], _range(call, interval)
     since, until = (_BEGINNING + number * length for number in (numbers.start, numbers.stop))
-    counted = await counted_blocks(call)
+    counted = await channel_totals(call)
     totals: _Totals = counted.blocks.hours
     if interval == "minute":
         _check_blocks(totals, since, until)
@@ -100,8 +102,10 @@ async def get_series(call: ChannelCall) -> Answer:
     starts = [_BEGINNING + number * length for number in numbers]
     items = [Point(start, _value(metric, totals, start, _PARTS[interval])) for start in starts]
     total = sum(point.value for point in items)
-    series = Series(metric, interval, since, until, items, total, counted.untimed_blocks, call.standing.height)
-    return Answer(series, ONE_DAY if _is_closed(call, until) else HALF_A_MINUTE, _KEPT_S)
+    series = Series(
+        metric, interval, since, until, items, total, counted.untimed_blocks, call.standing.height
+    )
+    return ApiResponse(series, ONE_DAY if _is_closed(call, until) else HALF_A_MINUTE, _KEPT_S)
 
 
 def _value(metric: Metric, totals: _Totals, start: datetime, parts: Sequence[timedelta]) -> int:
@@ -139,7 +143,9 @@ def _moment(call: ChannelCall, parameter: Parameter[DatetimeMS]) -> datetime | N
         return None
     if not DatetimeMS(_BEGINNING) <= given <= DatetimeMS(_END):
         raise invalid_parameter(
-            parameter.name, call.query.sent(parameter), f"a time from {_BEGINNING.isoformat()} to {_END.isoformat()}"
+            parameter.name,
+            call.query.sent(parameter),
+            f"a time from {_BEGINNING.isoformat()} to {_END.isoformat()}",
         )
     return given.as_datetime(_UTC)
 
@@ -153,7 +159,11 @@ def _head_time(call: ChannelCall) -> datetime:
 def _check_blocks(hours: _Totals, since: datetime, until: datetime) -> None:
     """Raises `ProblemError` where too many blocks would have to be read."""
     first = since - (since - _BEGINNING) % _HOUR
-    blocks = sum(totals.blocks for hour, totals in hours.items() if hour is not None and first <= hour < until)
+    blocks = sum(
+        totals.blocks
+        for hour, totals in hours.items()
+        if hour is not None and first <= hour < until
+    )
     if blocks > MAX_BLOCKS_READ:
         raise _too_large(
             f"The range, in whole hours, has {blocks} blocks, and a series by minute reads each of them.",
@@ -163,7 +173,15 @@ def _check_blocks(hours: _Totals, since: datetime, until: datetime) -> None:
 
 
 def _too_large(detail: str, hint: str, **largest: int) -> ProblemError:
-    return ProblemError(400, "range-too-large", "Range too large", detail, hint, parameter=FROM.name, largest=largest)
+    return ProblemError(
+        400,
+        "range-too-large",
+        "Range too large",
+        detail,
+        hint,
+        parameter=FROM.name,
+        largest=largest,
+    )
 
 
 def _is_closed(call: ChannelCall, until: datetime) -> bool:

@@ -5,10 +5,10 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from explorer_api.answers import Answer
-from explorer_api.dispatch import ChannelCall
-from explorer_api.sums import Counted
-from ledger.transaction_queries import validation_code
+from explorer_api.http.dispatch import ChannelCall
+from explorer_api.http.responses import ApiResponse
+from explorer_api.live.running_totals import ChannelTotals
+from ledger.mongodb.transaction_queries import validation_code
 
 N = TypeVar("N", bound=str | None)
 
@@ -17,7 +17,7 @@ MAX_NAMES: Final = 500
 """Of each kind, so many are listed: those with most transactions."""
 
 
-class StatusSum(Struct, frozen=True):
+class StatusTotal(Struct, frozen=True):
     """Transactions with one validation code."""
 
     status: str
@@ -25,14 +25,14 @@ class StatusSum(Struct, frozen=True):
     transactions: int
 
 
-class TypeSum(Struct, frozen=True):
+class TypeTotal(Struct, frozen=True):
     """Envelopes of one header type, null where it could not be read."""
 
     type: str | None
     transactions: int
 
 
-class OrganisationSum(Struct, frozen=True, rename="camel"):
+class OrganisationTotal(Struct, frozen=True, rename="camel"):
     """Transactions whose creator is of one organisation, null where that could not be read."""
 
     msp_id: str | None
@@ -63,23 +63,25 @@ class Stats(Struct, frozen=True, rename="camel"):
     events: int
     bytes: int
     untimed_blocks: int
-    statuses: list[StatusSum]
-    types: list[TypeSum]
-    organisations: list[OrganisationSum]
+    statuses: list[StatusTotal]
+    types: list[TypeTotal]
+    organisations: list[OrganisationTotal]
     chaincodes: list[ChaincodeActivity]
 
 
-async def counted_blocks(call: ChannelCall, patience: float = 0.8) -> Counted:
+async def channel_totals(call: ChannelCall, patience: float = 0.8) -> ChannelTotals:
     """The sums over the blocks that may be shown.
 
-    Raises `SummingError` if they are not known within that share of the time that a request may take.
+    Raises `TotalsNotReadyError` if they are not known within that share of the time that a request may take.
     """
-    return await call.channel.sums.up_to(call.standing, call.services.options.seconds_per_request * patience)
+    return await call.channel.sums.up_to(
+        call.standing, call.services.options.seconds_per_request * patience
+    )
 
 
-async def get_stats(call: ChannelCall) -> Answer:
+async def get_stats(call: ChannelCall) -> ApiResponse:
     """Sums over all blocks: by validation code, type, organisation and chaincode."""
-    counted = await counted_blocks(call)
+    counted = await channel_totals(call)
     blocks, totals = counted.blocks, counted.blocks.totals
     chaincodes = {name: chaincode.transactions for name, chaincode in blocks.chaincodes.items()}
     stats = Stats(
@@ -90,14 +92,20 @@ async def get_stats(call: ChannelCall) -> Answer:
         events=totals.events,
         bytes=totals.size,
         untimed_blocks=counted.untimed_blocks,
-        statuses=[StatusSum(name, validation_code(name), count) for name, count in _largest(blocks.statuses)],
-        types=[TypeSum(name, count) for name, count in _largest(blocks.types)],
-        organisations=[OrganisationSum(name, count) for name, count in _largest(blocks.organisations)],
+        statuses=[
+            StatusTotal(name, validation_code(name), count)
+            for name, count in _largest(blocks.statuses)
+        ],
+        types=[TypeTotal(name, count) for name, count in _largest(blocks.types)],
+        organisations=[
+            OrganisationTotal(name, count) for name, count in _largest(blocks.organisations)
+        ],
         chaincodes=[
-            ChaincodeActivity(name, count, counted.events.get(name, 0)) for name, count in _largest(chaincodes)
+            ChaincodeActivity(name, count, counted.events.get(name, 0))
+            for name, count in _largest(chaincodes)
         ],
     )
-    return Answer(stats, HALF_A_MINUTE)
+    return ApiResponse(stats, HALF_A_MINUTE)
 
 
 def _largest(counts: Mapping[N, int]) -> list[tuple[N, int]]:

@@ -11,12 +11,13 @@ import structlog
 from aiohttp import web
 from msgspec import Struct
 
-from explorer_api.answers import HEADERS, NO_STORE
-from explorer_api.dispatch import ChannelCall
-from explorer_api.heads import Standing
-from explorer_api.parameters import Parameter, choice, several, text
-from explorer_api.problems import ProblemError, invalid_parameter
-from explorer_api.representations import BlockRow, Event, TransactionRow
+from explorer_api.http.dispatch import ChannelCall
+from explorer_api.http.parameters import Parameter, choice, several, text
+from explorer_api.http.problems import ProblemError, invalid_parameter
+from explorer_api.http.responses import HEADERS, NO_STORE
+from explorer_api.live.heads import HeadSnapshot
+from explorer_api.schemas.rows import BlockRow, Event, TransactionRow
+from explorer_api.streams.chunk_reader import FIRST_LIMITS, ChainReplacedError
 from explorer_api.streams.connection import SlowClientError, StreamConnection
 from explorer_api.streams.feed import Subscription
 from explorer_api.streams.messages import (
@@ -30,7 +31,6 @@ from explorer_api.streams.messages import (
     read_position,
     server_sent,
 )
-from explorer_api.streams.source import FIRST_LIMITS, ChainReplacedError
 
 log = structlog.get_logger()
 
@@ -38,12 +38,25 @@ EVENT_STREAM: Final = "text/event-stream"
 PING_S: Final = 15.0
 _RETRY_MS: Final = 2000
 _MAX_NAME_BYTES: Final = 1023  # what is longer the store may have omitted
-_HEADERS: Final = {"Content-Type": EVENT_STREAM, "Cache-Control": NO_STORE, "X-Accel-Buffering": "no"}
+_HEADERS: Final = {
+    "Content-Type": EVENT_STREAM,
+    "Cache-Control": NO_STORE,
+    "X-Accel-Buffering": "no",
+}
 
 _POSITION = "the id of a message of this stream, such as 17 or 17.3.t"
 
-TYPES = several("types", choice("types", *KINDS).parse, " or ".join(KINDS), {"type": "string", "enum": list(KINDS)})
-CHAINCODE = text("chaincode", "the name of a chaincode, of whose transactions and events to tell", _MAX_NAME_BYTES)
+TYPES = several(
+    "types",
+    choice("types", *KINDS).parse,
+    " or ".join(KINDS),
+    {"type": "string", "enum": list(KINDS)},
+)
+CHAINCODE = text(
+    "chaincode",
+    "the name of a chaincode, of whose transactions and events to tell",
+    _MAX_NAME_BYTES,
+)
 EVENT = text("event", "the name that events must have", _MAX_NAME_BYTES)
 LAST_EVENT_ID = Parameter(
     "lastEventId",
@@ -77,7 +90,9 @@ StreamMessage = StreamState | TransactionRow | Event | BlockRow | Lagged
 """The data of the messages `state`, `transaction`, `event`, `block` and `lagged`."""
 
 
-async def open_stream(call: ChannelCall, request: web.Request) -> Callable[[], Awaitable[web.StreamResponse]]:
+async def open_stream(
+    call: ChannelCall, request: web.Request
+) -> Callable[[], Awaitable[web.StreamResponse]]:
     """Blocks, transactions and events as they are indexed, as server-sent events.
 
     First comes `state`, then in the order of the chain `transaction`, `event` and, when the whole block was told,
@@ -87,7 +102,9 @@ async def open_stream(call: ChannelCall, request: web.Request) -> Callable[[], A
     """
     kinds = call.query.get(TYPES)
     selection = Selection(
-        frozenset(kinds) if kinds is not None else EVERYTHING.kinds, call.query.get(CHAINCODE), call.query.get(EVENT)
+        frozenset(kinds) if kinds is not None else EVERYTHING.kinds,
+        call.query.get(CHAINCODE),
+        call.query.get(EVENT),
     )
     position = _last_position(call, request)
     if position is None:
@@ -141,8 +158,15 @@ def _last_position(call: ChannelCall, request: web.Request) -> int | None:
 class _Stream:
     """One client: what it wants, and the position up to which it has that."""
 
-    def __init__(self, call: ChannelCall, request: web.Request, selection: Selection, position: int) -> None:
-        self._call, self._request, self._selection, self._position = call, request, selection, position
+    def __init__(
+        self, call: ChannelCall, request: web.Request, selection: Selection, position: int
+    ) -> None:
+        self._call, self._request, self._selection, self._position = (
+            call,
+            request,
+            selection,
+            position,
+        )
         self._feed, self._open_streams = call.channel.feed, call.services.streams
         self._limits = FIRST_LIMITS
         self._news = asyncio.Event()
@@ -251,7 +275,9 @@ class _Stream:
             channel.reader,
             standing.chain,
             self._selection,
-            start=max(self._position, lowest),  # a ledger that was empty when the stream began may begin anywhere
+            start=max(
+                self._position, lowest
+            ),  # a ledger that was empty when the stream began may begin anywhere
             height=standing.height,
             limits=self._limits,
         )
@@ -259,7 +285,7 @@ class _Stream:
         return chunk.beyond(self._position, EVERYTHING), chunk.end
 
 
-def _greeting(position: int, standing: Standing) -> bytes:
+def _greeting(position: int, standing: HeadSnapshot) -> bytes:
     state = standing.sync.state if standing.sync is not None else None
     body = StreamState(standing.height, standing.peer_height, standing.lag_blocks, state)
     return b"retry: %d\n" % _RETRY_MS + server_sent("state", position, body)

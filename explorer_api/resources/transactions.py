@@ -6,20 +6,19 @@ from typing import Any, Final
 
 from bson.datetime_ms import DatetimeMS
 
-from explorer_api.answers import IMMUTABLE, NO_CACHE, Answer
-from explorer_api.cursors import decode_cursor
-from explorer_api.dispatch import ChannelCall
-from explorer_api.parameters import CURSOR, Parameter, block_number, several, text, time
-from explorer_api.problems import ProblemError, filter_not_indexed, invalid_parameter, quoted
-from explorer_api.representations import TransactionPage, transaction_row
+from explorer_api.http.dispatch import ChannelCall
+from explorer_api.http.page_cursors import decode_cursor
+from explorer_api.http.parameters import CURSOR, Parameter, block_number, several, text, time
+from explorer_api.http.problems import ProblemError, filter_not_indexed, invalid_parameter, quoted
+from explorer_api.http.responses import IMMUTABLE, NO_CACHE, ApiResponse
 from explorer_api.resources.blocks import find_block
-from explorer_api.resources.lists import Listing, check_range, one_of, resumed_ts
-from explorer_api.transaction_details import MAX_REPEATS, transaction_detail
-from ledger.business import BusinessRows, BusinessUnavailableError
-from ledger.documents import STATUS_NAMES
+from explorer_api.resources.page_requests import PageRequest, check_range, one_of, resumed_ts
+from explorer_api.schemas.rows import TransactionPage, transaction_row
+from explorer_api.schemas.transaction_detail import MAX_REPEATS, transaction_detail
+from ledger.mongodb.reader import Page
+from ledger.mongodb.transaction_queries import STATUS_NAMES, TransactionFilter, validation_code
 from ledger.ownership import MAX_TX_ID_BYTES
-from ledger.reader import Page
-from ledger.transaction_queries import TransactionFilter, validation_code
+from reconciliation.reports import BusinessRows, BusinessUnavailableError
 
 MAX_NAME_BYTES = 1 << 16
 MAX_INDEX = (1 << 20) - 1
@@ -37,7 +36,10 @@ def _code(status: str) -> int:
 _STATUS = "a validation code's name, such as VALID, or its number"
 _STATUS_SCHEMA = {
     "type": "string",
-    "anyOf": [{"enum": list(STATUS_NAMES)}, {"pattern": "^(0|[1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5])$"}],
+    "anyOf": [
+        {"enum": list(STATUS_NAMES)},
+        {"pattern": "^(0|[1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5])$"},
+    ],
 }
 
 BLOCK_GE = block_number("block.ge")
@@ -47,7 +49,9 @@ TS_LT = time("ts.lt")
 CHAINCODE = text("chaincode", "a chaincode's name", MAX_NAME_BYTES)
 FUNCTION = text("function", "a function's name; needs chaincode", MAX_NAME_BYTES)
 CREATOR_MSP = text("creatorMsp", "the MSP id of the creator's organisation", MAX_NAME_BYTES)
-TYPE = text("type", "a header type's name, such as ENDORSER_TRANSACTION or CONFIG, or its number", 64)
+TYPE = text(
+    "type", "a header type's name, such as ENDORSER_TRANSACTION or CONFIG, or its number", 64
+)
 STATUS_EQ = Parameter("status.eq", _STATUS, _code, _STATUS_SCHEMA)
 STATUS_NE = Parameter("status.ne", _STATUS, _code, _STATUS_SCHEMA)
 STATUS_IN = several("status.in", _code, _STATUS, _STATUS_SCHEMA)
@@ -58,7 +62,7 @@ FILTERS: Final[tuple[Parameter[Any], ...]] = (
 )
 
 
-async def list_transactions(call: ChannelCall) -> Answer:
+async def list_transactions(call: ChannelCall) -> ApiResponse:
     """Transactions by their place on the chain; with a range of times, by the client's time and then place.
 
     One of chaincode, chaincode with function, creatorMsp and type goes with any status and any range of blocks. A
@@ -71,20 +75,29 @@ async def list_transactions(call: ChannelCall) -> Answer:
     wanted = _filter(call)
     times = [int(bound) if bound is not None else None for bound in (since, until)]
     codes = sorted(wanted.codes) if wanted.codes is not None else None
-    asked = (wanted.chaincode, wanted.function, wanted.creator_msp, wanted.type, codes, wanted.excluded)
-    listing = Listing(call, "transactions", first, highest, *times, *asked)
+    asked = (
+        wanted.chaincode,
+        wanted.function,
+        wanted.creator_msp,
+        wanted.type,
+        codes,
+        wanted.excluded,
+    )
+    listing = PageRequest(call, "transactions", first, highest, *times, *asked)
     by_time = since is not None or until is not None
     if by_time:
         _alone(call)
         page = await _by_time(call, listing, since, until)
     else:
-        page = await call.channel.reader.transactions(wanted, first or 0, listing.last(highest), listing.window)
+        page = await call.channel.reader.transactions(
+            wanted, first or 0, listing.last(highest), listing.window
+        )
     return _page(listing, page, listing.caching(page, call, highest, by_time=by_time))
 
 
-def _page(listing: Listing, page: Page, caching: str) -> Answer:
+def _page(listing: PageRequest, page: Page, caching: str) -> ApiResponse:
     rows = [transaction_row(document) for document in page.documents]
-    return Answer(TransactionPage(rows, listing.page_info(page), listing.height), caching)
+    return ApiResponse(TransactionPage(rows, listing.page_info(page), listing.height), caching)
 
 
 def _filter(call: ChannelCall) -> TransactionFilter:
@@ -92,22 +105,37 @@ def _filter(call: ChannelCall) -> TransactionFilter:
     chaincode, function = call.query.get(CHAINCODE), call.query.get(FUNCTION)
     if function is not None and chaincode is None:
         raise filter_not_indexed(
-            FUNCTION.name, "Functions are indexed by chaincode.", f"Give {CHAINCODE.name} together with it."
+            FUNCTION.name,
+            "Functions are indexed by chaincode.",
+            f"Give {CHAINCODE.name} together with it.",
         )
     codes, excluded = _codes(call)
-    return TransactionFilter(chaincode, function, call.query.get(CREATOR_MSP), call.query.get(TYPE), codes, excluded)
+    return TransactionFilter(
+        chaincode, function, call.query.get(CREATOR_MSP), call.query.get(TYPE), codes, excluded
+    )
 
 
 def _codes(call: ChannelCall) -> tuple[frozenset[int] | None, bool]:
     """The codes that the status filter names, and whether it excludes them."""
     single: tuple[tuple[Parameter[int], bool], ...] = ((STATUS_EQ, False), (STATUS_NE, True))
-    listed: tuple[tuple[Parameter[tuple[int, ...]], bool], ...] = ((STATUS_IN, False), (STATUS_NI, True))
+    listed: tuple[tuple[Parameter[tuple[int, ...]], bool], ...] = (
+        (STATUS_IN, False),
+        (STATUS_NI, True),
+    )
     found: list[tuple[Parameter[Any], set[int], bool]] = []
-    found += [(p, {code}, excluded) for p, excluded in single if (code := call.query.get(p)) is not None]
-    found += [(p, set(codes), excluded) for p, excluded in listed if (codes := call.query.get(p)) is not None]
+    found += [
+        (p, {code}, excluded) for p, excluded in single if (code := call.query.get(p)) is not None
+    ]
+    found += [
+        (p, set(codes), excluded)
+        for p, excluded in listed
+        if (codes := call.query.get(p)) is not None
+    ]
     if len(found) > 1:
         first, second = found[0][0], found[1][0]
-        raise invalid_parameter(second.name, call.query.sent(second), f"nothing where {first.name} is given")
+        raise invalid_parameter(
+            second.name, call.query.sent(second), f"nothing where {first.name} is given"
+        )
     return (frozenset(found[0][1]), found[0][2]) if found else (None, False)
 
 
@@ -121,17 +149,21 @@ def _alone(call: ChannelCall) -> None:
             )
 
 
-async def _by_time(call: ChannelCall, listing: Listing, since: DatetimeMS | None, until: DatetimeMS | None) -> Page:
+async def _by_time(
+    call: ChannelCall, listing: PageRequest, since: DatetimeMS | None, until: DatetimeMS | None
+) -> Page:
     reader = call.channel.reader
     after_ts = None
     if listing.window.after is not None:
         place = listing.window.after
         row = await reader.transaction_at(place >> 20, place & MAX_INDEX)
         after_ts = resumed_ts(row, since, until)
-    return await reader.transactions_by_time(since, until, listing.height - 1, listing.window, after_ts)
+    return await reader.transactions_by_time(
+        since, until, listing.height - 1, listing.window, after_ts
+    )
 
 
-async def list_block_transactions(call: ChannelCall) -> Answer:
+async def list_block_transactions(call: ChannelCall) -> ApiResponse:
     """The transactions of a block, in order. The page's `height` is the block's own.
 
     A cursor goes on with the block that was the latest when the paging began.
@@ -141,12 +173,14 @@ async def list_block_transactions(call: ChannelCall) -> Answer:
         number = decode_cursor(text).height - 1
     else:
         number = int((await find_block(call))["number"])
-    listing = Listing(call, "block transactions", number, order="asc", height=min(number, call.last) + 1)
+    listing = PageRequest(
+        call, "block transactions", number, order="asc", height=min(number, call.last) + 1
+    )
     page = await call.channel.reader.block_transactions(number, listing.window)
     return _page(listing, page, NO_CACHE if call.path["block"] == b"latest" else IMMUTABLE)
 
 
-async def get_block_transaction(call: ChannelCall) -> Answer:
+async def get_block_transaction(call: ChannelCall) -> ApiResponse:
     """The transaction at that place of a block: any envelope, also one without an id of its own.
 
     It never changes, so `repeats` and `business`, which can, are null here: see the same transaction by its id.
@@ -165,10 +199,10 @@ async def get_block_transaction(call: ChannelCall) -> Answer:
             f"Give an index from 0 to {block['transactionCount'] - 1}.",
         )
     detail = transaction_detail(record.transaction, record.event, None)
-    return Answer(detail, NO_CACHE if call.path["block"] == b"latest" else IMMUTABLE)
+    return ApiResponse(detail, NO_CACHE if call.path["block"] == b"latest" else IMMUTABLE)
 
 
-async def get_transaction(call: ChannelCall) -> Answer:
+async def get_transaction(call: ChannelCall) -> ApiResponse:
     """The transaction that owns the id, whatever text a client made of that."""
     tx_id = decode_tx_id(call.path["txId"])
     record = await call.channel.reader.transaction_record(tx_id, call.last, MAX_REPEATS)
@@ -177,14 +211,16 @@ async def get_transaction(call: ChannelCall) -> Answer:
         raise transaction_not_found(tx_id)
     business = call.services.business
     if business is None or business.channel != call.channel.name:
-        return Answer(transaction_detail(record.transaction, record.event, record.repeats), NO_CACHE)
+        return ApiResponse(
+            transaction_detail(record.transaction, record.event, record.repeats), NO_CACHE
+        )
     rows: BusinessRows | None = None
     with suppress(BusinessUnavailableError):  # the ledger is what was asked for first
         rows = (await business.rows([tx_id]))[tx_id]
     detail = transaction_detail(
         record.transaction, record.event, record.repeats, rows, business_unavailable=rows is None
     )
-    return Answer(detail, NO_CACHE, seconds=_BUSINESS_SECONDS)
+    return ApiResponse(detail, NO_CACHE, seconds=_BUSINESS_SECONDS)
 
 
 def decode_tx_id(raw: bytes) -> str:

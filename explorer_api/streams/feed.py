@@ -11,11 +11,11 @@ from typing import Final, TypeVar
 import pymongo
 from pymongo.errors import PyMongoError
 
-from explorer_api.heads import HeadWatch, Standing
+from explorer_api.live.heads import HeadSnapshot, HeadWatch
+from explorer_api.streams.chunk_reader import FIRST_LIMITS, ChainReplacedError, read_chunk
 from explorer_api.streams.messages import EVERYTHING, Chunk, Selection, block_start
-from explorer_api.streams.source import FIRST_LIMITS, ChainReplacedError, read_chunk
-from ledger.reader import LedgerReader, Window
-from ledger.tasks import heed_cancellation
+from ledger.mongodb.reader import LedgerReader, Window
+from runtime.cancellation import raise_if_cancelled
 
 T = TypeVar("T")
 
@@ -50,7 +50,9 @@ class Feed:
 
     def _clear(self) -> None:
         self._chunks: list[Chunk] = []
-        self._shared: dict[tuple[int, Selection], tuple[bytes, int]] = {}  # what many ask for at the same time
+        self._shared: dict[
+            tuple[int, Selection], tuple[bytes, int]
+        ] = {}  # what many ask for at the same time
         self._bytes = 0
         self._chain = ""
         self.start: int | None = None
@@ -107,10 +109,12 @@ class Feed:
                 raise ChainReplacedError
             self._chain = standing.chain
 
-    async def _recent_block(self, standing: Standing) -> int:
+    async def _recent_block(self, standing: HeadSnapshot) -> int:
         """The number of the first block to keep, the height if that is the one to come."""
         number, transactions = standing.height, 0
-        page = await self._reader.blocks(0, standing.height - 1, Window(_RECENT_BLOCKS, descending=True))
+        page = await self._reader.blocks(
+            0, standing.height - 1, Window(_RECENT_BLOCKS, descending=True)
+        )
         for block in page.documents:
             transactions += int(block["transactionCount"])
             if transactions > _RECENT_TRANSACTIONS:
@@ -118,11 +122,13 @@ class Feed:
             number = int(block["number"])
         return number
 
-    async def _read_up_to(self, standing: Standing) -> None:
+    async def _read_up_to(self, standing: HeadSnapshot) -> None:
         if standing.first is None:
             return
         while self._subscriptions and self.end < block_start(standing.height):
-            start = max(self.end, block_start(standing.first["number"]))  # an empty ledger need not begin at block 0
+            start = max(
+                self.end, block_start(standing.first["number"])
+            )  # an empty ledger need not begin at block 0
             limits = self._chunks[-1].limits if self._chunks else FIRST_LIMITS
             read = partial(read_chunk, self._reader, EVERYTHING, start, standing.height, limits)
             self._keep(await _patiently(read))
@@ -160,8 +166,8 @@ async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
             with pymongo.timeout(_READ_S):
                 result = await read()
         except PyMongoError:
-            heed_cancellation()
+            raise_if_cancelled()
             await asyncio.sleep(_AGAIN_S)
         else:
-            heed_cancellation()
+            raise_if_cancelled()
             return result

@@ -11,11 +11,11 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-from explorer_api.representations import block_row, event, transaction_row
-from explorer_api.values import encode_json
-from ledger.blocks import MAX_BLOCK_NUMBER
-from ledger.documents import Document
-from ledger.payloads import payload_bytes
+from explorer_api.schemas.rows import block_row, event, transaction_row
+from explorer_api.schemas.values import encode_json
+from ledger.documents.format import Document
+from ledger.documents.payloads import payload_bytes
+from ledger.position import MAX_BLOCK_NUMBER
 
 Kind = Literal["block", "transaction", "event"]
 KINDS: Final[tuple[Kind, ...]] = ("block", "transaction", "event")
@@ -23,7 +23,9 @@ KINDS: Final[tuple[Kind, ...]] = ("block", "transaction", "event")
 MAX_VALUE_BYTES: Final = 1 << 16
 """A longer value is omitted from a message; the lists have it."""
 
-_BLOCK_BITS: Final = 22  # within a block: 20 for the index, one tells an event from its transaction, one is _BLOCK
+_BLOCK_BITS: Final = (
+    22  # within a block: 20 for the index, one tells an event from its transaction, one is _BLOCK
+)
 _BLOCK: Final = 1 << 21
 _WITHIN: Final = (1 << _BLOCK_BITS) - 1
 _MAX_INDEX: Final = (1 << 20) - 1
@@ -132,7 +134,9 @@ class Chunk(Struct, frozen=True):
 
     def beyond(self, position: int, selection: Selection) -> bytes:
         """Those of the messages that follow the position and are selected."""
-        return b"".join([m.data for m in self.messages if m.place >= position and selection.takes(m)])
+        return b"".join(
+            [m.data for m in self.messages if m.place >= position and selection.takes(m)]
+        )
 
 
 def render(kind: Kind, document: Document) -> Message:
@@ -150,7 +154,11 @@ _REPRESENTED: Final = {"block": block_row, "transaction": transaction_row, "even
 
 def server_sent(name: str, position: int, body: Any) -> bytes:
     """A server-sent event. JSON has no line breaks, so that it is one line."""
-    return b"event: %b\nid: %b\ndata: %b\n\n" % (name.encode(), position_id(position).encode(), encode_json(body))
+    return b"event: %b\nid: %b\ndata: %b\n\n" % (
+        name.encode(),
+        position_id(position).encode(),
+        encode_json(body),
+    )
 
 
 def ping(position: int) -> bytes:
@@ -179,7 +187,9 @@ def _short_payload(document: Document) -> Document:
     exact = payload_bytes(document)
     if exact is not None and len(exact) <= MAX_VALUE_BYTES:
         return {"payload": document["payload"]}
-    omission = document.get("payloadBytes", document["payload"]) if exact is None else _omission(exact)
+    omission = (
+        document.get("payloadBytes", document["payload"]) if exact is None else _omission(exact)
+    )
     return {"payload": omission, "payloadEncoding": "text"}
 
 

@@ -5,11 +5,11 @@ import time
 from collections import OrderedDict
 from typing import Final
 
-from explorer_api.database import Database
+from explorer_api.live.mongo_calls import MongoCalls
+from explorer_api.streams.chunk_reader import read_chunk
 from explorer_api.streams.messages import Chunk, Limits, Selection
-from explorer_api.streams.source import read_chunk
-from ledger.reader import LedgerReader
-from ledger.tasks import heed_cancellation
+from ledger.mongodb.reader import LedgerReader
+from runtime.cancellation import raise_if_cancelled
 
 _KEPT: Final = 64
 
@@ -20,14 +20,21 @@ class Replays:
     What was read last is kept for a while: after a restart many clients come back that miss the same.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: MongoCalls) -> None:
         self._database = database
         self._turn = asyncio.Lock()
         self._rests_until = 0.0
         self._kept: OrderedDict[tuple[LedgerReader, str, Selection, int], Chunk] = OrderedDict()
 
     async def chunk(
-        self, reader: LedgerReader, chain: str, selection: Selection, *, start: int, height: int, limits: Limits
+        self,
+        reader: LedgerReader,
+        chain: str,
+        selection: Selection,
+        *,
+        start: int,
+        height: int,
+        limits: Limits,
     ) -> Chunk:
         """As `read_chunk`. Raises `ProblemError` where MongoDB cannot answer."""
         key = (reader, chain, selection, start)
@@ -38,7 +45,7 @@ class Replays:
                 try:
                     with self._database.calls():
                         self._kept[key] = await read_chunk(reader, selection, start, height, limits)
-                    heed_cancellation()
+                    raise_if_cancelled()
                 finally:
                     ended = time.monotonic()
                     self._rests_until = ended + (ended - began)

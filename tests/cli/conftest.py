@@ -29,9 +29,13 @@ def guarded_mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]
         definitions = json.loads((ROOT / "config" / "mongo-roles.json").read_text())
         with MongoClient[dict[str, Any]](mongod.uri) as client:
             for role in definitions["roles"]:
-                client.admin.command("createRole", role["role"], privileges=role["privileges"], roles=role["roles"])
+                client.admin.command(
+                    "createRole", role["role"], privileges=role["privileges"], roles=role["roles"]
+                )
             for user in definitions["users"]:
-                client.admin.command("createUser", user["user"], pwd=f"{user['user']}-pw", roles=user["roles"])
+                client.admin.command(
+                    "createUser", user["user"], pwd=f"{user['user']}-pw", roles=user["roles"]
+                )
         yield mongod
 
 

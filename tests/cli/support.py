@@ -71,12 +71,16 @@ class Files:
         }
         for key, value in changes.items():
             (peer if key.startswith("tls_") else values)[key] = value
-        return {key: value for key, value in (values | {"peers": [peer]}).items() if value is not None}
+        return {
+            key: value for key, value in (values | {"peers": [peer]}).items() if value is not None
+        }
 
 
 def environment(settings: Mapping[str, Any]) -> dict[str, str]:
     """The settings as variables, and of the machine's own only what a process needs."""
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)
+    }
     return kept | dict(_variables(settings, PREFIX))
 
 
@@ -87,14 +91,18 @@ def _variables(settings: Mapping[str, Any], prefix: str) -> list[tuple[str, str]
         if isinstance(value, Mapping):
             variables += _variables(value, f"{name}__")
         else:
-            variables.append((name, json.dumps(value, default=str) if isinstance(value, list) else str(value)))
+            variables.append(
+                (name, json.dumps(value, default=str) if isinstance(value, list) else str(value))
+            )
     return variables
 
 
 COMMAND = (sys.executable, "-m", "cli.main")
 
 
-def kindledger(*arguments: str | Path, settings: Mapping[str, Any]) -> "subprocess.CompletedProcess[str]":
+def kindledger(
+    *arguments: str | Path, settings: Mapping[str, Any]
+) -> "subprocess.CompletedProcess[str]":
     """Runs the command to its end."""
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
@@ -150,7 +158,9 @@ async def examine(settings: Json, limit_s: float = 5.0) -> list[Check]:
 
 def of(checks: Sequence[Check], part: str) -> dict[str, Check]:
     """The checks of one part, by step."""
-    return {check.name.rpartition(": ")[2]: check for check in checks if check.name.startswith(part)}
+    return {
+        check.name.rpartition(": ")[2]: check for check in checks if check.name.startswith(part)
+    }
 
 
 def the_failure(checks: Sequence[Check]) -> Check:
@@ -160,7 +170,9 @@ def the_failure(checks: Sequence[Check]) -> Check:
     assert failed[0].advice, "a failure says what to do"
     after = checks[checks.index(failed[0]) + 1 :]
     part = failed[0].name.rpartition(": ")[0]
-    assert all(check.outcome is Outcome.SKIPPED for check in after if check.name.startswith(part)), after
+    assert all(
+        check.outcome is Outcome.SKIPPED for check in after if check.name.startswith(part)
+    ), after
     return failed[0]
 
 

@@ -18,7 +18,7 @@ from cli.main import main
 from devnet.peer import Ledger, Peer, ServerTls
 from devnet.peer.channel_config import organisations
 from devnet.servers import Mongod
-from ledger.store import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from tests.cli.support import (
     CHANNEL,
     RECORDED,
@@ -58,7 +58,9 @@ def indexed(mongo_uri: str) -> Iterator[Json]:
     name = f"cli{uuid4().hex[:16]}"
     settings = settings_of(mongo_uri, name)
     result = kindledger("import", RECORDED, "--json", settings=settings)
-    assert (result.returncode, json.loads(result.stdout)) == (0, SUMMARY | {"database": name}), result.stderr
+    assert (result.returncode, json.loads(result.stdout)) == (0, SUMMARY | {"database": name}), (
+        result.stderr
+    )
     assert "136 new blocks, 838 transactions, 694 events" in result.stderr
     yield settings
     with MongoClient[Json](mongo_uri) as client:
@@ -71,7 +73,16 @@ def indexed(mongo_uri: str) -> Iterator[Json]:
 def test_help_names_every_command_and_exit_code() -> None:
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
-    assert main.commands.keys() >= {"run", "api", "import", "status", "verify", "doctor", "config", "demo"}
+    assert main.commands.keys() >= {
+        "run",
+        "api",
+        "import",
+        "status",
+        "verify",
+        "doctor",
+        "config",
+        "demo",
+    }
     words = set(re.findall(r"\w+", result.stdout))
     assert {*main.commands, "KINDLEDGER_CONFIG", "65", "69", "75", "78", "130", "143"} <= words
     assert CliRunner().invoke(main, ["imprt"]).exit_code == 2
@@ -82,8 +93,14 @@ def test_a_second_import_writes_nothing(indexed: Json) -> None:
     assert again.returncode == 0, again.stderr
     assert "0 new blocks, 0 transactions, 0 events" in again.stderr
     assert "136 blocks were there already" in again.stderr
-    shown = {line.rsplit(maxsplit=1)[0].strip(): line.split()[-1] for line in again.stdout.splitlines() if line.strip()}
-    assert (shown["transactions"], shown["VALID"], shown["events"]) == ("838", "802", "694"), "data is on stdout"
+    shown = {
+        line.rsplit(maxsplit=1)[0].strip(): line.split()[-1]
+        for line in again.stdout.splitlines()
+        if line.strip()
+    }
+    assert (shown["transactions"], shown["VALID"], shown["events"]) == ("838", "802", "694"), (
+        "data is on stdout"
+    )
 
 
 def test_status_tells_where_each_channel_stands(indexed: Json) -> None:
@@ -96,7 +113,9 @@ def test_status_tells_where_each_channel_stands(indexed: Json) -> None:
     assert (never["channel"], never["storedHeight"], never["sync"]) == ("never", 0, None)
 
 
-def test_verify_finds_no_difference_and_then_each(indexed: Json, mongo_uri: str, database_name: str) -> None:
+def test_verify_finds_no_difference_and_then_each(
+    indexed: Json, mongo_uri: str, database_name: str
+) -> None:
     sound = kindledger("verify", "--source", str(RECORDED), "--json", settings=indexed)
     assert sound.returncode == 0, sound.stderr
     (report,) = json.loads(sound.stdout)["channels"]
@@ -114,15 +133,21 @@ def test_verify_finds_no_difference_and_then_each(indexed: Json, mongo_uri: str,
     settings = settings_of(mongo_uri, database_name)
     itself = kindledger("verify", settings=settings)
     assert (itself.returncode, itself.stdout) == (65, "")
-    assert (itself.stderr.count(EVENTS), itself.stderr.count(TRANSACTIONS)) == (1, 0), "only the blocks tell the other"
+    assert (itself.stderr.count(EVENTS), itself.stderr.count(TRANSACTIONS)) == (1, 0), (
+        "only the blocks tell the other"
+    )
     against = kindledger("verify", "--source", str(RECORDED), "--json", settings=settings)
     assert against.returncode == 65
     (report,) = json.loads(against.stdout)["channels"]
     assert report["differences"] == len(report["shown"]) == 3
-    assert f"block {changed['blockNumber']}: {TRANSACTIONS}: {changed['_id']}: args" in " ".join(against.stderr.split())
+    assert f"block {changed['blockNumber']}: {TRANSACTIONS}: {changed['_id']}: args" in " ".join(
+        against.stderr.split()
+    )
 
 
-def test_verify_is_not_green_where_nothing_was_verified(indexed: Json, mongo_uri: str, tmp_path: Path) -> None:
+def test_verify_is_not_green_where_nothing_was_verified(
+    indexed: Json, mongo_uri: str, tmp_path: Path
+) -> None:
     def ended(*arguments: str | Path) -> tuple[int, str]:
         result = kindledger("verify", *arguments, settings=indexed)
         return result.returncode, " ".join(result.stderr.split())
@@ -141,8 +166,12 @@ def test_verify_is_not_green_where_nothing_was_verified(indexed: Json, mongo_uri
 
 
 def test_the_demo_indexes_the_recorded_ledger_by_itself() -> None:
-    result = kindledger("demo", "--once", "--json", settings={"mongo": {"uri": "mongodb://mongo.invalid"}})
-    assert (result.returncode, json.loads(result.stdout)) == (0, SUMMARY | {"database": CHANNEL}), result.stderr
+    result = kindledger(
+        "demo", "--once", "--json", settings={"mongo": {"uri": "mongodb://mongo.invalid"}}
+    )
+    assert (result.returncode, json.loads(result.stdout)) == (0, SUMMARY | {"database": CHANNEL}), (
+        result.stderr
+    )
 
 
 def test_a_mongodb_that_is_away_exits_69(closed_port: int) -> None:
@@ -161,7 +190,9 @@ async def answer(session: aiohttp.ClientSession, url: str) -> Json:
         return body
 
 
-async def test_run_follows_a_peer_and_serves_what_it_indexes(mongo_uri: str, database_name: str, files: Files) -> None:
+async def test_run_follows_a_peer_and_serves_what_it_indexes(
+    mongo_uri: str, database_name: str, files: Files
+) -> None:
     blocks = forged_blocks(12)
     ledger = Ledger(blocks[:10])
     tls = ServerTls(SERVER, TLS_AUTHORITY.certificate)
@@ -182,7 +213,9 @@ async def test_run_follows_a_peer_and_serves_what_it_indexes(mongo_uri: str, dat
             daemon.process.send_signal(signal.SIGTERM)
             output, _ = await daemon.process.communicate()
             assert (daemon.process.returncode, output) == (143, b"")
-        against = await asyncio.to_thread(kindledger, "verify", "--source", "peer", settings=settings)
+        against = await asyncio.to_thread(
+            kindledger, "verify", "--source", "peer", settings=settings
+        )
         assert (against.returncode, "no difference" in against.stderr) == (0, True), against.stderr
         async with running("api", settings=settings) as alone:
             api = (await alone.logged("api_started"))["url"].removesuffix("/status")

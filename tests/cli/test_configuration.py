@@ -14,7 +14,7 @@ from cli.configuration import PREFIX, load_settings
 from cli.errors import ConfigurationError
 from cli.reconciliation import mapping_of
 from cli.settings import Settings
-from indexer.reconcile.mapping import KINDLEDGER
+from reconciliation.mapping import KINDLEDGER
 from tests.cli.configuring import mistake, write
 from tests.cli.support import ROOT
 
@@ -29,20 +29,28 @@ def test_without_a_file_or_variables_everything_has_a_default() -> None:
 def test_a_variable_goes_before_the_file_and_leaves_its_neighbours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(tmp_path, '[api]\nhost = "0.0.0.0"\nport = 1\n[channels.one]\nstart_block = 5\n[log]\nlevel = "debug"')
+    path = write(
+        tmp_path,
+        '[api]\nhost = "0.0.0.0"\nport = 1\n[channels.one]\nstart_block = 5\n[log]\nlevel = "debug"',
+    )
     monkeypatch.setenv("KINDLEDGER_API__PORT", "9000")
     monkeypatch.setenv("KINDLEDGER_CHANNELS__TWO__DATABASE", "second")
     monkeypatch.setenv("KINDLEDGER_FABRIC__PEERS", '[{"address": "grpc://p:7051"}]')
     settings = load_settings(path)
     assert (settings.api.host, settings.api.port, settings.log.level) == ("0.0.0.0", 9000, "debug")
-    assert {name: channel.start_block for name, channel in settings.channels.items()} == {"one": 5, "two": 0}
+    assert {name: channel.start_block for name, channel in settings.channels.items()} == {
+        "one": 5,
+        "two": 0,
+    }
     assert (settings.database_of("one"), settings.database_of("two")) == ("one", "second")
     assert [peer.address for peer in settings.fabric.peers] == ["grpc://p:7051"]
     monkeypatch.setenv("KINDLEDGER_CONFIG", str(path))
     assert load_settings(None) == settings, "named by a variable instead of the option"
 
 
-def test_every_mistake_is_listed_with_the_nearest_right_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_mistake_is_listed_with_the_nearest_right_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path, '[mongo]\nurl = "x"\n[api]\nport = 70000\n[fabric]\nmspid = "Org1MSP"')
     monkeypatch.setenv("KINDLEDGER_MONGO_URI", "mongodb://u:hunter2@h")
     monkeypatch.setenv("KINDLEDGER_API__HOTS", "::1")
@@ -50,8 +58,12 @@ def test_every_mistake_is_listed_with_the_nearest_right_name(tmp_path: Path, mon
     assert "KINDLEDGER_MONGO_URI: unknown variable, did you mean KINDLEDGER_MONGO__URI?" in text
     assert "api.hots (KINDLEDGER_API__HOTS): unknown key, did you mean api.host?" in text
     assert "mongo.url (KINDLEDGER_MONGO__URL): unknown key, did you mean mongo.uri?" in text
-    assert "fabric.mspid (KINDLEDGER_FABRIC__MSPID): unknown key, did you mean fabric.msp_id?" in text
-    assert re.search(r"api\.port \(KINDLEDGER_API__PORT\): Input should be less than or equal to 65535", text)
+    assert (
+        "fabric.mspid (KINDLEDGER_FABRIC__MSPID): unknown key, did you mean fabric.msp_id?" in text
+    )
+    assert re.search(
+        r"api\.port \(KINDLEDGER_API__PORT\): Input should be less than or equal to 65535", text
+    )
     assert "hunter2" not in text
 
 
@@ -84,8 +96,16 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, says: st
             "api.cors_origins (KINDLEDGER_API__CORS_ORIGINS): takes JSON, a list such as",
         ),
         ("API__TOKENS", "hush", "api.tokens (KINDLEDGER_API__TOKENS): takes JSON, a list such as"),
-        ("FABRIC__PEERS", "[", "fabric.peers (KINDLEDGER_FABRIC__PEERS): takes JSON, a list such as"),
-        ("API__CORS_ORIGINS", '"https://x"', "api.cors_origins (KINDLEDGER_API__CORS_ORIGINS): takes a list, such as"),
+        (
+            "FABRIC__PEERS",
+            "[",
+            "fabric.peers (KINDLEDGER_FABRIC__PEERS): takes JSON, a list such as",
+        ),
+        (
+            "API__CORS_ORIGINS",
+            '"https://x"',
+            "api.cors_origins (KINDLEDGER_API__CORS_ORIGINS): takes a list, such as",
+        ),
         ("API__CORS_ORIGINS", '["https://x/"]', "'https://x/' is no origin"),
         ("API__CORS_ORIGINS", '["x.example.com"]', "'x.example.com' is no origin"),
     ],
@@ -105,7 +125,9 @@ def test_origins_of_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings(None).api.cors_origins == origins
 
 
-def test_a_channel_whose_name_cannot_be_a_database_needs_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_channel_whose_name_cannot_be_a_database_needs_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert Settings().database_of("a.b") == "a_b"
     for name in ("admin", "x" * 64):
         with pytest.raises(ConfigurationError, match="configure another"):
@@ -139,7 +161,9 @@ def keys_of(value: Any, prefix: str = "") -> set[str]:
     if not isinstance(value, dict):
         return {prefix}
     names = ((name, "*" if prefix == "channels" else name) for name in value)
-    return set().union(*(keys_of(value[name], f"{prefix}.{shown}".lstrip(".")) for name, shown in names))
+    return set().union(
+        *(keys_of(value[name], f"{prefix}.{shown}".lstrip(".")) for name, shown in names)
+    )
 
 
 def every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -148,7 +172,9 @@ def every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         path = f"{prefix}.{field.alias or name}".lstrip(".")
         part = model_in(field.annotation)
         if part is not None:
-            yield from every_key(part, f"{path}.*" if get_origin(field.annotation) is dict else path)
+            yield from every_key(
+                part, f"{path}.*" if get_origin(field.annotation) is dict else path
+            )
         else:
             yield path
 
@@ -157,4 +183,6 @@ def model_in(annotation: Any) -> type[BaseModel] | None:
     """The section that a field is, or is a collection of."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((model for part in get_args(annotation) if (model := model_in(part)) is not None), None)
+    return next(
+        (model for part in get_args(annotation) if (model := model_in(part)) is not None), None
+    )

@@ -46,10 +46,18 @@ PEER_STEPS = ("dns", "tcp", "tls")
 CHANNEL_STEPS = ("request", "channel", "access", "height")
 
 
-def peer_of(tls: ServerTls | None = MUTUAL_TLS, clock: Callable[[], float] = time.time, **more: Any) -> Peer:
+def peer_of(
+    tls: ServerTls | None = MUTUAL_TLS, clock: Callable[[], float] = time.time, **more: Any
+) -> Peer:
     """A peer of the forged channel that checks who reads it."""
     blocks = forged_blocks(HEIGHT)
-    return Peer({CHANNEL: Ledger(blocks)}, tls=tls, organisations=organisations(blocks[0]), clock=clock, **more)
+    return Peer(
+        {CHANNEL: Ledger(blocks)},
+        tls=tls,
+        organisations=organisations(blocks[0]),
+        clock=clock,
+        **more,
+    )
 
 
 # --- all is well ------------------------------------------------------------------------------------------------------
@@ -58,7 +66,9 @@ def peer_of(tls: ServerTls | None = MUTUAL_TLS, clock: Callable[[], float] = tim
 async def test_everything_is_in_order(
     files: Files, guarded_mongod: Mongod, business_database: str, redis: Redis
 ) -> None:
-    passwords = [address.rpartition("@")[0].rpartition(":")[2] for address in (business_database, redis.url)]
+    passwords = [
+        address.rpartition("@")[0].rpartition(":")[2] for address in (business_database, redis.url)
+    ]
     passwords.append("kindledger_indexer-pw")
     async with peer_of() as peer:
         settings = {
@@ -86,10 +96,12 @@ async def test_everything_is_in_order(
 
 async def test_what_is_not_configured_is_skipped() -> None:
     checks = await examine({"channels": {"kindledger": {}}})
-    assert [(check.name, check.outcome) for check in checks if check.outcome is not Outcome.SKIPPED] == [
-        ("configuration", Outcome.OK)
-    ]
-    assert {"identity", "client tls", "peers", "mongodb", "postgresql", "redis"} <= {check.name for check in checks}
+    assert [
+        (check.name, check.outcome) for check in checks if check.outcome is not Outcome.SKIPPED
+    ] == [("configuration", Outcome.OK)]
+    assert {"identity", "client tls", "peers", "mongodb", "postgresql", "redis"} <= {
+        check.name for check in checks
+    }
     assert exit_code(checks) is Exit.OK
     nothing = await examine({})
     assert the_failure(nothing).name == "configuration"
@@ -107,7 +119,9 @@ def test_a_wrong_configuration_is_a_check_too(
     assert doctor(lambda: load_settings(None), as_json=False) is Exit.CONFIGURATION
     printed = capsys.readouterr()
     (line,) = printed.out.splitlines()
-    assert re.fullmatch(r"failed +configuration  .*KINDLEDGER_MONGO__URI\?\. Correct .*", line), line
+    assert re.fullmatch(r"failed +configuration  .*KINDLEDGER_MONGO__URI\?\. Correct .*", line), (
+        line
+    )
     assert "1 failed" in printed.err
 
 
@@ -153,11 +167,21 @@ LONG_AGO = -timedelta(minutes=30)
     [
         (ServerTls(OTHER_AUTHORITY.issue("peer0")), {}, "does not vouch", "tlscacerts"),
         (ServerTls(Authority("elsewhere").issue("peer0")), {}, "O=elsewhere", "tlscacerts"),
-        (ServerTls(TLS_AUTHORITY.issue("p", hosts=["peer0.org1", "10.0.0.1"])), {}, "peer0.org1, 10.0.0.1", "tls_name"),
+        (
+            ServerTls(TLS_AUTHORITY.issue("p", hosts=["peer0.org1", "10.0.0.1"])),
+            {},
+            "peer0.org1, 10.0.0.1",
+            "tls_name",
+        ),
         (ServerTls(SERVER), {"tls_name": "peer0.org2"}, "'peer0.org2'", "ssl-target-name-override"),
         (ServerTls(TLS_AUTHORITY.issue("p", lifetime=LONG_AGO)), {}, "expired", "Renew"),
         (None, {}, "not TLS", "grpc://"),
-        (MUTUAL_TLS, {"client_tls_certificate": None, "client_tls_key": None}, "demands", "client_tls_certificate"),
+        (
+            MUTUAL_TLS,
+            {"client_tls_certificate": None, "client_tls_key": None},
+            "demands",
+            "client_tls_certificate",
+        ),
     ],
     ids=["same-name", "other-ca", "other-host", "other-tls-name", "expired", "plaintext", "mutual"],
 )
@@ -165,13 +189,17 @@ async def test_a_peer_with_another_tls(
     files: Files, tls: ServerTls | None, changes: Json, detail: str, advice: str
 ) -> None:
     async with peer_of(tls) as peer:
-        step, failure, code = await peer_failure(files.fabric(f"grpcs://localhost:{peer.port}", **changes))
+        step, failure, code = await peer_failure(
+            files.fabric(f"grpcs://localhost:{peer.port}", **changes)
+        )
     assert (step, code) == ("tls", Exit.CONFIGURATION)
     assert detail in failure.detail
     assert advice in str(failure.advice)
 
 
-async def test_a_client_certificate_of_an_authority_that_the_peer_does_not_know(files: Files) -> None:
+async def test_a_client_certificate_of_an_authority_that_the_peer_does_not_know(
+    files: Files,
+) -> None:
     files.write("client", OTHER_AUTHORITY.issue("client"))
     async with peer_of() as peer:
         step, failure, _ = await peer_failure(files.fabric(f"grpcs://localhost:{peer.port}"))
@@ -191,7 +219,10 @@ def alerting_server(folder: Path, version: ssl.TLSVersion, protocol: str) -> Ite
 
     class Handshake(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            with suppress(ssl.SSLError, ConnectionError), context.wrap_socket(self.request, server_side=True) as tls:
+            with (
+                suppress(ssl.SSLError, ConnectionError),
+                context.wrap_socket(self.request, server_side=True) as tls,
+            ):
                 tls.recv(1)
 
     with socketserver.TCPServer(("127.0.0.1", 0), Handshake) as server:
@@ -215,14 +246,19 @@ async def test_alerts_are_told_apart(files: Files, tmp_path: Path, version: ssl.
         assert "does not accept the client certificate" in failure.detail
         assert "alert" in failure.detail
     with alerting_server(tmp_path, version, "http/1.1") as port:
-        assert "not HTTP/2" in (await peer_failure(files.fabric(f"grpcs://localhost:{port}")))[1].detail
+        assert (
+            "not HTTP/2"
+            in (await peer_failure(files.fabric(f"grpcs://localhost:{port}")))[1].detail
+        )
 
 
 async def test_plaintext_where_the_peer_speaks_tls_or_no_grpc(files: Files, redis: Redis) -> None:
     async with peer_of() as peer:
         step, failure, _ = await peer_failure(files.fabric(f"grpc://localhost:{peer.port}"))
     assert (step, "grpcs://" in str(failure.advice)) == ("tls", True)
-    step, failure, _ = await peer_failure(files.fabric(f"grpc://localhost:{redis.port}"), limit_s=1.0)
+    step, failure, _ = await peer_failure(
+        files.fabric(f"grpc://localhost:{redis.port}"), limit_s=1.0
+    )
     assert step == "tls"
 
 
@@ -246,11 +282,19 @@ async def test_a_tls_ca_that_is_no_certificate(files: Files) -> None:
             "not ready",
             Exit.UNAVAILABLE,
         ),
-        (peer_of(faults={CHANNEL: [faults.stall(faults.from_block(0))]}), {}, "request", "hangs", Exit.UNAVAILABLE),
+        (
+            peer_of(faults={CHANNEL: [faults.stall(faults.from_block(0))]}),
+            {},
+            "request",
+            "hangs",
+            Exit.UNAVAILABLE,
+        ),
     ],
     ids=["no-right", "clock", "no-channel", "not-ready", "hangs"],
 )
-async def test_a_peer_that_refuses(files: Files, peer: Peer, changes: Json, step: str, advice: str, code: Exit) -> None:
+async def test_a_peer_that_refuses(
+    files: Files, peer: Peer, changes: Json, step: str, advice: str, code: Exit
+) -> None:
     async with peer:
         fabric = files.fabric(f"grpcs://localhost:{peer.port}", **changes)
         failed, failure, exited = await peer_failure(fabric, limit_s=2.0)
@@ -272,7 +316,10 @@ async def test_each_peer_and_channel_is_judged_alone(files: Files, closed_port: 
         fabric = files.fabric(f"grpcs://localhost:{peer.port}")
         fabric["peers"].append({"address": f"grpc://localhost:{closed_port}"})
         checks = await examine({"fabric": fabric, "channels": {CHANNEL: {}, "second": {}}})
-    good, bad = f"peer localhost:{peer.port}", f"peer {fabric['peers'][1]['address'].removeprefix('grpc://')}"
+    good, bad = (
+        f"peer localhost:{peer.port}",
+        f"peer {fabric['peers'][1]['address'].removeprefix('grpc://')}",
+    )
     assert all(check.outcome is Outcome.OK for check in of(checks, f"{good}, {CHANNEL}").values())
     assert of(checks, f"{good}, second")["channel"].outcome is Outcome.FAILED
     assert [check.outcome for check in of(checks, bad).values()][:2] == [Outcome.OK, Outcome.FAILED]
@@ -314,16 +361,23 @@ async def test_an_identity_that_cannot_be_used(
 ) -> None:
     breaks(files)
     async with peer_of() as peer:
-        checks = await examine({"fabric": files.fabric(f"grpcs://localhost:{peer.port}"), "channels": {CHANNEL: {}}})
+        checks = await examine(
+            {"fabric": files.fabric(f"grpcs://localhost:{peer.port}"), "channels": {CHANNEL: {}}}
+        )
     failure = the_failure(checks)
     assert failure.name == f"identity: {step}"
     assert detail in failure.detail
-    assert [check.outcome for check in checks if check.name.startswith("peer")] == [Outcome.OK] * 3 + [Outcome.SKIPPED]
+    assert [check.outcome for check in checks if check.name.startswith("peer")] == [
+        Outcome.OK
+    ] * 3 + [Outcome.SKIPPED]
 
 
 async def test_an_identity_that_is_not_configured_and_a_peer_that_is(files: Files) -> None:
     checks = await examine(
-        {"fabric": files.fabric("grpc://peer0.invalid:7051", msp_id=None), "channels": {CHANNEL: {}}}
+        {
+            "fabric": files.fabric("grpc://peer0.invalid:7051", msp_id=None),
+            "channels": {CHANNEL: {}},
+        }
     )
     assert of(checks, "identity")["files"].detail.startswith("fabric.msp_id")
 
@@ -331,7 +385,9 @@ async def test_an_identity_that_is_not_configured_and_a_peer_that_is(files: File
 async def test_a_client_certificate_whose_key_is_another_one(files: Files) -> None:
     (files.folder / "client.key").write_bytes(SERVER.key)
     async with peer_of() as peer:
-        checks = await examine({"fabric": files.fabric(f"grpcs://localhost:{peer.port}"), "channels": {CHANNEL: {}}})
+        checks = await examine(
+            {"fabric": files.fabric(f"grpcs://localhost:{peer.port}"), "channels": {CHANNEL: {}}}
+        )
     failure = the_failure(checks)
     assert (failure.name, "does not belong" in failure.detail) == ("client tls: files", True)
     assert of(checks, "peer")["tls"].detail == "needs client tls: files"

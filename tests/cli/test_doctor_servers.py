@@ -36,7 +36,9 @@ async def mongo_checks(uri: str, *, limit_s: float = 1.0, **more: Any) -> list[C
         ("mongodb://localhost:{redis}/", "selection", Exit.CONFIGURATION),
     ],
 )
-async def test_an_address_without_a_mongodb(redis: Redis, closed_port: int, uri: str, step: str, code: Exit) -> None:
+async def test_an_address_without_a_mongodb(
+    redis: Redis, closed_port: int, uri: str, step: str, code: Exit
+) -> None:
     checks = await mongo_checks(uri.format(closed=closed_port, redis=redis.port))
     failure = the_failure(checks)
     assert (failure.name, exit_code(checks)) == (f"mongodb: {step}", code)
@@ -44,7 +46,9 @@ async def test_an_address_without_a_mongodb(redis: Redis, closed_port: int, uri:
 
 
 async def test_one_server_of_several_is_enough(guarded_mongod: Mongod, closed_port: int) -> None:
-    uri = uri_of(guarded_mongod, "kindledger_indexer").replace("@", f"@mongo.invalid,localhost:{closed_port},")
+    uri = uri_of(guarded_mongod, "kindledger_indexer").replace(
+        "@", f"@mongo.invalid,localhost:{closed_port},"
+    )
     checks = await mongo_checks(uri, limit_s=5.0)
     assert all(check.outcome is not Outcome.FAILED for check in checks)
     assert "mongo.invalid" in of(checks, "mongodb")["dns"].detail
@@ -52,10 +56,18 @@ async def test_one_server_of_several_is_enough(guarded_mongod: Mongod, closed_po
 
 @pytest.mark.parametrize(
     ("credentials", "detail"),
-    [("kindledger_indexer:wrong@", "Authentication failed"), ("nobody:x@", "Authentication failed"), ("", "no user")],
+    [
+        ("kindledger_indexer:wrong@", "Authentication failed"),
+        ("nobody:x@", "Authentication failed"),
+        ("", "no user"),
+    ],
 )
-async def test_a_login_that_mongodb_refuses(guarded_mongod: Mongod, credentials: str, detail: str) -> None:
-    checks = await mongo_checks(f"mongodb://{credentials}{guarded_mongod.host}/?replicaSet=kindledger")
+async def test_a_login_that_mongodb_refuses(
+    guarded_mongod: Mongod, credentials: str, detail: str
+) -> None:
+    checks = await mongo_checks(
+        f"mongodb://{credentials}{guarded_mongod.host}/?replicaSet=kindledger"
+    )
     failure = the_failure(checks)
     assert failure.name == "mongodb: authentication"
     assert detail in failure.detail
@@ -63,7 +75,9 @@ async def test_a_login_that_mongodb_refuses(guarded_mongod: Mongod, credentials:
     assert exit_code(checks) is Exit.CONFIGURATION
 
 
-async def test_rights_are_those_that_the_configured_parts_need(guarded_mongod: Mongod, files: Files) -> None:
+async def test_rights_are_those_that_the_configured_parts_need(
+    guarded_mongod: Mongod, files: Files
+) -> None:
     peer = {"fabric": files.fabric("grpc://peer0.invalid:7051")}
 
     async def rights(uri: str, **more: Any) -> Check:
@@ -76,7 +90,10 @@ async def test_rights_are_those_that_the_configured_parts_need(guarded_mongod: M
     assert (lacking.outcome, lacking.exit_code) == (Outcome.FAILED, Exit.CONFIGURATION)
     assert "transactions_ledger: createCollection, createIndex, insert" in lacking.detail
     assert "sync_state: insert, update" in lacking.detail
-    assert "more than needed: dropCollection, remove, update" in (await rights(guarded_mongod.uri, **peer)).detail
+    assert (
+        "more than needed: dropCollection, remove, update"
+        in (await rights(guarded_mongod.uri, **peer)).detail
+    )
 
 
 async def test_access_control_that_is_off_is_said(mongo_uri: str) -> None:
@@ -131,7 +148,11 @@ def _lose_primary(member: MongodMember) -> None:
 @pytest.mark.parametrize(
     ("dsn", "step", "code"),
     [
-        ("postgresql://postgres:hunter2@127.0.0.1:{port}/postgres", "authentication", Exit.CONFIGURATION),
+        (
+            "postgresql://postgres:hunter2@127.0.0.1:{port}/postgres",
+            "authentication",
+            Exit.CONFIGURATION,
+        ),
         ("{dsn}_none", "database", Exit.CONFIGURATION),
         ("postgresql://u:hunter2@postgres.invalid/x", "dns", Exit.CONFIGURATION),
         ("postgresql://u:hunter2@127.0.0.1:{closed}/x", "tcp", Exit.UNAVAILABLE),
@@ -146,7 +167,9 @@ async def test_what_is_wrong_with_postgresql(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         ports = {"closed": closed_port, "silent": silent.getsockname()[1], "port": postgres.port}
-        checks = await examine({"postgres": {"dsn": dsn.format(dsn=postgres.dsn, **ports)}}, limit_s=1.0)
+        checks = await examine(
+            {"postgres": {"dsn": dsn.format(dsn=postgres.dsn, **ports)}}, limit_s=1.0
+        )
     failure = the_failure(checks)
     assert (failure.name, exit_code(checks)) == (f"postgresql: {step}", code)
     assert not any("hunter2" in f"{check.detail} {check.advice}" for check in checks)
@@ -164,7 +187,9 @@ async def test_what_is_wrong_with_postgresql(
         ("http://:hunter2@localhost/0", "address", Exit.CONFIGURATION),
     ],
 )
-async def test_what_is_wrong_with_redis(redis: Redis, closed_port: int, url: str, step: str, code: Exit) -> None:
+async def test_what_is_wrong_with_redis(
+    redis: Redis, closed_port: int, url: str, step: str, code: Exit
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         ports = {"closed": closed_port, "silent": silent.getsockname()[1], "port": redis.port}
         checks = await examine({"redis": {"url": url.format(**ports)}}, limit_s=1.0)
@@ -176,7 +201,15 @@ async def test_what_is_wrong_with_redis(redis: Redis, closed_port: int, url: str
 async def test_an_address_whose_file_is_missing(tmp_path: Path) -> None:
     missing = tmp_path / "secret"
     checks = await examine(
-        {"mongo": {"uri_file": missing}, "postgres": {"dsn_file": missing}, "redis": {"url_file": missing}}
+        {
+            "mongo": {"uri_file": missing},
+            "postgres": {"dsn_file": missing},
+            "redis": {"url_file": missing},
+        }
     )
-    failed = {check.name for check in checks if check.outcome is Outcome.FAILED and str(missing) in check.detail}
+    failed = {
+        check.name
+        for check in checks
+        if check.outcome is Outcome.FAILED and str(missing) in check.detail
+    }
     assert failed == {"mongodb: address", "postgresql: address", "redis: address"}

@@ -11,7 +11,8 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from devnet.servers import Mongod
-from ledger.store import BLOCKS, EVENTS, INDEXES, SYNC_STATE, TRANSACTIONS
+from ledger.mongodb.collections import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS
+from ledger.mongodb.indexes import INDEXES
 from tests.cli.support import RECORDED, Json, kindledger, running, uri_of
 
 LEDGER = (BLOCKS, TRANSACTIONS, EVENTS)
@@ -21,7 +22,9 @@ Attempt = Callable[["Database[Json]", str], Any]
 CHANGES: dict[str, Attempt] = {
     "update": lambda database, name: database[name].update_many({}, {"$set": {"changed": True}}),
     "replace": lambda database, name: database[name].replace_one({}, {}),
-    "find and modify": lambda database, name: database[name].find_one_and_update({}, {"$set": {"changed": True}}),
+    "find and modify": lambda database, name: database[name].find_one_and_update(
+        {}, {"$set": {"changed": True}}
+    ),
     "delete": lambda database, name: database[name].delete_many({}),
     "find and delete": lambda database, name: database[name].find_one_and_delete({}),
     "drop": lambda database, name: database.drop_collection(name),
@@ -35,7 +38,9 @@ CHANGES: dict[str, Attempt] = {
 }
 ADDITIONS: dict[str, Attempt] = {
     "insert": lambda database, name: database[name].insert_one({"_id": -1}),
-    "upsert": lambda database, name: database[name].update_one({"_id": -1}, {"$set": {"number": -1}}, upsert=True),
+    "upsert": lambda database, name: database[name].update_one(
+        {"_id": -1}, {"$set": {"number": -1}}, upsert=True
+    ),
     "create": lambda database, name: database.create_collection(f"{name}_more"),
     "index": lambda database, name: database[name].create_index("size"),
 }
@@ -73,20 +78,34 @@ def documents(mongod: Mongod, database: str) -> Json:
         return {name: list(admin[database][name].find()) for name in (*LEDGER, SYNC_STATE)}
 
 
-def test_the_daemons_user_adds_but_neither_changes_nor_deletes(guarded_mongod: Mongod, database: str) -> None:
+def test_the_daemons_user_adds_but_neither_changes_nor_deletes(
+    guarded_mongod: Mongod, database: str
+) -> None:
     before = documents(guarded_mongod, database)
-    assert {name: len(before[name]) for name in LEDGER} == {BLOCKS: 136, TRANSACTIONS: 838, EVENTS: 694}
+    assert {name: len(before[name]) for name in LEDGER} == {
+        BLOCKS: 136,
+        TRANSACTIONS: 838,
+        EVENTS: 694,
+    }
     with MongoClient[Json](uri_of(guarded_mongod, "kindledger_indexer")) as client:
         for name in LEDGER:
             assert refused(CHANGES, client[database], name) == CHANGES.keys(), name
-            assert client[database][name].index_information().keys() > {i.document["name"] for i in INDEXES[name]}
+            assert client[database][name].index_information().keys() > {
+                i.document["name"] for i in INDEXES[name]
+            }
         losses = {what: CHANGES[what] for what in ("delete", "find and delete", "drop", "rename")}
         assert refused(losses, client[database], SYNC_STATE) == losses.keys()
-        assert refused(ADDITIONS, client["other"], "campaigns") == ADDITIONS.keys(), "another application's collection"
-    assert {name: documents(guarded_mongod, database)[name] for name in LEDGER} == {n: before[n] for n in LEDGER}
+        assert refused(ADDITIONS, client["other"], "campaigns") == ADDITIONS.keys(), (
+            "another application's collection"
+        )
+    assert {name: documents(guarded_mongod, database)[name] for name in LEDGER} == {
+        n: before[n] for n in LEDGER
+    }
 
 
-async def test_the_apis_user_only_reads_and_that_is_enough_for_the_api(guarded_mongod: Mongod, database: str) -> None:
+async def test_the_apis_user_only_reads_and_that_is_enough_for_the_api(
+    guarded_mongod: Mongod, database: str
+) -> None:
     before = documents(guarded_mongod, database)
     uri = uri_of(guarded_mongod, "kindledger_api")
     with MongoClient[Json](uri) as client:
@@ -97,7 +116,11 @@ async def test_the_apis_user_only_reads_and_that_is_enough_for_the_api(guarded_m
     async with running("api", settings={"mongo": {"uri": uri}, "api": {"port": 0}}) as api:
         url = (await api.logged("api_started"))["url"].removesuffix("/api/v1/status")
         async with aiohttp.ClientSession() as session:
-            for path in ("channels", "channels/kindledger/blocks/latest", "channels/kindledger/events"):
+            for path in (
+                "channels",
+                "channels/kindledger/blocks/latest",
+                "channels/kindledger/events",
+            ):
                 async with session.get(f"{url}/api/v1/{path}") as answer:
                     assert answer.status == 200, await answer.text()
             async with session.get(f"{url}/ready") as answer:

@@ -34,7 +34,12 @@ async def test_each_user_has_just_what_it_needs(database: str, tmp_path: Path) -
         pytest.skip("psql is not installed")
     server = urlsplit(database)
     (tmp_path / "postgres_password").write_text(server.password or "")
-    variables = {"PATH": path, "SECRETS": str(tmp_path), "PGHOST": str(server.hostname), "PGPORT": str(server.port)}
+    variables = {
+        "PATH": path,
+        "SECRETS": str(tmp_path),
+        "PGHOST": str(server.hostname),
+        "PGPORT": str(server.port),
+    }
     variables |= {"PGUSER": str(server.username), "PGDATABASE": server.path.removeprefix("/")}
     for password in ("the first one", PASSWORD):
         (tmp_path / "postgres_indexer_password").write_text(password)

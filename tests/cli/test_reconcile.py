@@ -16,13 +16,19 @@ from cli.discrepancies import MEANINGS
 from cli.doctor.checks import Outcome, exit_code
 from cli.errors import Exit
 from devnet.servers import Postgres, PostgresReplica
-from indexer.migrations.files import load_migrations
-from indexer.migrations.runner import Migrator
-from ledger.business import DiscrepancyKind as Kind
-from ledger.store import LedgerStore
-from ledger.sync_state import LastError, Reconciliation, State, SyncState, write_sync_state
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import (
+    ChannelState,
+    LastError,
+    Reconciliation,
+    SyncState,
+    write_sync_state,
+)
+from reconciliation.migrations.migrator import Migrator
+from reconciliation.migrations.scripts import load_migrations
+from reconciliation.reports import DiscrepancyKind as Kind
 from tests.cli.support import Json, examine, kindledger, of, the_failure
-from tests.reconcile.support import CHANNEL, Gateway, GrowingLedger, chain, sent
+from tests.reconciliation.support import CHANNEL, Gateway, GrowingLedger, chain, sent
 
 HEIGHT = 20
 UNKNOWN = "ab" * 32
@@ -58,12 +64,16 @@ def settings(mongo_uri: str, database_name: str, indexer_dsn: str) -> Json:
 
 
 async def report(
-    ledger: GrowingLedger, state: State = State.FOLLOWING, reconciliation: Reconciliation | None = None
+    ledger: GrowingLedger,
+    state: ChannelState = ChannelState.FOLLOWING,
+    reconciliation: Reconciliation | None = None,
 ) -> None:
     """What a daemon says of the ledger that it keeps."""
     now = datetime.now(UTC)
     height = ledger.progress.committed_height
-    told = SyncState(CHANNEL, state, "peer0:7051", 0, height, height, height, 0.0, None, now, now, "1.2.3")
+    told = SyncState(
+        CHANNEL, state, "peer0:7051", 0, height, height, height, 0.0, None, now, now, "1.2.3"
+    )
     await write_sync_state(ledger.store.database, replace(told, reconciliation=reconciliation))
 
 
@@ -92,7 +102,9 @@ async def write_mistakes(gateway: Gateway) -> dict[Kind, tuple[str, str]]:
     }
     amount = Decimal(cheap.args[2]) + 1
     rows = {kind: ("transactions", str(key)) for kind, key in keys.items()}
-    return rows | {Kind.AMOUNT_DIFFERS: ("donations", str(await gateway.donation(cheap.tx_id, amount=amount)))}
+    return rows | {
+        Kind.AMOUNT_DIFFERS: ("donations", str(await gateway.donation(cheap.tx_id, amount=amount)))
+    }
 
 
 # --- what is wrong with rows ------------------------------------------------------------------------------------------
@@ -132,7 +144,12 @@ async def test_each_mistake_is_found_and_told_until_it_is_over(
     assert status["discrepancies"] == done["open"]
     waiting = {table.pop("table"): table for table in status["waiting"]}
     assert waiting["donations"] == {"rows": 0, "overdue": 0, "oldest": None, "withoutHash": 1}
-    assert waiting["transactions"] | {"oldest": None} == {"rows": 3, "overdue": 1, "oldest": None, "withoutHash": 0}
+    assert waiting["transactions"] | {"oldest": None} == {
+        "rows": 3,
+        "overdue": 1,
+        "oldest": None,
+        "withoutHash": 0,
+    }
     assert datetime.fromisoformat(waiting["transactions"]["oldest"]) == LONG_AGO
 
     await gateway.connection.execute("DELETE FROM transactions WHERE tx_hash = $1", HOSTILE)
@@ -144,7 +161,9 @@ async def test_each_mistake_is_found_and_told_until_it_is_over(
     assert over["closedAt"] is not None
 
 
-async def test_people_are_told_what_each_kind_means(ledger: GrowingLedger, gateway: Gateway, settings: Json) -> None:
+async def test_people_are_told_what_each_kind_means(
+    ledger: GrowingLedger, gateway: Gateway, settings: Json
+) -> None:
     """What clients and applications wrote is shown as it is, and never obeyed by the terminal."""
     await write_mistakes(gateway)
     await report(ledger)
@@ -168,9 +187,9 @@ async def test_people_are_told_what_each_kind_means(ledger: GrowingLedger, gatew
         assert words in status.stdout
 
 
-@pytest.mark.parametrize("state", [None, State.WAITING])
+@pytest.mark.parametrize("state", [None, ChannelState.WAITING])
 async def test_a_ledger_that_may_be_behind_its_peer_calls_no_hash_unknown(
-    ledger: GrowingLedger, gateway: Gateway, settings: Json, state: State | None
+    ledger: GrowingLedger, gateway: Gateway, settings: Json, state: ChannelState | None
 ) -> None:
     await gateway.transaction(UNKNOWN, created_at=LONG_AGO)
     if state is not None:
@@ -181,24 +200,39 @@ async def test_a_ledger_that_may_be_behind_its_peer_calls_no_hash_unknown(
     assert "no daemon says" in result.stderr
 
 
-async def test_a_table_that_has_no_more_than_a_status(ledger: GrowingLedger, gateway: Gateway, settings: Json) -> None:
+async def test_a_table_that_has_no_more_than_a_status(
+    ledger: GrowingLedger, gateway: Gateway, settings: Json
+) -> None:
     one = next(one for one in sent(chain()[:HEIGHT], "Donate") if not one.valid)
-    await gateway.connection.execute('CREATE TABLE "Gift""s" (id int PRIMARY KEY, tx text, state text)')
+    await gateway.connection.execute(
+        'CREATE TABLE "Gift""s" (id int PRIMARY KEY, tx text, state text)'
+    )
     await gateway.connection.execute('GRANT SELECT, UPDATE ON "Gift""s" TO kindledger_indexer')
     await gateway.connection.executemany(
-        'INSERT INTO "Gift""s" VALUES ($1, $2, $3)', [(1, f" 0x{one.tx_id.upper()}", "open"), (2, "", "open")]
+        'INSERT INTO "Gift""s" VALUES ($1, $2, $3)',
+        [(1, f" 0x{one.tx_id.upper()}", "open"), (2, "", "open")],
     )
-    table = {"name": 'Gift"s', "hash": "tx", "status": "state", "pending": "open", "failed": "rejected"}
+    table = {
+        "name": 'Gift"s',
+        "hash": "tx",
+        "status": "state",
+        "pending": "open",
+        "failed": "rejected",
+    }
     settings["reconcile"] = {"tables": [table], "missing_rows": "false"}
     assert reconcile("once", settings=settings)["settled"] == 1
-    assert await gateway.connection.fetchval('SELECT state FROM "Gift""s" WHERE id = 1') == "rejected"
+    assert (
+        await gateway.connection.fetchval('SELECT state FROM "Gift""s" WHERE id = 1') == "rejected"
+    )
     (waiting,) = reconcile("status", settings=settings)["waiting"]
     assert waiting == {"table": 'Gift"s', "rows": 0, "overdue": 0, "oldest": None, "withoutHash": 1}
 
 
-async def test_status_shows_reconciliation_beside_indexing(ledger: GrowingLedger, settings: Json) -> None:
+async def test_status_shows_reconciliation_beside_indexing(
+    ledger: GrowingLedger, settings: Json
+) -> None:
     error = LastError(datetime.now(UTC), "[red]away")
-    await report(ledger, reconciliation=Reconciliation(State.WAITING, 7, 1234, 5, error, []))
+    await report(ledger, reconciliation=Reconciliation(ChannelState.WAITING, 7, 1234, 5, error, []))
     shown = kindledger("status", settings=settings)
     assert shown.returncode == 0, shown.stderr
     row = next(line for line in shown.stdout.splitlines() if "[red]away" in line)
@@ -212,13 +246,37 @@ async def test_status_shows_reconciliation_beside_indexing(ledger: GrowingLedger
 @pytest.mark.parametrize(
     ("fault", "step", "says"),
     [
-        ("REVOKE UPDATE (status) ON donations FROM kindledger_indexer", "tables", "UPDATE public.donations.status"),
-        ("REVOKE SELECT (tx_hash) ON transactions FROM kindledger_indexer", "tables", "SELECT public.transactions.tx_"),
-        ("REVOKE INSERT ON ledger_discrepancies FROM kindledger_indexer", "tables", "INSERT ledger_discrepancies"),
+        (
+            "REVOKE UPDATE (status) ON donations FROM kindledger_indexer",
+            "tables",
+            "UPDATE public.donations.status",
+        ),
+        (
+            "REVOKE SELECT (tx_hash) ON transactions FROM kindledger_indexer",
+            "tables",
+            "SELECT public.transactions.tx_",
+        ),
+        (
+            "REVOKE INSERT ON ledger_discrepancies FROM kindledger_indexer",
+            "tables",
+            "INSERT ledger_discrepancies",
+        ),
         ("DROP TABLE donations CASCADE", "tables", "no table public.donations"),
-        ("ALTER TABLE donations RENAME amount TO money", "tables", "public.donations has no column amount"),
-        ("ALTER TABLE donations ENABLE ROW LEVEL SECURITY", "tables", "row-level security of public.donations"),
-        ("REVOKE SELECT ON kindledger_migrations FROM kindledger_indexer", "schema", "kindledger_migrations"),
+        (
+            "ALTER TABLE donations RENAME amount TO money",
+            "tables",
+            "public.donations has no column amount",
+        ),
+        (
+            "ALTER TABLE donations ENABLE ROW LEVEL SECURITY",
+            "tables",
+            "row-level security of public.donations",
+        ),
+        (
+            "REVOKE SELECT ON kindledger_migrations FROM kindledger_indexer",
+            "schema",
+            "kindledger_migrations",
+        ),
         ("DROP TABLE kindledger_migrations", "schema", "kindledger migrate up"),
         (
             "INSERT INTO kindledger_migrations VALUES (99, 'later', 'x', 'applied', now(), now(), 'version 9')",
@@ -243,7 +301,10 @@ async def test_a_database_that_does_not_fit_is_named_by_once_and_doctor(
 async def test_what_fits_is_said_by_doctor(settings: Json) -> None:
     checks = of(await examine({"postgres": settings["postgres"]}), "postgresql")
     assert all(check.outcome is Outcome.OK for check in checks.values())
-    assert (checks["primary"].detail, checks["schema"].detail) == ("takes writes", f"migrated to {newest():04}")
+    assert (checks["primary"].detail, checks["schema"].detail) == (
+        "takes writes",
+        f"migrated to {newest():04}",
+    )
     assert "transactions, donations, campaigns" in checks["tables"].detail
 
 
@@ -271,7 +332,9 @@ async def test_servers_that_are_away_exit_69(
         ({"channels": {CHANNEL: {"database": "no_such_database"}}}, 78, "no block is stored"),
     ],
 )
-def test_nothing_to_reconcile(settings: Json, closed_port: int, changes: Json, code: int, says: str) -> None:
+def test_nothing_to_reconcile(
+    settings: Json, closed_port: int, changes: Json, code: int, says: str
+) -> None:
     changed = json.loads(json.dumps(changes).replace("{closed}", str(closed_port)))
     result = kindledger("reconcile", "once", settings=settings | changed)
     assert (result.returncode, result.stdout) == (code, "")
@@ -281,7 +344,9 @@ def test_nothing_to_reconcile(settings: Json, closed_port: int, changes: Json, c
 async def test_a_ledger_that_is_shorter_than_what_was_settled_is_not_waited_for(
     ledger: GrowingLedger, gateway: Gateway, settings: Json
 ) -> None:
-    await gateway.connection.execute("INSERT INTO ledger_cursor VALUES ($1, $2, 'x')", CHANNEL, HEIGHT + 5)
+    await gateway.connection.execute(
+        "INSERT INTO ledger_cursor VALUES ($1, $2, 'x')", CHANNEL, HEIGHT + 5
+    )
     result = kindledger("reconcile", "once", settings=settings)
     assert result.returncode == 78
     assert f"the stored ledger has only {HEIGHT}" in result.stderr
@@ -291,10 +356,15 @@ async def test_a_ledger_that_is_shorter_than_what_was_settled_is_not_waited_for(
 
 
 @pytest.fixture(scope="module")
-def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Postgres, PostgresReplica]]:
+def replicated(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Postgres, PostgresReplica]]:
     """A primary and its replica."""
     folder = tmp_path_factory.mktemp("replicated")
-    with Postgres(folder / "primary") as primary, PostgresReplica(folder / "replica", primary) as replica:
+    with (
+        Postgres(folder / "primary") as primary,
+        PostgresReplica(folder / "replica", primary) as replica,
+    ):
         yield primary, replica
 
 
@@ -330,7 +400,10 @@ async def test_replicas_are_told_and_read(
     settings["postgres"] = servers(primary.dsn, replica.dsn)
     async with writing(primary):
         shown = (await asyncio.to_thread(reconcile, "status", settings=settings))["servers"]
-    assert [(server["name"], server["reachable"]) for server in shown] == [("primary", True), ("replica 1", True)]
+    assert [(server["name"], server["reachable"]) for server in shown] == [
+        ("primary", True),
+        ("replica 1", True),
+    ]
     assert shown[1]["lagSeconds"] < 5
     checks = await examine({"postgres": settings["postgres"]})
     assert exit_code(checks) is Exit.OK
@@ -353,4 +426,7 @@ async def test_replicas_are_told_and_read(
         "lagSeconds": None,
     }
     assert reconcile("list", settings=settings)["discrepancies"] == []
-    assert the_failure(await examine({"postgres": settings["postgres"]})).name == "postgresql, replica 1: tcp"
+    assert (
+        the_failure(await examine({"postgres": settings["postgres"]})).name
+        == "postgresql, replica 1: tcp"
+    )

@@ -29,11 +29,16 @@ from tests.cli.support import SERVER, TLS_AUTHORITY, Files, Json, kindledger
 def test_addresses_come_from_files_too_and_never_show(tmp_path: Path) -> None:
     secret = write(tmp_path, "mongodb://u:hunter2@h:1/?replicaSet=r\n", "uri")
     settings = {
-        "mongo": {"uri_file": secret, "uri": "mongodb://v:hunter2@h/?tlsCertificateKeyFilePassword=hunter2"},
+        "mongo": {
+            "uri_file": secret,
+            "uri": "mongodb://v:hunter2@h/?tlsCertificateKeyFilePassword=hunter2",
+        },
         "postgres": {"dsn": "postgresql://h/d?user=u&password=hunter2"},
         "redis": {"url": "redis://:hunter2@h:6379/0"},
     }
-    assert Settings.model_validate(settings).mongo.reveal() == "mongodb://u:hunter2@h:1/?replicaSet=r"
+    assert (
+        Settings.model_validate(settings).mongo.reveal() == "mongodb://u:hunter2@h:1/?replicaSet=r"
+    )
     result = kindledger("config", "show", "--json", settings=settings)
     assert (result.returncode, result.stderr, "hunter2" in result.stdout) == (0, "", False)
     shown: Json = json.loads(result.stdout)
@@ -47,7 +52,8 @@ def test_addresses_come_from_files_too_and_never_show(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["u:hunter2@h", "hunter2", "x://u:hunter2@h@i", "x://u:hunter2/2?3@h", "x://u:a@hunter2@h?a=b"]
+    "address",
+    ["u:hunter2@h", "hunter2", "x://u:hunter2@h@i", "x://u:hunter2/2?3@h", "x://u:a@hunter2@h?a=b"],
 )
 def test_a_malformed_address_does_not_give_its_password_away(address: str) -> None:
     assert "hunter2" not in redact_uri(address)
@@ -60,7 +66,10 @@ def test_a_malformed_address_does_not_give_its_password_away(address: str) -> No
         ("mongodb://u:p@h:hunter2/", "Port contains non-digit characters"),
         ("mongodb://u:p/hunter2@h/", "percent-encoded"),
         ("mongodb://u:p?HUNTER2=p@h/", "percent-encoded"),
-        ("mongodb://u:hunter2@h/?replcaSet=rs0", "Unknown option: replcaset. Did you mean one of (replicaset,"),
+        (
+            "mongodb://u:hunter2@h/?replcaSet=rs0",
+            "Unknown option: replcaset. Did you mean one of (replicaset,",
+        ),
         ("mongodb://u:hunter2@h,i/?directConnection=true", "multiple hosts"),
         ("http://u:hunter2@h/", "must begin with 'mongodb://'"),
     ],
@@ -84,10 +93,19 @@ async def test_an_unusable_mongodb_address_ends_with_78_and_keeps_its_password(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("tables = []", "reconcile.tables (KINDLEDGER_RECONCILE__TABLES): Value error, name a table"),
-        ('tables = [{name = "a", hash = "h"}, {name = "a", hash = "i"}]', "each table is named once, not so: a"),
+        (
+            "tables = []",
+            "reconcile.tables (KINDLEDGER_RECONCILE__TABLES): Value error, name a table",
+        ),
+        (
+            'tables = [{name = "a", hash = "h"}, {name = "a", hash = "i"}]',
+            "each table is named once, not so: a",
+        ),
         ('tables = [{name = "a", hash = ""}]', "reconcile.tables.0.hash"),
-        ('tables = [{name = "a"}]', "reconcile.tables.0.hash (KINDLEDGER_RECONCILE__TABLES__0__HASH): Field required"),
+        (
+            'tables = [{name = "a"}]',
+            "reconcile.tables.0.hash (KINDLEDGER_RECONCILE__TABLES__0__HASH): Field required",
+        ),
         ('shema = "x"', "did you mean reconcile.schema?"),
     ],
 )
@@ -96,7 +114,9 @@ def test_a_mapping_that_cannot_be_meant(tmp_path: Path, text: str, says: str) ->
 
 
 def test_a_mapping_of_another_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = '[[reconcile.tables]]\nname = "gifts"\nhash = "tx"\nstatus = "state"\nfailed = "REJECTED"'
+    table = (
+        '[[reconcile.tables]]\nname = "gifts"\nhash = "tx"\nstatus = "state"\nfailed = "REJECTED"'
+    )
     path = write(tmp_path, f'[reconcile]\nschema = "charity"\n{table}')
     mapping = mapping_of(load_settings(path).reconcile)
     assert mapping.schema == "charity"
@@ -111,7 +131,9 @@ def test_tls_settings_hold_for_every_server(tmp_path: Path) -> None:
     authority = write(tmp_path, "PEM", "an authority.pem")
     tls = {"tls_mode": "verify-full", "tls_ca": authority}
     replica = "postgresql://r/x?sslmode=disable&application_name=a"
-    settings = Settings.model_validate({"postgres": {"dsn": "postgres://p/x", "replica_dsns": [replica], **tls}})
+    settings = Settings.model_validate(
+        {"postgres": {"dsn": "postgres://p/x", "replica_dsns": [replica], **tls}}
+    )
     addresses = [primary_dsn(settings.postgres), *replica_dsns(settings.postgres)]
     assert [dict(parse_qsl(urlsplit(address).query)) for address in addresses] == [
         {"sslmode": "verify-full", "sslrootcert": str(authority)},
@@ -142,13 +164,18 @@ def test_an_unusable_postgresql_address_keeps_its_password(dsn: str, says: str) 
 
 PROFILE: Json = {
     "name": "kindledger",
-    "channels": {"kindledger": {"peers": {"second": {}, "third": {"ledgerQuery": False}, "first": None}}},
+    "channels": {
+        "kindledger": {"peers": {"second": {}, "third": {"ledgerQuery": False}, "first": None}}
+    },
     "peers": {
         "first": {"url": "grpcs://first:7051", "tlsCACerts": {"path": "tls/ca.pem"}},
         "second": {
             "url": "grpcs://localhost:9051",
             "tlsCACerts": {"pem": TLS_AUTHORITY.certificate.decode()},
-            "grpcOptions": {"ssl-target-name-override": "peer0.org2", "hostnameOverride": "peer0.org2"},
+            "grpcOptions": {
+                "ssl-target-name-override": "peer0.org2",
+                "hostnameOverride": "peer0.org2",
+            },
         },
         "third": {"url": "grpc://third:7051"},
     },
@@ -162,7 +189,9 @@ def as_yaml(value: Any, indent: str = "") -> str:
         if isinstance(item, dict) and item:
             lines += f"{indent}{key}:\n{as_yaml(item, indent + '  ')}"
         elif isinstance(item, str) and "\n" in item:
-            lines += f"{indent}{key}: |\n" + "".join(f"{indent}  {line}\n" for line in item.splitlines())
+            lines += f"{indent}{key}: |\n" + "".join(
+                f"{indent}  {line}\n" for line in item.splitlines()
+            )
         else:
             lines += f"{indent}{key}: {json.dumps(item)}\n"
     return lines
@@ -172,16 +201,26 @@ def as_yaml(value: Any, indent: str = "") -> str:
 def test_a_connection_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     (tmp_path / "tls").mkdir()
     (tmp_path / "tls" / "ca.pem").write_bytes(TLS_AUTHORITY.certificate)
-    profile = write(tmp_path, json.dumps(PROFILE) if name.endswith("json") else as_yaml(PROFILE), name)
+    profile = write(
+        tmp_path, json.dumps(PROFILE) if name.endswith("json") else as_yaml(PROFILE), name
+    )
     monkeypatch.chdir("/")
     settings = FabricSettings(connection_profile=profile)
     second, first = endpoints(settings, "kindledger")
     assert (second.address, second.tls_name) == ("localhost:9051", "peer0.org2")
     assert isinstance(second.tls_ca, bytes)
     assert second.tls_ca.strip() == TLS_AUTHORITY.certificate.strip()
-    assert (first.address, first.tls_ca, first.tls_name) == ("first:7051", tmp_path / "tls" / "ca.pem", None)
+    assert (first.address, first.tls_ca, first.tls_name) == (
+        "first:7051",
+        tmp_path / "tls" / "ca.pem",
+        None,
+    )
     every = endpoints(settings, "of-which-the-profile-says-nothing")
-    assert [endpoint.address for endpoint in every] == ["first:7051", "localhost:9051", "third:7051"]
+    assert [endpoint.address for endpoint in every] == [
+        "first:7051",
+        "localhost:9051",
+        "third:7051",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -213,12 +252,20 @@ def test_an_address_that_is_none_says_what_is_expected(address: str) -> None:
 
 def test_tls_is_what_the_address_and_the_files_say(files: Files) -> None:
     def endpoint(address: str, **changes: Any) -> Any:
-        (only,) = endpoints(FabricSettings.model_validate(files.fabric(address, **changes)), "kindledger")
+        (only,) = endpoints(
+            FabricSettings.model_validate(files.fabric(address, **changes)), "kindledger"
+        )
         return only
 
-    assert endpoint("localhost:1").tls_ca == endpoint("grpcs://localhost:1").tls_ca == files.folder / "ca.pem"
+    assert (
+        endpoint("localhost:1").tls_ca
+        == endpoint("grpcs://localhost:1").tls_ca
+        == files.folder / "ca.pem"
+    )
     assert endpoint("grpcs://localhost:1").client_key == files.folder / "client.key"
-    assert endpoint("grpc://localhost:1").tls_ca is endpoint("localhost:1", tls_ca=None).tls_ca is None
+    assert (
+        endpoint("grpc://localhost:1").tls_ca is endpoint("localhost:1", tls_ca=None).tls_ca is None
+    )
     with pytest.raises(ConfigurationError, match="tls_ca is needed"):
         endpoint("grpcs://localhost:1", tls_ca=None)
     with pytest.raises(ConfigurationError, match=r"no-such\.pem: no such file"):
@@ -240,7 +287,11 @@ def test_an_identity_may_be_an_msp_folder(files: Files) -> None:
 @pytest.mark.parametrize(
     ("changes", "contents", "says"),
     [
-        ({"msp_id": None, "key": None}, {}, "fabric.msp_id, fabric.key: needed to read from a peer"),
+        (
+            {"msp_id": None, "key": None},
+            {},
+            "fabric.msp_id, fabric.key: needed to read from a peer",
+        ),
         ({}, {"cert.pem": None}, "cert.pem: cannot be read: No such file"),
         ({}, {"cert.pem": b"PEM?"}, "cert.pem: not a PEM certificate"),
         ({}, {"key.pem": b"PEM?"}, "key.pem: not an unencrypted PEM private key"),
@@ -249,7 +300,11 @@ def test_an_identity_may_be_an_msp_folder(files: Files) -> None:
     ],
 )
 def test_an_identity_that_cannot_be_used_ends_with_78(
-    files: Files, changes: Json, contents: dict[str, bytes | None], says: str, capsys: pytest.CaptureFixture[str]
+    files: Files,
+    changes: Json,
+    contents: dict[str, bytes | None],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, content in contents.items():
         if content is None:
@@ -263,7 +318,9 @@ def test_an_identity_that_cannot_be_used_ends_with_78(
     assert says in capsys.readouterr().err
 
 
-async def test_the_daemon_without_a_channel_ends_with_78(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_daemon_without_a_channel_ends_with_78(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit) as ended, exits(daemon=True):
         await run_daemon(Settings(), with_api=False)
     assert ended.value.code == 78

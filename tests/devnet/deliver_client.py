@@ -11,7 +11,10 @@ from ssl import PEM_cert_to_DER_cert
 
 import grpc
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -36,7 +39,14 @@ from protos.common_pb2 import (
 from protos.configuration_pb2 import Config, ConfigEnvelope, ConfigGroup, ConfigValue
 from protos.events_pb2 import DeliverResponse
 from protos.msp_pb2 import FabricMSPConfig, MSPConfig, SerializedIdentity
-from protos.orderer_pb2 import SeekInfo, SeekNewest, SeekNextCommit, SeekOldest, SeekPosition, SeekSpecified
+from protos.orderer_pb2 import (
+    SeekInfo,
+    SeekNewest,
+    SeekNextCommit,
+    SeekOldest,
+    SeekPosition,
+    SeekSpecified,
+)
 from protos.transaction_pb2 import (
     ChaincodeAction,
     ChaincodeActionPayload,
@@ -74,8 +84,12 @@ def envelope(header: ChannelHeader, data: bytes) -> bytes:
 
 
 def transaction(number: int, index: int) -> bytes:
-    event = ChaincodeEvent(chaincode_id="token", event_name="Mint", tx_id=f"{number}-{index}", payload=b"secret")
-    result = ProposalResponsePayload(extension=ChaincodeAction(events=event.SerializeToString()).SerializeToString())
+    event = ChaincodeEvent(
+        chaincode_id="token", event_name="Mint", tx_id=f"{number}-{index}", payload=b"secret"
+    )
+    result = ProposalResponsePayload(
+        extension=ChaincodeAction(events=event.SerializeToString()).SerializeToString()
+    )
     action = ChaincodeEndorsedAction(proposal_response_payload=result.SerializeToString())
     payload = ChaincodeActionPayload(action=action).SerializeToString()
     return envelope(
@@ -87,7 +101,10 @@ def transaction(number: int, index: int) -> bytes:
 def genesis() -> bytes:
     msp = FabricMSPConfig(name="Org1MSP", root_certs=[ORG1.certificate]).SerializeToString()
     org = ConfigGroup(values={"MSP": ConfigValue(value=MSPConfig(config=msp).SerializeToString())})
-    groups = {"Application": ConfigGroup(groups={"org1": org}), "Orderer": ConfigGroup(groups={"orderer": org})}
+    groups = {
+        "Application": ConfigGroup(groups={"org1": org}),
+        "Orderer": ConfigGroup(groups={"orderer": org}),
+    }
     config = ConfigEnvelope(config=Config(channel_group=ConfigGroup(groups=groups)))
     return envelope(ChannelHeader(type=CONFIG, channel_id=CHANNEL), config.SerializeToString())
 
@@ -100,7 +117,9 @@ def chain(height: int, *, label: int = 0) -> list[bytes]:
         header = BlockHeader(number=number, previous_hash=previous, data_hash=data_hash(data))
         previous = block_hash(number, previous, header.data_hash)
         metadata = BlockMetadata(metadata=[b"", b"", bytes((0, 11, 0))[: len(data)], b"", b""])
-        blocks.append(Block(header=header, data=BlockData(data=data), metadata=metadata).SerializeToString())
+        blocks.append(
+            Block(header=header, data=BlockData(data=data), metadata=metadata).SerializeToString()
+        )
     return blocks
 
 
@@ -135,15 +154,22 @@ class Seek:
         if self.age is not None:
             header.timestamp.CopyFrom(Timestamp(seconds=int(time.time() - self.age)))
         if self.tls_certificate is not None:
-            header.tls_cert_hash = sha256(PEM_cert_to_DER_cert(self.tls_certificate.decode())).digest()
+            header.tls_cert_hash = sha256(
+                PEM_cert_to_DER_cert(self.tls_certificate.decode())
+            ).digest()
         creator = SerializedIdentity(mspid=self.mspid, id_bytes=self.member.certificate)
         signer = SignatureHeader(creator=creator.SerializeToString(), nonce=os.urandom(24))
         info = SeekInfo(start=self.start, stop=self.stop, behavior=self.behavior)
         payload = Payload(
-            header=Header(channel_header=header.SerializeToString(), signature_header=signer.SerializeToString()),
+            header=Header(
+                channel_header=header.SerializeToString(),
+                signature_header=signer.SerializeToString(),
+            ),
             data=info.SerializeToString(),
         ).SerializeToString()
-        sealed = Envelope(payload=payload, signature=signature(self.member, payload, low_s=self.low_s))
+        sealed = Envelope(
+            payload=payload, signature=signature(self.member, payload, low_s=self.low_s)
+        )
         self.garble(sealed)
         return sealed.SerializeToString()
 
@@ -152,9 +178,13 @@ Call = grpc.aio.StreamStreamCall[bytes, bytes]
 
 
 @asynccontextmanager
-async def stream(peer: Peer, *requests: Seek | bytes, tls: bool = True, method: str = "Deliver") -> AsyncIterator[Call]:
+async def stream(
+    peer: Peer, *requests: Seek | bytes, tls: bool = True, method: str = "Deliver"
+) -> AsyncIterator[Call]:
     """A stream of a client with mutual TLS that has sent these requests, one after the other."""
-    credentials = grpc.ssl_channel_credentials(TLS_AUTHORITY.certificate, CLIENT_TLS.key, CLIENT_TLS.certificate)
+    credentials = grpc.ssl_channel_credentials(
+        TLS_AUTHORITY.certificate, CLIENT_TLS.key, CLIENT_TLS.certificate
+    )
     options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
     channel = (
         grpc.aio.secure_channel(peer.address, credentials, options=options)
@@ -174,7 +204,9 @@ async def read(call: Call) -> DeliverResponse:
     return DeliverResponse.FromString(answer)
 
 
-async def ask(peer: Peer, *requests: Seek | bytes, tls: bool = True, method: str = "Deliver") -> list[DeliverResponse]:
+async def ask(
+    peer: Peer, *requests: Seek | bytes, tls: bool = True, method: str = "Deliver"
+) -> list[DeliverResponse]:
     """Every answer to these requests, until the peer ends the stream."""
     async with stream(peer, *requests, tls=tls, method=method) as call:
         await call.done_writing()
@@ -185,5 +217,6 @@ async def ask(peer: Peer, *requests: Seek | bytes, tls: bool = True, method: str
 def outline(answers: list[DeliverResponse]) -> list[str | int]:
     """Numbers of blocks as they are, statuses as text: distinct, and short to write down."""
     return [
-        answer.block.header.number if answer.WhichOneof("Type") == "block" else str(answer.status) for answer in answers
+        answer.block.header.number if answer.WhichOneof("Type") == "block" else str(answer.status)
+        for answer in answers
     ]

@@ -64,14 +64,20 @@ def read(data: bytes) -> Read:
     payload = parse("payload", Payload.FromString, envelope.payload)
     header = parse("channel_header", ChannelHeader.FromString, payload.header.channel_header)
     parse("channel_header_extension", ChaincodeHeaderExtension.FromString, header.extension)
-    signature_header = parse("signature_header", SignatureHeader.FromString, payload.header.signature_header)
+    signature_header = parse(
+        "signature_header", SignatureHeader.FromString, payload.header.signature_header
+    )
     transaction = parse("transaction", Transaction.FromString, payload.data)
-    action = parse("action_payload", ChaincodeActionPayload.FromString, transaction.actions[0].payload)
+    action = parse(
+        "action_payload", ChaincodeActionPayload.FromString, transaction.actions[0].payload
+    )
     proposed = action.chaincode_proposal_payload
     proposal = parse("proposal_payload", ChaincodeProposalPayload.FromString, proposed)
     invocation = parse("invocation", ChaincodeInvocationSpec.FromString, proposal.input)
     response = parse(
-        "proposal_response_payload", ProposalResponsePayload.FromString, action.action.proposal_response_payload
+        "proposal_response_payload",
+        ProposalResponsePayload.FromString,
+        action.action.proposal_response_payload,
     )
     result = parse("chaincode_action", ChaincodeAction.FromString, response.extension)
     event = parse("event", ChaincodeEvent.FromString, result.events)

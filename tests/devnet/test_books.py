@@ -24,7 +24,13 @@ from protos.transaction_pb2 import DUPLICATE_TXID, VALID
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 HEIGHT = 60
-RECIPE = Recipe(seed=9, transactions_per_block=range(30, 41), invalid_share=0.05, hostile_share=0.005, signed=False)
+RECIPE = Recipe(
+    seed=9,
+    transactions_per_block=range(30, 41),
+    invalid_share=0.05,
+    hostile_share=0.005,
+    signed=False,
+)
 CHAIN = tuple(islice(forge(RECIPE), HEIGHT + LONGEST_DELAY + 1))
 TYPES = {
     "CreateCampaign": "CREATE_CAMPAIGN",
@@ -41,7 +47,11 @@ def business(blocks: Iterable[ForgedBlock]) -> dict[str, tuple[int, Submission]]
     found: dict[str, tuple[int, Submission]] = {}
     for block in blocks:
         for submission in block.submissions:
-            if submission.function in TYPES and submission.tx_id and submission.code != DUPLICATE_TXID:
+            if (
+                submission.function in TYPES
+                and submission.tx_id
+                and submission.code != DUPLICATE_TXID
+            ):
                 found.setdefault(submission.tx_id, (block.number, submission))
     return found
 
@@ -94,7 +104,9 @@ class Database:
 
     async def all(self) -> list[list[asyncpg.Record]]:
         """Every row."""
-        return [await self._connection.fetch(f"SELECT * FROM {name} ORDER BY id") for name in TABLES]
+        return [
+            await self._connection.fetch(f"SELECT * FROM {name} ORDER BY id") for name in TABLES
+        ]
 
 
 @pytest.fixture
@@ -104,10 +116,15 @@ async def database(business_database: str) -> AsyncIterator[Database]:
     await connection.close()
 
 
-async def test_every_business_transaction_has_its_rows(business_database: str, database: Database) -> None:
+async def test_every_business_transaction_has_its_rows(
+    business_database: str, database: Database
+) -> None:
     async with at_work(business_database, CHAIN) as books:
         await all_written(books)
-    transactions, donations = await database.table("transactions", "tx_hash"), await database.donations()
+    transactions, donations = (
+        await database.table("transactions", "tx_hash"),
+        await database.donations(),
+    )
     campaigns = await database.table("campaigns", "id")
     submitted = business(CHAIN[: HEIGHT + 1])
     for tx_id, (_, submission) in submitted.items():
@@ -123,12 +140,22 @@ async def test_every_business_transaction_has_its_rows(business_database: str, d
         assert (row["status"], row["block_number"]) == ("PENDING", None)
         if TYPES[function] == "DONATE":
             row = donations[tx_id]
-            assert tuple(row[c] for c in ("campaign_id", "donor_name", "amount")) == (args[0], args[1], amount)
+            assert tuple(row[c] for c in ("campaign_id", "donor_name", "amount")) == (
+                args[0],
+                args[1],
+                amount,
+            )
             assert row["status"] == "PENDING"
         if function == "CreateCampaign":
             row = campaigns[args[0]]
-            assert (row["name"], row["goal_amount"], row["blockchain_tx_hash"]) == (args[1], Decimal(args[2]), tx_id)
-    assert Counter(row["transaction_type"] for row in transactions.values()).keys() == set(TYPES.values())
+            assert (row["name"], row["goal_amount"], row["blockchain_tx_hash"]) == (
+                args[1],
+                Decimal(args[2]),
+                tx_id,
+            )
+    assert Counter(row["transaction_type"] for row in transactions.values()).keys() == set(
+        TYPES.values()
+    )
     assert transactions.keys() <= business(CHAIN).keys()
     spelled = {row["blockchain_tx_hash"] for row in donations.values()} - submitted.keys()
     assert any(written.startswith("0x") for written in spelled)
@@ -138,7 +165,10 @@ async def test_every_business_transaction_has_its_rows(business_database: str, d
 async def test_every_mistake_is_made(business_database: str, database: Database) -> None:
     async with at_work(business_database, CHAIN) as books:
         await all_written(books)
-    transactions, donations = await database.table("transactions", "tx_hash"), await database.donations()
+    transactions, donations = (
+        await database.table("transactions", "tx_hash"),
+        await database.donations(),
+    )
     by_reference = await database.table("donations", "payment_reference")
     made = set()
     for tx_id, (number, submission) in business(CHAIN[: HEIGHT + 1]).items():
@@ -147,7 +177,11 @@ async def test_every_mistake_is_made(business_database: str, database: Database)
         made.add((mistake, submission.code == VALID))
         match mistake:
             case Mistake.OTHER_AMOUNT:
-                assert donations[tx_id]["amount"] > Decimal(submission.args[2]) == transactions[tx_id]["amount"]
+                assert (
+                    donations[tx_id]["amount"]
+                    > Decimal(submission.args[2])
+                    == transactions[tx_id]["amount"]
+                )
             case Mistake.CONFIRMED_BY_HAND:
                 assert transactions[tx_id]["status"] == "CONFIRMED"
                 assert transactions[tx_id]["block_number"] != number
@@ -165,7 +199,9 @@ async def test_every_mistake_is_made(business_database: str, database: Database)
 
 def test_mistakes_are_rare_on_an_everyday_network() -> None:
     blocks = tuple(islice(forge(Recipe(hostile_share=0.005, signed=False)), 600))
-    mistakes = [tx_id for tx_id, (_, submission) in business(blocks).items() if mistake_in(submission)]
+    mistakes = [
+        tx_id for tx_id, (_, submission) in business(blocks).items() if mistake_in(submission)
+    ]
     assert 600 / 60 < len(mistakes) < 600 / 15
 
 
@@ -173,9 +209,13 @@ async def test_most_rows_precede_their_block_and_the_others_follow_soon(
     business_database: str, database: Database
 ) -> None:
     newest = 30
-    right = {tx_id for tx_id, (_, each) in business([CHAIN[newest]]).items() if not mistake_in(each)}
+    right = {
+        tx_id for tx_id, (_, each) in business([CHAIN[newest]]).items() if not mistake_in(each)
+    }
     given = {
-        tx_id for tx_id, (_, each) in business([CHAIN[newest]]).items() if TYPES[each.function] == "DONATE"
+        tx_id
+        for tx_id, (_, each) in business([CHAIN[newest]]).items()
+        if TYPES[each.function] == "DONATE"
     } & right
 
     async with at_work(business_database, CHAIN[: newest + 1]) as books:
@@ -192,13 +232,19 @@ async def test_most_rows_precede_their_block_and_the_others_follow_soon(
         assert given <= (await database.donations()).keys()
 
 
-async def test_blocks_that_are_entered_again_change_nothing(business_database: str, database: Database) -> None:
+async def test_blocks_that_are_entered_again_change_nothing(
+    business_database: str, database: Database
+) -> None:
     async with at_work(business_database, CHAIN) as books:
         await all_written(books)
     await database.execute("UPDATE transactions SET status = 'FAILED' WHERE status = 'PENDING'")
-    await database.execute("UPDATE donations SET status = 'CONFIRMED' WHERE blockchain_tx_hash IS NOT NULL")
+    await database.execute(
+        "UPDATE donations SET status = 'CONFIRMED' WHERE blockchain_tx_hash IS NOT NULL"
+    )
     before = await database.all()
-    lost = next(tx_id for tx_id, (_, each) in business([CHAIN[-20]]).items() if not mistake_in(each))
+    lost = next(
+        tx_id for tx_id, (_, each) in business([CHAIN[-20]]).items() if not mistake_in(each)
+    )
     await database.execute("DELETE FROM transactions WHERE tx_hash = $1", lost)
     async with at_work(business_database, CHAIN[-20:]) as books:
         await all_written(books)
@@ -221,7 +267,9 @@ async def test_rows_are_kept_while_postgresql_is_away(
 
     async with at_work(business_database, CHAIN[:30]) as books:
         await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+        )
         for block in CHAIN[30:]:
             books.enter(block, NOW)
         await until(complained)
@@ -233,18 +281,27 @@ async def test_rows_are_kept_while_postgresql_is_away(
     connection = await asyncpg.connect(business_database)
     found = await Database(connection).table("transactions", "tx_hash")
     await connection.close()
-    wanted = {tx_id for tx_id, (_, each) in business(CHAIN[: HEIGHT + 1]).items() if not mistake_in(each)}
+    wanted = {
+        tx_id for tx_id, (_, each) in business(CHAIN[: HEIGHT + 1]).items() if not mistake_in(each)
+    }
     assert wanted <= found.keys()
     assert said.count("\n") == 1
     assert "are kept until PostgreSQL takes them" in said
     assert postgres_dsn.partition("@")[0].rpartition(":")[2] not in said
 
 
-async def test_a_campaign_without_a_row_costs_no_other_row(business_database: str, database: Database) -> None:
+async def test_a_campaign_without_a_row_costs_no_other_row(
+    business_database: str, database: Database
+) -> None:
     ids = ("ab" * 32, "cd" * 32)
-    stray = [Submission(b"", VALID, tx_id, "kindledger", "Donate", ("nowhere", "Ai đó", "1000")) for tx_id in ids]
+    stray = [
+        Submission(b"", VALID, tx_id, "kindledger", "Donate", ("nowhere", "Ai đó", "1000"))
+        for tx_id in ids
+    ]
     assert not any(map(mistake_in, stray))
-    async with at_work(business_database, [ForgedBlock(number, b"", tuple(stray)) for number in range(5)]) as books:
+    async with at_work(
+        business_database, [ForgedBlock(number, b"", tuple(stray)) for number in range(5)]
+    ) as books:
         await all_written(books)
     transactions = await database.table("transactions", "tx_hash")
     assert {tx_id: row["campaign_id"] for tx_id, row in transactions.items()} == dict.fromkeys(ids)
@@ -256,7 +313,9 @@ async def live(folder: Path, dsn_file: Path) -> AsyncIterator[int]:
     """The network as the demo starts it; gives its height at the start, and must end without an error."""
     options = ("--postgres", str(dsn_file), "--interval-ms", "100", "--at-once", "40")
     command = (sys.executable, "-m", "devnet.live", str(folder), *options)
-    process: Process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=PIPE, stderr=PIPE)
+    process: Process = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, stdout=PIPE, stderr=PIPE
+    )
     assert process.stdout is not None
     try:
         yield json.loads(await process.stdout.readline())["height"]

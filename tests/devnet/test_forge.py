@@ -71,10 +71,14 @@ def honest(forged: list[ForgedBlock]) -> Iterator[tuple[int, int, int, Read]]:
 
 
 def config_of(block: Block) -> ConfigEnvelope:
-    return ConfigEnvelope.FromString(Payload.FromString(Envelope.FromString(block.data.data[0]).payload).data)
+    return ConfigEnvelope.FromString(
+        Payload.FromString(Envelope.FromString(block.data.data[0]).payload).data
+    )
 
 
-def verify(identity: bytes, signature: bytes, message: bytes, roots: dict[str, x509.Certificate]) -> str:
+def verify(
+    identity: bytes, signature: bytes, message: bytes, roots: dict[str, x509.Certificate]
+) -> str:
     """The signer's MSP id, if its certificate is the MSP's and the signature is good and has a low S."""
     member = SerializedIdentity.FromString(identity)
     certificate = x509.load_pem_x509_certificate(member.id_bytes)
@@ -90,15 +94,21 @@ def verify(identity: bytes, signature: bytes, message: bytes, roots: dict[str, x
 def roots(blocks: list[Block]) -> dict[str, x509.Certificate]:
     """The root certificate of each MSP in the genesis block."""
     channel = config_of(blocks[0]).config.channel_group
-    organisations = [*channel.groups["Application"].groups.values(), *channel.groups["Orderer"].groups.values()]
+    organisations = [
+        *channel.groups["Application"].groups.values(),
+        *channel.groups["Orderer"].groups.values(),
+    ]
     msps = [
-        FabricMSPConfig.FromString(MSPConfig.FromString(group.values["MSP"].value).config) for group in organisations
+        FabricMSPConfig.FromString(MSPConfig.FromString(group.values["MSP"].value).config)
+        for group in organisations
     ]
     assert all(msp.fabric_node_ous.enable and msp.tls_root_certs for msp in msps)
     return {msp.name: x509.load_pem_x509_certificate(msp.root_certs[0]) for msp in msps}
 
 
-def test_blocks_are_chained_signed_and_marked(blocks: list[Block], roots: dict[str, x509.Certificate]) -> None:
+def test_blocks_are_chained_signed_and_marked(
+    blocks: list[Block], roots: dict[str, x509.Certificate]
+) -> None:
     previous = b""
     last_config = 0
     for number, block in enumerate(blocks):
@@ -202,7 +212,9 @@ def test_configuration_updates_stand_alone_without_an_id(
         assert ConfigUpdate.FromString(signed.config_update).channel_id == "kindledger"
         for signature in signed.signatures:
             admin = SignatureHeader.FromString(signature.signature_header).creator
-            verify(admin, signature.signature, signature.signature_header + signed.config_update, roots)
+            verify(
+                admin, signature.signature, signature.signature_header + signed.config_update, roots
+            )
     application = [config_of(block).config.channel_group.groups["Application"] for block in updated]
     assert [sorted(group.groups) for group in application[2:]] == [
         ["Org1MSP", "Org2MSP"],
@@ -227,10 +239,18 @@ def test_transactions_are_signed_and_bound_together(
         (action,) = tx.transaction.actions
         assert action.header == tx.payload.header.signature_header
         headers = tx.payload.header.channel_header + tx.payload.header.signature_header
-        assert tx.response.proposal_hash == sha256(headers + tx.action.chaincode_proposal_payload).digest()
+        assert (
+            tx.response.proposal_hash
+            == sha256(headers + tx.action.chaincode_proposal_payload).digest()
+        )
         endorsed = tx.action.action
         endorsers = [
-            verify(each.endorser, each.signature, endorsed.proposal_response_payload + each.endorser, roots)
+            verify(
+                each.endorser,
+                each.signature,
+                endorsed.proposal_response_payload + each.endorser,
+                roots,
+            )
             for each in endorsed.endorsements
         ]
         if code == VALID and tx.result.chaincode_id.name != "_lifecycle":
@@ -253,7 +273,8 @@ class Replay:
     def stale(self, tx: Read) -> bool:
         """True if some read saw another version than the last one."""
         return any(
-            self.last.get(key) != ((seen.version.block_num, seen.version.tx_num) if seen.HasField("version") else None)
+            self.last.get(key)
+            != ((seen.version.block_num, seen.version.tx_num) if seen.HasField("version") else None)
             for key, seen in self._reads(tx)
         )
 
@@ -267,7 +288,10 @@ class Replay:
                     if key[0] == namespace.namespace and len(key) == 2
                     if query.start_key <= str(key[1]) < query.end_key
                 )
-                found = [(each.key, (each.version.block_num, each.version.tx_num)) for each in query.raw_reads.kv_reads]
+                found = [
+                    (each.key, (each.version.block_num, each.version.tx_num))
+                    for each in query.raw_reads.kv_reads
+                ]
                 if now != found:
                     return True
         return False
@@ -337,8 +361,22 @@ def test_without_failures_everything_is_valid_and_of_the_recorded_size() -> None
 
 
 def test_everyday_business_covers_the_recorded_kinds(forged: list[ForgedBlock]) -> None:
-    recorded = ["CampaignCreated", "DonationReceived", "Mint", "Transfer", "Disbursed", "StatusUpdated"]
-    unusual = ["PrivateDonation", "PrivatePurged", "RangeCounted", "QuyênGóp", "BinaryEvent", "EmptyPayload"]
+    recorded = [
+        "CampaignCreated",
+        "DonationReceived",
+        "Mint",
+        "Transfer",
+        "Disbursed",
+        "StatusUpdated",
+    ]
+    unusual = [
+        "PrivateDonation",
+        "PrivatePurged",
+        "RangeCounted",
+        "QuyênGóp",
+        "BinaryEvent",
+        "EmptyPayload",
+    ]
     events = Counter(tx.event.event_name for _, _, code, tx in honest(forged) if code == VALID)
     assert {*recorded, *unusual} <= set(events)
     donation = next(tx for _, _, _, tx in honest(forged) if tx.arguments[0] == b"Donate")
@@ -358,7 +396,12 @@ def test_equal_recipes_give_equal_bytes_in_every_process(forged: list[ForgedBloc
     environment = {**os.environ, "PYTHONHASHSEED": "1234"}
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == sha256(b"".join(block.data for block in forged)).hexdigest()
 
@@ -392,7 +435,9 @@ def test_many_results_of_a_range_query_are_kept_as_hashes() -> None:
 def test_business_goes_on_from_a_single_campaign() -> None:
     network, state = Network(3, organisations=3, signed=False), WorldState(write_once=WRITE_ONCE)
     business = Business(EVERYDAY, accounts=1_000)
-    workload = Workload(network, state, Gateway(network, state), business, invalid_share=0, hostile_share=0)
+    workload = Workload(
+        network, state, Gateway(network, state), business, invalid_share=0, hostile_share=0
+    )
     (campaign,) = workload.batch(1, 1, Draws("first"), 0)
     many = workload.batch(2, 300, Draws("second"), 1_000)
     assert (campaign.function, campaign.args[0]) == ("CreateCampaign", "cd-000001")
@@ -400,7 +445,9 @@ def test_business_goes_on_from_a_single_campaign() -> None:
     assert {submission.code for submission in many} == {VALID}
 
 
-def test_the_clients_identity_can_be_used_from_disk(tmp_path: Path, roots: dict[str, x509.Certificate]) -> None:
+def test_the_clients_identity_can_be_used_from_disk(
+    tmp_path: Path, roots: dict[str, x509.Certificate]
+) -> None:
     client = RECIPE.network().client
     client.write(tmp_path / "client")
     certificate, key = tmp_path / "client" / "cert.pem", tmp_path / "client" / "key.pem"
@@ -408,7 +455,9 @@ def test_the_clients_identity_can_be_used_from_disk(tmp_path: Path, roots: dict[
     loaded = load_signing_identity("Org1MSP", certificate, key)
     assert verify(loaded.creator, loaded.sign(b"seek"), b"seek", roots) == "Org1MSP"
     authority = RECIPE.network().organisations[0].authority
-    expired = authority.enroll("Org1MSP", "Old@org1.example.com", "client", valid_to=datetime(2025, 1, 1, tzinfo=UTC))
+    expired = authority.enroll(
+        "Org1MSP", "Old@org1.example.com", "client", valid_to=datetime(2025, 1, 1, tzinfo=UTC)
+    )
     assert verify(expired.serialized, expired.sign(b"seek"), b"seek", roots) == "Org1MSP"
     assert x509.load_pem_x509_certificate(expired.certificate).not_valid_after_utc.year == 2025
 

@@ -44,7 +44,11 @@ def test_a_broken_level_is_the_outermost_that_does_not_parse(bench: Bench, level
 @pytest.mark.parametrize("name", RESULTS)
 def test_broken_results_parse_down_to_where_they_break(bench: Bench, name: str) -> None:
     envelope, code = catalogue()[f"results_{name}"](bench)
-    broken_at = {"kv_unparsable": "results_kv", "key_not_utf8": "results_kv", "hashed_unparsable": "results_hashed"}
+    broken_at = {
+        "kv_unparsable": "results_kv",
+        "key_not_utf8": "results_kv",
+        "hashed_unparsable": "results_hashed",
+    }
     with pytest.raises(UnreadableError, match=f"^{broken_at.get(name, 'results')}$"):
         read(envelope)
     assert code == 22
@@ -54,7 +58,10 @@ def test_hostile_content_arrives_as_it_was_meant(bench: Bench) -> None:
     builders = catalogue()
     for name, tx_id in TX_IDS.items():
         assert read(builders[f"tx_id_{name}"](bench).envelope).channel_header.tx_id == tx_id
-    assert read(builders["tx_id_of_another_transaction"](bench).envelope).channel_header.tx_id == "ab" * 32
+    assert (
+        read(builders["tx_id_of_another_transaction"](bench).envelope).channel_header.tx_id
+        == "ab" * 32
+    )
     for name, timestamp in TIMESTAMPS.items():
         envelope, code = builders[f"timestamp_{name}"](bench)
         header = read(envelope).channel_header
@@ -84,11 +91,15 @@ def test_hostile_identities_are_no_certificates(bench: Bench) -> None:
     for name in ("creator_certificate_garbage", "creator_certificate_binary", "creator_idemix"):
         tx = read(builders[name](bench).envelope)
         member = SerializedIdentity.FromString(tx.signature_header.creator)
-        assert tx.channel_header.tx_id == transaction_id(tx.signature_header.nonce, tx.signature_header.creator)
+        assert tx.channel_header.tx_id == transaction_id(
+            tx.signature_header.nonce, tx.signature_header.creator
+        )
         with pytest.raises(ValueError, match="PEM"):
             x509.load_pem_x509_certificate(member.id_bytes)
     with pytest.raises(DecodeError):
-        SerializedIdentity.FromString(read(builders["creator_unparsable"](bench).envelope).signature_header.creator)
+        SerializedIdentity.FromString(
+            read(builders["creator_unparsable"](bench).envelope).signature_header.creator
+        )
 
 
 def test_a_whole_catalogue_passes_through_a_chain(forged: list[ForgedBlock], bench: Bench) -> None:
@@ -97,11 +108,18 @@ def test_a_whole_catalogue_passes_through_a_chain(forged: list[ForgedBlock], ben
     block = Block.FromString(chain.cut([build(bench) for build in catalogue().values()]))
     assert block.header.data_hash == data_hash(block.data.data)
     assert len(block.data.data) == len(catalogue()) > 80
-    mixed_in = [submission.code for each in forged for submission in each.submissions if not submission.function]
+    mixed_in = [
+        submission.code
+        for each in forged
+        for submission in each.submissions
+        if not submission.function
+    ]
     assert len(set(mixed_in)) > 10
 
 
-def test_more_than_mongodb_can_hold_in_a_document_or_anyone_expects_in_a_block(bench: Bench) -> None:
+def test_more_than_mongodb_can_hold_in_a_document_or_anyone_expects_in_a_block(
+    bench: Bench,
+) -> None:
     small, _ = oversized(bench, 5 * 2**20)
     assert 5 * 2**20 < len(small) < 6 * 2**20
     envelope, code = oversized(bench)

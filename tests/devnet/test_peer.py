@@ -97,7 +97,12 @@ async def test_blocks_arrive_as_they_are(peer: Peer) -> None:
 
 
 async def test_one_stream_takes_several_seeks_until_one_fails(peer: Peer) -> None:
-    requests = [Seek(at(1), at(2)), Seek(NEWEST, NEWEST), Seek(channel="unknown"), Seek(at(3), at(3))]
+    requests = [
+        Seek(at(1), at(2)),
+        Seek(NEWEST, NEWEST),
+        Seek(channel="unknown"),
+        Seek(at(3), at(3)),
+    ]
     assert outline(await ask(peer, *requests)) == [1, 2, "200", 9, "200", "404"]
 
 
@@ -130,7 +135,9 @@ async def test_waiting_streams_get_each_block_as_it_is_committed() -> None:
 
 
 async def test_a_block_of_99_megabytes_passes() -> None:
-    block = Block(header=BlockHeader(number=0), data=BlockData(data=[bytes(99_000_000)])).SerializeToString()
+    block = Block(
+        header=BlockHeader(number=0), data=BlockData(data=[bytes(99_000_000)])
+    ).SerializeToString()
     async with Peer({CHANNEL: Ledger([block])}, tls=MUTUAL_TLS) as peer:
         answers = await ask(peer, Seek())
         assert outline(answers) == [0, "200"]
@@ -146,7 +153,11 @@ async def test_filtered_delivery_gives_ids_codes_and_events_without_payloads() -
     assert [t.type for t in config.filtered_block.filtered_transactions] == [CONFIG]
     assert (ordinary.filtered_block.number, ordinary.filtered_block.channel_id) == (1, CHANNEL)
     transactions = ordinary.filtered_block.filtered_transactions
-    assert [(t.txid, t.tx_validation_code) for t in transactions] == [("1-0", 0), ("1-1", 11), ("1-2", 0)]
+    assert [(t.txid, t.tx_validation_code) for t in transactions] == [
+        ("1-0", 0),
+        ("1-1", 11),
+        ("1-2", 0),
+    ]
     event = transactions[0].transaction_actions.chaincode_actions[0].chaincode_event
     assert (event.chaincode_id, event.event_name, event.payload) == ("token", "Mint", b"")
     assert refused.status == 400, "as Fabric answers in place of a block that it cannot filter"
@@ -202,7 +213,9 @@ async def test_the_right_to_read_ends_with_the_certificate() -> None:
     now, ledger = time.time(), Ledger(BLOCKS[:9])
     member = ORG1.issue("reader", lifetime=timedelta(minutes=5))
     async with (
-        Peer({CHANNEL: ledger}, tls=MUTUAL_TLS, organisations=MEMBERSHIP, clock=lambda: now) as peer,
+        Peer(
+            {CHANNEL: ledger}, tls=MUTUAL_TLS, organisations=MEMBERSHIP, clock=lambda: now
+        ) as peer,
         stream(peer, Seek(at(8), at(9), member=member)) as call,
     ):
         assert outline([await read(call)]) == [8]
@@ -255,7 +268,10 @@ HONEST = [*range(10), "200"]
         ([faults.repeat(2, after_block=8)], [*range(9), 2, 9, "200"]),
         ([faults.skip(faults.at(4, 5))], [0, 1, 2, 3, *HONEST[6:]]),
         ([faults.swap(8, 9)], [*range(8), 9, 8, "200"]),
-        ([faults.skip(faults.at(1)), faults.duplicate(faults.from_block(9), 2)], [0, *range(2, 10), 9, "200"]),
+        (
+            [faults.skip(faults.at(1)), faults.duplicate(faults.from_block(9), 2)],
+            [0, *range(2, 10), 9, "200"],
+        ),
         ([faults.answer(faults.at(6), SERVICE_UNAVAILABLE)], [*range(6), "503"]),
         ([faults.tamper(faults.at(6), edits.flip_header("number"))], [*range(6), 7, *HONEST[7:]]),
     ],
@@ -264,7 +280,9 @@ async def test_order_and_number_of_deliveries_follow_the_faults(
     misbehaviour: list[faults.Fault], expected: list[str | int]
 ) -> None:
     ledgers = {CHANNEL: Ledger(BLOCKS), "honest": Ledger(BLOCKS)}
-    async with Peer(ledgers, tls=MUTUAL_TLS, organisations=MEMBERSHIP, faults={CHANNEL: misbehaviour}) as peer:
+    async with Peer(
+        ledgers, tls=MUTUAL_TLS, organisations=MEMBERSHIP, faults={CHANNEL: misbehaviour}
+    ) as peer:
         assert outline(await ask(peer, Seek())) == expected
         assert outline(await ask(peer, Seek(channel="honest"))) == HONEST
         assert outline(await ask(peer, Seek())) == expected, "a fault is there for every stream"
@@ -284,7 +302,9 @@ async def test_a_swap_at_the_head_waits_for_the_later_block() -> None:
 async def edited(edit: faults.Edit, number: int = 3) -> Block:
     """Block `number` as a peer with this fault delivers it; its other blocks are untouched."""
     misbehaviour = {CHANNEL: [faults.tamper(faults.at(number), edit)]}
-    async with Peer({CHANNEL: Ledger(BLOCKS)}, tls=MUTUAL_TLS, organisations=MEMBERSHIP, faults=misbehaviour) as peer:
+    async with Peer(
+        {CHANNEL: Ledger(BLOCKS)}, tls=MUTUAL_TLS, organisations=MEMBERSHIP, faults=misbehaviour
+    ) as peer:
         blocks = [answer.block for answer in (await ask(peer, Seek()))[:-1]]
     assert [block.SerializeToString() for block in blocks if block != blocks[number]] == [
         block for block in BLOCKS if block != BLOCKS[number]
@@ -300,7 +320,11 @@ async def test_damaged_blocks_are_damaged_in_one_place() -> None:
         setattr(bad.header, name, getattr(good.header, name))
         assert bad == good
     bad = await edited(edits.flip_envelope(1))
-    assert [mine == theirs for mine, theirs in zip(bad.data.data, good.data.data, strict=True)] == [True, False, True]
+    assert [mine == theirs for mine, theirs in zip(bad.data.data, good.data.data, strict=True)] == [
+        True,
+        False,
+        True,
+    ]
     assert data_hash(bad.data.data) != bad.header.data_hash == good.header.data_hash
     assert list((await edited(edits.drop_envelope(0))).data.data) == list(good.data.data[1:])
     for change, codes in ((-2, b"\x00"), (2, b"\x00\x0b\x00\x00\x00")):
@@ -308,7 +332,9 @@ async def test_damaged_blocks_are_damaged_in_one_place() -> None:
         assert bad.metadata.metadata[TRANSACTIONS_FILTER] == codes
     bad = await edited(edits.without_metadata)
     assert (bad.header, bad.data, bad.HasField("metadata")) == (good.header, good.data, False)
-    assert (await edited(edits.flip_header("previous_hash"), 0)).header.previous_hash, "a genesis with a past"
+    assert (await edited(edits.flip_header("previous_hash"), 0)).header.previous_hash, (
+        "a genesis with a past"
+    )
 
 
 async def test_a_truncated_block_reaches_the_client_and_does_not_parse() -> None:
@@ -321,7 +347,9 @@ async def test_a_truncated_block_reaches_the_client_and_does_not_parse() -> None
 
 async def test_a_fork_and_a_wrong_channel_give_another_ledgers_blocks() -> None:
     forked = {CHANNEL: [faults.substitute(faults.from_block(4), OTHER)]}
-    async with Peer({CHANNEL: Ledger(BLOCKS)}, tls=MUTUAL_TLS, organisations=MEMBERSHIP, faults=forked) as peer:
+    async with Peer(
+        {CHANNEL: Ledger(BLOCKS)}, tls=MUTUAL_TLS, organisations=MEMBERSHIP, faults=forked
+    ) as peer:
         answers = await ask(peer, Seek())
         assert [answer.block.SerializeToString() for answer in answers[:-1]] == [
             *BLOCKS[:4],
@@ -331,7 +359,9 @@ async def test_a_fork_and_a_wrong_channel_give_another_ledgers_blocks() -> None:
 
 async def test_a_stream_trickles_stalls_and_breaks_off_where_it_is_told_to() -> None:
     misbehaviour: dict[str, list[faults.Fault]] = {}
-    async with Peer({CHANNEL: Ledger(BLOCKS)}, tls=MUTUAL_TLS, organisations=MEMBERSHIP, faults=misbehaviour) as peer:
+    async with Peer(
+        {CHANNEL: Ledger(BLOCKS)}, tls=MUTUAL_TLS, organisations=MEMBERSHIP, faults=misbehaviour
+    ) as peer:
         misbehaviour[CHANNEL] = [faults.delay(faults.after(1), 0.05)]
         began = time.monotonic()
         assert outline(await ask(peer, Seek(at(4), at(7)))) == [4, 5, 6, 7, "200"]

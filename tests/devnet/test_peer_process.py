@@ -68,7 +68,9 @@ async def line(process: asyncio.subprocess.Process) -> dict[str, float]:
     return parsed
 
 
-async def test_the_process_serves_a_folder_and_releases_its_last_blocks_live(tmp_path: Path) -> None:
+async def test_the_process_serves_a_folder_and_releases_its_last_blocks_live(
+    tmp_path: Path,
+) -> None:
     folder = save(tmp_path / "blocks", BLOCKS[2:], first=2)
     live = ("--live-from", "7", "--live-rate", "20", "--announce")
     secure = ("--tls-dir", tmp_path / "tls", "--mutual-tls")
@@ -77,7 +79,9 @@ async def test_the_process_serves_a_folder_and_releases_its_last_blocks_live(tmp
         assert (ready["first"], ready["height"]) == (2, 7)
         material = {path.name: path.read_bytes() for path in (tmp_path / "tls").iterdir()}
         assert (tmp_path / "tls" / "client.key").stat().st_mode & 0o077 == 0
-        credentials = grpc.ssl_channel_credentials(material["ca.pem"], material["client.key"], material["client.pem"])
+        credentials = grpc.ssl_channel_credentials(
+            material["ca.pem"], material["client.key"], material["client.pem"]
+        )
         async with grpc.aio.secure_channel(f"localhost:{ready['port']}", credentials) as channel:
             call: Call = channel.stream_stream("/protos.Deliver/Deliver")()
             await call.write(Seek(at(2), at(9), tls_certificate=material["client.pem"]).envelope())
@@ -85,7 +89,10 @@ async def test_the_process_serves_a_folder_and_releases_its_last_blocks_live(tmp
         assert outline([answer for answer, _ in answers]) == [2, 3, 4, 5, 6, 7, 8, 9, "200"]
         released = [await line(process) for _ in range(3)]
         assert [release["block"] for release in released] == [7, 8, 9]
-        latencies = [seen - release["released"] for (_, seen), release in zip(answers[5:], released, strict=False)]
+        latencies = [
+            seen - release["released"]
+            for (_, seen), release in zip(answers[5:], released, strict=False)
+        ]
         assert all(0 <= latency < 2 for latency in latencies)
         assert released[2]["released"] - released[0]["released"] > 0.09, "two periods of 50 ms"
         process.send_signal(signal.SIGTERM)
@@ -118,6 +125,10 @@ async def test_the_process_ends_when_its_parent_dies(tmp_path: Path) -> None:
         (["--live-from", "11", "--live-rate", "1"], "the folder holds blocks 0 to 9"),
     ],
 )
-def test_the_command_refuses_options_that_make_no_sense(tmp_path: Path, arguments: list[str], complaint: str) -> None:
-    result = CliRunner().invoke(main, [str(save(tmp_path, BLOCKS)), "--channel", CHANNEL, *arguments])
+def test_the_command_refuses_options_that_make_no_sense(
+    tmp_path: Path, arguments: list[str], complaint: str
+) -> None:
+    result = CliRunner().invoke(
+        main, [str(save(tmp_path, BLOCKS)), "--channel", CHANNEL, *arguments]
+    )
     assert (result.exit_code, complaint in result.output) == (2, True)

@@ -46,12 +46,17 @@ def test_a_replica_has_what_the_primary_commits_and_refuses_writes(tmp_path: Pat
         assert password not in command + replica.log.read_text()
 
 
-def test_a_killed_replica_catches_up_although_the_primary_was_restarted_meanwhile(tmp_path: Path) -> None:
+def test_a_killed_replica_catches_up_although_the_primary_was_restarted_meanwhile(
+    tmp_path: Path,
+) -> None:
     with pair(tmp_path) as (primary, replica):
         address = replica.dsn
         replica.kill()
         # More log than a checkpoint keeps without the replica's slot: two segments are left behind.
-        postgres_run(primary.dsn, *["SELECT pg_switch_wal()::text", "CREATE TABLE filler ()", "DROP TABLE filler"] * 3)
+        postgres_run(
+            primary.dsn,
+            *["SELECT pg_switch_wal()::text", "CREATE TABLE filler ()", "DROP TABLE filler"] * 3,
+        )
         postgres_add(primary.dsn, "missed")
         postgres_run(primary.dsn, "CHECKPOINT")
         primary.stop()
@@ -65,12 +70,18 @@ def test_a_killed_replica_catches_up_although_the_primary_was_restarted_meanwhil
 def test_a_copy_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     with Postgres(tmp_path / "primary") as primary:
         primary.stop()
-        with pytest.raises(ServerError, match=r"(?s)pg_basebackup could not make.*Connection refused"):
+        with pytest.raises(
+            ServerError, match=r"(?s)pg_basebackup could not make.*Connection refused"
+        ):
             PostgresReplica(tmp_path / "replica", primary).start()
 
         site = find(POSTGRES).parents[3]
         for part in ("pgserver/pginstall", "pgserver.libs"):
-            shutil.copytree(site / part, tmp_path / part, ignore=shutil.ignore_patterns("pg_basebackup"))
+            shutil.copytree(
+                site / part, tmp_path / part, ignore=shutil.ignore_patterns("pg_basebackup")
+            )
         program = tmp_path / "pgserver/pginstall/bin/postgres"
-        with pytest.raises(BinaryMissing, match=r"pg_basebackup is not a program .* Install the package"):
+        with pytest.raises(
+            BinaryMissing, match=r"pg_basebackup is not a program .* Install the package"
+        ):
             PostgresReplica(tmp_path / "another", primary, binary=program).start()

@@ -48,7 +48,11 @@ class Case:
 
 
 def mongo_add(uri: str, name: str) -> None:
-    with MongoClient[dict[str, Any]](uri) as client, client.start_session() as session, session.start_transaction():
+    with (
+        MongoClient[dict[str, Any]](uri) as client,
+        client.start_session() as session,
+        session.start_transaction(),
+    ):
         client.shop.names.insert_one({"name": name}, session=session)
 
 
@@ -90,13 +94,19 @@ def redis_names(url: str) -> list[str]:
 CASES = {
     "mongod": Case(Mongod, mongo_add, mongo_names),
     "mongod-auth": Case(lambda data: Mongod(data, auth=True), mongo_add, mongo_names),
-    "postgres": Case(Postgres, postgres_add, lambda dsn: postgres_run(dsn, "SELECT name FROM names ORDER BY number")),
+    "postgres": Case(
+        Postgres,
+        postgres_add,
+        lambda dsn: postgres_run(dsn, "SELECT name FROM names ORDER BY number"),
+    ),
     "redis": Case(Redis, redis_add, redis_names),
 }
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_acknowledged_writes_outlive_a_sigkill_and_a_second_start_elsewhere(case: Case, tmp_path: Path) -> None:
+def test_acknowledged_writes_outlive_a_sigkill_and_a_second_start_elsewhere(
+    case: Case, tmp_path: Path
+) -> None:
     with case.make(tmp_path / "data") as server:
         address, pid = server.address, server.pid
         case.add(address, "first")
@@ -120,7 +130,10 @@ def test_acknowledged_writes_outlive_a_sigkill_and_a_second_start_elsewhere(case
 def test_without_its_user_a_mongod_with_auth_gives_nothing(tmp_path: Path) -> None:
     with Mongod(tmp_path, auth=True) as server:
         stranger = f"mongodb://{server.host}/?directConnection=true"
-        with MongoClient[dict[str, Any]](stranger) as client, pytest.raises(OperationFailure, match="auth"):
+        with (
+            MongoClient[dict[str, Any]](stranger) as client,
+            pytest.raises(OperationFailure, match="auth"),
+        ):
             client.shop.names.find_one()
 
 
@@ -142,7 +155,10 @@ async def test_a_paused_server_holds_its_connections_and_goes_on_afterwards(tmp_
 
 
 def test_a_replica_set_of_three_replaces_a_killed_primary(tmp_path: Path) -> None:
-    with MongoReplicaSet(tmp_path) as servers, MongoClient[dict[str, Any]](servers.uri, w="majority") as client:
+    with (
+        MongoReplicaSet(tmp_path) as servers,
+        MongoClient[dict[str, Any]](servers.uri, w="majority") as client,
+    ):
         client.shop.names.insert_one({"name": "first"})
         lost = servers.primary()
         lost.kill()
@@ -166,7 +182,9 @@ time.sleep(100)
 """
 
 
-def test_all_servers_end_with_a_killed_parent_and_start_again_on_the_same_folder(tmp_path: Path) -> None:
+def test_all_servers_end_with_a_killed_parent_and_start_again_on_the_same_folder(
+    tmp_path: Path,
+) -> None:
     """The servers are started by a thread that ends at once: they live as long as the process, not the thread."""
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -182,7 +200,9 @@ def test_all_servers_end_with_a_killed_parent_and_start_again_on_the_same_folder
     with EmbeddedServers(tmp_path, {}) as servers:  # at once: it waits for the old ones to be gone
         assert not before & holders(tmp_path)
         again = [servers.mongo_uri, servers.postgres_dsn, servers.redis_url]
-        assert [case.names(address) for case, address in zip(cases, again, strict=True)] == [["kept"]] * 3
+        assert [case.names(address) for case, address in zip(cases, again, strict=True)] == [
+            ["kept"]
+        ] * 3
         before = holders(tmp_path)
     assert before
     assert not holders(tmp_path)
@@ -193,8 +213,12 @@ def holders(folder: Path) -> set[tuple[int, str]]:
     found = set()
     for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
         try:
-            if descriptor.readlink().is_relative_to(folder) and descriptor.parts[2] != str(os.getpid()):
-                started = Path(*descriptor.parts[:3], "stat").read_text().rpartition(")")[2].split()[19]
+            if descriptor.readlink().is_relative_to(folder) and descriptor.parts[2] != str(
+                os.getpid()
+            ):
+                started = (
+                    Path(*descriptor.parts[:3], "stat").read_text().rpartition(")")[2].split()[19]
+                )
                 found.add((int(descriptor.parts[2]), started))
         except OSError:  # ended, or another user's
             continue
@@ -278,10 +302,18 @@ def wheel(folder: Path) -> Archive:
         program = zipfile.ZipInfo("tinyserver-1.0.data/purelib/tiny/bin/tinyd")
         program.external_attr = 0o100755 << 16
         archive.writestr(program, "#!/bin/sh\necho serving\n")
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tinyserver\nVersion: 1.0\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: tinyserver\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{info}/RECORD", "")
-    return Archive(distribution="tinyserver", version="1.0", sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    return Archive(
+        distribution="tinyserver",
+        version="1.0",
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
 
 
 def test_an_archive_is_fetched_once_and_only_with_the_pinned_hash(
@@ -302,7 +334,9 @@ def test_an_archive_is_fetched_once_and_only_with_the_pinned_hash(
     assert [path.name for path in cache.iterdir()] == [program.parents[2].name]
 
 
-def test_a_program_that_is_nowhere_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_is_nowhere_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     nowhere = Program(
@@ -314,11 +348,19 @@ def test_a_program_that_is_nowhere_is_named_with_what_to_do(tmp_path: Path, monk
     )
     with pytest.raises(BinaryMissing) as caught:
         find(nowhere)
-    for part in ("nosuchd was not found", "no-such-server", "PATH", "[devnet]", "KINDLEDGER_MONGO__URI"):
+    for part in (
+        "nosuchd was not found",
+        "no-such-server",
+        "PATH",
+        "[devnet]",
+        "KINDLEDGER_MONGO__URI",
+    ):
         assert part in str(caught.value)
 
 
-def test_a_running_server_named_in_the_environment_stands_in_for_a_missing_program(tmp_path: Path) -> None:
+def test_a_running_server_named_in_the_environment_stands_in_for_a_missing_program(
+    tmp_path: Path,
+) -> None:
     missing = Mongod(tmp_path, binary=tmp_path / "mongod")
     given = {"KINDLEDGER_MONGO__URI": "mongodb://elsewhere/"}
     assert provide(missing, given) == "mongodb://elsewhere/"

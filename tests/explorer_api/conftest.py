@@ -6,9 +6,9 @@ from uuid import uuid4
 import pytest
 from pymongo import AsyncMongoClient, MongoClient
 
-from cli.business_reports import business_books
+from cli.business_reports import business_reports
 from cli.settings import Settings
-from ledger.store import LedgerStore
+from ledger.mongodb.store import LedgerStore
 from protos import common_pb2 as common
 from tests.explorer_api.streams import Chain
 from tests.explorer_api.support import CHANNEL, Api, Json, append_now, decoded, running_api
@@ -65,13 +65,19 @@ async def api(client: AsyncMongoClient[Any], database_name: str) -> AsyncIterato
 
 
 @pytest.fixture
-async def whole_api(client: AsyncMongoClient[Any], recorded_database: str, indexer_dsn: str) -> AsyncIterator[Api]:
+async def whole_api(
+    client: AsyncMongoClient[Any], recorded_database: str, indexer_dsn: str
+) -> AsyncIterator[Api]:
     """The API over the recorded ledger and a business database that has no rows of it."""
     settings = Settings.model_validate(
-        {"postgres": {"dsn": indexer_dsn}, "channels": {CHANNEL: {}}, "reconcile": {"channel": CHANNEL}}
+        {
+            "postgres": {"dsn": indexer_dsn},
+            "channels": {CHANNEL: {}},
+            "reconcile": {"channel": CHANNEL},
+        }
     )
     async with (
-        business_books(settings) as business,
+        business_reports(settings) as business,
         running_api(client, {CHANNEL: recorded_database}, business=business) as api,
     ):
         yield api

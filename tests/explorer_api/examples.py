@@ -5,10 +5,10 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator
 
-from explorer_api.dispatch import AnyRoute, StreamRoute
-from explorer_api.docs.described import example_url
 from explorer_api.docs.openapi import document
 from explorer_api.docs.path_variables import PATH_VARIABLES
+from explorer_api.docs.route_docs import example_url
+from explorer_api.http.dispatch import AnyRoute, StreamRoute
 from explorer_api.routes import ROUTES
 from tests.explorer_api.support import Json, Response
 
@@ -24,7 +24,11 @@ def example(route: AnyRoute, tx_id: str) -> str:
 
 def path(route: AnyRoute, tx_id: str, **variables: str) -> str:
     """The route's path with these values, percent-encoded already, else with those of the examples."""
-    values = {name: variable.example for name, variable in PATH_VARIABLES.items()} | {"txId": tx_id} | variables
+    values = (
+        {name: variable.example for name, variable in PATH_VARIABLES.items()}
+        | {"txId": tx_id}
+        | variables
+    )
     return route.path.format_map(values)
 
 
@@ -62,13 +66,20 @@ def _header(path: str, status: int, name: str) -> tuple[Json, Draft202012Validat
 
 @cache
 def _body(path: str, status: int, content_type: str) -> Draft202012Validator:
-    return _validator(DOCUMENT["paths"][path]["get"]["responses"][str(status)]["content"][content_type]["schema"])
+    return _validator(
+        DOCUMENT["paths"][path]["get"]["responses"][str(status)]["content"][content_type]["schema"]
+    )
 
 
 def _validator(schema: Json) -> Draft202012Validator:
-    return Draft202012Validator({**schema, "components": DOCUMENT["components"]}, validate_formats=True)
+    return Draft202012Validator(
+        {**schema, "components": DOCUMENT["components"]}, validate_formats=True
+    )
 
 
 def _valid(validator: Draft202012Validator, value: Any) -> None:
-    errors = [f"{list(error.instance_path)}: {error.message}"[:300] for error in validator.iter_errors(value)]
+    errors = [
+        f"{list(error.instance_path)}: {error.message}"[:300]
+        for error in validator.iter_errors(value)
+    ]
     assert not errors, errors

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import aiohttp
 
 from ledger.model import Transaction
-from ledger.store import LedgerStore
+from ledger.mongodb.store import LedgerStore
 from tests.explorer_api.support import CHANNEL, Api, Json, block, encoded, with_event
 
 STREAM = f"/api/v1/channels/{CHANNEL}/stream"
@@ -34,11 +34,17 @@ class Received:
     def feed(self, data: bytes) -> None:
         *blocks, self._rest = (self._rest + data).split(b"\n\n")
         for text in blocks:
-            fields = dict(line.split(": ", 1) for line in text.decode().split("\n") if not line.startswith(":"))
+            fields = dict(
+                line.split(": ", 1)
+                for line in text.decode().split("\n")
+                if not line.startswith(":")
+            )
             self.last_id = fields.get("id", self.last_id)
             if "data" in fields:
                 assert self.last_id is not None
-                self.messages.append(Message(fields["event"], self.last_id, json.loads(fields["data"])))
+                self.messages.append(
+                    Message(fields["event"], self.last_id, json.loads(fields["data"]))
+                )
 
     @property
     def told(self) -> list[Message]:
@@ -55,7 +61,9 @@ async def opened(
     api: Api, last_id: str | None = None, query: Mapping[str, str] | None = None
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     headers = {"Last-Event-ID": last_id} if last_id is not None else {}
-    async with api.session.get(f"{api.base}{STREAM}?{urlencode(query or {})}", headers=headers) as response:
+    async with api.session.get(
+        f"{api.base}{STREAM}?{urlencode(query or {})}", headers=headers
+    ) as response:
         assert response.status == 200, await response.read()
         yield response
 
@@ -71,7 +79,9 @@ async def receive(response: aiohttp.ClientResponse, received: Received, until: s
             received.feed(data)
 
 
-async def read(api: Api, last_id: str | None, until: str, query: Mapping[str, str] | None = None) -> Received:
+async def read(
+    api: Api, last_id: str | None, until: str, query: Mapping[str, str] | None = None
+) -> Received:
     """All that a stream tells from one position to another."""
     async with opened(api, last_id, query) as response:
         received = Received()
@@ -86,7 +96,9 @@ class Chain:
         self._store, self.height = store, height
 
     async def grow(self, blocks: Sequence[Sequence[Transaction]]) -> None:
-        documents = await encoded(self._store, [block(n, each) for n, each in enumerate(blocks, self.height)])
+        documents = await encoded(
+            self._store, [block(n, each) for n, each in enumerate(blocks, self.height)]
+        )
         await self._store.insert_transactions(documents)
         await self._store.insert_events(documents)
         await self._store.insert_blocks(documents)
@@ -95,7 +107,12 @@ class Chain:
     async def mint(self, blocks: int = 1, transactions: int = 1, payload: bytes = b"{}") -> None:
         """Blocks of transactions that have an event each."""
         numbers = range(self.height, self.height + blocks)
-        await self.grow([[with_event(i, f"{n}-{i}", "Mint", payload) for i in range(transactions)] for n in numbers])
+        await self.grow(
+            [
+                [with_event(i, f"{n}-{i}", "Mint", payload) for i in range(transactions)]
+                for n in numbers
+            ]
+        )
 
 
 def everything(blocks: Iterable[int], transactions: int = 1) -> list[str]:
@@ -103,7 +120,10 @@ def everything(blocks: Iterable[int], transactions: int = 1) -> list[str]:
     return [
         id_
         for number in blocks
-        for id_ in (*(f"{number}.{i}.{kind}" for i in range(transactions) for kind in "te"), str(number + 1))
+        for id_ in (
+            *(f"{number}.{i}.{kind}" for i in range(transactions) for kind in "te"),
+            str(number + 1),
+        )
     ]
 
 

@@ -18,12 +18,22 @@ from yarl import URL
 from explorer_api.app import create_app, serve
 from explorer_api.options import Options
 from ledger import hashes
-from ledger.blocks import decode_block, read_frame
-from ledger.encoding import EncodedBlock, encode_block
-from ledger.model import VALID, Action, Block, Chaincode, ChaincodeEvent, Claim, Timestamp, Transaction
-from ledger.ownership import decide_owners, doubtful_ids
-from ledger.store import IndexOptions, LedgerStore
-from ledger.sync_state import State, SyncState
+from ledger.decoding.blocks import decode_block, read_block
+from ledger.documents.encoding import EncodedBlock, encode_block
+from ledger.model import (
+    VALID,
+    Action,
+    Block,
+    Chaincode,
+    ChaincodeEvent,
+    Claim,
+    Timestamp,
+    Transaction,
+)
+from ledger.mongodb.indexes import IndexOptions
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import ChannelState, SyncState
+from ledger.ownership import decide_owners, ids_to_look_up
 
 CHANNEL = "kindledger"
 Json = dict[str, Any]
@@ -48,21 +58,29 @@ class Api:
     def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
         self.session, self.base = session, base
 
-    async def request(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Response:
+    async def request(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None
+    ) -> Response:
         url = URL(self.base + path, encoded=True)
         async with self.session.request(method, url, headers=headers) as response:
             body = await response.read()
             return Response(response.status, response.headers, body)
 
-    async def get(self, path: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    async def get(
+        self, path: str, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> Response:
         response = await self.request("GET", path, headers)
         assert response.status == status, response.body
         return response
 
     async def channel(self, path: str = "", status: int = 200, **parameters: Any) -> Json:
         """The JSON of a route below the channel."""
-        query = "?" + urlencode({name.replace("__", "."): value for name, value in parameters.items()})
-        response = await self.get(f"/api/v1/channels/{CHANNEL}{path}{query if parameters else ''}", status)
+        query = "?" + urlencode(
+            {name.replace("__", "."): value for name, value in parameters.items()}
+        )
+        response = await self.get(
+            f"/api/v1/channels/{CHANNEL}{path}{query if parameters else ''}", status
+        )
         return response.json
 
     async def problem(self, path: str, status: int, name: str, method: str = "GET") -> Response:
@@ -101,7 +119,10 @@ FRESH = Options(head_age_s=0.0)
 
 @asynccontextmanager
 async def running_api(
-    client: AsyncMongoClient[Any], channels: Mapping[str, str] | None, options: Options = FRESH, **parts: Any
+    client: AsyncMongoClient[Any],
+    channels: Mapping[str, str] | None,
+    options: Options = FRESH,
+    **parts: Any,
 ) -> AsyncIterator[Api]:
     app = create_app(client, channels, version="1.2.3", options=options, **parts)
     runner, port = await serve(app, "127.0.0.1", 0)
@@ -137,7 +158,12 @@ def with_event(index: int, tx_id: str, name: str, payload: bytes, code: int = VA
 
 
 def action(**fields: Any) -> Action:
-    values: Json = {"chaincode": Chaincode("token", "1.0"), "args": (), "is_init": False, "endorsers": ()}
+    values: Json = {
+        "chaincode": Chaincode("token", "1.0"),
+        "args": (),
+        "is_init": False,
+        "endorsers": (),
+    }
     values |= {"response": None, "rwsets": (), "event": None}
     return Action(**(values | fields))
 
@@ -161,7 +187,7 @@ def block(number: int, transactions: Iterable[Transaction], previous_hash: bytes
 
 
 def decoded(block_bytes: bytes) -> Block:
-    return decode_block(read_frame(block_bytes))
+    return decode_block(read_block(block_bytes))
 
 
 async def encoded(store: LedgerStore, blocks: Sequence[Block]) -> list[EncodedBlock]:
@@ -169,7 +195,7 @@ async def encoded(store: LedgerStore, blocks: Sequence[Block]) -> list[EncodedBl
     taken: set[str] = set()
     result = []
     for item in blocks:
-        taken |= await store.owned_ids(doubtful_ids(item) - taken, item.number)
+        taken |= await store.owned_ids(ids_to_look_up(item) - taken, item.number)
         owners = decide_owners(item, taken)
         taken |= {t.tx_id for t, owns in zip(item.transactions, owners, strict=True) if owns}
         result.append(encode_block(item, owners))
@@ -210,7 +236,7 @@ def sync_state(channel: str = CHANNEL, **fields: Any) -> SyncState:
     """A progress report of the daemon."""
     values: dict[str, Any] = {
         "channel": channel,
-        "state": State.CATCHING_UP,
+        "state": ChannelState.CATCHING_UP,
         "peer": "peer0.example.com:7051",
         "start_block": 0,
         "peer_height": None,

@@ -18,8 +18,8 @@ from yarl import URL
 
 from cli.redis import redis_client
 from devnet.servers import Redis as RedisServer
-from explorer_api.access import token_digest
-from explorer_api.middleware import SECURITY_HEADERS
+from explorer_api.http.access import token_digest
+from explorer_api.http.middleware import SECURITY_HEADERS
 from explorer_api.options import Options
 from tests.explorer_api.support import CHANNEL, Api, Response, running_api
 
@@ -41,7 +41,9 @@ async def guarded(client: AsyncMongoClient[Any], recorded_database: str) -> Asyn
 async def test_who_has_a_token_may_ask(guarded: Api) -> None:
     for token in TOKENS:
         for value in (f"Bearer {token}", f"bearer   {token} "):
-            assert (await guarded.get(f"{C}/blocks/7", headers={"Authorization": value})).json["number"] == 7
+            assert (await guarded.get(f"{C}/blocks/7", headers={"Authorization": value})).json[
+                "number"
+            ] == 7
     for path in (f"{C}/blocks/7", "/api/v1/status", "/health", "/metrics", "/api/v1/nothing"):
         refused = await guarded.problem(path, 401, "unauthorized")
         assert refused.headers["WWW-Authenticate"].startswith("Bearer ")
@@ -72,17 +74,25 @@ async def test_what_is_no_token_opens_nothing(
     guarded: Api, value: bytes, caplog: pytest.LogCaptureFixture, recorded_database: str
 ) -> None:
     with capture_logs() as logs:
-        status, head, body = await exchange(guarded, f"GET {C}/blocks/7", [b"Authorization: " + value])
+        status, head, body = await exchange(
+            guarded, f"GET {C}/blocks/7", [b"Authorization: " + value]
+        )
     assert status == 401
     assert (logs, caplog.records) == ([], [])
-    for text in (*TOKENS, recorded_database, value.decode(errors="replace").partition(" ")[2].strip() or "Bearer  "):
+    for text in (
+        *TOKENS,
+        recorded_database,
+        value.decode(errors="replace").partition(" ")[2].strip() or "Bearer  ",
+    ):
         assert text not in body.decode(), "an answer repeats nothing of it"
     assert b"X-Request-ID" in head
 
 
 async def exchange(api: Api, request: str, headers: Sequence[bytes]) -> tuple[int, bytes, bytes]:
     """Status, head and body of the answer to a request of exactly these bytes."""
-    return await answered(api, b"\r\n".join([f"{request} HTTP/1.1".encode(), b"Host: x", *headers, b"", b""]))
+    return await answered(
+        api, b"\r\n".join([f"{request} HTTP/1.1".encode(), b"Host: x", *headers, b"", b""])
+    )
 
 
 async def answered(api: Api, data: bytes) -> tuple[int, bytes, bytes]:
@@ -92,8 +102,14 @@ async def answered(api: Api, data: bytes) -> tuple[int, bytes, bytes]:
         writer.write(data)
         async with asyncio.timeout(5):
             head = await reader.readuntil(b"\r\n\r\n")
-            length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
-            return int(head.split()[1]), head, await reader.readexactly(int(length.partition(b":")[2]))
+            length = next(
+                line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")
+            )
+            return (
+                int(head.split()[1]),
+                head,
+                await reader.readexactly(int(length.partition(b":")[2])),
+            )
     finally:
         writer.close()
 
@@ -101,7 +117,11 @@ async def answered(api: Api, data: bytes) -> tuple[int, bytes, bytes]:
 # --- Pages of other origins -------------------------------------------------------------------------------------------
 
 PAGE = "https://explorer.example.com"
-PREFLIGHT = {"Origin": PAGE, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+PREFLIGHT = {
+    "Origin": PAGE,
+    "Access-Control-Request-Method": "GET",
+    "Access-Control-Request-Headers": "authorization",
+}
 
 
 def cors_of(response: Response) -> set[str]:
@@ -116,8 +136,12 @@ async def test_pages_of_other_origins_read_nothing_unless_configured(recorded_ap
     assert (refused.status, cors_of(refused)) == (405, set())
 
 
-async def test_pages_of_allowed_origins_may_read(client: AsyncMongoClient[Any], recorded_database: str) -> None:
-    options = Options(head_age_s=0.0, cors_origins=frozenset({PAGE, "http://localhost:3000"}), **SECRET)
+async def test_pages_of_allowed_origins_may_read(
+    client: AsyncMongoClient[Any], recorded_database: str
+) -> None:
+    options = Options(
+        head_age_s=0.0, cors_origins=frozenset({PAGE, "http://localhost:3000"}), **SECRET
+    )
     async with running_api(client, {CHANNEL: recorded_database}, options) as api:
         # a browser asks first, and without the token
         granted = await api.request("OPTIONS", f"{C}/blocks/7", PREFLIGHT)
@@ -142,20 +166,33 @@ async def test_pages_of_allowed_origins_may_read(client: AsyncMongoClient[Any], 
             assert response.headers["Vary"] == "Origin"
             assert "Access-Control-Allow-Credentials" not in response.headers
 
-        for other in ("https://explorer.example.com.evil.org", "null", f"{PAGE}:443", PAGE.upper(), "*", ""):
+        for other in (
+            "https://explorer.example.com.evil.org",
+            "null",
+            f"{PAGE}:443",
+            PAGE.upper(),
+            "*",
+            "",
+        ):
             response = await api.get(f"{C}/blocks/7", 200, {"Origin": other, **token})
             assert (cors_of(response), response.headers["Vary"]) == (set(), "Origin"), other
             refused = await api.request("OPTIONS", f"{C}/blocks/7", {**PREFLIGHT, "Origin": other})
             assert not cors_of(refused)
-        assert (await api.get(f"{C}/blocks/7", headers=token)).headers["Vary"] == "Origin", "for caches in between"
+        assert (await api.get(f"{C}/blocks/7", headers=token)).headers["Vary"] == "Origin", (
+            "for caches in between"
+        )
         # a question that is none of a browser's
-        assert (await api.request("OPTIONS", f"{C}/blocks/7", {"Origin": PAGE, **token})).status == 405
+        assert (
+            await api.request("OPTIONS", f"{C}/blocks/7", {"Origin": PAGE, **token})
+        ).status == 405
 
 
 SECRET: dict[str, Any] = {"token_digests": GUARDED.token_digests}
 
 
-async def test_every_page_may_read_what_is_open_to_all(client: AsyncMongoClient[Any], recorded_database: str) -> None:
+async def test_every_page_may_read_what_is_open_to_all(
+    client: AsyncMongoClient[Any], recorded_database: str
+) -> None:
     options = Options(head_age_s=0.0, cors_origins=frozenset({"*"}))
     async with running_api(client, {CHANNEL: recorded_database}, options) as api:
         for headers in ({"Origin": PAGE}, {"Origin": "null"}, {}):
@@ -168,11 +205,15 @@ async def test_every_page_may_read_what_is_open_to_all(client: AsyncMongoClient[
 
 # --- Rates ------------------------------------------------------------------------------------------------------------
 
-PROXIED = Options(head_age_s=0.0, requests_per_minute=3, trusted_proxies=("127.0.0.0/8", "10.0.0.0/8"))
+PROXIED = Options(
+    head_age_s=0.0, requests_per_minute=3, trusted_proxies=("127.0.0.0/8", "10.0.0.0/8")
+)
 
 
 @asynccontextmanager
-async def limited(client: AsyncMongoClient[Any], database: str, *urls: str | None) -> AsyncIterator[list[Api]]:
+async def limited(
+    client: AsyncMongoClient[Any], database: str, *urls: str | None
+) -> AsyncIterator[list[Api]]:
     """Several processes' APIs, each with a connection of its own to the Redis at its address."""
     async with AsyncExitStack() as stack:
         apis = []
@@ -180,7 +221,11 @@ async def limited(client: AsyncMongoClient[Any], database: str, *urls: str | Non
             redis = redis_client(url) if url is not None else None
             if redis is not None:
                 stack.push_async_callback(redis.aclose)
-            apis.append(await stack.enter_async_context(running_api(client, {CHANNEL: database}, PROXIED, redis=redis)))
+            apis.append(
+                await stack.enter_async_context(
+                    running_api(client, {CHANNEL: database}, PROXIED, redis=redis)
+                )
+            )
         yield apis
 
 
@@ -213,14 +258,20 @@ async def test_a_client_waits_who_asks_a_route_too_often(
         assert await statuses(api, "192.0.2.1", "/api/v1/status") == [200], "another route"
         assert await statuses(api, "192.0.2.2", f"{C}/blocks/7") == [200], "another client"
         assert await statuses(api, "2001:DB8:0::1", f"{C}/blocks/7", 3) == [200] * 3
-        assert await statuses(api, "2001:db8::1", f"{C}/blocks/7") == [429], "the same address, written differently"
+        assert await statuses(api, "2001:db8::1", f"{C}/blocks/7") == [429], (
+            "the same address, written differently"
+        )
         assert await statuses(api, "192.0.2.3", "/nowhere", 2) == [404] * 2
-        assert await statuses(api, "192.0.2.3", "/nowhere/else", 2) == [404, 429], "addresses that are no route"
+        assert await statuses(api, "192.0.2.3", "/nowhere/else", 2) == [404, 429], (
+            "addresses that are no route"
+        )
         assert await statuses(api, "192.0.2.1", "/live", 5) == [200] * 5
         for local in (None, "127.0.0.9", "::1", "::ffff:127.0.0.1"):
             assert await statuses(api, local, f"{C}/blocks/7", 5) == [200] * 5, local
     with Redis.from_url(redis_url) as redis:
-        keys = {key.decode().rpartition(":")[0]: redis.ttl(key) for key in redis.keys("*") if shared}
+        keys = {
+            key.decode().rpartition(":")[0]: redis.ttl(key) for key in redis.keys("*") if shared
+        }
         counted = [redis.get(key) for key in redis.keys("rate_limit:192.0.2.1:*blocks*")]
     if shared:
         assert f"rate_limit:192.0.2.1:{C.replace(CHANNEL, '{channel}')}/blocks/{{block}}" in keys
@@ -235,11 +286,15 @@ async def test_the_limit_holds_for_all_processes_together(
     client: AsyncMongoClient[Any], recorded_database: str, redis_url: str
 ) -> None:
     async with limited(client, recorded_database, redis_url, redis_url) as (one, two):
-        answers = [await statuses(api, "192.0.2.1", f"{C}/blocks/7") for api in (one, two, one, two, one)]
+        answers = [
+            await statuses(api, "192.0.2.1", f"{C}/blocks/7") for api in (one, two, one, two, one)
+        ]
         assert [status for (status,) in answers] == [200, 200, 200, 429, 429]
     async with limited(client, recorded_database, None, None) as (one, two):
         assert await statuses(one, "192.0.2.1", f"{C}/blocks/7", 4) == [200, 200, 200, 429]
-        assert await statuses(two, "192.0.2.1", f"{C}/blocks/7") == [200], "each for itself without Redis"
+        assert await statuses(two, "192.0.2.1", f"{C}/blocks/7") == [200], (
+            "each for itself without Redis"
+        )
 
 
 @pytest.mark.usefixtures("early_in_the_minute")
@@ -263,13 +318,19 @@ async def test_without_redis_each_process_counts_for_itself(
 
 
 @pytest.mark.usefixtures("early_in_the_minute")
-async def test_only_what_a_proxy_wrote_is_believed(client: AsyncMongoClient[Any], recorded_database: str) -> None:
+async def test_only_what_a_proxy_wrote_is_believed(
+    client: AsyncMongoClient[Any], recorded_database: str
+) -> None:
     """One address asks three times in other words; the fourth time it must wait, whatever else it claims."""
     async with limited(client, recorded_database, None) as (api,):
         same = [
             ["192.0.2.1"] * 3,
             ["192.0.2.2", "198.51.100.7, 192.0.2.2", "127.0.0.1, ::1,192.0.2.2"],
-            ["192.0.2.3, 10.1.2.3", "garbage, 192.0.2.3 ,\t10.0.0.1, 127.0.0.1", "192.0.2.3, ::ffff:10.9.9.9"],
+            [
+                "192.0.2.3, 10.1.2.3",
+                "garbage, 192.0.2.3 ,\t10.0.0.1, 127.0.0.1",
+                "192.0.2.3, ::ffff:10.9.9.9",
+            ],
             ["::ffff:192.0.2.4", "192.0.2.4", "::FFFF:C000:0204"],
             ["garbage, 10.0.0.1", ", 10.0.0.1", "192.0.2.999, 10.0.0.1"],
             ["fe80::1%eth0", "x, fe80::1%eth1", "fe80::1"],
@@ -277,9 +338,22 @@ async def test_only_what_a_proxy_wrote_is_believed(client: AsyncMongoClient[Any]
         for written in same:
             for text in written:
                 assert await statuses(api, text, f"{C}/blocks/7") == [200], text
-            assert await statuses(api, f"203.0.113.9, {written[0]}", f"{C}/blocks/7") == [429], written
-        for garbage in ("garbage", "", ",", ", ,", "127.0.0.1:80", "1" * 5000, "é, \u00ff", "1,2,3,4"):
-            assert await statuses(api, garbage, f"{C}/blocks/7", 4) == [200] * 4, "this machine's own, so far as known"
+            assert await statuses(api, f"203.0.113.9, {written[0]}", f"{C}/blocks/7") == [429], (
+                written
+            )
+        for garbage in (
+            "garbage",
+            "",
+            ",",
+            ", ,",
+            "127.0.0.1:80",
+            "1" * 5000,
+            "é, \u00ff",
+            "1,2,3,4",
+        ):
+            assert await statuses(api, garbage, f"{C}/blocks/7", 4) == [200] * 4, (
+                "this machine's own, so far as known"
+            )
         # several headers are one
         values = [b"X-Forwarded-For: 203.0.113.1", b"X-Forwarded-For: 192.0.2.1"]
         assert (await exchange(api, f"GET {C}/blocks/7", values))[0] == 429
@@ -287,7 +361,9 @@ async def test_only_what_a_proxy_wrote_is_believed(client: AsyncMongoClient[Any]
 
     untrusting = msgspec.structs.replace(PROXIED, trusted_proxies=("10.0.0.0/8",))
     async with running_api(client, {CHANNEL: recorded_database}, untrusting) as api:
-        assert await statuses(api, "192.0.2.1", f"{C}/blocks/7", 5) == [200] * 5, "the peer is no proxy, but local"
+        assert await statuses(api, "192.0.2.1", f"{C}/blocks/7", 5) == [200] * 5, (
+            "the peer is no proxy, but local"
+        )
 
 
 # --- Before it is a request -------------------------------------------------------------------------------------------
@@ -295,7 +371,9 @@ async def test_only_what_a_proxy_wrote_is_believed(client: AsyncMongoClient[Any]
 LONG = b"x" * 70_000
 BROKEN = {
     "line too long": b"GET /" + LONG + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-    "header too long": b"GET /live HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + LONG + b"\r\n\r\n",
+    "header too long": b"GET /live HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
+    + LONG
+    + b"\r\n\r\n",
     "too many headers": b"GET /live HTTP/1.1\r\nHost: x\r\n" + b"X-Secret: a\r\n" * 2000 + b"\r\n",
     "no host": b"GET /live HTTP/1.1\r\nAuthorization: Bearer secret\r\n\r\n",
     "NUL in a header": b"GET /live HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\0\r\n\r\n",
@@ -349,7 +427,7 @@ async def test_what_a_request_must_not_carry_is_ignored(recorded_api: Api) -> No
 async def test_who_takes_no_answer_loses_the_connection(
     client: AsyncMongoClient[Any], recorded_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("explorer_api.runner.SILENCE_MS", 500)
+    monkeypatch.setattr("explorer_api.http.server.SILENCE_MS", 500)
     async with running_api(client, {CHANNEL: recorded_database}) as api:
         whole = len((await api.get("/openapi.json")).body)
         asked = 200
@@ -364,14 +442,16 @@ async def test_large_answers_that_wait_are_bounded(
     client: AsyncMongoClient[Any], recorded_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits longest is given up; who reads is served."""
-    monkeypatch.setattr("explorer_api.runner.UNSENT_BYTES", 400_000)
+    monkeypatch.setattr("explorer_api.http.server.UNSENT_BYTES", 400_000)
     async with running_api(client, {CHANNEL: recorded_database}) as api, AsyncExitStack() as stack:
         whole = len((await api.get("/openapi.json")).body)
         assert 400_000 // 3 < whole < 400_000 // 2
         ask = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
         greedy = [stack.enter_context(socket.create_connection(address_of(api))) for _ in range(4)]
         for connection in greedy:
-            connection.sendall(ask * 199 + ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            connection.sendall(
+                ask * 199 + ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+            )
             await asyncio.sleep(0.3)
         for connection in greedy[:2]:
             assert 0 < await asyncio.to_thread(drained, connection) < 200 * whole
@@ -382,12 +462,17 @@ async def test_large_answers_that_wait_are_bounded(
 async def test_silent_connections_take_nobody_the_last_one(
     client: AsyncMongoClient[Any], recorded_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("explorer_api.runner.IDLE_S", 1.0)
+    monkeypatch.setattr("explorer_api.http.server.IDLE_S", 1.0)
     options = Options(head_age_s=0.0, connections=4)
     with capture_logs() as logs:
-        async with running_api(client, {CHANNEL: recorded_database}, options) as api, AsyncExitStack() as stack:
+        async with (
+            running_api(client, {CHANNEL: recorded_database}, options) as api,
+            AsyncExitStack() as stack,
+        ):
             await api.get("/live")
-            silent = [stack.enter_context(socket.create_connection(address_of(api))) for _ in range(6)]
+            silent = [
+                stack.enter_context(socket.create_connection(address_of(api))) for _ in range(6)
+            ]
             silent[0].sendall(b"GET /live HTTP/1.1\r\nHost: x\r\nX-Slow: ")
             await asyncio.sleep(0.2)
             for connection in silent[3:]:

@@ -6,7 +6,7 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from ledger.model import Timestamp
-from ledger.sync_state import write_sync_state
+from ledger.mongodb.sync_state import write_sync_state
 from protos import common_pb2 as common
 from tests.explorer_api.support import CHANNEL, Api, append, block, sync_state, transaction
 
@@ -14,7 +14,9 @@ BLOCKS = f"/api/v1/channels/{CHANNEL}/blocks"
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-async def test_the_list_is_the_chain(recorded_api: Api, parsed: list[common.Block], order: str) -> None:
+async def test_the_list_is_the_chain(
+    recorded_api: Api, parsed: list[common.Block], order: str
+) -> None:
     pages = await recorded_api.pages("/blocks", limit=50, order=order)
     assert [len(page) for page in pages] == [50, 50, 36]
     rows = [row for page in pages for row in page]
@@ -40,7 +42,9 @@ async def test_a_range_of_numbers(recorded_api: Api) -> None:
     assert above == {"items": [], "page": {"next": None, "limit": 50}, "height": 136}
 
 
-async def test_one_block_by_number_hash_and_as_the_latest(recorded_api: Api, parsed: list[common.Block]) -> None:
+async def test_one_block_by_number_hash_and_as_the_latest(
+    recorded_api: Api, parsed: list[common.Block]
+) -> None:
     by_number = await recorded_api.channel("/blocks/135")
     assert by_number == await recorded_api.channel("/blocks/latest")
     assert by_number == await recorded_api.channel(f"/blocks/{by_number['hash']}")
@@ -72,9 +76,13 @@ async def test_a_block_with_its_transactions(recorded_api: Api, parsed: list[com
             assert row["block"] == number
 
 
-async def test_blocks_that_are_not_there(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_blocks_that_are_not_there(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     await api.problem(f"{BLOCKS}/latest", 404, "block-not-found")
-    await append(client, database_name, [block(n, [transaction(0, f"tx-{n}")]) for n in range(5, 8)])
+    await append(
+        client, database_name, [block(n, [transaction(0, f"tx-{n}")]) for n in range(5, 8)]
+    )
     await write_sync_state(client[database_name], sync_state(peer_height=10))
 
     for reference in ("4", "10", "8796093022207", "ab" * 32):
@@ -83,15 +91,31 @@ async def test_blocks_that_are_not_there(api: Api, client: AsyncMongoClient[Any]
     for reference in ("8", "9"):
         response = await api.problem(f"{BLOCKS}/{reference}", 404, "block-not-indexed-yet")
         assert int(response.headers["Retry-After"]) > 0
-        assert (response.headers["Ledger-Height"], response.headers["Ledger-Peer-Height"]) == ("8", "10")
+        assert (response.headers["Ledger-Height"], response.headers["Ledger-Peer-Height"]) == (
+            "8",
+            "10",
+        )
         assert (response.json["height"], response.json["peerHeight"]) == (8, 10)
         assert response.headers["Cache-Control"] == "no-store"
-    for reference in ("-1", "007", "8796093022208", "1e3", "0x1", "ab", "%00", "%FF", "newest", "%C3%A9"):
+    for reference in (
+        "-1",
+        "007",
+        "8796093022208",
+        "1e3",
+        "0x1",
+        "ab",
+        "%00",
+        "%FF",
+        "newest",
+        "%C3%A9",
+    ):
         response = await api.problem(f"{BLOCKS}/{reference}", 400, "invalid-parameter")
         assert response.json["parameter"] == "block"
 
 
-async def test_a_range_of_times_orders_by_time(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_a_range_of_times_orders_by_time(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """Clocks run back, and many blocks have the same time: neither repeats nor skips a block."""
     seconds = [100, 300, 200, 200, 200, 200, 200, 100, None, 400, 200, 300, 0, 200]
     blocks = []
@@ -108,6 +132,10 @@ async def test_a_range_of_times_orders_by_time(api: Api, client: AsyncMongoClien
         descending = await api.items("/blocks", limit=limit, **span)
         assert descending == ascending[::-1]
     for since, numbers in (("15:13:20.4991Z", [9]), ("15:13:20.5001Z", [])):
-        assert [row["number"] for row in await api.items("/blocks", ts__ge=f"2025-06-15T{since}")] == numbers
-    response = await api.problem(f"{BLOCKS}?ts.ge=2025-06-15T15:08:20Z&number.ge=1", 400, "filter-not-indexed")
+        assert [
+            row["number"] for row in await api.items("/blocks", ts__ge=f"2025-06-15T{since}")
+        ] == numbers
+    response = await api.problem(
+        f"{BLOCKS}?ts.ge=2025-06-15T15:08:20Z&number.ge=1", 400, "filter-not-indexed"
+    )
     assert response.json["parameter"] == "number.ge"

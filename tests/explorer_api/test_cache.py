@@ -15,18 +15,26 @@ from redis.asyncio import ConnectionPool, Redis
 
 from cli.redis import redis_client
 from explorer_api import app
-from explorer_api.answers import IMMUTABLE, NO_CACHE, NO_STORE, Answer, Rendered, render
-from explorer_api.cache import AnswerCache, Flights, Recalled
-from explorer_api.dispatch import ChannelCall, ChannelRoute
-from explorer_api.heads import HeadWatch, Standing
+from explorer_api.http.dispatch import ChannelCall, ChannelRoute
+from explorer_api.http.problems import ProblemError
+from explorer_api.http.responses import (
+    IMMUTABLE,
+    NO_CACHE,
+    NO_STORE,
+    ApiResponse,
+    EncodedResponse,
+    encode_response,
+)
+from explorer_api.live.heads import HeadSnapshot, HeadWatch
+from explorer_api.live.response_cache import CacheHit, ResponseCache
 from explorer_api.options import Options
-from explorer_api.problems import ProblemError
 from explorer_api.resources import overview
 from explorer_api.resources.overview import Status
 from explorer_api.routes import CHANNEL as CHANNEL_PATH
 from explorer_api.routes import ROUTES
-from ledger.store import SYNC_STATE
-from ledger.sync_state import State, write_sync_state
+from ledger.mongodb.collections import SYNC_STATE
+from ledger.mongodb.sync_state import ChannelState, write_sync_state
+from runtime.single_flight import SingleFlight
 from tests.explorer_api.support import (
     CHANNEL,
     FRESH,
@@ -56,9 +64,11 @@ class CacheMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.cache = AnswerCache(MAX_BYTES, clock=lambda: self.now)
-        self.watches = [HeadWatch(cast("Any", None), MAX_AGE_S, clock=lambda: self.now) for _ in range(2)]
-        self.kept: list[tuple[str, Rendered, HeadWatch, Standing, float]] = []
+        self.cache = ResponseCache(MAX_BYTES, clock=lambda: self.now)
+        self.watches = [
+            HeadWatch(cast("Any", None), MAX_AGE_S, clock=lambda: self.now) for _ in range(2)
+        ]
+        self.kept: list[tuple[str, EncodedResponse, HeadWatch, HeadSnapshot, float]] = []
 
     @initialize()
     def begin(self) -> None:
@@ -70,7 +80,9 @@ class CacheMachine(RuleBasedStateMachine):
         """The head is read."""
         name = f"chain {chain}"
         head = {"number": height - 1} if height else None
-        self.watches[which].known = Standing(head, None, None, self.now, f"{name} at {height}", name, {})
+        self.watches[which].known = HeadSnapshot(
+            head, None, None, self.now, f"{name} at {height}", name, {}
+        )
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 3.0]))
     def wait(self, seconds: float) -> None:
@@ -89,11 +101,13 @@ class CacheMachine(RuleBasedStateMachine):
         seconds=st.sampled_from([None, None, 0.0, 1.0]),
         content=st.integers(0, 255),
     )
-    def put(self, key: str, which: int, size: int, caching: str, seconds: float | None, content: int) -> None:
+    def put(
+        self, key: str, which: int, size: int, caching: str, seconds: float | None, content: int
+    ) -> None:
         standing = self.watches[which].known
         if standing is None:
             return
-        rendered = render(Answer(bytes([content]) * size, caching, seconds))
+        rendered = encode_response(ApiResponse(bytes([content]) * size, caching, seconds))
         self.cache.put(key, ROUTE, rendered, self.watches[which], standing)
         if caching == NO_STORE or rendered.size + len(key) > MAX_BYTES // 4:
             return
@@ -116,21 +130,28 @@ class CacheMachine(RuleBasedStateMachine):
         if found is not None:
             self.kept.sort(key=lambda entry: entry[0] == key)  # the one used last is forgotten last
 
-    def expected(self, key: str) -> Recalled | None:
+    def expected(self, key: str) -> CacheHit | None:
         for name, rendered, watch, standing, until in self.kept:
             if name != key or watch.known is None or self.now >= until:
                 continue
             if rendered.headers["Cache-Control"] == IMMUTABLE:
                 same = watch.known.chain == standing.chain
             else:
-                same = watch.known.version == standing.version and self.now - watch.known.read_at <= MAX_AGE_S
+                same = (
+                    watch.known.version == standing.version
+                    and self.now - watch.known.read_at <= MAX_AGE_S
+                )
             if same:
-                return Recalled(ROUTE, rendered, watch.known)
+                return CacheHit(ROUTE, rendered, watch.known)
         return None
 
     @invariant()
     def bounded(self) -> None:
-        assert self.cache.bytes == sum(entry[1].size + len(entry[0]) for entry in self.kept) <= MAX_BYTES
+        assert (
+            self.cache.bytes
+            == sum(entry[1].size + len(entry[0]) for entry in self.kept)
+            <= MAX_BYTES
+        )
 
 
 CacheMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
@@ -156,14 +177,16 @@ class Work:
         return f"result {self.begun}"
 
 
-async def asking(flights: Flights[str], work: Work, count: int, key: str = "k") -> list["asyncio.Task[str]"]:
+async def asking(
+    flights: SingleFlight[str], work: Work, count: int, key: str = "k"
+) -> list["asyncio.Task[str]"]:
     tasks = [asyncio.create_task(flights.once((key, "v"), work)) for _ in range(count)]
     await asyncio.sleep(0.01)
     return tasks
 
 
 async def test_what_many_ask_is_computed_once() -> None:
-    flights, work, other = Flights[str](), Work(), Work()
+    flights, work, other = SingleFlight[str](), Work(), Work()
     asked = await asking(flights, work, 50)
     others = await asking(flights, other, 3, "another")
     assert (work.begun, other.begun) == (1, 1)
@@ -172,14 +195,20 @@ async def test_what_many_ask_is_computed_once() -> None:
     other.error = LookupError()
     other.end.set()
     assert await asyncio.gather(*others, return_exceptions=True) == [other.error] * 3
-    assert await asyncio.gather(*await asking(flights, work, 2)) == ["result 2", "result 3"], "nothing is kept"
-    assert not flights._flights
+    assert await asyncio.gather(*await asking(flights, work, 2)) == ["result 2", "result 3"], (
+        "nothing is kept"
+    )
+    assert not flights._running
 
 
 async def test_who_goes_away_spoils_it_for_nobody() -> None:
-    flights, work = Flights[str](), Work()
+    flights, work = SingleFlight[str](), Work()
     asked = await asking(flights, work, 10)
-    for gone in (asked[0], asked[5], asked[1]):  # whose computation it was, who waits, whose it has become
+    for gone in (
+        asked[0],
+        asked[5],
+        asked[1],
+    ):  # whose computation it was, who waits, whose it has become
         gone.cancel()
         await asyncio.sleep(0.01)
     assert work.begun == 3
@@ -187,7 +216,7 @@ async def test_who_goes_away_spoils_it_for_nobody() -> None:
         gone.cancel()
     await asyncio.gather(*asked, return_exceptions=True)
     assert all(gone.cancelled() for gone in asked)
-    assert not flights._flights
+    assert not flights._running
     work.end.set()
     assert await flights.once(("k", "v"), work) == "result 4"
 
@@ -205,7 +234,9 @@ class CountingRedis(Redis):
         return await super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
 
 
-KEPT = [route for route in ROUTES if isinstance(route, ChannelRoute) and route.caching != (NO_STORE,)]
+KEPT = [
+    route for route in ROUTES if isinstance(route, ChannelRoute) and route.caching != (NO_STORE,)
+]
 
 
 async def test_asking_for_what_is_known_touches_no_database(
@@ -215,14 +246,26 @@ async def test_asking_for_what_is_known_touches_no_database(
     async with (
         redis,
         watched_client(mongo_uri) as (client, commands),
-        running_api(client, {CHANNEL: recorded_database}, Options(head_age_s=60.0), redis=redis) as api,
+        running_api(
+            client, {CHANNEL: recorded_database}, Options(head_age_s=60.0), redis=redis
+        ) as api,
     ):
         tx_id = (await api.channel("/transactions"))["items"][0]["txId"]
         (event,) = (await api.channel("/events", limit=1))["items"]
-        values = {"channel": CHANNEL, "block": 7, "txId": tx_id, "index": 0, "name": event["chaincode"]}
+        values = {
+            "channel": CHANNEL,
+            "block": 7,
+            "txId": tx_id,
+            "index": 0,
+            "name": event["chaincode"],
+        }
         values |= {"namespace": event["chaincode"], "key": "k"}
         paths = [route.example.partition("?")[0].format(**values) for route in KEPT]
-        paths += [f"{C}/blocks/latest", f"{C}/blocks?order=asc&limit=3", f"{C}/events?name.eq={event['name']}"]
+        paths += [
+            f"{C}/blocks/latest",
+            f"{C}/blocks?order=asc&limit=3",
+            f"{C}/events?name.eq={event['name']}",
+        ]
         paths = [f"{path}?q={tx_id}" if path.endswith("/search") else path for path in paths]
         etags = {}
         for path in paths:
@@ -245,8 +288,22 @@ async def test_an_etag_changes_when_the_answer_does_and_only_then(
     api: Api, client: AsyncMongoClient[Any], database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overview, "_REPORT_S", 0.1)
-    paths = ["", "/blocks", "/blocks/0", "/blocks/latest", "/blocks?order=asc&limit=1", "/transactions"]
-    paths += ["/transactions/a", "/events", "/events?name.eq=Minted", "/chaincodes", "/stats", "/blocks/0/transactions"]
+    paths = [
+        "",
+        "/blocks",
+        "/blocks/0",
+        "/blocks/latest",
+        "/blocks?order=asc&limit=1",
+        "/transactions",
+    ]
+    paths += [
+        "/transactions/a",
+        "/events",
+        "/events?name.eq=Minted",
+        "/chaincodes",
+        "/stats",
+        "/blocks/0/transactions",
+    ]
     seen: dict[str, dict[str, bytes]] = {path: {} for path in paths}
     last: dict[str, str] = {}
 
@@ -257,26 +314,36 @@ async def test_an_etag_changes_when_the_answer_does_and_only_then(
                 continue
             etag = response.headers["ETag"]
             assert seen[path].setdefault(etag, response.body) == response.body
-            assert len(set(seen[path].values())) == len(seen[path]), "the same answer has the same one"
+            assert len(set(seen[path].values())) == len(seen[path]), (
+                "the same answer has the same one"
+            )
             if path in last:
                 again = await api.request("GET", C + path, {"If-None-Match": last[path]})
                 assert (again.status == 304) == (last[path] == etag)
             last[path] = etag
 
     await look()
-    await append(client, database_name, [block(0, [transaction(0, "a"), with_event(1, "b", "Minted", b"{}")])])
+    await append(
+        client,
+        database_name,
+        [block(0, [transaction(0, "a"), with_event(1, "b", "Minted", b"{}")])],
+    )
     await look()
     await look()
     await append(client, database_name, [block(1, [transaction(0, "a", code=11)])])
     await look()
-    await write_sync_state(client[database_name], sync_state(state=State.FOLLOWING, peer_height=5))
+    await write_sync_state(
+        client[database_name], sync_state(state=ChannelState.FOLLOWING, peer_height=5)
+    )
     await asyncio.sleep(0.12)
     await look()
     await client[database_name][SYNC_STATE].delete_one({})
     await asyncio.sleep(0.12)
     await look()
     constant = {"/blocks/0", "/blocks/0/transactions"}
-    assert {path: len(etags) for path, etags in seen.items() if path in constant} == dict.fromkeys(constant, 1)
+    assert {path: len(etags) for path, etags in seen.items() if path in constant} == dict.fromkeys(
+        constant, 1
+    )
     assert len(seen["/transactions/a"]) == 2, "a later block repeats the id"
     assert len(seen[""]) == 4
 
@@ -291,13 +358,13 @@ class Costly:
         self.computed: list[int] = []
         self.fails = False
 
-    async def answer(self, call: ChannelCall) -> Answer:
+    async def answer(self, call: ChannelCall) -> ApiResponse:
         """What it costs."""
         self.computed.append(call.standing.height)
         await asyncio.sleep(0.2)
         if self.fails:
             raise ProblemError(404, "gone", "Gone", "There is none.", "Look elsewhere.")
-        return Answer({"height": call.standing.height}, NO_CACHE)
+        return ApiResponse({"height": call.standing.height}, NO_CACHE)
 
 
 @pytest.fixture
@@ -316,13 +383,17 @@ def costly(monkeypatch: pytest.MonkeyPatch) -> Costly:
 
 
 @asynccontextmanager
-async def two_apis(client: AsyncMongoClient[Any], database: str, url: str) -> AsyncIterator[list[Api]]:
+async def two_apis(
+    client: AsyncMongoClient[Any], database: str, url: str
+) -> AsyncIterator[list[Api]]:
     async with AsyncExitStack() as stack:
         connections = [redis_client(url) for _ in range(2)]
         for redis in connections:
             stack.push_async_callback(redis.aclose)
         options = Options(head_age_s=60.0)
-        starting = [running_api(client, {CHANNEL: database}, options, redis=redis) for redis in connections]
+        starting = [
+            running_api(client, {CHANNEL: database}, options, redis=redis) for redis in connections
+        ]
         yield [await stack.enter_async_context(api) for api in starting]
 
 
@@ -330,12 +401,17 @@ async def test_what_is_costly_is_computed_by_one_process(
     client: AsyncMongoClient[Any], database_name: str, redis_url: str, costly: Costly
 ) -> None:
     await append(client, database_name, [block(0, [])])
-    async with two_apis(client, database_name, redis_url) as apis, Redis.from_url(redis_url) as operator:
+    async with (
+        two_apis(client, database_name, redis_url) as apis,
+        Redis.from_url(redis_url) as operator,
+    ):
 
         async def ask() -> set[tuple[int, str | None, str | None]]:
             requests = [api.request("GET", f"{C}/costly") for api in apis * 20]
             answers = await asyncio.gather(*requests)
-            return {(a.status, a.headers.get("ETag"), a.headers.get("Ledger-Height")) for a in answers}
+            return {
+                (a.status, a.headers.get("ETag"), a.headers.get("Ledger-Height")) for a in answers
+            }
 
         began = time.monotonic()
         assert len(await ask()) == 1
@@ -368,20 +444,39 @@ async def test_what_is_costly_is_computed_by_one_process(
 def chain(name: str, height: int, genesis: str) -> list[Any]:
     """Blocks that tell which chain they are of; the first one may be that of several."""
     names = [genesis, *[name] * (height - 1)]
-    return [block(n, [transaction(0, f"{name} {n}")], name.encode()) for n, name in enumerate(names)]
+    return [
+        block(n, [transaction(0, f"{name} {n}")], name.encode()) for n, name in enumerate(names)
+    ]
 
 
 async def test_a_ledger_that_was_indexed_anew_is_shown_as_it_is(
     client: AsyncMongoClient[Any], database_name: str, redis: Redis
 ) -> None:
     """A network that was set up again, even from the same first block, of the same height, or lower, or higher."""
-    paths = ["", "/blocks", "/blocks?order=asc&limit=2", "/blocks/2", "/blocks/latest", "/blocks/1/transactions"]
+    paths = [
+        "",
+        "/blocks",
+        "/blocks?order=asc&limit=2",
+        "/blocks/2",
+        "/blocks/latest",
+        "/blocks/1/transactions",
+    ]
     paths += ["/transactions", "/stats", "/stats/series?interval=day&metric=transactions"]
-    chains = [("one", 6, "same"), ("two", 6, "same"), ("three", 4, "same"), ("four", 9, "same"), ("one", 6, "other")]
+    chains = [
+        ("one", 6, "same"),
+        ("two", 6, "same"),
+        ("three", 4, "same"),
+        ("four", 9, "same"),
+        ("one", 6, "other"),
+    ]
     async with (
         running_api(client, {CHANNEL: database_name}, Options(head_age_s=0.1)) as alone,
-        running_api(client, {CHANNEL: database_name}, Options(head_age_s=0.1), redis=redis) as sharing,
-        running_api(client, {CHANNEL: database_name}, Options(head_age_s=0.1), redis=redis) as other,
+        running_api(
+            client, {CHANNEL: database_name}, Options(head_age_s=0.1), redis=redis
+        ) as sharing,
+        running_api(
+            client, {CHANNEL: database_name}, Options(head_age_s=0.1), redis=redis
+        ) as other,
     ):
         for name, height, genesis in chains:
             await client.drop_database(database_name)
@@ -407,7 +502,7 @@ async def test_a_channel_that_went_away_and_came_back_is_another(
     client: AsyncMongoClient[Any], database_name: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where channels are found by themselves: what was kept of it never comes back, however rarely heads are read."""
-    monkeypatch.setattr("explorer_api.channels.DISCOVERY_SECONDS", 0.2)
+    monkeypatch.setattr("explorer_api.live.channels.DISCOVERY_SECONDS", 0.2)
     name = f"of.{database_name}"
     path = f"/api/v1/channels/{name}"
 

@@ -7,7 +7,16 @@ from pymongo import AsyncMongoClient
 
 from ledger.model import Lifecycle, Transaction
 from protos.lifecycle_pb2 import CommitChaincodeDefinitionArgs
-from tests.explorer_api.support import CHANNEL, Api, Json, action, append, block, transaction, with_event
+from tests.explorer_api.support import (
+    CHANNEL,
+    Api,
+    Json,
+    action,
+    append,
+    block,
+    transaction,
+    with_event,
+)
 from tests.ledger.recorded import recorded
 
 C = f"/api/v1/channels/{CHANNEL}"
@@ -22,7 +31,9 @@ def invocations() -> list[tuple[int, int, str, Json]]:
         for index, envelope in enumerate(decoded["data"]["data"]):
             for invoked in envelope["payload"]["data"].get("actions", ()):
                 extension = invoked["payload"]["action"]["proposal_response_payload"]["extension"]
-                proposal = invoked["payload"]["chaincode_proposal_payload"]["input"]["chaincode_spec"]["input"]
+                proposal = invoked["payload"]["chaincode_proposal_payload"]["input"][
+                    "chaincode_spec"
+                ]["input"]
                 found.append((number, index, extension["chaincode_id"]["name"], proposal))
     return found
 
@@ -30,9 +41,14 @@ def invocations() -> list[tuple[int, int, str, Json]]:
 def commits() -> list[tuple[int, int, CommitChaincodeDefinitionArgs]]:
     """Block, index and content of every recorded VALID commitment of a chaincode definition."""
     return [
-        (number, index, CommitChaincodeDefinitionArgs.FromString(base64.b64decode(proposal["args"][1])))
+        (
+            number,
+            index,
+            CommitChaincodeDefinitionArgs.FromString(base64.b64decode(proposal["args"][1])),
+        )
         for number, index, name, proposal in invocations()
-        if name == "_lifecycle" and base64.b64decode(proposal["args"][0]) == b"CommitChaincodeDefinition"
+        if name == "_lifecycle"
+        and base64.b64decode(proposal["args"][0]) == b"CommitChaincodeDefinition"
         if RAFT.filtered[number]["txs"][index]["validation"] == "VALID"
     ]
 
@@ -73,7 +89,9 @@ async def test_the_definitions_of_a_recorded_chaincode(recorded_api: Api) -> Non
                 "sequence": definition.sequence,
                 "version": definition.version,
                 "initRequired": definition.init_required,
-                "collections": [c.static_collection_config.name for c in definition.collections.config],
+                "collections": [
+                    c.static_collection_config.name for c in definition.collections.config
+                ],
                 "block": number,
                 "txIndex": index,
                 "txId": RAFT.filtered[number]["txs"][index]["txid"],
@@ -86,7 +104,9 @@ async def test_the_definitions_of_a_recorded_chaincode(recorded_api: Api) -> Non
 
 def commit(index: int, name: str, sequence: int, code: int = 0) -> Transaction:
     version = f"{sequence}.0"
-    lifecycle = Lifecycle("commit", name, version, sequence, init_required=True, collections=(), package_id=None)
+    lifecycle = Lifecycle(
+        "commit", name, version, sequence, init_required=True, collections=(), package_id=None
+    )
     return transaction(
         index,
         f"commit {name} {sequence} {code}",
@@ -97,14 +117,22 @@ def commit(index: int, name: str, sequence: int, code: int = 0) -> Transaction:
     )
 
 
-async def test_names_that_nobody_should_have(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_names_that_nobody_should_have(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     strange = ["a/b?c=%2F&d", "nul\x00\u202e😀", "{$gt: 1}", "..;"]
     await append(
         client,
         database_name,
         [
             block(0, [transaction(i, f"{i}", chaincode_id=name) for i, name in enumerate(strange)]),
-            block(1, [transaction(0, "none", chaincode_id=None), transaction(1, "empty", chaincode_id="")]),
+            block(
+                1,
+                [
+                    transaction(0, "none", chaincode_id=None),
+                    transaction(1, "empty", chaincode_id=""),
+                ],
+            ),
             block(2, [transaction(0, "long", chaincode_id="l" * 5000)]),
         ],
     )
@@ -112,18 +140,27 @@ async def test_names_that_nobody_should_have(api: Api, client: AsyncMongoClient[
     assert sorted(names) == sorted([*strange, ""])
     for name in strange:
         detail = await api.channel(f"/chaincodes/{quote(name, safe='')}")
-        assert (detail["name"], detail["transactions"], detail["firstBlock"], detail["lastBlock"]) == (name, 1, 0, 0)
+        assert (
+            detail["name"],
+            detail["transactions"],
+            detail["firstBlock"],
+            detail["lastBlock"],
+        ) == (name, 1, 0, 0)
     for missing in ("l" * 5000, "nul", "Token", "%FF", "a%2Fb"):
         response = await api.problem(f"{C}/chaincodes/{missing}", 404, "chaincode-not-found")
         assert response.headers["Ledger-Height"] == "3"
 
 
-async def test_what_was_defined_and_what_was_seen(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_what_was_defined_and_what_was_seen(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """A chaincode can be defined and not used, and used without a definition; an invalid commitment defines nothing."""
     assert await api.channel("/chaincodes") == {"items": [], "more": False, "height": 0}
     failed = commit(1, "unused", 2, ENDORSEMENT_POLICY_FAILURE)
     await append(
-        client, database_name, [block(0, [commit(0, "unused", 1), failed]), block(1, [with_event(0, "a", "Mint", b"")])]
+        client,
+        database_name,
+        [block(0, [commit(0, "unused", 1), failed]), block(1, [with_event(0, "a", "Mint", b"")])],
     )
     rows = {row.pop("name"): row for row in (await api.channel("/chaincodes"))["items"]}
     unseen = {"transactions": 0, "events": 0, "firstBlock": None, "lastBlock": None}
@@ -131,7 +168,13 @@ async def test_what_was_defined_and_what_was_seen(api: Api, client: AsyncMongoCl
     assert rows == {
         "unused": {"version": "1.0", "sequence": 1, **unseen},
         "token": {**undefined, "transactions": 1, "events": 1, "firstBlock": 1, "lastBlock": 1},
-        "_lifecycle": {**undefined, "transactions": 2, "events": 0, "firstBlock": 0, "lastBlock": 0},
+        "_lifecycle": {
+            **undefined,
+            "transactions": 2,
+            "events": 0,
+            "firstBlock": 0,
+            "lastBlock": 0,
+        },
     }
     (hit,) = (await api.channel("/search", q="unus"))["items"]
     assert hit == {"type": "chaincode", "name": "unused", "href": f"{C}/chaincodes/unused"}
@@ -139,7 +182,10 @@ async def test_what_was_defined_and_what_was_seen(api: Api, client: AsyncMongoCl
     assert (definition["sequence"], definition["initRequired"], definition["block"]) == (1, True, 0)
     await append(client, database_name, [block(2, [commit(0, "unused", 2)])])
     detail = await api.channel("/chaincodes/unused")
-    assert (detail["version"], [definition["sequence"] for definition in detail["definitions"]]) == ("2.0", [2, 1])
+    assert (
+        detail["version"],
+        [definition["sequence"] for definition in detail["definitions"]],
+    ) == ("2.0", [2, 1])
 
 
 async def test_no_more_chaincodes_are_listed_than_anyone_can_read(
@@ -150,7 +196,10 @@ async def test_no_more_chaincodes_are_listed_than_anyone_can_read(
     made_up = [transaction(i, name, chaincode_id=name) for i, name in enumerate(names)]
     await append(client, database_name, [block(0, made_up + busy)])
     answer = await api.channel("/chaincodes")
-    assert ([row["name"] for row in answer["items"]], answer["more"]) == (["cc500", *names[:499]], True)
+    assert ([row["name"] for row in answer["items"]], answer["more"]) == (
+        ["cc500", *names[:499]],
+        True,
+    )
     stats = await api.channel("/stats")
     assert (len(stats["chaincodes"]), stats["transactions"]) == (500, 502)
     assert (await api.channel("/chaincodes/cc499"))["transactions"] == 1

@@ -5,20 +5,41 @@ from uuid import uuid4
 import pytest
 from pymongo import AsyncMongoClient, MongoClient
 
-from ledger.sync_state import DatabaseServer, LastError, Reconciliation, State, write_sync_state
-from tests.explorer_api.support import CHANNEL, MOMENT, Api, append, block, running_api, sync_state, transaction
+from ledger.mongodb.sync_state import (
+    ChannelState,
+    DatabaseServer,
+    LastError,
+    Reconciliation,
+    write_sync_state,
+)
+from tests.explorer_api.support import (
+    CHANNEL,
+    MOMENT,
+    Api,
+    append,
+    block,
+    running_api,
+    sync_state,
+    transaction,
+)
 
 
-async def test_the_recorded_channel(recorded_api: Api, recorded_database: str, client: AsyncMongoClient[Any]) -> None:
+async def test_the_recorded_channel(
+    recorded_api: Api, recorded_database: str, client: AsyncMongoClient[Any]
+) -> None:
     rows = (await recorded_api.get("/api/v1/channels")).json["items"]
-    assert rows == [{"name": CHANNEL, "height": 136, "peerHeight": None, "lagBlocks": None, "state": None}]
+    assert rows == [
+        {"name": CHANNEL, "height": 136, "peerHeight": None, "lagBlocks": None, "state": None}
+    ]
     for _ in range(2):  # the second time the sums are known
         detail = await recorded_api.channel()
         database = client[recorded_database]
         assert detail["counts"] == {
             "blocks": await database.blocks.count_documents({}),
             "transactions": await database.transactions_ledger.count_documents({}),
-            "validTransactions": await database.transactions_ledger.count_documents({"status": "VALID"}),
+            "validTransactions": await database.transactions_ledger.count_documents(
+                {"status": "VALID"}
+            ),
             "events": await database.chaincode_events.count_documents({}),
         }
     assert detail["genesisHash"] == (await recorded_api.channel("/blocks/0"))["hash"]
@@ -27,7 +48,9 @@ async def test_the_recorded_channel(recorded_api: Api, recorded_database: str, c
     assert [org["mspId"] for org in detail["ordererOrganisations"]] == ["OrdererMSP"]
     assert detail["consensusType"] == "etcdraft"
     assert detail["orderers"][0].keys() >= {"host", "port", "id", "mspId"}
-    last_config = await recorded_api.channel(f"/blocks/{detail['lastConfigBlock']}", include="transactions")
+    last_config = await recorded_api.channel(
+        f"/blocks/{detail['lastConfigBlock']}", include="transactions"
+    )
     assert [row["type"] for row in last_config["transactions"]] == ["CONFIG"]
 
 
@@ -49,11 +72,17 @@ async def test_an_empty_channel(api: Api) -> None:
         "counts": {"blocks": 0, "transactions": 0, "validTransactions": 0, "events": 0},
     }
     for route in ("/blocks", "/events"):
-        assert await api.channel(route) == {"items": [], "page": {"next": None, "limit": 50}, "height": 0}
+        assert await api.channel(route) == {
+            "items": [],
+            "page": {"next": None, "limit": 50},
+            "height": 0,
+        }
     assert await api.items("/events", name__eq="Mint") == []
 
 
-async def test_heights_and_progress(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_heights_and_progress(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     blocks = [block(n, [transaction(i, f"{n}-{i}") for i in range(4)]) for n in range(7, 10)]
     await append(client, database_name, blocks)
     error = LastError(MOMENT, "the peer is away")
@@ -61,11 +90,20 @@ async def test_heights_and_progress(api: Api, client: AsyncMongoClient[Any], dat
     await write_sync_state(client[database_name], state)
 
     response = await api.get(f"/api/v1/channels/{CHANNEL}")
-    assert (response.headers["Ledger-Height"], response.headers["Ledger-Peer-Height"]) == ("10", "20")
+    assert (response.headers["Ledger-Height"], response.headers["Ledger-Peer-Height"]) == (
+        "10",
+        "20",
+    )
     assert response.json["counts"]["transactions"] == 12
     assert (response.json["startBlock"], response.json["genesisHash"]) == (7, None)
     (row,) = (await api.get("/api/v1/channels")).json["items"]
-    assert row == {"name": CHANNEL, "height": 10, "peerHeight": 20, "lagBlocks": 10, "state": "catching_up"}
+    assert row == {
+        "name": CHANNEL,
+        "height": 10,
+        "peerHeight": 20,
+        "lagBlocks": 10,
+        "state": "catching_up",
+    }
 
     status = await api.get("/api/v1/status")
     assert status.headers["Cache-Control"] == "no-store"
@@ -100,7 +138,7 @@ async def test_status_tells_where_reconciliation_stands(
     await append(client, database_name, [block(0, [transaction(0, "a")])])
     servers = [DatabaseServer("primary", 2, 1, None), DatabaseServer("replica 1", 1, 1, 0.5)]
     error = LastError(MOMENT, "PostgreSQL is away")
-    reconciliation = Reconciliation(State.WAITING, 1, 7, 2, error, servers)
+    reconciliation = Reconciliation(ChannelState.WAITING, 1, 7, 2, error, servers)
     await write_sync_state(client[database_name], sync_state(reconciliation=reconciliation))
     (channel,) = (await api.get("/api/v1/status")).json["channels"]
     assert channel["reconciliation"] == {
@@ -125,7 +163,12 @@ async def test_counts_follow_a_database_that_is_indexed_anew(
     assert (await api.channel())["counts"]["transactions"] == 4
     await client.drop_database(database_name)
     await append(client, database_name, [block(n, [], previous_hash=b"another") for n in range(5)])
-    assert (await api.channel())["counts"] == {"blocks": 5, "transactions": 0, "validTransactions": 0, "events": 0}
+    assert (await api.channel())["counts"] == {
+        "blocks": 5,
+        "transactions": 0,
+        "validTransactions": 0,
+        "events": 0,
+    }
 
 
 @pytest.fixture
@@ -158,5 +201,8 @@ async def test_a_block_is_visible_as_soon_as_it_is_committed(
     for number in range(10):
         await append(client, database_name, [block(number, [transaction(0, f"tx-{number}")])])
         response = await api.get(f"/api/v1/channels/{CHANNEL}/blocks/latest")
-        assert (response.json["number"], response.headers["Ledger-Height"]) == (number, str(number + 1))
+        assert (response.json["number"], response.headers["Ledger-Height"]) == (
+            number,
+            str(number + 1),
+        )
         assert (await api.channel(f"/transactions/tx-{number}"))["block"] == number

@@ -4,8 +4,17 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from ledger.model import Block
-from ledger.store import LedgerStore
-from tests.explorer_api.support import CHANNEL, Api, Json, append, block, encoded, transaction, with_event
+from ledger.mongodb.store import LedgerStore
+from tests.explorer_api.support import (
+    CHANNEL,
+    Api,
+    Json,
+    append,
+    block,
+    encoded,
+    transaction,
+    with_event,
+)
 
 
 def three_mints(number: int) -> Block:
@@ -23,7 +32,13 @@ def three_mints(number: int) -> Block:
     ],
 )
 async def test_paging_neither_skips_nor_repeats_while_blocks_arrive(
-    api: Api, client: AsyncMongoClient[Any], database_name: str, route: str, filters: Json, per_block: int, order: str
+    api: Api,
+    client: AsyncMongoClient[Any],
+    database_name: str,
+    route: str,
+    filters: Json,
+    per_block: int,
+    order: str,
 ) -> None:
     await append(client, database_name, [three_mints(n) for n in range(4)])
     items: list[Json] = []
@@ -40,11 +55,15 @@ async def test_paging_neither_skips_nor_repeats_while_blocks_arrive(
     assert numbers == sorted([*range(4)] * per_block, reverse=order == "desc")
 
 
-async def test_a_torn_write_is_invisible(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_a_torn_write_is_invisible(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """Transactions and events are written before their block document; until that is there, nothing shows."""
     store = LedgerStore(client, database_name)
     await append(client, database_name, [block(0, [with_event(0, "zero", "Mint", b"0")])])
-    torn = await encoded(store, [block(1, [with_event(0, "one", "Mint", b"1"), transaction(1, "other")])])
+    torn = await encoded(
+        store, [block(1, [with_event(0, "one", "Mint", b"1"), transaction(1, "other")])]
+    )
     await store.insert_transactions(torn)
     await store.insert_events(torn)
 
@@ -52,7 +71,10 @@ async def test_a_torn_write_is_invisible(api: Api, client: AsyncMongoClient[Any]
         return [
             [item["txId"] for item in await api.items("/events")],
             [item["txId"] for item in await api.items("/events", name__eq="Mint")],
-            [item["txId"] for item in await api.items("/events", name__in="Mint,Other", block__ge=1)],
+            [
+                item["txId"]
+                for item in await api.items("/events", name__in="Mint,Other", block__ge=1)
+            ],
             [item["txId"] for item in await api.items("/events", txId="one")],
             [row["number"] for row in await api.items("/blocks")],
             (await api.channel())["counts"],

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pymongo import AsyncMongoClient
 
-from ledger.store import EVENTS
+from ledger.mongodb.collections import EVENTS
 from tests.explorer_api.support import CHANNEL, Api, Json, append, block, with_event
 
 ROUTE = f"/api/v1/channels/{CHANNEL}/events"
@@ -42,7 +42,9 @@ async def test_all_events_are_those_that_fabrics_client_delivered(
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("limit", [1, 7, 500])
-async def test_events_by_name(recorded_api: Api, delivered_events: list[Json], order: str, limit: int) -> None:
+async def test_events_by_name(
+    recorded_api: Api, delivered_events: list[Json], order: str, limit: int
+) -> None:
     for names in (["QuyênGóp"], ["Mint"], ["Mint", "Transfer", "KeysDeleted"], ["mint"]):
         filters: Json = {"name.eq": names[0]} if len(names) == 1 else {"name.in": ",".join(names)}
         if limit == 1:
@@ -58,7 +60,9 @@ async def test_events_of_a_transaction(recorded_api: Api, delivered_events: list
     event = delivered_events[300]
     tx_id = event["transactionId"]
     assert_delivered(await recorded_api.items("/events", txId=tx_id), [event])
-    assert_delivered(await recorded_api.items("/events", txId=tx_id, name__eq=event["eventName"]), [event])
+    assert_delivered(
+        await recorded_api.items("/events", txId=tx_id, name__eq=event["eventName"]), [event]
+    )
     assert await recorded_api.items("/events", txId=tx_id, name__eq="Other") == []
     assert await recorded_api.items("/events", txId=tx_id, block__ge=event["blockNumber"] + 1) == []
     assert await recorded_api.items("/events", txId="") == []
@@ -70,7 +74,8 @@ async def test_a_block_full_of_one_name_is_paged_in_its_order(
     """Whatever the order in which MongoDB got the events."""
     names = ["A", "A", "B", "A", "B, C", "", "A"]
     blocks = [
-        block(n, [with_event(i, f"{n}-{i}", names[(i + n) % len(names)], b"") for i in range(15)]) for n in range(3)
+        block(n, [with_event(i, f"{n}-{i}", names[(i + n) % len(names)], b"") for i in range(15)])
+        for n in range(3)
     ]
     await append(client, database_name, blocks)
     events = client[database_name][EVENTS]
@@ -88,7 +93,9 @@ async def test_a_block_full_of_one_name_is_paged_in_its_order(
         assert len(expected) > 5
         for limit in (2, 4, 9, 13):
             assert await api.items("/events", limit=limit, order="asc", **filters) == expected
-            assert await api.items("/events", limit=limit, order="desc", **filters) == expected[::-1]
+            assert (
+                await api.items("/events", limit=limit, order="desc", **filters) == expected[::-1]
+            )
 
 
 async def test_payloads_are_shown_as_they_are_on_the_chain(
@@ -96,10 +103,18 @@ async def test_payloads_are_shown_as_they_are_on_the_chain(
 ) -> None:
     beyond_64_bits = ["-9223372036854775808", {"x": "123456789012345678901234567890"}]
     payloads: list[tuple[bytes, object, str]] = [
-        (b'{"a.b":{"$c":[1,2.5,true,null]},"":"\\u0000"}', {"a.b": {"$c": [1, 2.5, True, None]}, "": "\0"}, "json"),
+        (
+            b'{"a.b":{"$c":[1,2.5,true,null]},"":"\\u0000"}',
+            {"a.b": {"$c": [1, 2.5, True, None]}, "": "\0"},
+            "json",
+        ),
         (b"[9007199254740992,-9007199254740992]", [2**53, -(2**53)], "json"),
         (b'{"n":9007199254740993}', {"n": "9007199254740993"}, "json"),
-        (b'[ -9223372036854775808, {"x": 123456789012345678901234567890} ]', beyond_64_bits, "json"),
+        (
+            b'[ -9223372036854775808, {"x": 123456789012345678901234567890} ]',
+            beyond_64_bits,
+            "json",
+        ),
         (b'{"bigInteger":"1"}', {"bigInteger": "1"}, "json"),
         (b"[" * 200 + b"]" * 200, "[" * 200 + "]" * 200, "text"),
         (b"12", "12", "text"),
@@ -108,11 +123,15 @@ async def test_payloads_are_shown_as_they_are_on_the_chain(
         (b"\xff\x00\xfe", "/wD+", "base64"),
         (b'{"half":', '{"half":', "text"),
     ]
-    transactions = [with_event(i, f"tx-{i}", "E", payload) for i, (payload, _, _) in enumerate(payloads)]
+    transactions = [
+        with_event(i, f"tx-{i}", "E", payload) for i, (payload, _, _) in enumerate(payloads)
+    ]
     await append(client, database_name, [block(0, transactions)])
 
     items = await api.items("/events", order="asc")
-    assert [(item["payload"], item["encoding"]) for item in items] == [(shown, how) for _, shown, how in payloads]
+    assert [(item["payload"], item["encoding"]) for item in items] == [
+        (shown, how) for _, shown, how in payloads
+    ]
     detail = await api.channel("/transactions/tx-0")
     assert detail["event"] == {
         "chaincode": "token",
@@ -140,10 +159,18 @@ async def test_what_was_too_large_for_the_store_says_so(
     assert len(pages) > 1, "a page of many megabytes must end before its limit"
 
 
-async def test_events_by_chaincode_and_payload(recorded_api: Api, delivered_events: list[Json]) -> None:
+async def test_events_by_chaincode_and_payload(
+    recorded_api: Api, delivered_events: list[Json]
+) -> None:
     chaincode = delivered_events[0]["chaincodeName"]
     of_chaincode = [event for event in delivered_events if event["chaincodeName"] == chaincode]
-    assert_delivered(await recorded_api.items("/events", order="asc", limit=200, chaincode=chaincode), of_chaincode)
+    assert_delivered(
+        await recorded_api.items("/events", order="asc", limit=200, chaincode=chaincode),
+        of_chaincode,
+    )
     mints = [event for event in of_chaincode if event["eventName"] == "Mint"]
-    assert_delivered(await recorded_api.items("/events", order="asc", chaincode=chaincode, name__eq="Mint"), mints)
+    assert_delivered(
+        await recorded_api.items("/events", order="asc", chaincode=chaincode, name__eq="Mint"),
+        mints,
+    )
     assert await recorded_api.items("/events", chaincode="nowhere") == []

@@ -9,8 +9,8 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from explorer_api.options import Options
-from ledger.documents import FORMAT
-from ledger.store import BLOCKS, EVENTS
+from ledger.documents.format import FORMAT
+from ledger.mongodb.collections import BLOCKS, EVENTS
 from tests.explorer_api.support import CHANNEL, Api, append, block, running_api, transaction
 
 ROUTES = [
@@ -33,7 +33,9 @@ async def silent_server() -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("listening", [True, False])
 @pytest.mark.parametrize("channels", [{CHANNEL: "somewhere"}, None])
-async def test_mongodb_away_is_said_in_time(listening: bool, channels: dict[str, str] | None) -> None:
+async def test_mongodb_away_is_said_in_time(
+    listening: bool, channels: dict[str, str] | None
+) -> None:
     async with silent_server() as port:
         uri = f"mongodb://127.0.0.1:{port if listening else 1}/?directConnection=true"
         async with (
@@ -51,7 +53,9 @@ async def test_mongodb_away_is_said_in_time(listening: bool, channels: dict[str,
             assert (await api.get("/live")).json == {"status": "live"}
 
 
-async def test_a_client_that_goes_away_leaves_nothing_behind(mongo_uri: str, recorded_database: str) -> None:
+async def test_a_client_that_goes_away_leaves_nothing_behind(
+    mongo_uri: str, recorded_database: str
+) -> None:
     """Neither a task nor a connection to MongoDB, of which there are two."""
     async with (
         AsyncMongoClient[Any](mongo_uri, maxPoolSize=2) as client,
@@ -64,7 +68,9 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(mongo_uri: str, rec
             writers = []
             for _ in range(20):
                 _, writer = await asyncio.open_connection(host, int(port))
-                writer.write(f"GET /api/v1/channels/{CHANNEL}/events?limit=500 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                writer.write(
+                    f"GET /api/v1/channels/{CHANNEL}/events?limit=500 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+                )
                 writers.append(writer)
             await asyncio.sleep(0.02)
             for writer in writers:

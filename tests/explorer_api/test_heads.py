@@ -17,11 +17,19 @@ from redis.asyncio import Redis
 from cli.redis import redis_client
 from devnet.servers import Mongod, MongodMember
 from explorer_api.options import Options
-from indexer.announcements import HeadAnnouncer
-from indexer.progress import Progress
-from ledger.store import BLOCKS, SYNC_STATE
-from ledger.sync_state import State, write_sync_state
-from tests.explorer_api.support import CHANNEL, Api, append, block, running_api, sync_state, transaction
+from indexer.channel_progress import ChannelProgress
+from indexer.head_publisher import HeadPublisher
+from ledger.mongodb.collections import BLOCKS, SYNC_STATE
+from ledger.mongodb.sync_state import ChannelState, write_sync_state
+from tests.explorer_api.support import (
+    CHANNEL,
+    Api,
+    append,
+    block,
+    running_api,
+    sync_state,
+    transaction,
+)
 from tests.explorer_api.watching import tasks_of_the_api, watched_client
 
 C = f"/api/v1/channels/{CHANNEL}"
@@ -29,8 +37,12 @@ SLOW_POLL = Options(head_age_s=60.0)
 """A head that is seen within half a minute was told of."""
 
 
-async def store_block(client: AsyncMongoClient[Any], database: str, number: int, salt: str = "") -> None:
-    await append(client, database, [block(number, [transaction(0, f"{salt}{number}")], salt.encode())])
+async def store_block(
+    client: AsyncMongoClient[Any], database: str, number: int, salt: str = ""
+) -> None:
+    await append(
+        client, database, [block(number, [transaction(0, f"{salt}{number}")], salt.encode())]
+    )
 
 
 async def height(api: Api) -> int:
@@ -50,10 +62,10 @@ async def seen_after(api: Api, wanted: int, limit_s: float = 5.0) -> float:
 
 
 @asynccontextmanager
-async def announcing(redis: Redis, database: str) -> AsyncIterator[Progress]:
+async def announcing(redis: Redis, database: str) -> AsyncIterator[ChannelProgress]:
     """The daemon's announcer."""
-    progress = Progress(CHANNEL, time.monotonic, lambda: datetime.now(UTC))
-    running = asyncio.create_task(HeadAnnouncer(redis, database, progress).run())
+    progress = ChannelProgress(CHANNEL, time.monotonic, lambda: datetime.now(UTC))
+    running = asyncio.create_task(HeadPublisher(redis, database, progress).run())
     try:
         yield progress
     finally:
@@ -99,7 +111,9 @@ async def test_a_block_that_the_daemon_announces_is_seen_at_once(
     await daemons.aclose()
 
 
-async def test_without_redis_mongodb_itself_tells(client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_without_redis_mongodb_itself_tells(
+    client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """Also of a database that is not there yet, and after it was dropped."""
     async with running_api(client, {CHANNEL: database_name}, SLOW_POLL) as api:
         assert await height(api) == 0
@@ -111,7 +125,9 @@ async def test_without_redis_mongodb_itself_tells(client: AsyncMongoClient[Any],
         assert statistics.median(delays) < 0.1, delays
         await client.drop_database(database_name)
         await store_block(client, database_name, 0, "other")
-        assert await seen_after(api, 1) < 3, "the stream ended with the collection, and was opened again"
+        assert await seen_after(api, 1) < 3, (
+            "the stream ended with the collection, and was opened again"
+        )
         await store_block(client, database_name, 1, "other")
         assert await seen_after(api, 2) < 1
 
@@ -136,13 +152,20 @@ def without_streams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
     """The administrator's address of a MongoDB with access control, and that of a user who only may find."""
     with Mongod(tmp_path_factory.mktemp("mongo"), auth=True) as server:
         with MongoClient[dict[str, Any]](server.uri) as admin:
-            finds = [{"resource": {"db": "ledger", "collection": ""}, "actions": ["find", "listIndexes"]}]
+            finds = [
+                {"resource": {"db": "ledger", "collection": ""}, "actions": ["find", "listIndexes"]}
+            ]
             admin.admin.command("createRole", "finds", privileges=finds, roles=[])
             admin.admin.command("createUser", "reader", pwd="reader", roles=["finds"])
-        yield server.uri, f"mongodb://reader:reader@{server.host}/?replicaSet=kindledger&authSource=admin"
+        yield (
+            server.uri,
+            f"mongodb://reader:reader@{server.host}/?replicaSet=kindledger&authSource=admin",
+        )
 
 
-async def test_where_nobody_tells_it_is_seen_soon(standalone: str, without_streams: tuple[str, str]) -> None:
+async def test_where_nobody_tells_it_is_seen_soon(
+    standalone: str, without_streams: tuple[str, str]
+) -> None:
     for uri, readers in ((standalone, standalone), without_streams):
         async with (
             AsyncMongoClient[Any](uri) as client,
@@ -154,7 +177,9 @@ async def test_where_nobody_tells_it_is_seen_soon(standalone: str, without_strea
                 assert await seen_after(api, number + 1) < 0.4 + 0.3
             commands.clear()
             await asyncio.sleep(1.2)
-            assert "changeStream" not in commands.names, "what cannot be heard is not asked for over and over"
+            assert "changeStream" not in commands.names, (
+                "what cannot be heard is not asked for over and over"
+            )
 
 
 # --- What it costs ----------------------------------------------------------------------------------------------------
@@ -166,7 +191,9 @@ async def test_an_idle_api_asks_little_however_many_ask_it(
 ) -> None:
     async with (
         watched_client(mongo_uri) as (client, commands),
-        running_api(client, {CHANNEL: recorded_database}, Options(), redis=redis if announced else None) as api,
+        running_api(
+            client, {CHANNEL: recorded_database}, Options(), redis=redis if announced else None
+        ) as api,
     ):
         await api.channel("/blocks")
         await asyncio.sleep(0.3)
@@ -180,10 +207,14 @@ async def test_an_idle_api_asks_little_however_many_ask_it(
             await asyncio.sleep(0.005)
         seconds = time.monotonic() - began
     assert asked > 50
-    assert len(commands.names) / seconds < 6, commands.names  # 3 a second for the head, 1 or so for the stream
+    assert len(commands.names) / seconds < 6, (
+        commands.names
+    )  # 3 a second for the head, 1 or so for the stream
 
 
-async def test_blocks_that_come_fast_are_not_all_looked_at(mongo_uri: str, database_name: str) -> None:
+async def test_blocks_that_come_fast_are_not_all_looked_at(
+    mongo_uri: str, database_name: str
+) -> None:
     async with (
         AsyncMongoClient[Any](mongo_uri) as writer,
         watched_client(mongo_uri) as (client, commands),
@@ -204,10 +235,14 @@ async def test_blocks_that_come_fast_are_not_all_looked_at(mongo_uri: str, datab
 # --- What it never does -----------------------------------------------------------------------------------------------
 
 
-async def test_nobody_is_shown_an_older_head(client: AsyncMongoClient[Any], database_name: str, redis: Redis) -> None:
+async def test_nobody_is_shown_an_older_head(
+    client: AsyncMongoClient[Any], database_name: str, redis: Redis
+) -> None:
     """Of many that ask whatever there is while blocks arrive, none ever sees the height fall."""
     await store_block(client, database_name, 0)
-    async with running_api(client, {CHANNEL: database_name}, Options(head_age_s=0.05), redis=redis) as api:
+    async with running_api(
+        client, {CHANNEL: database_name}, Options(head_age_s=0.05), redis=redis
+    ) as api:
         ended = asyncio.Event()
 
         async def asks(path: str) -> list[int]:
@@ -221,7 +256,15 @@ async def test_nobody_is_shown_an_older_head(client: AsyncMongoClient[Any], data
                     assert response.json["number"] + 1 == seen[-1]
             return seen
 
-        paths = ["/blocks/latest", "/blocks/latest", "/blocks", "/blocks/0", "/blocks/999", "/blocks?limit=1", ""]
+        paths = [
+            "/blocks/latest",
+            "/blocks/latest",
+            "/blocks",
+            "/blocks/0",
+            "/blocks/999",
+            "/blocks?limit=1",
+            "",
+        ]
         asking = [asyncio.create_task(asks(C + path)) for path in paths]
         for number in range(1, 30):
             await store_block(client, database_name, number)
@@ -245,14 +288,19 @@ async def test_what_is_not_on_the_ledger_yet_is_looked_for_there(
         for number in range(1, 6):
             await store_block(client, database_name, number)
             response = await api.get(f"{C}/blocks/{number}")
-            assert (response.json["number"], response.headers["Ledger-Height"]) == (number, str(number + 1))
+            assert (response.json["number"], response.headers["Ledger-Height"]) == (
+                number,
+                str(number + 1),
+            )
 
 
 async def test_an_api_that_ends_leaves_no_task(
     client: AsyncMongoClient[Any], recorded_database: str, redis: Redis
 ) -> None:
     async def cycle(wait_s: float, redis: Redis | None) -> float:
-        async with running_api(client, {CHANNEL: recorded_database}, Options(head_age_s=0.0), redis=redis) as api:
+        async with running_api(
+            client, {CHANNEL: recorded_database}, Options(head_age_s=0.0), redis=redis
+        ) as api:
             await api.get("/live")
             await asyncio.sleep(wait_s)
             assert "endure" in tasks_of_the_api()
@@ -275,7 +323,7 @@ async def test_a_report_that_this_program_cannot_read_hides_no_block(
     """A newer daemon may have states that this program does not know."""
     async with running_api(client, {CHANNEL: database_name}, Options(head_age_s=0.2)) as api:
         await store_block(client, database_name, 0)
-        await write_sync_state(client[database_name], sync_state(state=State.FOLLOWING))
+        await write_sync_state(client[database_name], sync_state(state=ChannelState.FOLLOWING))
         await seen_after(api, 1)
         await client[database_name][SYNC_STATE].update_one({}, {"$set": {"state": "hibernating"}})
         await asyncio.sleep(0.3)
@@ -284,18 +332,27 @@ async def test_a_report_that_this_program_cannot_read_hides_no_block(
         assert (await api.channel())["state"] is None
 
 
-async def test_the_state_of_a_channel_follows_its_daemon(client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_the_state_of_a_channel_follows_its_daemon(
+    client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """Also while no block comes."""
     await store_block(client, database_name, 0)
-    await write_sync_state(client[database_name], sync_state(state=State.FOLLOWING, peer_height=1))
+    await write_sync_state(
+        client[database_name], sync_state(state=ChannelState.FOLLOWING, peer_height=1)
+    )
     async with running_api(client, {CHANNEL: database_name}, Options(head_age_s=0.4)) as api:
         first = await api.get(C)
         assert (first.json["state"], first.json["lagBlocks"]) == ("following", 0)
-        await write_sync_state(client[database_name], sync_state(state=State.WAITING, peer_height=3))
+        await write_sync_state(
+            client[database_name], sync_state(state=ChannelState.WAITING, peer_height=3)
+        )
 
         async def told() -> bool:
             response = await api.request("GET", C, {"If-None-Match": first.headers["ETag"]})
-            return response.status == 200 and (response.json["state"], response.json["lagBlocks"]) == ("waiting", 2)
+            return response.status == 200 and (
+                response.json["state"],
+                response.json["lagBlocks"],
+            ) == ("waiting", 2)
 
         await eventually(told, 2)
 
@@ -307,7 +364,9 @@ async def eventually(condition: Callable[[], Any], limit_s: float) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_what_is_not_ours_does_not_end_the_watch(client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_what_is_not_ours_does_not_end_the_watch(
+    client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """A name that was given wrongly, and put right; another application's documents beside ours."""
     blocks = client[database_name][BLOCKS]
     await blocks.insert_one({"_id": "theirs", "number": "one"})
@@ -321,7 +380,9 @@ async def test_what_is_not_ours_does_not_end_the_watch(client: AsyncMongoClient[
         assert await seen_after(api, 2) < 1
 
 
-async def test_foreign_databases_hide_no_channel(client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_foreign_databases_hide_no_channel(
+    client: AsyncMongoClient[Any], database_name: str
+) -> None:
     foreign = client[f"{database_name}x"]
     await foreign[SYNC_STATE].insert_one({"state": "theirs", "at": DatetimeMS(2**62)})
     await store_block(client, database_name, 0)

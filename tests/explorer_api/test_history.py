@@ -5,13 +5,23 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 
-from explorer_api.channels import Channels
-from explorer_api.database import Database
-from explorer_api.history import MAX_SAMPLES, History
-from explorer_api.metrics import ApiMetrics
+from explorer_api.http.request_metrics import ApiMetrics
+from explorer_api.live.channels import Channels
+from explorer_api.live.mongo_calls import MongoCalls
+from explorer_api.live.status_history import MAX_SAMPLES, StatusRecorder
 from explorer_api.options import Options
-from ledger.sync_state import Reconciliation, State, write_sync_state
-from tests.explorer_api.support import CHANNEL, MOMENT, Api, Json, append, block, running_api, sync_state, transaction
+from ledger.mongodb.sync_state import ChannelState, Reconciliation, write_sync_state
+from tests.explorer_api.support import (
+    CHANNEL,
+    MOMENT,
+    Api,
+    Json,
+    append,
+    block,
+    running_api,
+    sync_state,
+    transaction,
+)
 
 
 async def history(api: Api, samples: int) -> Json:
@@ -26,11 +36,17 @@ async def history(api: Api, samples: int) -> Json:
             await asyncio.sleep(0.02)
 
 
-async def test_a_channels_progress_is_sampled(client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_a_channels_progress_is_sampled(
+    client: AsyncMongoClient[Any], database_name: str
+) -> None:
     now = datetime.now(UTC)
-    reconciliation = Reconciliation(State.FOLLOWING, 2, 7, 3, None, [])
+    reconciliation = Reconciliation(ChannelState.FOLLOWING, 2, 7, 3, None, [])
     report = sync_state(
-        peer_height=5, transactions_per_second=8.5, updated_at=now, reconciliation=reconciliation, seen_height=3
+        peer_height=5,
+        transactions_per_second=8.5,
+        updated_at=now,
+        reconciliation=reconciliation,
+        seen_height=3,
     )
     await append(client, database_name, [block(n, [transaction(0, f"{n}")]) for n in range(3)])
     await write_sync_state(client[database_name], report)
@@ -74,16 +90,24 @@ class Clock:
         return MOMENT + timedelta(seconds=self.seconds)
 
 
-async def test_history_is_bounded_and_says_what_is_not_known(client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_history_is_bounded_and_says_what_is_not_known(
+    client: AsyncMongoClient[Any], database_name: str
+) -> None:
     clock, registry = Clock(), CollectorRegistry()
     metrics = ApiMetrics(registry)
     await append(client, database_name, [block(0, [transaction(0, "a")])])
-    report = sync_state(state=State.FOLLOWING, transactions_per_second=1.0, updated_at=MOMENT - timedelta(seconds=55))
+    report = sync_state(
+        state=ChannelState.FOLLOWING,
+        transactions_per_second=1.0,
+        updated_at=MOMENT - timedelta(seconds=55),
+    )
     await write_sync_state(client[database_name], report)
-    channels = Channels(client, Database(1.0), {CHANNEL: database_name}, 2.0, hears_changes=False)
+    channels = Channels(client, MongoCalls(1.0), {CHANNEL: database_name}, 2.0, hears_changes=False)
     (channel,) = await channels.all()
     standing = await channel.standing()
-    kept = History(channels.known, registry, 10.0, clock.now, lambda: standing.read_at + clock.seconds)
+    kept = StatusRecorder(
+        channels.known, registry, 10.0, clock.now, lambda: standing.read_at + clock.seconds
+    )
 
     for seconds in (0.003, 0.003, 0.003, 7.0):
         metrics.answered("/x", "GET", 200, seconds)
@@ -91,7 +115,11 @@ async def test_history_is_bounded_and_says_what_is_not_known(client: AsyncMongoC
     clock.seconds = 4.0
     kept.sample()
     (fresh,) = kept.view().channels[0].samples
-    assert (fresh.height, fresh.state, fresh.transactions_per_second) == (1, State.FOLLOWING, 1.0)
+    assert (fresh.height, fresh.state, fresh.transactions_per_second) == (
+        1,
+        ChannelState.FOLLOWING,
+        1.0,
+    )
     (service,) = kept.view().service
     assert service.requests_per_second == 1.0
     assert service.p50_ms is not None

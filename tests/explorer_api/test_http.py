@@ -82,14 +82,21 @@ async def test_how_long_an_answer_may_be_kept(recorded_api: Api, path: str, cach
     response = await recorded_api.get(path)
     assert response.headers["Cache-Control"] == caching
     if "include" in path:
-        assert response.headers["ETag"] != (await recorded_api.get(path.split("?", maxsplit=1)[0])).headers["ETag"]
+        assert (
+            response.headers["ETag"]
+            != (await recorded_api.get(path.split("?", maxsplit=1)[0])).headers["ETag"]
+        )
     following = response.json.get("page", {}).get("next")
     if following is not None:
         joint = "&" if "?" in path else "?"
-        assert (await recorded_api.get(f"{path}{joint}cursor={following}")).headers["Cache-Control"] == "max-age=86400"
+        assert (await recorded_api.get(f"{path}{joint}cursor={following}")).headers[
+            "Cache-Control"
+        ] == "max-age=86400"
 
 
-async def test_the_etag_of_what_changes_changes(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_the_etag_of_what_changes_changes(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     paths = (C, f"{C}/blocks", f"{C}/blocks/latest", f"{C}/events")
     await append(client, database_name, [block(0, [transaction(0, "a")])])
     before = {path: (await api.get(path)).headers["ETag"] for path in paths}
@@ -115,7 +122,11 @@ async def test_the_etag_of_what_changes_changes(api: Api, client: AsyncMongoClie
         ("blocks?ts.ge=2026-01-01", "invalid-parameter", "ts.ge"),
         ("blocks?ts.ge=2026-01-01T00:00:00", "invalid-parameter", "ts.ge"),
         ("blocks?ts.lt=2026-01-01T00:00:00+07:00", "invalid-parameter", "ts.lt"),
-        ("blocks?ts.ge=2026-01-01T00:00:00Z&ts.lt=2026-01-01T00:00:00Z", "invalid-parameter", "ts.ge"),
+        (
+            "blocks?ts.ge=2026-01-01T00:00:00Z&ts.lt=2026-01-01T00:00:00Z",
+            "invalid-parameter",
+            "ts.ge",
+        ),
         ("blocks/1?include=events", "invalid-parameter", "include"),
         ("blocks/1?include=", "invalid-parameter", "include"),
         ("blocks/1?limit=1", "unknown-parameter", "limit"),
@@ -129,7 +140,9 @@ async def test_the_etag_of_what_changes_changes(api: Api, client: AsyncMongoClie
         ("transactions/x?limit=1", "unknown-parameter", "limit"),
     ],
 )
-async def test_parameters_are_checked(recorded_api: Api, query: str, name: str, parameter: str | None) -> None:
+async def test_parameters_are_checked(
+    recorded_api: Api, query: str, name: str, parameter: str | None
+) -> None:
     response = await recorded_api.problem(f"{C}/{query}", 400, name)
     assert response.json.get("parameter") == parameter
     if parameter is not None:
@@ -145,14 +158,21 @@ async def test_parameters_are_checked(recorded_api: Api, query: str, name: str, 
             "blocks?ts.ge=2026-01-01T07:00:00%2B07:00&ts.lt=2026-01-01T00:00:00Z",
             "ts.ge is '2026-01-01T07:00:00+07:00'.",
         ),
-        ("stats/series?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "from is '2026-01-02T00:00:00Z'."),
+        (
+            "stats/series?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z",
+            "from is '2026-01-02T00:00:00Z'.",
+        ),
         ("stats/series?to=9999-12-31T01:00:00Z", "to is '9999-12-31T01:00:00Z'."),
         ("transactions?status.eq=VALID&status.ne=11", "status.ne is '11'."),
         ("transactions?status.ne=VALID&status.in=11,VALID", "status.in is '11,VALID'."),
     ],
 )
-async def test_what_is_refused_is_shown_as_it_was_sent(recorded_api: Api, query: str, detail: str) -> None:
-    assert (await recorded_api.problem(f"{C}/{query}", 400, "invalid-parameter")).json["detail"] == detail
+async def test_what_is_refused_is_shown_as_it_was_sent(
+    recorded_api: Api, query: str, detail: str
+) -> None:
+    assert (await recorded_api.problem(f"{C}/{query}", 400, "invalid-parameter")).json[
+        "detail"
+    ] == detail
 
 
 async def test_a_value_is_only_ever_a_value(recorded_api: Api) -> None:
@@ -164,12 +184,31 @@ async def test_a_value_is_only_ever_a_value(recorded_api: Api) -> None:
 
 async def test_a_cursor_belongs_to_its_question(recorded_api: Api) -> None:
     cursor = (await recorded_api.channel("/blocks", limit=3))["page"]["next"]
-    assert (await recorded_api.channel("/blocks", limit=9, cursor=cursor))["items"][0]["number"] == 132
+    assert (await recorded_api.channel("/blocks", limit=9, cursor=cursor))["items"][0][
+        "number"
+    ] == 132
 
     fields = json.loads(base64.urlsafe_b64decode(cursor + "=="))
-    forged = [fields | {"height": 137}, fields | {"after": -1}, fields | {"after": "5"}, fields | {"more": 1}, [], None]
+    forged = [
+        fields | {"height": 137},
+        fields | {"after": -1},
+        fields | {"after": "5"},
+        fields | {"more": 1},
+        [],
+        None,
+    ]
     texts = [write(value) for value in forged]
-    texts += ["", "x", "!!!!", cursor + "=", cursor[:-1], cursor + "A", "é", "A" * 513, write(fields) + "%0A"]
+    texts += [
+        "",
+        "x",
+        "!!!!",
+        cursor + "=",
+        cursor[:-1],
+        cursor + "A",
+        "é",
+        "A" * 513,
+        write(fields) + "%0A",
+    ]
     texts.append(base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("="))
     for text in texts:
         response = await recorded_api.request("GET", f"{C}/blocks?cursor={quote(text, safe='%')}")
@@ -184,7 +223,9 @@ async def test_a_cursor_belongs_to_its_question(recorded_api: Api) -> None:
         await recorded_api.problem(f"{C}/{other}", 400, "invalid-cursor")
 
 
-async def test_a_cursor_belongs_to_its_channel(client: AsyncMongoClient[Any], recorded_database: str) -> None:
+async def test_a_cursor_belongs_to_its_channel(
+    client: AsyncMongoClient[Any], recorded_database: str
+) -> None:
     async with running_api(client, {CHANNEL: recorded_database, "other": recorded_database}) as api:
         cursor = (await api.channel("/blocks", limit=3))["page"]["next"]
         await api.problem(f"/api/v1/channels/other/blocks?cursor={cursor}", 400, "invalid-cursor")
@@ -196,13 +237,28 @@ def write(fields: Json | list[Any] | None) -> str:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/v1", "/api/v2/channels", f"{C}/", f"{C}/nothing", f"{C}/blocks/1/2/3", "/%00", "/live/"]
+    "path",
+    [
+        "/",
+        "/api",
+        "/api/v1",
+        "/api/v2/channels",
+        f"{C}/",
+        f"{C}/nothing",
+        f"{C}/blocks/1/2/3",
+        "/%00",
+        "/live/",
+    ],
 )
 async def test_unknown_routes(recorded_api: Api, path: str) -> None:
     await recorded_api.problem(path, 404, "route-not-found")
 
 
-@pytest.mark.parametrize("name", ["nowhere", "KINDLEDGER", "%FF", "%00", "..%2F", "admin", "$cmd", "x" * 5000])
+@pytest.mark.parametrize(
+    "name", ["nowhere", "KINDLEDGER", "%FF", "%00", "..%2F", "admin", "$cmd", "x" * 5000]
+)
 async def test_unknown_channels(recorded_api: Api, name: str) -> None:
-    response = await recorded_api.problem(f"/api/v1/channels/{name}/blocks", 404, "channel-not-found")
+    response = await recorded_api.problem(
+        f"/api/v1/channels/{name}/blocks", 404, "channel-not-found"
+    )
     assert CHANNEL in response.json["hint"]

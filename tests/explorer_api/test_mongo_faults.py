@@ -13,12 +13,21 @@ from pymongo import AsyncMongoClient, MongoClient
 from structlog.testing import capture_logs
 
 from devnet.servers import Mongod, MongoReplicaSet
-from explorer_api.database import Database
+from explorer_api.http.problems import ProblemError
+from explorer_api.live.mongo_calls import MongoCalls
 from explorer_api.options import Options
-from explorer_api.problems import ProblemError
-from ledger.store import BLOCKS, EVENTS
+from ledger.mongodb.collections import BLOCKS, EVENTS
 from tests.explorer_api.proxies import proxied
-from tests.explorer_api.support import CHANNEL, Api, Response, append, append_now, block, running_api, transaction
+from tests.explorer_api.support import (
+    CHANNEL,
+    Api,
+    Response,
+    append,
+    append_now,
+    block,
+    running_api,
+    transaction,
+)
 from tests.explorer_api.watching import tasks_of_the_api
 
 C = f"/api/v1/channels/{CHANNEL}"
@@ -26,7 +35,14 @@ DATABASE = "ledger"
 IN_TIME_S = 1.0
 OPTIONS = Options(seconds_per_request=IN_TIME_S, head_age_s=0.3)
 PERMANENT = [f"{C}/blocks/3", f"{C}/blocks/3?include=transactions", f"{C}/blocks/3/transactions"]
-CHANGING = [C, f"{C}/blocks", f"{C}/blocks/latest", f"{C}/transactions/tx-3", "/api/v1/status", "/ready"]
+CHANGING = [
+    C,
+    f"{C}/blocks",
+    f"{C}/blocks/latest",
+    f"{C}/transactions/tx-3",
+    "/api/v1/status",
+    "/ready",
+]
 AWAY = [*CHANGING, f"{C}/blocks/5", f"{C}/blocks/999", "/api/v1/channels"]
 
 
@@ -40,7 +56,10 @@ def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
 
 @asynccontextmanager
 async def api_of(uri: str) -> AsyncIterator[Api]:
-    async with AsyncMongoClient[Any](uri) as client, running_api(client, {CHANNEL: DATABASE}, OPTIONS) as api:
+    async with (
+        AsyncMongoClient[Any](uri) as client,
+        running_api(client, {CHANNEL: DATABASE}, OPTIONS) as api,
+    ):
         yield api
 
 
@@ -100,14 +119,18 @@ async def test_mongodb_away_and_back(mongod: Mongod, fault: str) -> None:
                 for _ in range(2):
                     check_away(await ask(api, AWAY * 5, IN_TIME_S + 1.0))
                     kept = await ask(api, PERMANENT * 5, 0.2)
-                    assert [(answer.status, answer.body) for answer in kept] == [(200, a.body) for a in before * 5]
+                    assert [(answer.status, answer.body) for answer in kept] == [
+                        (200, a.body) for a in before * 5
+                    ]
                 health = (await api.get("/health", 503)).json
                 assert await said_to_be_away()
             finally:
                 mongod.start() if fault == "killed" else mongod.resume()
             assert await eventually(lambda: well(api), 5) < 3
             await eventually(said_to_be_over, 2)
-        assert {check["name"]: check["status"] for check in health["checks"]} == {"mongodb": "broken"}
+        assert {check["name"]: check["status"] for check in health["checks"]} == {
+            "mongodb": "broken"
+        }
         # blocks are heard of again, though the stream ended
         async with AsyncMongoClient[Any](mongod.uri) as writer:
             height = int((await api.get(f"{C}/blocks")).headers["Ledger-Height"])
@@ -153,7 +176,11 @@ async def settled(tasks: int) -> bool:
 
 def working() -> list[str]:
     """What all tasks are about, those that wait for a client's next request excepted."""
-    return [name for task in asyncio.all_tasks() if "RequestHandler.start" not in (name := repr(task.get_coro()))]
+    return [
+        name
+        for task in asyncio.all_tasks()
+        if "RequestHandler.start" not in (name := repr(task.get_coro()))
+    ]
 
 
 async def test_a_service_ends_at_once_while_mongodb_hangs(mongod: Mongod) -> None:
@@ -200,7 +227,7 @@ async def test_trouble_that_comes_and_goes_fills_no_log(mongod: Mongod) -> None:
 
 async def test_a_question_that_takes_too_long_is_no_outage(mongod: Mongod) -> None:
     async with AsyncMongoClient[Any](mongod.uri) as client:
-        database = Database(0.5)
+        database = MongoCalls(0.5)
 
         async def ask(question: Awaitable[object]) -> None:
             with database.calls():
@@ -222,7 +249,9 @@ async def test_a_question_that_takes_too_long_is_no_outage(mongod: Mongod) -> No
 async def test_a_primary_is_lost(tmp_path: Path) -> None:
     with MongoReplicaSet(tmp_path) as servers:
         async with AsyncMongoClient[Any](servers.uri) as writer:
-            await append(writer, DATABASE, [block(n, [transaction(0, f"tx-{n}")]) for n in range(10)])
+            await append(
+                writer, DATABASE, [block(n, [transaction(0, f"tx-{n}")]) for n in range(10)]
+            )
             async with api_of(servers.uri) as api:
                 assert await well(api)
                 await ask(api, PERMANENT, IN_TIME_S)

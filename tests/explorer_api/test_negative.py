@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explorer_api.dispatch import AnyRoute, StreamRoute
-from explorer_api.docs.described import variables
-from explorer_api.parameters import CURSOR, ORDER, Parameter
+from explorer_api.docs.route_docs import variables
+from explorer_api.http.dispatch import AnyRoute, StreamRoute
+from explorer_api.http.parameters import CURSOR, ORDER, Parameter
 from explorer_api.routes import ROUTES
 from tests.explorer_api.examples import check, path
 from tests.explorer_api.support import Api, Json, Response
@@ -25,7 +25,9 @@ async def ask(api: Api, route: AnyRoute, url: str) -> Response:
     if isinstance(route, StreamRoute) and (await api.request("HEAD", url)).status == 200:
         return await api.request("HEAD", url)
     response = await api.request("GET", url)
-    refused_early = response.status in (400, 404) and response.json["type"].endswith(("http-error", "route-not-found"))
+    refused_early = response.status in (400, 404) and response.json["type"].endswith(
+        ("http-error", "route-not-found")
+    )
     if not refused_early:
         check(route, response)
     return response
@@ -51,9 +53,25 @@ HOSTILE = [
         "'--",
         "\r\nX: y",
     ),
-    *("\u202e", "\ufeff", "\U0001f600", "e\u0301", "\u0663", "\uffff", "x" * 2000, "9" * 400, str(2**63)),
+    *(
+        "\u202e",
+        "\ufeff",
+        "\U0001f600",
+        "e\u0301",
+        "\u0663",
+        "\uffff",
+        "x" * 2000,
+        "9" * 400,
+        str(2**63),
+    ),
     *("-1", "1.0", "1e2", "+1", "01", "0x1", ",", "a,,b", "a,a"),
-    *("2026-01-01", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00", "2026-01-01T00:00:00+25:00", "2026-01-01T00:00:60Z"),
+    *(
+        "2026-01-01",
+        "2026-13-01T00:00:00Z",
+        "2026-01-01T00:00:00",
+        "2026-01-01T00:00:00+25:00",
+        "2026-01-01T00:00:60Z",
+    ),
     *("9999-12-31T23:59:59.999999-23:59", "0001-01-01T00:00:00+23:59"),
 ]
 
@@ -62,12 +80,32 @@ def wrong(parameter: Parameter[Any]) -> Iterator[str]:
     """What the parameter's schema does not allow."""
     schema = parameter.schema
     if schema["type"] == "integer":
-        yield from ("", " 1", "1 ", "1.0", "1e2", "+1", "01", "0x1", "null", "\u0663", "1\0", "9" * 400)
+        yield from (
+            "",
+            " 1",
+            "1 ",
+            "1.0",
+            "1e2",
+            "+1",
+            "01",
+            "0x1",
+            "null",
+            "\u0663",
+            "1\0",
+            "9" * 400,
+        )
         yield from (str(schema["minimum"] - 1), str(schema["maximum"] + 1))
     elif schema["type"] == "array":
         yield from ("", ",", "a,", ",".join(map(str, range(schema["maxItems"] + 1))))
     elif schema.get("format") == "date-time":
-        yield from ("", "now", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", "2026-01-01T24:00:01Z")
+        yield from (
+            "",
+            "now",
+            "2026-01-01",
+            "2026-01-01T00:00:00",
+            "2026-13-01T00:00:00Z",
+            "2026-01-01T24:00:01Z",
+        )
         yield from ("2026-01-01T00:00:00+25:00", "2026-01-01T00:00:00Z\0", "1767225600")
     elif "enum" in schema:
         first = schema["enum"][0]
@@ -79,7 +117,9 @@ def wrong(parameter: Parameter[Any]) -> Iterator[str]:
         yield from ([""] if schema["minLength"] > 0 else [])
 
 
-async def test_every_parameter_takes_only_what_is_allowed(whole_api: Api, a_transaction: str) -> None:
+async def test_every_parameter_takes_only_what_is_allowed(
+    whole_api: Api, a_transaction: str
+) -> None:
     for route in ROUTES:
         for parameter in route.parameters:
             for value in wrong(parameter):
@@ -92,7 +132,9 @@ async def test_every_parameter_takes_only_what_is_allowed(whole_api: Api, a_tran
 
 async def test_every_name_is_given_once_and_is_one_that_the_route_takes(recorded_api: Api) -> None:
     for route in ROUTES:
-        names = [parameter.name for parameter in route.parameters] + [f"{family.prefix}a" for family in route.families]
+        names = [parameter.name for parameter in route.parameters] + [
+            f"{family.prefix}a" for family in route.families
+        ]
         for query, kind, parameter in misnamed(route, names):
             await refused(recorded_api, route, f"{path(route, 'a')}?{query}", kind, parameter)
 
@@ -106,7 +148,11 @@ def misnamed(route: AnyRoute, names: list[str]) -> Iterator[tuple[str, str, str 
             yield f"{name}={raw}", "malformed-query", None
     for family in route.families:
         yield f"{family.prefix}=1", "invalid-parameter", family.prefix
-        yield f"{family.prefix}a={'x' * (family.max_bytes + 1)}", "invalid-parameter", f"{family.prefix}a"
+        yield (
+            f"{family.prefix}a={'x' * (family.max_bytes + 1)}",
+            "invalid-parameter",
+            f"{family.prefix}a",
+        )
     for strange in (
         *(f"{name}[$ne]" for name in names[:1]),
         *(name.upper() for name in names[:1]),
@@ -121,7 +167,9 @@ def misnamed(route: AnyRoute, names: list[str]) -> Iterator[tuple[str, str, str 
 
 def some_value(route: AnyRoute, name: str) -> str:
     """A value that the parameter takes by itself."""
-    schema: Json = next((one.schema for one in route.parameters if one.name == name), {"type": "string"})
+    schema: Json = next(
+        (one.schema for one in route.parameters if one.name == name), {"type": "string"}
+    )
     if schema["type"] == "array":
         schema = schema["items"]
     if schema.get("format") == "date-time":
@@ -133,7 +181,10 @@ def some_value(route: AnyRoute, name: str) -> str:
 
 async def refused(api: Api, route: AnyRoute, url: str, kind: str, parameter: str | None) -> None:
     problem = await ask(api, route, url)
-    assert (problem.status, problem.json["type"].rpartition(":")[2]) == (400, kind), (url, problem.body)
+    assert (problem.status, problem.json["type"].rpartition(":")[2]) == (400, kind), (
+        url,
+        problem.body,
+    )
     assert problem.json.get("parameter") == parameter
 
 
@@ -142,7 +193,9 @@ async def test_hostile_values_are_only_ever_values(whole_api: Api, a_transaction
         names = [parameter.name for parameter in route.parameters]
         names += [f"{family.prefix}campaignId" for family in route.families]
         for name in names:
-            urls = [f"{path(route, a_transaction)}?{name}={quote(value, safe='')}" for value in HOSTILE]
+            urls = [
+                f"{path(route, a_transaction)}?{name}={quote(value, safe='')}" for value in HOSTILE
+            ]
             for response in await asyncio.gather(*(ask(whole_api, route, url) for url in urls)):
                 assert response.status in (200, 400), response.body
                 if response.status == 400 and response.body:
@@ -152,8 +205,33 @@ async def test_hostile_values_are_only_ever_values(whole_api: Api, a_transaction
 # --- Paths ------------------------------------------------------------------------------------------------------------
 
 SEGMENTS = [
-    *("%00", "%FF", "%ED%A0%80", "%C0%AF", ".", "..", "%2E%2E", "%2F", "a%2Fb", "%25", "%20", "%0D%0AX:%20y"),
-    *("$where", "%7B%22$gt%22:%22%22%7D", "null", "-1", "1.5", "1e3", "+1", "00", "0x10", "%D9%A3", "%F0%9F%98%80"),
+    *(
+        "%00",
+        "%FF",
+        "%ED%A0%80",
+        "%C0%AF",
+        ".",
+        "..",
+        "%2E%2E",
+        "%2F",
+        "a%2Fb",
+        "%25",
+        "%20",
+        "%0D%0AX:%20y",
+    ),
+    *(
+        "$where",
+        "%7B%22$gt%22:%22%22%7D",
+        "null",
+        "-1",
+        "1.5",
+        "1e3",
+        "+1",
+        "00",
+        "0x10",
+        "%D9%A3",
+        "%F0%9F%98%80",
+    ),
     *("LATEST", "latest%00", "latest%20", "f" * 64, "9" * 400, str(2**43), str(2**63)),
     *("x" * 5000, "%61" * 21_000, "x" * 65_537),
 ]
@@ -202,16 +280,24 @@ class Listing:
 
     async def check(self, api: Api, cursor: str, limit: int) -> None:
         """The cursor gives a part of the list as it is, or is refused."""
-        response = await ask(api, self.route, f"{self.url}&limit={limit}&cursor={quote(cursor, safe='')}")
+        response = await ask(
+            api, self.route, f"{self.url}&limit={limit}&cursor={quote(cursor, safe='')}"
+        )
         if response.status == 400:
             assert response.json["parameter"] == "cursor"
             return
         assert response.status == 200
         answer = response.json
         items = answer["items"]
-        shown = [item for item in self.items if "height" not in answer or block_of(item) < answer["height"]]
+        shown = [
+            item
+            for item in self.items
+            if "height" not in answer or block_of(item) < answer["height"]
+        ]
         starts = [place for place, item in enumerate(shown) if items[:1] == [item]]
-        assert not items or [shown[start : start + len(items)] for start in starts] == [items], cursor
+        assert not items or [shown[start : start + len(items)] for start in starts] == [items], (
+            cursor
+        )
 
 
 def block_of(item: Json) -> int:
@@ -236,7 +322,13 @@ async def test_a_cursor_leads_nowhere_else(whole_api: Api, listings: list[Listin
     for listing in listings:
         for other in listings:
             for cursor in other.cursors[:1] if other is not listing else ():
-                await refused(whole_api, listing.route, f"{listing.url}&cursor={cursor}", "invalid-cursor", "cursor")
+                await refused(
+                    whole_api,
+                    listing.route,
+                    f"{listing.url}&cursor={cursor}",
+                    "invalid-cursor",
+                    "cursor",
+                )
 
 
 async def test_a_cursor_may_be_at_any_end(whole_api: Api, listings: list[Listing]) -> None:
@@ -253,7 +345,9 @@ async def fuzz(api: Api, listings: list[Listing], data: st.DataObject) -> None:
     await listing.check(api, text, data.draw(st.integers(1, 500)))
 
 
-numbers = st.one_of(st.integers(0, 200), st.integers(-2, 2**64), st.sampled_from([2**53, 2**63 - 1, 2**63, -1]))
+numbers = st.one_of(
+    st.integers(0, 200), st.integers(-2, 2**64), st.sampled_from([2**53, 2**63 - 1, 2**63, -1])
+)
 
 
 @st.composite
@@ -266,12 +360,23 @@ def altered(draw: st.DrawFn, cursors: list[str]) -> str:
         st.just(cursor),
         st.builds(lambda height: written(fields | {"height": height}), numbers),
         st.builds(lambda after: written(fields | {"after": after}), numbers),
-        st.builds(lambda change: written(fields | {"after": max(0, fields["after"] + change)}), st.integers(-9, 9)),
-        st.builds(lambda change: written(fields | {"after": fields["after"] + change * 2**20}), st.integers(-9, 9)),
-        st.builds(lambda value: written(fields | {"after": value}), st.none() | st.floats() | st.text()),
+        st.builds(
+            lambda change: written(fields | {"after": max(0, fields["after"] + change)}),
+            st.integers(-9, 9),
+        ),
+        st.builds(
+            lambda change: written(fields | {"after": fields["after"] + change * 2**20}),
+            st.integers(-9, 9),
+        ),
+        st.builds(
+            lambda value: written(fields | {"after": value}), st.none() | st.floats() | st.text()
+        ),
         st.builds(lambda name: written(fields | {"question": name}), st.text(max_size=20)),
         st.builds(lambda letter: cursor[:place] + letter + cursor[place + 1 :], st.characters()),
-        st.builds(lambda letters: cursor[:place] + letters + cursor[place:], st.text(min_size=1, max_size=5)),
+        st.builds(
+            lambda letters: cursor[:place] + letters + cursor[place:],
+            st.text(min_size=1, max_size=5),
+        ),
         st.just(cursor[:place]),
         st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", max_size=600),
         st.builds(lambda raw: base64.urlsafe_b64encode(raw).decode(), st.binary(max_size=400)),
@@ -286,7 +391,11 @@ def read(cursor: str) -> Json:
 
 
 def written(fields: Json) -> str:
-    return base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
+    return (
+        base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode())
+        .decode()
+        .rstrip("=")
+    )
 
 
 @settings(max_examples=250)

@@ -19,11 +19,11 @@ from jsonschema_rs import meta
 
 import explorer_api
 from explorer_api.docs.content import Block, Code, Paragraph, Section, Table, nested, slug
+from explorer_api.docs.generate import TARGET, generated
 from explorer_api.docs.markdown import read_markdown, write_markdown
 from explorer_api.docs.page import page
 from explorer_api.docs.problem_kinds import PROBLEM_KINDS
 from explorer_api.docs.reference import reference
-from explorer_api.generate import TARGET, generated
 from explorer_api.routes import ROUTES
 from tests.explorer_api.examples import ANSWERED, DOCUMENT, check, example, resolved
 from tests.explorer_api.support import Api
@@ -82,7 +82,9 @@ def test_every_problem_that_the_code_raises_is_explained() -> None:
 
 def named_problem(call: ast.Call) -> Iterator[tuple[int, str]]:
     """The status and name in `ProblemError(404, "name", …)`, in its `__init__`, or in `unavailable("name", …)`."""
-    constants = [argument.value if isinstance(argument, ast.Constant) else None for argument in call.args]
+    constants = [
+        argument.value if isinstance(argument, ast.Constant) else None for argument in call.args
+    ]
     match ast.unparse(call.func), constants:
         case (("ProblemError" | "super().__init__"), [int(status), str(name), _, _, _]):
             yield status, name
@@ -104,7 +106,9 @@ async def test_every_example_is_answered_as_described(whole_api: Api, a_transact
         etag = response.headers.get("ETag")
         if etag is not None:
             check(route, await whole_api.get(url, 304, {"If-None-Match": etag}))
-        unknown = await whole_api.problem(f"{url}{'&' if '?' in url else '?'}nonsense=1", 400, "unknown-parameter")
+        unknown = await whole_api.problem(
+            f"{url}{'&' if '?' in url else '?'}nonsense=1", 400, "unknown-parameter"
+        )
         check(route, unknown)
 
 
@@ -144,14 +148,21 @@ async def test_every_example_runs_as_it_is_written(whole_api: Api, tmp_path: Pat
         else:
             assert (code, errors) == (0, ""), text
             assert output, text
-    conditional = next(output for text, (_, output, _) in zip(EXAMPLES, results, strict=True) if "ETAG" in text)
+    conditional = next(
+        output for text, (_, output, _) in zip(EXAMPLES, results, strict=True) if "ETAG" in text
+    )
     assert " 304 " in conditional.splitlines()[0]
 
 
 async def run(text: str, base: str, environment: dict[str, str]) -> tuple[int, str, str]:
     text = text.replace("http://127.0.0.1:8080", base).replace("--max-time 5", "--max-time 1")
     process = await asyncio.create_subprocess_exec(
-        "sh", "-ec", text, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        "sh",
+        "-ec",
+        text,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     output, errors = await process.communicate()
     assert process.returncode is not None
@@ -249,13 +260,17 @@ async def test_the_page_can_be_read_by_everyone(recorded_api: Api) -> None:
     assert "width=device-width" in str(parsed.all("meta"))
     for landmark in ("nav", "header", "main", "h1", "title"):
         assert len(parsed.all(landmark)) == 1, landmark
-    assert parsed.elements[[tag for tag, _ in parsed.elements].index("body") + 1][1]["href"] == "#content"
+    assert (
+        parsed.elements[[tag for tag, _ in parsed.elements].index("body") + 1][1]["href"]
+        == "#content"
+    )
     levels = [int(tag[1]) for tag, _ in parsed.elements if re.fullmatch("h[1-6]", tag)]
     assert all(after <= before + 1 for before, after in pairwise(levels))
     assert {attributes["scope"] for attributes in parsed.all("th")} == {"col", "row"}
     assert "prefers-color-scheme: dark" in parsed.style
     for theme in re.findall(
-        r"--text: (#\w+); --back: (#\w+); --soft: (#\w+); --line: #\w+; --link: (#\w+)", parsed.style
+        r"--text: (#\w+); --back: (#\w+); --soft: (#\w+); --line: #\w+; --link: (#\w+)",
+        parsed.style,
     ):
         text, back, soft, link = map(luminance, theme)
         for front, behind in ((text, back), (text, soft), (link, back), (link, soft)):
@@ -267,7 +282,9 @@ def luminance(color: str) -> float:
     digits = color.removeprefix("#")
     digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
     parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
@@ -285,7 +302,10 @@ def test_texts_are_only_ever_texts() -> None:
     shown = Page(page(Section(HOSTILE, blocks, [section]), HOSTILE))
     assert not shown.all("script")
     assert shown.text.count(HOSTILE) >= 10
-    assert {attributes["href"] for attributes in shown.all("a")} == {"#content", f"#{slug(HOSTILE)}"}
+    assert {attributes["href"] for attributes in shown.all("a")} == {
+        "#content",
+        f"#{slug(HOSTILE)}",
+    }
 
 
 def test_links_lead_somewhere() -> None:

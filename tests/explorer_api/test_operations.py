@@ -17,26 +17,36 @@ from pymongo import AsyncMongoClient
 from cli.redis import redis_client
 from explorer_api.options import Options
 from explorer_api.routes import ROUTES
-from ledger.business import (
-    BusinessRows,
-    BusinessStanding,
-    BusinessUnavailableError,
-    DiscrepancyKind,
-    DiscrepancyPage,
-    DiscrepancyState,
-)
-from ledger.documents import FORMAT
-from ledger.store import BLOCKS, EVENTS
-from ledger.sync_state import (
+from ledger.documents.format import FORMAT
+from ledger.mongodb.collections import BLOCKS, EVENTS
+from ledger.mongodb.sync_state import (
+    ChannelState,
     DifferenceCounts,
     LastError,
     Reconciliation,
-    State,
     Verification,
     record_verification,
     write_sync_state,
 )
-from tests.explorer_api.support import CHANNEL, FRESH, Api, Json, append, block, running_api, sync_state, transaction
+from reconciliation.reports import (
+    BusinessRows,
+    BusinessUnavailableError,
+    DiscrepancyKind,
+    DiscrepancyPage,
+    DiscrepancyState,
+    SettlementStatus,
+)
+from tests.explorer_api.support import (
+    CHANNEL,
+    FRESH,
+    Api,
+    Json,
+    append,
+    block,
+    running_api,
+    sync_state,
+    transaction,
+)
 
 C = f"/api/v1/channels/{CHANNEL}"
 
@@ -51,30 +61,39 @@ def checks(health: Json) -> dict[str, str]:
 
 
 async def report(client: AsyncMongoClient[Any], database: str, **fields: Any) -> None:
-    await write_sync_state(client[database], sync_state(**{"updated_at": datetime.now(UTC), **fields}))
+    await write_sync_state(
+        client[database], sync_state(**{"updated_at": datetime.now(UTC), **fields})
+    )
 
 
-async def test_health_says_how_the_daemon_does(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_health_says_how_the_daemon_does(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     channel = f"channel {CHANNEL}"
-    assert checks((await api.get("/health")).json) == {"mongodb": "ok", channel: "ok"}, "nothing indexed, nothing wrong"
+    assert checks((await api.get("/health")).json) == {"mongodb": "ok", channel: "ok"}, (
+        "nothing indexed, nothing wrong"
+    )
     await append(client, database_name, [block(0, [transaction(0, "a")])])
     error = LastError(datetime.now(UTC), "the chain does not match")
     silent = datetime.now(UTC) - timedelta(seconds=61)
     for status, verdict, fields in (
-        (200, "ok", {"state": State.FOLLOWING, "peer_height": 1}),
-        (202, "catching_up", {"state": State.FOLLOWING, "peer_height": 9}),
-        (202, "catching_up", {"state": State.CATCHING_UP, "peer_height": 9}),
-        (202, "catching_up", {"state": State.STARTING}),
-        (200, "degraded", {"state": State.STOPPED, "updated_at": silent}),
-        (503, "broken", {"state": State.WAITING, "error": error}),
-        (503, "broken", {"state": State.FAILED, "error": error}),
-        (503, "broken", {"state": State.FOLLOWING, "updated_at": silent}),
-        (200, "ok", {"state": State.FOLLOWING}),
+        (200, "ok", {"state": ChannelState.FOLLOWING, "peer_height": 1}),
+        (202, "catching_up", {"state": ChannelState.FOLLOWING, "peer_height": 9}),
+        (202, "catching_up", {"state": ChannelState.CATCHING_UP, "peer_height": 9}),
+        (202, "catching_up", {"state": ChannelState.STARTING}),
+        (200, "degraded", {"state": ChannelState.STOPPED, "updated_at": silent}),
+        (503, "broken", {"state": ChannelState.WAITING, "error": error}),
+        (503, "broken", {"state": ChannelState.FAILED, "error": error}),
+        (503, "broken", {"state": ChannelState.FOLLOWING, "updated_at": silent}),
+        (200, "ok", {"state": ChannelState.FOLLOWING}),
     ):
         await report(client, database_name, **fields)
         answer = await api.get("/health", status)
         assert answer.headers["Cache-Control"] == "no-store"
-        assert (answer.json["status"], checks(answer.json)) == (verdict, {"mongodb": "ok", channel: verdict})
+        assert (answer.json["status"], checks(answer.json)) == (
+            verdict,
+            {"mongodb": "ok", channel: verdict},
+        )
         detail = answer.json["checks"][-1]["detail"]
         assert (detail == error.message) == ("error" in fields), detail
     await client[database_name][EVENTS].drop_index("txId_1")
@@ -85,22 +104,24 @@ async def test_health_says_how_the_daemon_does(api: Api, client: AsyncMongoClien
     assert (await api.get("/live")).status == 200
 
 
-async def test_since_when_it_is_so(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_since_when_it_is_so(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     async def since() -> datetime:
         health = (await api.request("GET", "/health")).json
         return datetime.fromisoformat(health["checks"][-1]["since"])
 
     await append(client, database_name, [block(0, [])])
-    await report(client, database_name, state=State.FOLLOWING)
+    await report(client, database_name, state=ChannelState.FOLLOWING)
     well = await since()
     await asyncio.sleep(0.02)
     assert await since() == well
-    await report(client, database_name, state=State.WAITING)
+    await report(client, database_name, state=ChannelState.WAITING)
     worse = await since()
     assert worse > well
     await asyncio.sleep(0.02)
     assert await since() == worse
-    await report(client, database_name, state=State.FOLLOWING)
+    await report(client, database_name, state=ChannelState.FOLLOWING)
     assert await since() > worse
 
 
@@ -129,9 +150,9 @@ class Books:
         await self.check()
         return DiscrepancyPage([], None)
 
-    async def standing(self) -> BusinessStanding:
+    async def standing(self) -> SettlementStatus:
         await self.check()
-        return BusinessStanding(1, 1, 0, None, [], [])
+        return SettlementStatus(1, 1, 0, None, [], [])
 
 
 async def test_the_ledger_is_served_without_postgresql_and_redis(
@@ -140,8 +161,15 @@ async def test_the_ledger_is_served_without_postgresql_and_redis(
     await append(client, database_name, [block(0, [transaction(0, "a")])])
     books, redis = Books(), redis_client("redis://127.0.0.1:1/0")
     options = Options(head_age_s=0.0, seconds_per_request=1.5)
-    async with running_api(client, {CHANNEL: database_name}, options, business=books, redis=redis) as api:
-        expected = {"mongodb": "ok", "postgresql": "ok", "redis": "degraded", f"channel {CHANNEL}": "ok"}
+    async with running_api(
+        client, {CHANNEL: database_name}, options, business=books, redis=redis
+    ) as api:
+        expected = {
+            "mongodb": "ok",
+            "postgresql": "ok",
+            "redis": "degraded",
+            f"channel {CHANNEL}": "ok",
+        }
         for books.answers, books.hangs, verdict in (
             (True, False, "ok"),
             (False, False, "degraded"),
@@ -155,7 +183,10 @@ async def test_the_ledger_is_served_without_postgresql_and_redis(
         assert (await api.get("/ready")).json == {"status": "ready"}, "neither is needed"
         books.hangs, books.answers = False, False
         transaction_shown = await api.channel("/transactions/a")
-        assert (transaction_shown["business"], transaction_shown["businessUnavailable"]) == (None, True)
+        assert (transaction_shown["business"], transaction_shown["businessUnavailable"]) == (
+            None,
+            True,
+        )
         audit = await api.channel("/audit")
         assert (audit["rows"]["standing"], audit["rows"]["unavailable"]) == (None, True)
         await api.problem(f"{C}/audit/discrepancies", 503, "business-unavailable")
@@ -196,11 +227,11 @@ async def test_the_audit_of_rows_is_unknown_where_nobody_can_tell(
     books = Books()
     async with running_api(client, {CHANNEL: database_name}, business=books) as api:
         for answers, state, discrepancies, verdict in (
-            (True, State.STARTING, 1, "equal"),
-            (False, State.STARTING, 0, "unknown"),
-            (False, State.STOPPED, 0, "unknown"),
-            (False, State.FOLLOWING, 0, "equal"),
-            (False, State.FOLLOWING, 1, "different"),
+            (True, ChannelState.STARTING, 1, "equal"),
+            (False, ChannelState.STARTING, 0, "unknown"),
+            (False, ChannelState.STOPPED, 0, "unknown"),
+            (False, ChannelState.FOLLOWING, 0, "equal"),
+            (False, ChannelState.FOLLOWING, 1, "different"),
         ):
             books.answers = answers
             reported = Reconciliation(state, 0, 0, discrepancies, None, [])
@@ -229,8 +260,14 @@ def values(family: Metric, *labels: str) -> dict[tuple[str, ...], float]:
 
 
 async def test_requests_are_counted_by_route(recorded_api: Api) -> None:
-    asked = [("GET", f"{C}/blocks/{n}", 200) for n in range(5)] + [("GET", f"{C}/blocks/999", 404)] * 2
-    asked += [("HEAD", f"{C}/blocks/1", 200), ("POST", f"{C}/blocks/1", 405), ("GET", "/api/v1/status", 200)]
+    asked = [("GET", f"{C}/blocks/{n}", 200) for n in range(5)] + [
+        ("GET", f"{C}/blocks/999", 404)
+    ] * 2
+    asked += [
+        ("HEAD", f"{C}/blocks/1", 200),
+        ("POST", f"{C}/blocks/1", 405),
+        ("GET", "/api/v1/status", 200),
+    ]
     asked += [
         ("GET", "/nowhere", 404),
         ("GET", f"{C}/blocks?limit=0", 400),
@@ -242,7 +279,9 @@ async def test_requests_are_counted_by_route(recorded_api: Api) -> None:
     etag = (await recorded_api.get(f"{C}/blocks/1")).headers["ETag"]
     await recorded_api.get(f"{C}/blocks/1", 304, {"If-None-Match": etag})
     shown = await metrics(recorded_api)
-    block_route, blocks_route = (f"/api/v1/channels/{{channel}}/blocks{end}" for end in ("/{block}", ""))
+    block_route, blocks_route = (
+        f"/api/v1/channels/{{channel}}/blocks{end}" for end in ("/{block}", "")
+    )
     counted = values(shown["kindledger_api_requests"], "route", "method", "status")
     assert counted == {
         (block_route, "GET", "200"): 6,
@@ -267,7 +306,9 @@ async def test_requests_are_counted_by_route(recorded_api: Api) -> None:
     assert values(shown["kindledger_api_cache_bytes"])[()] > 0
 
 
-async def test_names_and_units_are_those_of_prometheus(client: AsyncMongoClient[Any], recorded_database: str) -> None:
+async def test_names_and_units_are_those_of_prometheus(
+    client: AsyncMongoClient[Any], recorded_database: str
+) -> None:
     redis = redis_client("redis://127.0.0.1:1/0")
     options = Options(requests_per_minute=1)
     async with running_api(client, {CHANNEL: recorded_database}, options, redis=redis) as api:
@@ -286,7 +327,10 @@ async def test_names_and_units_are_those_of_prometheus(client: AsyncMongoClient[
         )
         for sample in family.samples:
             assert family.type != "counter" or sample.name.endswith(("_total", "_created"))
-            assert not {"le", "quantile", "instance", "job"} & sample.labels.keys() or family.type == "histogram"
+            assert (
+                not {"le", "quantile", "instance", "job"} & sample.labels.keys()
+                or family.type == "histogram"
+            )
 
 
 async def test_labels_are_bounded_whatever_is_asked(recorded_api: Api) -> None:
@@ -304,8 +348,15 @@ async def test_labels_are_bounded_whatever_is_asked(recorded_api: Api) -> None:
             C + "/blocks/{}",
             C + "/transactions/{}",
         ]
-        shapes += [C + "/blocks?{}=1", "/live/{}", "/api/v1/transactions/{}", C + "/keys/{0}/{0}/history"]
-        method = random.choice(["GET", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "QUERY"])
+        shapes += [
+            C + "/blocks?{}=1",
+            "/live/{}",
+            "/api/v1/transactions/{}",
+            C + "/keys/{0}/{0}/history",
+        ]
+        method = random.choice(
+            ["GET", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "QUERY"]
+        )
         await recorded_api.request(method, random.choice(shapes).format(word))
 
     for first in range(0, 1000, 50):
@@ -329,15 +380,23 @@ async def two_channels(client: AsyncMongoClient[Any], database: str) -> AsyncIte
     await client.drop_database(f"{database}_two")
 
 
-async def test_status_tells_of_every_channel(client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_status_tells_of_every_channel(
+    client: AsyncMongoClient[Any], database_name: str
+) -> None:
     async with two_channels(client, database_name) as api:
         await append(client, f"{database_name}_two", [block(n, []) for n in range(3)])
         await report(
-            client, f"{database_name}_two", channel="two", state=State.CATCHING_UP, peer_height=8, seen_height=4
+            client,
+            f"{database_name}_two",
+            channel="two",
+            state=ChannelState.CATCHING_UP,
+            peer_height=8,
+            seen_height=4,
         )
         status = (await api.get("/api/v1/status")).json
         shown = [
-            (c["name"], c["state"], c["peerHeight"], c["seenHeight"], c["committedHeight"]) for c in status["channels"]
+            (c["name"], c["state"], c["peerHeight"], c["seenHeight"], c["committedHeight"])
+            for c in status["channels"]
         ]
         assert shown == [("one", None, None, None, 0), ("two", "catching_up", 8, 4, 3)]
         assert status["version"] == "1.2.3"

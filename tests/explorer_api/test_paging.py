@@ -8,11 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.model import ChaincodeEvent, Identity, ReadWriteSet, Timestamp, Transaction, Write
-from ledger.store import LedgerStore
+from ledger.mongodb.store import LedgerStore
 from tests.explorer_api.support import Api, Json, action, block, insert, transaction
 
 T0 = 1_750_000_000
-ORGANISATIONS = [Identity("Org1MSP", "x509", "CN=a", "aa"), Identity("Org2MSP", "x509", "CN=b", "bb")]
+ORGANISATIONS = [
+    Identity("Org1MSP", "x509", "CN=a", "aa"),
+    Identity("Org2MSP", "x509", "CN=b", "bb"),
+]
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,16 @@ QUERIES: list[tuple[str, Json, Wanted]] = [
         lambda m: m.chaincode == "token" and m.function == "Mint" and m.code != 11,
     ),
     ("/transactions", {"creatorMsp": "Org2MSP"}, lambda m: m.organisation == 1),
-    ("/transactions", {"status.ni": "VALID", "block.ge": 2}, lambda m: m.code != 0 and m.block >= 2),
-    ("/transactions", {"type": "ENDORSER_TRANSACTION", "status.eq": "VALID"}, lambda m: m.code == 0),
+    (
+        "/transactions",
+        {"status.ni": "VALID", "block.ge": 2},
+        lambda m: m.code != 0 and m.block >= 2,
+    ),
+    (
+        "/transactions",
+        {"type": "ENDORSER_TRANSACTION", "status.eq": "VALID"},
+        lambda m: m.code == 0,
+    ),
     (
         "/transactions",
         {"ts.ge": "2025-06-15T15:06:41Z", "ts.lt": "2025-06-15T15:06:44Z"},
@@ -65,15 +76,27 @@ QUERIES: list[tuple[str, Json, Wanted]] = [
     ),
     ("/events", {}, lambda m: m.code == 0),
     ("/events", {"name.eq": "Mint"}, lambda m: m.code == 0 and m.function == "Mint"),
-    ("/events", {"name.in": "Mint,Move", "chaincode": "other"}, lambda m: m.code == 0 and m.chaincode == "other"),
+    (
+        "/events",
+        {"name.in": "Mint,Move", "chaincode": "other"},
+        lambda m: m.code == 0 and m.chaincode == "other",
+    ),
     ("/events", {"payload.campaignId": "c1"}, lambda m: m.code == 0 and m.campaign == "c1"),
     (
         "/events",
         {"payload.campaignId": "c2", "name.eq": "Move", "block.le": 40},
         lambda m: m.code == 0 and m.campaign == "c2" and m.function == "Move" and m.block <= 40,
     ),
-    ("/keys/token/k1/history", {}, lambda m: m.code == 0 and m.chaincode == "token" and m.key == "k1"),
-    ("/keys/other/%00k%00/history", {}, lambda m: m.code == 0 and m.chaincode == "other" and m.key == "\0k\0"),
+    (
+        "/keys/token/k1/history",
+        {},
+        lambda m: m.code == 0 and m.chaincode == "token" and m.key == "k1",
+    ),
+    (
+        "/keys/other/%00k%00/history",
+        {},
+        lambda m: m.code == 0 and m.chaincode == "other" and m.key == "\0k\0",
+    ),
 ]
 
 
@@ -87,7 +110,10 @@ class Chain:
 
     async def grow(self, blocks: list[list[Made]]) -> None:
         for contents in blocks:
-            placed = [Made(**(vars(m) | {"block": self.height, "index": i})) for i, m in enumerate(contents)]
+            placed = [
+                Made(**(vars(m) | {"block": self.height, "index": i}))
+                for i, m in enumerate(contents)
+            ]
             await insert(self._store, [block(self.height, map(_transaction, placed))])
             self.made += placed
             self.height += 1
@@ -95,7 +121,9 @@ class Chain:
 
 def _transaction(m: Made) -> Transaction:
     tx_id = f"{m.block}.{m.index}"
-    event = ChaincodeEvent(m.chaincode, tx_id, m.function, f'{{"campaignId": "{m.campaign}"}}'.encode())
+    event = ChaincodeEvent(
+        m.chaincode, tx_id, m.function, f'{{"campaignId": "{m.campaign}"}}'.encode()
+    )
     writes = ReadWriteSet(m.chaincode, (), (Write(m.key, b"v", is_delete=False),), (), (), ())
     return transaction(
         m.index,

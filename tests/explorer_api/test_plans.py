@@ -7,7 +7,15 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from tests.explorer_api.support import CHANNEL, running_api
 
-_NOT_PART_OF_THE_QUERY = {"lsid", "$clusterTime", "$db", "maxTimeMS", "$readPreference", "readConcern", "txnNumber"}
+_NOT_PART_OF_THE_QUERY = {
+    "lsid",
+    "$clusterTime",
+    "$db",
+    "maxTimeMS",
+    "$readPreference",
+    "readConcern",
+    "txnNumber",
+}
 
 
 class Queries(CommandListener):
@@ -28,7 +36,10 @@ class Queries(CommandListener):
 
 
 async def test_every_query_runs_on_an_index(
-    mongo_uri: str, recorded_database: str, client: AsyncMongoClient[Any], delivered_events: list[Mapping[str, Any]]
+    mongo_uri: str,
+    recorded_database: str,
+    client: AsyncMongoClient[Any],
+    delivered_events: list[Mapping[str, Any]],
 ) -> None:
     """And reads what the majority has, has a time limit, and looks at no more documents than a page needs."""
     queries = Queries()
@@ -57,8 +68,14 @@ async def test_every_query_runs_on_an_index(
                 ("/transactions", {"block__ge": 20, "block__le": 100}),
                 ("/transactions", span),
                 ("/transactions", {"chaincode": "token"}),
-                ("/transactions", {"chaincode": "token", "function": "Mint", "status__ne": "MVCC_READ_CONFLICT"}),
-                ("/transactions", {"creatorMsp": "Org1MSP", "status__ne": "VALID", "block__le": 100}),
+                (
+                    "/transactions",
+                    {"chaincode": "token", "function": "Mint", "status__ne": "MVCC_READ_CONFLICT"},
+                ),
+                (
+                    "/transactions",
+                    {"creatorMsp": "Org1MSP", "status__ne": "VALID", "block__le": 100},
+                ),
                 ("/transactions", {"type": "CONFIG"}),
                 ("/transactions", {"status__in": "PHANTOM_READ_CONFLICT,MVCC_READ_CONFLICT"}),
                 ("/keys/token/supply/history", {}),
@@ -66,7 +83,9 @@ async def test_every_query_runs_on_an_index(
                 await check(client, recorded_database, queries, limit=5)
                 first = await api.channel(route, limit=5, order=order, **filters)
                 if first["page"]["next"] is not None:
-                    await api.channel(route, limit=5, order=order, cursor=first["page"]["next"], **filters)
+                    await api.channel(
+                        route, limit=5, order=order, cursor=first["page"]["next"], **filters
+                    )
         one = await api.channel("/blocks/77")
         await api.channel(f"/blocks/{one['hash']}")
         await api.channel("/blocks/1000", status=404)
@@ -78,7 +97,12 @@ async def test_every_query_runs_on_an_index(
         await check(client, recorded_database, queries, limit=5)
         for query in ("Mint", tx_id, "kindledger", "supply", "7", "nothing such"):
             await api.channel("/search", q=query)
-        for path in ("/stats", "/stats/series?interval=minute", "/chaincodes", "/chaincodes/kindledger"):
+        for path in (
+            "/stats",
+            "/stats/series?interval=minute",
+            "/chaincodes",
+            "/chaincodes/kindledger",
+        ):
             await api.channel(path)
         await check(client, recorded_database, queries, limit=10)
 
@@ -86,13 +110,18 @@ async def test_every_query_runs_on_an_index(
 async def check(client: AsyncMongoClient[Any], database: str, queries: Queries, limit: int) -> None:
     """Explains what was sent, and forgets it."""
     for command in queries.sent:
-        if command.get("find") == "sync_state" or "$changeStream" in command.get("pipeline", [{}])[0]:
+        if (
+            command.get("find") == "sync_state"
+            or "$changeStream" in command.get("pipeline", [{}])[0]
+        ):
             continue  # one document; no query
         if command.get("collection") == "blocks":
             continue  # the change stream goes on
         assert command["readConcern"]["level"] == "majority"
         assert command["maxTimeMS"] > 0
-        query = {name: value for name, value in command.items() if name not in _NOT_PART_OF_THE_QUERY}
+        query = {
+            name: value for name, value in command.items() if name not in _NOT_PART_OF_THE_QUERY
+        }
         plan = await client[database].command("explain", query, verbosity="executionStats")
         if "aggregate" in command or "distinct" in command:
             stages = set(walk(plan))
@@ -113,7 +142,11 @@ async def check(client: AsyncMongoClient[Any], database: str, queries: Queries, 
 def in_one_block(query: Mapping[str, Any]) -> bool:
     """Whether the query looks for names among the events of a single block."""
     ids = query["filter"].get("_id")
-    return isinstance(ids, dict) and "eventName" in query["filter"] and ids.get("$gte", 0) >> 20 == ids["$lte"] >> 20
+    return (
+        isinstance(ids, dict)
+        and "eventName" in query["filter"]
+        and ids.get("$gte", 0) >> 20 == ids["$lte"] >> 20
+    )
 
 
 def of_few(query: Mapping[str, Any]) -> bool:
@@ -128,4 +161,6 @@ def walk(node: Any) -> list[str]:
     if not isinstance(node, Mapping):
         return []
     names = [node["stage"]] if isinstance(node.get("stage"), str) else []
-    return names + [name for key, child in node.items() if key != "rejectedPlans" for name in walk(child)]
+    return names + [
+        name for key, child in node.items() if key != "rejectedPlans" for name in walk(child)
+    ]

@@ -21,7 +21,8 @@ from yarl import URL
 
 from cli.redis import redis_client
 from devnet.servers import Redis as RedisServer
-from explorer_api import news, rates, shared_cache
+from explorer_api.http import rate_limits
+from explorer_api.live import head_notifications, redis_cache
 from explorer_api.options import Options
 from tests.explorer_api.proxies import Proxy, proxied
 from tests.explorer_api.support import CHANNEL, Api, append, block, running_api, transaction
@@ -29,7 +30,9 @@ from tests.explorer_api.watching import tasks_of_the_api
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 C = f"/api/v1/channels/{CHANNEL}"
-OPTIONS = Options(head_age_s=20.0, cache_bytes=0, requests_per_minute=10_000, trusted_proxies=("127.0.0.0/8",))
+OPTIONS = Options(
+    head_age_s=20.0, cache_bytes=0, requests_per_minute=10_000, trusted_proxies=("127.0.0.0/8",)
+)
 """Nothing is kept in memory, so that all that can be kept in Redis is looked for there."""
 REMOTE = {"X-Forwarded-For": "192.0.2.1"}
 """A client whose requests are counted."""
@@ -70,13 +73,15 @@ def redis(server: RedisServer) -> Iterator[Redis]:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left alone for seconds is tried again sooner here."""
-    monkeypatch.setattr(shared_cache, "_REST_S", 0.3)
-    monkeypatch.setattr(rates, "_REST_S", 0.3)
-    monkeypatch.setattr(news, "_AGAIN_S", 0.2)
+    monkeypatch.setattr(redis_cache, "_REST_S", 0.3)
+    monkeypatch.setattr(rate_limits, "_REST_S", 0.3)
+    monkeypatch.setattr(head_notifications, "_AGAIN_S", 0.2)
 
 
 @asynccontextmanager
-async def api_with(client: AsyncMongoClient[Any], database: str, url: str | None) -> AsyncIterator[Api]:
+async def api_with(
+    client: AsyncMongoClient[Any], database: str, url: str | None
+) -> AsyncIterator[Api]:
     redis = redis_client(url) if url is not None else None
     async with running_api(client, {CHANNEL: database}, OPTIONS, redis=redis) as api:
         yield api
@@ -99,7 +104,9 @@ async def right_and_quick(api: Api, right: dict[str, tuple[Any, ...]], rounds: i
         slowest = max(slowest, (time.monotonic() - began, path))
     began = time.monotonic()
     paths = list(right) * 5
-    assert await asyncio.gather(*(answer(api, path) for path in paths)) == [right[path] for path in paths]
+    assert await asyncio.gather(*(answer(api, path) for path in paths)) == [
+        right[path] for path in paths
+    ]
     assert slowest[0] < WITHIN_S, slowest
     assert time.monotonic() - began < ALL_WITHIN_S
 
@@ -197,7 +204,12 @@ FAULTS: dict[str, tuple[Act, Act]] = {
 
 @pytest.mark.parametrize(
     "fault",
-    ["killed", "hung", "full", *(pytest.param(f, marks=pytest.mark.long) for f in ("another password", "read-only"))],
+    [
+        "killed",
+        "hung",
+        "full",
+        *(pytest.param(f, marks=pytest.mark.long) for f in ("another password", "read-only")),
+    ],
 )
 async def test_answers_do_not_depend_on_redis(
     client: AsyncMongoClient[Any], database_name: str, server: RedisServer, redis: Redis, fault: str
@@ -235,7 +247,9 @@ async def test_answers_do_not_depend_on_redis(
 async def test_the_documented_user_of_redis_is_enough(
     client: AsyncMongoClient[Any], database_name: str, server: RedisServer, redis: Redis
 ) -> None:
-    documented = re.findall(r"(?m)^ACL SETUSER (kindledger_\w+) on >PASSWORD (.*)$", OPERATIONS.read_text())
+    documented = re.findall(
+        r"(?m)^ACL SETUSER (kindledger_\w+) on >PASSWORD (.*)$", OPERATIONS.read_text()
+    )
     rights = {user: given.split() for user, given in documented}
     assert rights.keys() == {"kindledger_daemon", "kindledger_api"}
     for user, given in rights.items():
@@ -261,7 +275,9 @@ async def test_the_documented_user_of_redis_is_enough(
                 await daemon.publish(f"kindledger:head:{database_name}", "21")
             await eventually(lambda: _height_is(api, 21), 2)
     assert logs == []
-    assert {entry["object"] for entry in redis.acl_log()} <= {"client"}, "the library introduces itself if it may"
+    assert {entry["object"] for entry in redis.acl_log()} <= {"client"}, (
+        "the library introduces itself if it may"
+    )
 
 
 async def _height_is(api: Api, height: int) -> bool:
@@ -292,7 +308,9 @@ async def api_behind_proxy(
 ) -> AsyncIterator[tuple[Api, Proxy]]:
     async with (
         proxied(server.port) as proxy,
-        api_with(client, database, server.url.replace(f":{server.port}/", f":{proxy.port}/")) as api,
+        api_with(
+            client, database, server.url.replace(f":{server.port}/", f":{proxy.port}/")
+        ) as api,
     ):
         yield api, proxy
 
@@ -320,7 +338,7 @@ async def test_a_connection_that_died_in_silence_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As after a firewall has forgotten it: nothing comes, and nothing says so."""
-    monkeypatch.setattr(news, "_SILENCE_S", 0.15)
+    monkeypatch.setattr(head_notifications, "_SILENCE_S", 0.15)
     await append(client, database_name, [block(0, [])])
     async with api_behind_proxy(client, database_name, server) as (api, proxy):
         assert await _height_is(api, 1)
@@ -406,7 +424,7 @@ async def test_a_computation_that_failed_keeps_nobody_waiting(
     client: AsyncMongoClient[Any], recorded_database: str, server: RedisServer, redis: Redis
 ) -> None:
     """Neither here nor in another process."""
-    cache = [shared_cache.SharedCache(AsyncRedis.from_url(server.url), "test") for _ in range(2)]
+    cache = [redis_cache.SharedCache(AsyncRedis.from_url(server.url), "test") for _ in range(2)]
 
     async def fails() -> Any:
         raise LookupError

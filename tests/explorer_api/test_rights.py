@@ -20,11 +20,20 @@ from structlog.testing import capture_logs
 
 from devnet.servers import Mongod
 from explorer_api.options import Options
-from ledger.sync_state import State, write_sync_state
+from ledger.mongodb.sync_state import ChannelState, write_sync_state
 from tests.cli.conftest import guarded_mongod
 from tests.cli.support import uri_of
 from tests.explorer_api.examples import ANSWERED, example
-from tests.explorer_api.support import CHANNEL, FRESH, append, append_now, block, decoded, running_api, sync_state
+from tests.explorer_api.support import (
+    CHANNEL,
+    FRESH,
+    append,
+    append_now,
+    block,
+    decoded,
+    running_api,
+    sync_state,
+)
 
 __all__ = ["guarded_mongod"]
 
@@ -41,8 +50,13 @@ def indexed(guarded_mongod: Mongod, recorded: list[bytes]) -> Mongod:
 
     async def report() -> None:
         async with AsyncMongoClient[Any](guarded_mongod.uri) as admin:
-            await write_sync_state(admin[DATABASE], sync_state(state=State.FOLLOWING, updated_at=datetime.now(UTC)))
-            await write_sync_state(admin["growing"], sync_state("growing", updated_at=datetime.now(UTC)))
+            await write_sync_state(
+                admin[DATABASE],
+                sync_state(state=ChannelState.FOLLOWING, updated_at=datetime.now(UTC)),
+            )
+            await write_sync_state(
+                admin["growing"], sync_state("growing", updated_at=datetime.now(UTC))
+            )
 
     asyncio.run(report())
     return guarded_mongod
@@ -64,7 +78,10 @@ async def reader(indexed: Mongod) -> AsyncIterator[AsyncMongoClient[Any]]:
 async def test_every_route_works_with_the_right_to_read(
     admin: AsyncMongoClient[Any], reader: AsyncMongoClient[Any]
 ) -> None:
-    async with running_api(admin, None, FRESH) as all_powerful, running_api(reader, None, FRESH) as api:
+    async with (
+        running_api(admin, None, FRESH) as all_powerful,
+        running_api(reader, None, FRESH) as api,
+    ):
         tx_id = (await api.channel("/events", limit=1))["items"][0]["txId"]
         for route in ANSWERED:
             path = example(route, tx_id)
@@ -73,7 +90,10 @@ async def test_every_route_works_with_the_right_to_read(
             assert given.status < 500, path
             if "ETag" in right.headers:
                 assert given.headers["ETag"] == right.headers["ETag"], path
-        async with aiohttp.ClientSession() as session, session.get(f"{api.base}{C}/stream") as stream:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{api.base}{C}/stream") as stream,
+        ):
             assert stream.status == 200
             async with asyncio.timeout(5):
                 assert await stream.content.readuntil(b"\n\n")
@@ -101,13 +121,33 @@ WRITES = ("_one", "_many", "drop", "creat", "bulk", "rename")
 METHODS = {name for owner in (AsyncCollection, AsyncDatabase) for name in vars(owner)}
 WRITING = {name for name in METHODS - {"find_one"} if any(map(name.__contains__, WRITES))}
 STORING = {"LedgerStore", "write_sync_state", "record_verification"}
-QUERIES = ("reader", "paging", "changes", "sums", "transaction_queries", "event_queries", "key_history")
+QUERIES = (
+    "reader",
+    "paging",
+    "changes",
+    "sums",
+    "transaction_queries",
+    "event_queries",
+    "key_history",
+)
 
 
 def test_nothing_that_writes_is_called() -> None:
-    assert {"insert_one", "update_many", "delete_one", "drop", "create_index", "bulk_write"} <= WRITING
-    modules = [*(ROOT / "explorer_api").rglob("*.py"), *(ROOT / "ledger" / f"{name}.py" for name in QUERIES)]
-    found = {module.name: wrong for module in modules if (wrong := writes(ast.parse(module.read_text())))}
+    assert {
+        "insert_one",
+        "update_many",
+        "delete_one",
+        "drop",
+        "create_index",
+        "bulk_write",
+    } <= WRITING
+    modules = [
+        *(ROOT / "explorer_api").rglob("*.py"),
+        *(ROOT / "ledger" / f"{name}.py" for name in QUERIES),
+    ]
+    found = {
+        module.name: wrong for module in modules if (wrong := writes(ast.parse(module.read_text())))
+    }
     assert not found
 
 
@@ -115,6 +155,12 @@ def writes(tree: ast.AST) -> set[str]:
     """What a module has that could write."""
     nodes = list(ast.walk(tree))
     called = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    stages = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    stages = {
+        node.value
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    imported = {
+        alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
     return called & WRITING | stages & {"$out", "$merge"} | imported & STORING

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from explorer_api.dispatch import AnyRoute, StreamRoute
-from explorer_api.docs.described import operation_id, problems
-from explorer_api.parameters import CURSOR
+from explorer_api.docs.route_docs import operation_id, problems
+from explorer_api.http.dispatch import AnyRoute, StreamRoute
+from explorer_api.http.parameters import CURSOR
 from explorer_api.routes import ROUTES
 from tests.explorer_api.examples import ANSWERED
 from tests.explorer_api.support import CHANNEL, Api
@@ -31,26 +31,48 @@ def configuration(tx_id: str) -> str:
     sections = [f'[parameters]\n"path.channel" = "{CHANNEL}"\n"path.txId" = "{tx_id}"\n']
     for route in ROUTES:
         if isinstance(route, StreamRoute):
-            sections.append(f'[[operations]]\ninclude-operation-id = "{operation_id(route)}"\nenabled = false\n')
+            sections.append(
+                f'[[operations]]\ninclude-operation-id = "{operation_id(route)}"\nenabled = false\n'
+            )
         elif can_refuse_what_is_allowed(route):
             check = "checks.positive_data_acceptance.enabled = false"
-            sections.append(f'[[operations]]\ninclude-operation-id = "{operation_id(route)}"\n{check}\n')
+            sections.append(
+                f'[[operations]]\ninclude-operation-id = "{operation_id(route)}"\n{check}\n'
+            )
     return "\n".join(sections)
 
 
 @pytest.mark.parametrize(
     ("seed", "examples"),
-    [(1, 2), *(pytest.param(seed, 100, marks=[pytest.mark.long, pytest.mark.timeout(600)]) for seed in (2, 3))],
+    [
+        (1, 2),
+        *(
+            pytest.param(seed, 100, marks=[pytest.mark.long, pytest.mark.timeout(600)])
+            for seed in (2, 3)
+        ),
+    ],
 )
 async def test_nothing_contradicts_the_document(
     whole_api: Api, a_transaction: str, tmp_path: Path, seed: int, examples: int
 ) -> None:
     (tmp_path / "schemathesis.toml").write_text(configuration(a_transaction))
     command = ["run", f"{whole_api.base}/openapi.json", "--phases", "examples,coverage,fuzzing"]
-    command += ["--seed", str(seed), "--max-examples", str(examples), "--no-color", "--warnings", "off"]
+    command += [
+        "--seed",
+        str(seed),
+        "--max-examples",
+        str(examples),
+        "--no-color",
+        "--warnings",
+        "off",
+    ]
     command += ["--generation-database", "none"]
     process = await asyncio.create_subprocess_exec(
-        SCHEMATHESIS, *command, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        SCHEMATHESIS,
+        *command,
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await process.communicate()
     assert process.returncode == 0, "\n".join(line[:1000] for line in output.decode().splitlines())
@@ -58,5 +80,7 @@ async def test_nothing_contradicts_the_document(
     answered = (await whole_api.get("/metrics")).body.decode()
     for route in ANSWERED:
         if "raw-not-retained" not in route.problems:
-            assert f'route={json.dumps(route.path)},status="200"' in answered, f"nothing was found: {route.path}"
+            assert f'route={json.dumps(route.path)},status="200"' in answered, (
+                f"nothing was found: {route.path}"
+            )
     assert 'status="304"' in answered

@@ -6,8 +6,19 @@ from pymongo import AsyncMongoClient
 
 from explorer_api.options import Options
 from ledger.model import ReadWriteSet, Transaction, Write
-from ledger.store import TRANSACTIONS, IndexOptions
-from tests.explorer_api.support import CHANNEL, Api, Json, action, append, block, running_api, transaction, with_event
+from ledger.mongodb.collections import TRANSACTIONS
+from ledger.mongodb.indexes import IndexOptions
+from tests.explorer_api.support import (
+    CHANNEL,
+    Api,
+    Json,
+    action,
+    append,
+    block,
+    running_api,
+    transaction,
+    with_event,
+)
 from tests.ledger.recorded import recorded
 
 C = f"/api/v1/channels/{CHANNEL}"
@@ -22,7 +33,11 @@ async def found(api: Api, query: str) -> list[Json]:
         target = (await api.get(hit["href"])).json
         match hit["type"]:
             case "block":
-                assert (target["number"], target["hash"], target["ts"]) == (hit["number"], hit["hash"], hit["ts"])
+                assert (target["number"], target["hash"], target["ts"]) == (
+                    hit["number"],
+                    hit["hash"],
+                    hit["ts"],
+                )
             case "transaction":
                 for field in ("txId", "block", "txIndex", "status", "chaincode", "ts"):
                     assert target[field] == hit[field]
@@ -30,23 +45,45 @@ async def found(api: Api, query: str) -> list[Json]:
                 assert target["name"] == hit["name"]
             case _:
                 assert len(target["items"]) > 0
-    return [{name: hit[name] for name in hit.keys() - {"href", "ts", "chaincode"}} for hit in answer["items"]]
+    return [
+        {name: hit[name] for name in hit.keys() - {"href", "ts", "chaincode"}}
+        for hit in answer["items"]
+    ]
 
 
 async def test_everything_that_the_recorded_ledger_has_is_found(recorded_api: Api) -> None:
     response = await recorded_api.get(f"{C}/search?q=17")
     assert response.headers["Cache-Control"] == "max-age=10"
-    assert (response.json["more"], response.json["notSearched"], response.json["height"]) == ([], [], 136)
+    assert (response.json["more"], response.json["notSearched"], response.json["height"]) == (
+        [],
+        [],
+        136,
+    )
 
     for number in (0, 7, 135):
         block_hash = (await recorded_api.channel(f"/blocks/{number}"))["hash"]
         hit = {"type": "block", "number": number, "hash": block_hash}
         assert await found(recorded_api, str(number)) == [hit]
-        assert await found(recorded_api, block_hash) == await found(recorded_api, block_hash.upper()) == [hit]
+        assert (
+            await found(recorded_api, block_hash)
+            == await found(recorded_api, block_hash.upper())
+            == [hit]
+        )
 
-    txs = [(n, i, tx) for n, filtered in enumerate(RAFT.filtered) for i, tx in enumerate(filtered["txs"]) if tx["txid"]]
+    txs = [
+        (n, i, tx)
+        for n, filtered in enumerate(RAFT.filtered)
+        for i, tx in enumerate(filtered["txs"])
+        if tx["txid"]
+    ]
     number, index, tx = txs[300]
-    hit = {"type": "transaction", "txId": tx["txid"], "block": number, "txIndex": index, "status": tx["validation"]}
+    hit = {
+        "type": "transaction",
+        "txId": tx["txid"],
+        "block": number,
+        "txIndex": index,
+        "status": tx["validation"],
+    }
     for query in (tx["txid"], tx["txid"][:8], tx["txid"][:40]):
         assert await found(recorded_api, query) == [hit]
     assert await found(recorded_api, tx["txid"][:7]) == []
@@ -58,10 +95,14 @@ async def test_everything_that_the_recorded_ledger_has_is_found(recorded_api: Ap
     assert await found(recorded_api, "Min") == []
     written = next(
         (rwset["namespace"], write["key"])
-        for rwset in (await recorded_api.channel(f"/transactions/{RAFT.events[0]['transactionId']}"))["rwsets"]
+        for rwset in (
+            await recorded_api.channel(f"/transactions/{RAFT.events[0]['transactionId']}")
+        )["rwsets"]
         for write in rwset["writes"]
     )
-    assert {"type": "key", "namespace": written[0], "key": written[1]} in await found(recorded_api, written[1])
+    assert {"type": "key", "namespace": written[0], "key": written[1]} in await found(
+        recorded_api, written[1]
+    )
     for nothing in ("136", "9" * 16, "f" * 64, "nothing such"):
         assert await found(recorded_api, nothing) == []
 
@@ -84,7 +125,9 @@ def writing(index: int, tx_id: str, namespace: str, key: str, code: int = 0) -> 
     return transaction(index, tx_id, code, actions=(action(rwsets=(rwset,)),))
 
 
-async def test_one_text_may_be_many_things(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_one_text_may_be_many_things(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """Whatever it contains; the exact name comes first, and no more than ten of a kind."""
     odd = "12345678/$%\u202e\x00?"
     assert await found(api, odd) == []
@@ -93,9 +136,20 @@ async def test_one_text_may_be_many_things(api: Api, client: AsyncMongoClient[An
         database_name,
         [
             block(
-                0, [with_event(0, odd, odd, b"{}"), writing(1, "w", "one", odd), writing(2, "invalid", "no", odd, 11)]
+                0,
+                [
+                    with_event(0, odd, odd, b"{}"),
+                    writing(1, "w", "one", odd),
+                    writing(2, "invalid", "no", odd, 11),
+                ],
             ),
-            block(1, [transaction(0, odd + "more", chaincode_id=odd + "more"), writing(1, "x", "two/😀", odd)]),
+            block(
+                1,
+                [
+                    transaction(0, odd + "more", chaincode_id=odd + "more"),
+                    writing(1, "x", "two/😀", odd),
+                ],
+            ),
             block(2, [transaction(0, "y", chaincode_id=odd), transaction(1, odd, 9)]),
         ],
     )
@@ -111,8 +165,14 @@ async def test_one_text_may_be_many_things(api: Api, client: AsyncMongoClient[An
     ]
 
 
-async def test_names_may_be_short(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
-    few = [transaction(0, "T", chaincode_id="cc"), with_event(1, "u", "é", b""), writing(2, "w", "cc", "1")]
+async def test_names_may_be_short(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
+    few = [
+        transaction(0, "T", chaincode_id="cc"),
+        with_event(1, "u", "é", b""),
+        writing(2, "w", "cc", "1"),
+    ]
     await append(client, database_name, [block(0, few), block(1, [])])
     assert await found(api, "cc") == await found(api, "c") == [{"type": "chaincode", "name": "cc"}]
     assert await found(api, "é") == [{"type": "event", "name": "é"}]
@@ -122,13 +182,20 @@ async def test_names_may_be_short(api: Api, client: AsyncMongoClient[Any], datab
         assert await found(api, nothing) == []
 
 
-async def test_no_more_than_ten_of_a_kind(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_no_more_than_ten_of_a_kind(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     many = [writing(i, f"beginning{i:02}", f"n{i:02}", "beginning") for i in range(10)]
     await append(client, database_name, [block(0, many)])
     answer = await api.channel("/search", q="beginning")
-    assert ([hit["type"] for hit in answer["items"]], answer["more"]) == (["transaction"] * 10 + ["key"] * 10, [])
+    assert ([hit["type"] for hit in answer["items"]], answer["more"]) == (
+        ["transaction"] * 10 + ["key"] * 10,
+        [],
+    )
     await append(
-        client, database_name, [block(1, [writing(0, "beginning10", "n10", "beginning"), transaction(1, "beginning")])]
+        client,
+        database_name,
+        [block(1, [writing(0, "beginning10", "n10", "beginning"), transaction(1, "beginning")])],
     )
     answer = await api.channel("/search", q="beginning")
     ids = [hit["txId"] for hit in answer["items"] if hit["type"] == "transaction"]
@@ -140,16 +207,18 @@ async def test_keys_are_searched_where_they_are_indexed(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     await append(client, database_name, [block(0, [writing(0, "w", "one", "some key")])])
-    index, *_ = {model.document["name"] for model in IndexOptions(key_history=True).models()[TRANSACTIONS]} - {
-        model.document["name"] for model in IndexOptions(key_history=False).models()[TRANSACTIONS]
-    }
+    index, *_ = {
+        model.document["name"] for model in IndexOptions(key_history=True).models()[TRANSACTIONS]
+    } - {model.document["name"] for model in IndexOptions(key_history=False).models()[TRANSACTIONS]}
     assert [hit["type"] for hit in await found(api, "some key")] == ["key"]
     await client[database_name][TRANSACTIONS].drop_index(index)
     answer = await api.channel("/search", q=quote("some key2"))
     assert (answer["items"], answer["notSearched"]) == ([], ["key"])
 
 
-async def test_what_is_new_is_found_at_once(client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_what_is_new_is_found_at_once(
+    client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """Though the head is not read for every request: it is before something is said not to be there."""
     await append(client, database_name, [block(0, [transaction(0, "a")])])
     async with running_api(client, {CHANNEL: database_name}, Options(head_age_s=60.0)) as api:
@@ -157,5 +226,7 @@ async def test_what_is_new_is_found_at_once(client: AsyncMongoClient[Any], datab
         new = [transaction(0, "new transaction")]
         await append(client, database_name, [block(1, new)])
         assert len(await found(api, "new transaction")) == 1
-        await append(client, database_name, [block(2, [transaction(0, "d", chaincode_id="new/chaincode")])])
+        await append(
+            client, database_name, [block(2, [transaction(0, "d", chaincode_id="new/chaincode")])]
+        )
         assert (await api.channel("/chaincodes/new%2Fchaincode"))["transactions"] == 1

@@ -11,13 +11,22 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from explorer_api.app import create_app, serve
+from explorer_api.http.problems import ProblemError
 from explorer_api.options import Options
-from explorer_api.problems import ProblemError
 from explorer_api.resources.series import MAX_BLOCKS_READ, _check_blocks
 from ledger.model import Block, Identity, Timestamp
-from ledger.sums import Totals
+from ledger.mongodb.totals import BlockTotals
 from protos import common_pb2 as common
-from tests.explorer_api.support import CHANNEL, Api, Json, action, append, block, transaction, with_event
+from tests.explorer_api.support import (
+    CHANNEL,
+    Api,
+    Json,
+    action,
+    append,
+    block,
+    transaction,
+    with_event,
+)
 from tests.ledger.recorded import Recorded, recorded
 
 C = f"/api/v1/channels/{CHANNEL}"
@@ -36,7 +45,9 @@ def chaincode(number: int, index: int) -> str | None:
     if not payload["header"]["channel_header"]["extension"]:
         return None
     (invoked,) = payload["data"]["actions"]
-    name: str = invoked["payload"]["action"]["proposal_response_payload"]["extension"]["chaincode_id"]["name"]
+    name: str = invoked["payload"]["action"]["proposal_response_payload"]["extension"][
+        "chaincode_id"
+    ]["name"]
     return name
 
 
@@ -46,7 +57,9 @@ def size(number: int) -> int:
 
 def ts(number: int) -> datetime:
     """The lower median of the clients' times."""
-    times = sorted(datetime.fromisoformat(header["channel_header"]["timestamp"]) for header in headers(number))
+    times = sorted(
+        datetime.fromisoformat(header["channel_header"]["timestamp"]) for header in headers(number)
+    )
     median = times[(len(times) - 1) // 2]
     return median.replace(microsecond=median.microsecond // 1000 * 1000)
 
@@ -67,9 +80,15 @@ async def test_the_recorded_ledger_added_up(recorded_api: Api) -> None:
     stats = await recorded_api.channel("/stats")
     numbers = range(len(RAFT.blocks))
     txs = [tx for filtered in RAFT.filtered for tx in filtered["txs"]]
-    creators = [header["signature_header"]["creator"] for number in numbers for header in headers(number)]
-    organisations = Counter(creator["mspid"] if creator is not None else None for creator in creators)
-    invoked = Counter(chaincode(number, index) for number in numbers for index in range(len(headers(number))))
+    creators = [
+        header["signature_header"]["creator"] for number in numbers for header in headers(number)
+    ]
+    organisations = Counter(
+        creator["mspid"] if creator is not None else None for creator in creators
+    )
+    invoked = Counter(
+        chaincode(number, index) for number in numbers for index in range(len(headers(number)))
+    )
     events = Counter(event["chaincodeName"] for event in RAFT.events)
     types = Counter(common.HeaderType.Name(tx["type"]) for tx in txs)
 
@@ -79,7 +98,8 @@ async def test_the_recorded_ledger_added_up(recorded_api: Api) -> None:
     assert stats["untimedBlocks"] == 0
     statuses = {row["status"]: (row["code"], row["transactions"]) for row in stats["statuses"]}
     assert statuses == {
-        name: (code, count) for (name, code), count in Counter((tx["validation"], tx["code"]) for tx in txs).items()
+        name: (code, count)
+        for (name, code), count in Counter((tx["validation"], tx["code"]) for tx in txs).items()
     }
     assert {row["type"]: row["transactions"] for row in stats["types"]} == types
     assert {row["mspId"]: row["transactions"] for row in stats["organisations"]} == organisations
@@ -98,17 +118,27 @@ async def test_the_recorded_ledger_over_time(recorded_api: Api, metric: str, int
     unit = UNITS[interval]
     wanted: Counter[datetime] = Counter()
     for number in range(len(RAFT.blocks)):
-        wanted[ts(number) - (ts(number) - datetime.min.replace(tzinfo=UTC)) % unit] += figures(number)[metric]
+        wanted[ts(number) - (ts(number) - datetime.min.replace(tzinfo=UTC)) % unit] += figures(
+            number
+        )[metric]
     since, until = min(wanted), max(wanted) + unit
     if interval != "minute":
         since, until = since - 3 * unit, until + 2 * unit
-    parameters: Json = {"from": since.isoformat(), "to": (until - timedelta(milliseconds=1)).isoformat()}
-    answer = await recorded_api.channel("/stats/series", metric=metric, interval=interval, **parameters)
+    parameters: Json = {
+        "from": since.isoformat(),
+        "to": (until - timedelta(milliseconds=1)).isoformat(),
+    }
+    answer = await recorded_api.channel(
+        "/stats/series", metric=metric, interval=interval, **parameters
+    )
     starts = [since + n * unit for n in range((until - since) // unit)]
     shown = [(datetime.fromisoformat(point["start"]), point["value"]) for point in answer["items"]]
     assert shown == [(start, wanted[start]) for start in starts]
     assert answer["total"] == wanted.total()
-    assert (datetime.fromisoformat(answer["from"]), datetime.fromisoformat(answer["to"])) == (since, until)
+    assert (datetime.fromisoformat(answer["from"]), datetime.fromisoformat(answer["to"])) == (
+        since,
+        until,
+    )
     assert (answer["metric"], answer["interval"], answer["untimedBlocks"], answer["height"]) == (
         *(metric, interval),
         *(0, 136),
@@ -116,14 +146,18 @@ async def test_the_recorded_ledger_over_time(recorded_api: Api, metric: str, int
 
 
 @pytest.mark.parametrize(("interval", "count"), [("minute", 60), ("hour", 48), ("day", 30)])
-async def test_without_a_range_the_ledgers_last_times_are_shown(recorded_api: Api, interval: str, count: int) -> None:
+async def test_without_a_range_the_ledgers_last_times_are_shown(
+    recorded_api: Api, interval: str, count: int
+) -> None:
     answer = await recorded_api.channel("/stats/series", interval=interval, metric="blocks")
     assert len(answer["items"]) == count
     last = datetime.fromisoformat(answer["items"][-1]["start"])
     assert last <= ts(135) < last + UNITS[interval] == datetime.fromisoformat(answer["to"])
     assert answer["total"] > 0
     # with one bound the other one follows from it
-    only_to = await recorded_api.channel("/stats/series", interval=interval, metric="blocks", to="2020-01-01T00:00:00Z")
+    only_to = await recorded_api.channel(
+        "/stats/series", interval=interval, metric="blocks", to="2020-01-01T00:00:00Z"
+    )
     assert (len(only_to["items"]), only_to["total"]) == (count, 0)
     beyond: Json = {"from": "2030-01-01T00:00:00Z"}
     later = await recorded_api.channel("/stats/series", interval=interval, **beyond)
@@ -133,9 +167,17 @@ async def test_without_a_range_the_ledgers_last_times_are_shown(recorded_api: Ap
 @pytest.mark.parametrize(
     ("query", "name", "parameter"),
     [
-        ("interval=minute&from=2026-11-20T00:00:00Z&to=2026-11-21T01:00:01Z", "range-too-large", "from"),
+        (
+            "interval=minute&from=2026-11-20T00:00:00Z&to=2026-11-21T01:00:01Z",
+            "range-too-large",
+            "from",
+        ),
         ("interval=hour&from=2026-01-01T00:00:00Z", "range-too-large", "from"),
-        ("interval=day&from=0001-01-01T00:00:00Z&to=9999-12-31T00:00:00Z", "range-too-large", "from"),
+        (
+            "interval=day&from=0001-01-01T00:00:00Z&to=9999-12-31T00:00:00Z",
+            "range-too-large",
+            "from",
+        ),
         ("from=2026-11-20T00:00:00Z&to=2026-11-20T00:00:00Z", "invalid-parameter", "from"),
         ("to=9999-12-31T00:00:00.001Z", "invalid-parameter", "to"),
         ("from=0001-01-01T00:00:00%2B01:00", "invalid-parameter", "from"),
@@ -145,7 +187,9 @@ async def test_without_a_range_the_ledgers_last_times_are_shown(recorded_api: Ap
         ("since=2026-11-20T00:00:00Z", "unknown-parameter", "since"),
     ],
 )
-async def test_ranges_that_are_refused(recorded_api: Api, query: str, name: str, parameter: str) -> None:
+async def test_ranges_that_are_refused(
+    recorded_api: Api, query: str, name: str, parameter: str
+) -> None:
     response = await recorded_api.problem(f"{C}/stats/series?{query}", 400, name)
     assert response.json["parameter"] == parameter
     if name == "range-too-large":
@@ -157,15 +201,17 @@ async def test_the_largest_range_is_answered(recorded_api: Api) -> None:
         since = datetime(2026, 11, 20, tzinfo=UTC)
         until = since + timedelta(days=days)
         parameters: Json = {"from": since.isoformat(), "to": until.isoformat()}
-        answer = await recorded_api.channel("/stats/series", interval=interval, metric="blocks", **parameters)
+        answer = await recorded_api.channel(
+            "/stats/series", interval=interval, metric="blocks", **parameters
+        )
         assert (len(answer["items"]), answer["total"]) == (1500, 136)
 
 
 def test_a_series_by_minute_reads_no_more_blocks_than_it_can() -> None:
     """The hours that the range touches tell how many they are."""
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    hours: dict[datetime | None, Totals] = {None: Totals(blocks=10**9)}
-    hours |= {noon + timedelta(hours=n): Totals(blocks=MAX_BLOCKS_READ // 2) for n in range(4)}
+    hours: dict[datetime | None, BlockTotals] = {None: BlockTotals(blocks=10**9)}
+    hours |= {noon + timedelta(hours=n): BlockTotals(blocks=MAX_BLOCKS_READ // 2) for n in range(4)}
     _check_blocks(hours, noon + timedelta(minutes=59), noon + timedelta(minutes=61))
     with pytest.raises(ProblemError) as caught:
         _check_blocks(hours, noon + timedelta(minutes=59), noon + timedelta(minutes=121))
@@ -173,12 +219,16 @@ def test_a_series_by_minute_reads_no_more_blocks_than_it_can() -> None:
     assert caught.value.members["largest"] == {"blocks": MAX_BLOCKS_READ}
 
 
-async def test_what_may_be_kept(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_what_may_be_kept(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """A day where no block is to be expected any more: by the ledger's time and by ours, of which one may be forged."""
     now = datetime.now(UTC)
 
     def at(number: int, when: datetime) -> Block:
-        return block(number, [transaction(0, f"{number}", timestamp=Timestamp(int(when.timestamp()), 0))])
+        return block(
+            number, [transaction(0, f"{number}", timestamp=Timestamp(int(when.timestamp()), 0))]
+        )
 
     async def caching(until: datetime) -> str:
         path = f"{C}/stats/series?to={quote(until.isoformat())}"
@@ -206,12 +256,26 @@ async def test_forged_times_and_names(
         client,
         database_name,
         [
-            block(0, [with_event(0, "a", "Mint", b"{}"), transaction(1, "b", MVCC_READ_CONFLICT, timestamp=None)]),
+            block(
+                0,
+                [
+                    with_event(0, "a", "Mint", b"{}"),
+                    transaction(1, "b", MVCC_READ_CONFLICT, timestamp=None),
+                ],
+            ),
             block(1, [transaction(0, "c", 77, type=99, timestamp=None, chaincode_id=None)]),
             block(
                 2,
                 [
-                    transaction(0, "d", 254, type=None, timestamp=when, chaincode_id=strange, creator=stranger),
+                    transaction(
+                        0,
+                        "d",
+                        254,
+                        type=None,
+                        timestamp=when,
+                        chaincode_id=strange,
+                        creator=stranger,
+                    ),
                     transaction(1, "e", timestamp=when, chaincode_id=long, actions=(action(),)),
                 ],
             ),
@@ -228,7 +292,10 @@ async def test_forged_times_and_names(
         "99": 1,
         None: 1,
     }
-    assert {row["mspId"]: row["transactions"] for row in stats["organisations"]} == {None: 4, strange: 1}
+    assert {row["mspId"]: row["transactions"] for row in stats["organisations"]} == {
+        None: 4,
+        strange: 1,
+    }
     chaincodes = {row["name"]: (row["transactions"], row["events"]) for row in stats["chaincodes"]}
     assert chaincodes == {"token": (2, 1), strange: (1, 0), None: (2, 0)}
     for interval in UNITS:
@@ -247,17 +314,26 @@ async def test_an_empty_channel_has_sums(api: Api) -> None:
     assert (len(series["items"]), series["total"], series["height"]) == (48, 0, 0)
 
 
-async def test_what_is_answered_while_the_ledger_is_added_up(client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_what_is_answered_while_the_ledger_is_added_up(
+    client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """Here for ever, since nothing runs in the background."""
     await append(client, database_name, [block(n, [transaction(0, f"tx {n}")]) for n in range(3)])
-    app = create_app(client, {CHANNEL: database_name}, version="1.2.3", options=Options(seconds_per_request=0.5))
+    app = create_app(
+        client, {CHANNEL: database_name}, version="1.2.3", options=Options(seconds_per_request=0.5)
+    )
     app.cleanup_ctx.clear()
     runner, port = await serve(app, "127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession() as session:
             api = Api(session, f"http://127.0.0.1:{port}")
-            paths = [f"{C}{path}" for path in ("/stats", "/stats/series", "/chaincodes", "/chaincodes/token")]
-            for response in await asyncio.gather(*(api.problem(path, 503, "summing") for path in paths)):
+            paths = [
+                f"{C}{path}"
+                for path in ("/stats", "/stats/series", "/chaincodes", "/chaincodes/token")
+            ]
+            for response in await asyncio.gather(
+                *(api.problem(path, 503, "summing") for path in paths)
+            ):
                 assert int(response.headers["Retry-After"]) > 0
                 assert (response.json["counted"], response.json["blocks"]) == (0, 3)
             detail = await api.channel()

@@ -14,13 +14,22 @@ from redis.asyncio import Redis
 
 from explorer_api.options import Options
 from explorer_api.resources import stream
-from explorer_api.streams import feed, replays
-from explorer_api.streams import source as stream_source
+from explorer_api.streams import chunk_reader, feed, replays
 from explorer_api.streams.messages import KINDS, Chunk
-from ledger.blocks import MAX_BLOCK_NUMBER
 from ledger.model import VALID, Chaincode, ChaincodeEvent, Transaction
-from ledger.store import LedgerStore
-from tests.explorer_api.streams import STREAM, Chain, Message, Received, everything, opened, order, read, receive
+from ledger.mongodb.store import LedgerStore
+from ledger.position import MAX_BLOCK_NUMBER
+from tests.explorer_api.streams import (
+    STREAM,
+    Chain,
+    Message,
+    Received,
+    everything,
+    opened,
+    order,
+    read,
+    receive,
+)
 from tests.explorer_api.support import CHANNEL, Api, Json, action, running_api, transaction
 
 Spec = tuple[str, str | None, int, str]
@@ -42,7 +51,9 @@ _SPECS = st.tuples(
 _QUERIES = st.fixed_dictionaries(
     {},
     optional={
-        "types": st.lists(st.sampled_from(["block", "transaction", "event"]), min_size=1, unique=True).map(",".join),
+        "types": st.lists(
+            st.sampled_from(["block", "transaction", "event"]), min_size=1, unique=True
+        ).map(",".join),
         "chaincode": st.sampled_from(["token", "campaign", "none"]),
         "event": st.sampled_from(["Mint", "Burn"]),
     },
@@ -52,7 +63,9 @@ _SESSIONS = st.lists(st.tuples(_BLOCKS, _QUERIES, st.integers(0, 12_000)), min_s
 
 
 @pytest.fixture
-async def live(client: AsyncMongoClient[Any], chain: Chain, database_name: str) -> AsyncIterator[Api]:
+async def live(
+    client: AsyncMongoClient[Any], chain: Chain, database_name: str
+) -> AsyncIterator[Api]:
     """The API over a chain of three blocks."""
     await chain.mint(3)
     async with running_api(client, {CHANNEL: database_name}) as api:
@@ -101,7 +114,9 @@ async def test_a_ping_moves_the_position_where_the_filter_takes_nothing(
         assert again.messages[0].id == "5"
 
 
-async def test_who_waits_for_history_is_pinged(live: Api, chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_waits_for_history_is_pinged(
+    live: Api, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Many may wait for their turn; proxies end what is silent."""
     monkeypatch.setattr(feed, "_RECENT_BLOCKS", 1)
     monkeypatch.setattr(stream, "PING_S", 0.05)
@@ -109,7 +124,7 @@ async def test_who_waits_for_history_is_pinged(live: Api, chain: Chain, monkeypa
 
     async def reading(*arguments: Any) -> Chunk:
         await may_read.wait()
-        return await stream_source.read_chunk(*arguments)
+        return await chunk_reader.read_chunk(*arguments)
 
     monkeypatch.setattr(replays, "read_chunk", reading)
     async with opened(live, "1") as response, asyncio.timeout(10):
@@ -136,7 +151,9 @@ async def test_where_a_stream_can_be_resumed(
         for last_id in ("7", "7.0.t", "7.4.e", "8.1048575.e", "9"):
             resumed = await read(api, last_id, "9")
             assert resumed.messages[0].id == last_id
-            assert resumed.ids == [id_ for id_ in everything(range(5, 9)) if order(id_) > order(last_id)]
+            assert resumed.ids == [
+                id_ for id_ in everything(range(5, 9)) if order(id_) > order(last_id)
+            ]
         refusals = {
             "replay-too-old": ("0", "6", "6.0.e"),
             "replay-ahead": ("9.0.t", "10", str(MAX_BLOCK_NUMBER)),
@@ -145,9 +162,23 @@ async def test_where_a_stream_can_be_resumed(
             for last_id in last_ids:
                 problem = await api.problem(f"{STREAM}?lastEventId={last_id}", 409, name)
                 assert problem.headers["Ledger-Height"] == "9"
-        no_ids = ("", "07", "7.0", "7.0.x", "7.0.t.", "+7", "-1", "7.00.t", "7.1048576.t", "x", "7, 8")
+        no_ids = (
+            "",
+            "07",
+            "7.0",
+            "7.0.x",
+            "7.0.t.",
+            "+7",
+            "-1",
+            "7.00.t",
+            "7.1048576.t",
+            "x",
+            "7, 8",
+        )
         for text in (*no_ids, str(MAX_BLOCK_NUMBER + 1)):
-            problem = await api.problem(f"{STREAM}?{urlencode({'lastEventId': text})}", 400, "invalid-parameter")
+            problem = await api.problem(
+                f"{STREAM}?{urlencode({'lastEventId': text})}", 400, "invalid-parameter"
+            )
             assert problem.json["parameter"] == "lastEventId"
             refused = await api.request("GET", STREAM, {"Last-Event-ID": text})
             assert (refused.status, refused.json["parameter"]) == (400, "Last-Event-ID")
@@ -155,7 +186,9 @@ async def test_where_a_stream_can_be_resumed(
         assert both.messages[0].id == "8"
     async with running_api(client, {CHANNEL: database_name}) as api:
         assert (await read(api, "5", "9")).ids == everything(range(5, 9))
-        await api.problem(f"{STREAM}?lastEventId=4", 409, "replay-too-old")  # what is stored begins with block 5
+        await api.problem(
+            f"{STREAM}?lastEventId=4", 409, "replay-too-old"
+        )  # what is stored begins with block 5
     monkeypatch.setattr(feed, "_RECENT_TRANSACTIONS", 0)
     async with Redis.from_url(redis_url) as redis:
         slow_to_hear = Options(head_age_s=60.0)
@@ -190,22 +223,39 @@ async def test_a_ledger_that_is_empty_may_begin_anywhere(
 
 
 async def test_parameters_that_are_refused(live: Api) -> None:
-    for query in ("types=blocks", "types=", "types=block,block", "chaincode=" + "x" * 1024, "limit=1"):
+    for query in (
+        "types=blocks",
+        "types=",
+        "types=block,block",
+        "chaincode=" + "x" * 1024,
+        "limit=1",
+    ):
         response = await live.request("GET", f"{STREAM}?{query}")
         assert (response.status, response.json["parameter"]) == (400, query.partition("=")[0])
 
 
-async def test_only_so_many_streams(client: AsyncMongoClient[Any], chain: Chain, database_name: str) -> None:
+async def test_only_so_many_streams(
+    client: AsyncMongoClient[Any], chain: Chain, database_name: str
+) -> None:
     """In all, and from one address; who leaves makes room."""
-    options = Options(head_age_s=0.0, streams=3, streams_per_client=2, trusted_proxies=("127.0.0.0/8",))
-    async with running_api(client, {CHANNEL: database_name}, options) as api, AsyncExitStack() as stack:
+    options = Options(
+        head_age_s=0.0, streams=3, streams_per_client=2, trusted_proxies=("127.0.0.0/8",)
+    )
+    async with (
+        running_api(client, {CHANNEL: database_name}, options) as api,
+        AsyncExitStack() as stack,
+    ):
 
         async def come(address: str) -> aiohttp.ClientResponse:
             headers = {"X-Forwarded-For": address}
-            return await stack.enter_async_context(api.session.get(api.base + STREAM, headers=headers))
+            return await stack.enter_async_context(
+                api.session.get(api.base + STREAM, headers=headers)
+            )
 
         first = await come("192.0.2.1")
-        assert [(await come(address)).status for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")] == [200, 429, 200]
+        assert [
+            (await come(address)).status for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")
+        ] == [200, 429, 200]
         refused = await come("192.0.2.3")
         assert refused.status == 429
         assert int(refused.headers["Retry-After"]) > 0
@@ -234,7 +284,7 @@ async def test_a_client_that_was_alone_leaves_and_comes_back(
     live: Api, chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Meanwhile nothing more was read of the block."""
-    monkeypatch.setattr(stream_source, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(chunk_reader, "CHUNK_BYTES", 1000)
     async with opened(live) as response:
         received = Received()
         await receive(response, received, "3")
@@ -247,11 +297,18 @@ async def test_a_client_that_was_alone_leaves_and_comes_back(
 
 
 @pytest.fixture
-async def apis(client: AsyncMongoClient[Any], store: LedgerStore, database_name: str) -> AsyncIterator[list[Api]]:
+async def apis(
+    client: AsyncMongoClient[Any], store: LedgerStore, database_name: str
+) -> AsyncIterator[list[Api]]:
     """Of the same channel; one has hardly a buffer, one a small one."""
     async with AsyncExitStack() as stack:
-        options = [Options(head_age_s=0.0, stream_buffer_bytes=size) for size in (1, 10_000, 1 << 25)]
-        yield [await stack.enter_async_context(running_api(client, {CHANNEL: database_name}, each)) for each in options]
+        options = [
+            Options(head_age_s=0.0, stream_buffer_bytes=size) for size in (1, 10_000, 1 << 25)
+        ]
+        yield [
+            await stack.enter_async_context(running_api(client, {CHANNEL: database_name}, each))
+            for each in options
+        ]
 
 
 @settings(max_examples=20, database=None)
@@ -284,14 +341,18 @@ async def test_each_message_comes_once_and_in_order_at_length(
 
 
 async def comes_once(
-    api: Api, store: LedgerStore, monkeypatch: pytest.MonkeyPatch, sessions: list[Session], small: bool
+    api: Api,
+    store: LedgerStore,
+    monkeypatch: pytest.MonkeyPatch,
+    sessions: list[Session],
+    small: bool,
 ) -> None:
     """A client loses its connection now and then, and comes back with its last id and perhaps other filters.
 
     Meanwhile the chain grows. Messages come from the buffer, from MongoDB, and from one after the other.
     """
     monkeypatch.setattr(stream, "PING_S", 0.02)
-    monkeypatch.setattr(stream_source, "CHUNK_BYTES", 1000 if small else 1 << 16)
+    monkeypatch.setattr(chunk_reader, "CHUNK_BYTES", 1000 if small else 1 << 16)
     for module in (feed, stream):
         monkeypatch.setattr(module, "FIRST_LIMITS", dict.fromkeys(KINDS, 1 if small else 100))
     chain = Chain(store, (await api.channel("/blocks", limit=1))["height"])
@@ -306,7 +367,9 @@ async def comes_once(
 
     for blocks, query, cut in sessions:
         numbered = enumerate(blocks, chain.height)
-        made = [[made_of(i, f"{n}-{i}", spec) for i, spec in enumerate(specs)] for n, specs in numbered]
+        made = [
+            [made_of(i, f"{n}-{i}", spec) for i, spec in enumerate(specs)] for n, specs in numbered
+        ]
         growing = asyncio.create_task(chain.grow(made)) if made else None
         last_id = await session(query, cut, chain.height + len(made))
         if growing is not None:
@@ -328,7 +391,9 @@ def made_of(index: int, tx_id: str, spec: Spec) -> Transaction:
     return transaction(index, tx_id, code, chaincode_id=chaincode, actions=actions)
 
 
-async def read_cut(api: Api, last_id: str, query: dict[str, str], cut: int | None, until: str) -> Received:
+async def read_cut(
+    api: Api, last_id: str, query: dict[str, str], cut: int | None, until: str
+) -> Received:
     """What came until that id had come, the stream ended, or after so many bytes."""
     received = Received(last_id)
     left = cut if cut is not None else 1 << 30
@@ -348,8 +413,12 @@ async def listed(api: Api, first: int) -> list[Message]:
     transactions = await api.items("/transactions", order="asc", block__ge=first)
     events = await api.items("/events", order="asc", block__ge=first)
     found = [Message("block", str(row["number"] + 1), row) for row in blocks]
-    found += [Message("transaction", f"{row['block']}.{row['txIndex']}.t", row) for row in transactions]
-    found += [Message("event", f"{row['block']}.{row['txIndex']}.e", shortened(row)) for row in events]
+    found += [
+        Message("transaction", f"{row['block']}.{row['txIndex']}.t", row) for row in transactions
+    ]
+    found += [
+        Message("event", f"{row['block']}.{row['txIndex']}.e", shortened(row)) for row in events
+    ]
     return sorted(found, key=lambda message: order(message.id))
 
 

@@ -18,7 +18,8 @@ from explorer_api.app import create_app, serve
 from explorer_api.options import Options
 from explorer_api.resources import stream
 from explorer_api.streams import connection, feed
-from ledger.store import BLOCKS, LedgerStore
+from ledger.mongodb.collections import BLOCKS
+from ledger.mongodb.store import LedgerStore
 from tests.explorer_api.streams import Chain, Received, everything, opened, order, read, receive
 from tests.explorer_api.support import CHANNEL, FRESH, Api, running_api
 from tests.explorer_api.watching import watched_client
@@ -113,14 +114,21 @@ async def test_many_clients_ask_mongodb_as_much_as_one_and_leave_nothing(
         async def finds(clients: int) -> int:
             async with AsyncExitStack() as stack:
                 connector = aiohttp.TCPConnector(limit=0)
-                session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+                session = await stack.enter_async_context(
+                    aiohttp.ClientSession(connector=connector)
+                )
                 crowd = Api(session, api.base)
                 responses = [await stack.enter_async_context(opened(crowd)) for _ in range(clients)]
                 commands.clear()
                 start = chain.height
                 await chain.mint(transactions=5)
                 told = [Received() for _ in responses]
-                await asyncio.gather(*(receive(r, t, str(chain.height)) for r, t in zip(responses, told, strict=True)))
+                await asyncio.gather(
+                    *(
+                        receive(r, t, str(chain.height))
+                        for r, t in zip(responses, told, strict=True)
+                    )
+                )
                 assert all(each.ids == everything([start], 5) for each in told)
                 return commands.names.count("find")
 
@@ -133,7 +141,11 @@ async def test_many_clients_ask_mongodb_as_much_as_one_and_leave_nothing(
         await chain.mint()
         commands.clear()
         await chain.mint()
-        await until(lambda: is_metric(api, f'kindledger_api_channel_height{{channel="{CHANNEL}"}}', chain.height))
+        await until(
+            lambda: is_metric(
+                api, f'kindledger_api_channel_height{{channel="{CHANNEL}"}}', chain.height
+            )
+        )
         assert commands.names.count("find") < alone
 
 
@@ -198,7 +210,10 @@ async def test_streams_end_when_the_database_holds_another_chain(
         assert received.told == []
     assert (await read(api, "2", "5")).ids == everything(range(2, 5))
     await client[database_name][BLOCKS].delete_one({"_id": 3})
-    async with running_api(client, {CHANNEL: database_name}) as another, opened(another, "2") as response:
+    async with (
+        running_api(client, {CHANNEL: database_name}) as another,
+        opened(another, "2") as response,
+    ):
         received = Received()
         await receive(response, received, None)
         assert received.told == []

@@ -10,14 +10,24 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
 from cli.redis import redis_client
-from explorer_api.heads import HeadWatch, Standing
+from explorer_api.live.heads import HeadSnapshot, HeadWatch
+from explorer_api.live.redis_cache import SharedCache
+from explorer_api.live.running_totals import ChannelTotals, RunningTotals, TotalsNotReadyError
 from explorer_api.options import Options
-from explorer_api.shared_cache import SharedCache
-from explorer_api.sums import Counted, RunningSums, SummingError
 from ledger.model import Block, Timestamp
-from ledger.reader import LedgerReader
-from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
-from tests.explorer_api.support import CHANNEL, Api, Json, append, block, running_api, transaction, with_event
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.reader import LedgerReader
+from ledger.mongodb.store import LedgerStore
+from tests.explorer_api.support import (
+    CHANNEL,
+    Api,
+    Json,
+    append,
+    block,
+    running_api,
+    transaction,
+    with_event,
+)
 
 PATIENCE_S = 5.0
 
@@ -25,11 +35,15 @@ PATIENCE_S = 5.0
 def some(number: int, fork: bytes = b"") -> Block:
     """A block whose figures no other one has."""
     when = Timestamp(1_750_000_000 + 1800 * number, 0)
-    transactions = [transaction(i, f"{fork!r}{number}-{i}", timestamp=when) for i in range(number + 1)]
-    return block(number, [with_event(number + 1, f"{fork!r}{number}", "Mint", b"{}"), *transactions], fork)
+    transactions = [
+        transaction(i, f"{fork!r}{number}-{i}", timestamp=when) for i in range(number + 1)
+    ]
+    return block(
+        number, [with_event(number + 1, f"{fork!r}{number}", "Mint", b"{}"), *transactions], fork
+    )
 
 
-def figures(counted: Counted) -> tuple[int, int, int, int]:
+def figures(counted: ChannelTotals) -> tuple[int, int, int, int]:
     """Blocks, transactions in three ways, which must be equal, events, and hours."""
     sums = counted.blocks
     ways = {
@@ -57,7 +71,7 @@ class Clock:
 
 
 @asynccontextmanager
-async def running(sums: RunningSums) -> AsyncIterator[None]:
+async def running(sums: RunningTotals) -> AsyncIterator[None]:
     task = asyncio.create_task(sums.follow())
     try:
         yield
@@ -66,15 +80,21 @@ async def running(sums: RunningSums) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_every_head_that_was_seen_keeps_its_sums(client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_every_head_that_was_seen_keeps_its_sums(
+    client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """Also those that counting passed over, and while older parts are put together."""
     reader, clock = LedgerReader(client, database_name), Clock()
     watch = HeadWatch(reader, max_age_s=0.0)
-    sums = RunningSums(reader, watch, blocks_at_a_time=4, clock=clock)
-    seen: list[Standing] = []
+    sums = RunningTotals(reader, watch, blocks_at_a_time=4, clock=clock)
+    seen: list[HeadSnapshot] = []
     async with running(sums):
         for height in range(3, 16):
-            await append(client, database_name, [some(n) for n in range(2 if height == 3 else height - 1, height)])
+            await append(
+                client,
+                database_name,
+                [some(n) for n in range(2 if height == 3 else height - 1, height)],
+            )
             seen.append(await watch.newest())
             if height in (9, 12, 15):  # the others are passed over
                 for standing in reversed(seen):
@@ -84,7 +104,7 @@ async def test_every_head_that_was_seen_keeps_its_sums(client: AsyncMongoClient[
         clock.now += 100.0
         await append(client, database_name, [some(15)])
         assert figures(await sums.up_to(await watch.newest(), PATIENCE_S)) == expected(2, 16)
-        with pytest.raises(SummingError):  # so old that it is forgotten
+        with pytest.raises(TotalsNotReadyError):  # so old that it is forgotten
             await sums.up_to(seen[0], 0.1)
 
 
@@ -94,9 +114,9 @@ async def test_a_request_that_comes_too_early_is_told_how_far_it_is(
     await append(client, database_name, [some(n) for n in range(2, 7)])
     reader = LedgerReader(client, database_name)
     watch = HeadWatch(reader, max_age_s=10.0)
-    sums = RunningSums(reader, watch)
+    sums = RunningTotals(reader, watch)
     standing = await watch.fresh()
-    with pytest.raises(SummingError) as caught:
+    with pytest.raises(TotalsNotReadyError) as caught:
         await sums.up_to(standing, 0.05)
     problem = caught.value
     assert (problem.status, problem.name) == (503, "summing")
@@ -107,7 +127,9 @@ async def test_a_request_that_comes_too_early_is_told_how_far_it_is(
         assert figures(await waiting) == expected(2, 7)
 
 
-@pytest.mark.parametrize(("height", "same_beginning"), [(3, True), (5, True), (9, True), (9, False)])
+@pytest.mark.parametrize(
+    ("height", "same_beginning"), [(3, True), (5, True), (9, True), (9, False)]
+)
 async def test_a_ledger_that_is_indexed_anew_is_counted_anew(
     client: AsyncMongoClient[Any], database_name: str, height: int, same_beginning: bool
 ) -> None:
@@ -115,7 +137,7 @@ async def test_a_ledger_that_is_indexed_anew_is_counted_anew(
     await append(client, database_name, [some(n) for n in range(5)])
     reader = LedgerReader(client, database_name)
     watch = HeadWatch(reader, max_age_s=10.0)
-    sums = RunningSums(reader, watch)
+    sums = RunningTotals(reader, watch)
     async with running(sums):
         assert figures(await sums.up_to(await watch.fresh(), PATIENCE_S)) == expected(0, 5)
     for name in (TRANSACTIONS, EVENTS, BLOCKS):
@@ -123,17 +145,22 @@ async def test_a_ledger_that_is_indexed_anew_is_counted_anew(
     fork = [block(n, [transaction(0, f"{n}")], b"fork") for n in range(1, height)]
     await append(client, database_name, [some(0, b"" if same_beginning else b"fork"), *fork])
     async with running(sums):
-        assert figures(await sums.up_to(await watch.newest(), PATIENCE_S))[:2] == (height, 2 + len(fork))
+        assert figures(await sums.up_to(await watch.newest(), PATIENCE_S))[:2] == (
+            height,
+            2 + len(fork),
+        )
 
 
 async def test_a_service_that_starts_counts_only_what_no_other_did(
     client: AsyncMongoClient[Any], database_name: str, redis_url: str
 ) -> None:
-    async def count() -> Counted:
+    async def count() -> ChannelTotals:
         """By a service that starts now."""
         reader = LedgerReader(client, database_name)
         watch = HeadWatch(reader, max_age_s=10.0)
-        sums = RunningSums(reader, watch, SharedCache(redis, f"test:{database_name}"), blocks_at_a_time=4)
+        sums = RunningTotals(
+            reader, watch, SharedCache(redis, f"test:{database_name}"), blocks_at_a_time=4
+        )
         async with running(sums):
             return await sums.up_to(await watch.newest(), PATIENCE_S)
 
@@ -157,24 +184,33 @@ async def test_a_service_that_starts_counts_only_what_no_other_did(
         assert await counted() == expected(2, 15), "and what was counted without them is not kept"
         for name in (TRANSACTIONS, EVENTS, BLOCKS):
             await client[database_name][name].delete_many({})
-        await append(client, database_name, [some(2), *(block(n, [], b"fork") for n in range(3, 15))])
+        await append(
+            client, database_name, [some(2), *(block(n, [], b"fork") for n in range(3, 15))]
+        )
         assert (await counted())[:3] == (13, 4, 1)
 
 
 async def test_names_that_clients_make_up_are_bounded(
     client: AsyncMongoClient[Any], database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("explorer_api.sums.MAX_NAMES", 3)
+    monkeypatch.setattr("explorer_api.live.running_totals.MAX_NAMES", 3)
     names = ["b", "a", "x" * 2000, *(f"made up {n}" for n in range(9)), "a"]
     await append(
-        client, database_name, [block(n, [transaction(0, f"{n}", 9, chaincode_id=c)]) for n, c in enumerate(names)]
+        client,
+        database_name,
+        [block(n, [transaction(0, f"{n}", 9, chaincode_id=c)]) for n, c in enumerate(names)],
     )
     reader = LedgerReader(client, database_name)
     watch = HeadWatch(reader, max_age_s=10.0)
-    sums = RunningSums(reader, watch, blocks_at_a_time=2)
+    sums = RunningTotals(reader, watch, blocks_at_a_time=2)
     async with running(sums):
         counted = (await sums.up_to(await watch.fresh(), PATIENCE_S)).blocks.chaincodes
-    assert {name: one.transactions for name, one in counted.items()} == {"b": 1, "a": 2, "made up 0": 1, None: 9}
+    assert {name: one.transactions for name, one in counted.items()} == {
+        "b": 1,
+        "a": 2,
+        "made up 0": 1,
+        None: 9,
+    }
 
 
 async def test_sums_and_height_agree_while_blocks_arrive(
@@ -194,8 +230,14 @@ async def test_sums_and_height_agree_while_blocks_arrive(
         while not written.is_set():
             stats = await api.channel("/stats")
             blocks, transactions, events, _ = expected(0, stats["height"])
-            assert (stats["blocks"], stats["transactions"], stats["events"]) == (blocks, transactions, events)
-            assert stats["chaincodes"] == [{"name": "token", "transactions": transactions, "events": events}]
+            assert (stats["blocks"], stats["transactions"], stats["events"]) == (
+                blocks,
+                transactions,
+                events,
+            )
+            assert stats["chaincodes"] == [
+                {"name": "token", "transactions": transactions, "events": events}
+            ]
             series = await api.channel("/stats/series", **since)
             assert series["total"] == expected(0, series["height"])[1]
             heights |= {stats["height"], series["height"]}
@@ -219,7 +261,9 @@ class Door:
             return
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writers += [writer, inner_writer]
-        await asyncio.gather(_pass(reader, inner_writer), _pass(inner_reader, writer), return_exceptions=True)
+        await asyncio.gather(
+            _pass(reader, inner_writer), _pass(inner_reader, writer), return_exceptions=True
+        )
 
     def shut(self) -> None:
         self.open = False
@@ -240,7 +284,10 @@ async def door_to(uri: str) -> AsyncIterator[tuple[Door, str]]:
     server = await asyncio.start_server(door.enter, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
-        yield door, f"mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=200"
+        yield (
+            door,
+            f"mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=200",
+        )
     finally:
         door.shut()
         server.close()
@@ -264,18 +311,22 @@ async def test_mongodb_away_for_a_while_changes_nothing(
         assert away.status == 503
         door.open = True
         async with asyncio.timeout(10):
-            while (back := await api.request("GET", f"/api/v1/channels/{CHANNEL}/stats")).status == 503:  # noqa: ASYNC110
+            while (
+                back := await api.request("GET", f"/api/v1/channels/{CHANNEL}/stats")
+            ).status == 503:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert (back.json["height"], back.json["transactions"]) == (9, expected(0, 9)[1])
 
 
-async def test_an_error_reaches_the_request_that_waits(client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_an_error_reaches_the_request_that_waits(
+    client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """As where the daemon still builds an index, and is soon done."""
     await append(client, database_name, [some(n) for n in range(5)])
     await client[database_name][EVENTS].drop_index("chaincodeId_1__id_1")
     reader = LedgerReader(client, database_name)
     watch = HeadWatch(reader, max_age_s=10.0)
-    sums = RunningSums(reader, watch)
+    sums = RunningTotals(reader, watch)
     standing = await watch.fresh()
     async with running(sums):
         with pytest.raises(OperationFailure):

@@ -9,9 +9,19 @@ from msgspec.structs import replace
 from pymongo import AsyncMongoClient
 
 from ledger.model import Identity, ReadWriteSet, Write
-from ledger.store import IndexOptions
+from ledger.mongodb.indexes import IndexOptions
 from protos import common_pb2 as common
-from tests.explorer_api.support import CHANNEL, Api, Json, action, append, block, running_api, transaction, with_event
+from tests.explorer_api.support import (
+    CHANNEL,
+    Api,
+    Json,
+    action,
+    append,
+    block,
+    running_api,
+    transaction,
+    with_event,
+)
 
 C = f"/api/v1/channels/{CHANNEL}"
 MVCC_READ_CONFLICT = 11
@@ -48,7 +58,11 @@ FILTERS: list[tuple[Json, Callable[[Json], bool]]] = [
 async def everything(recorded_api: Api, parsed: list[common.Block]) -> list[Json]:
     """Every row of the recorded ledger, in order; as many as the peer's blocks have envelopes."""
     rows = await recorded_api.items("/transactions", limit=500, order="asc")
-    places = [(message.header.number, index) for message in parsed for index in range(len(message.data.data))]
+    places = [
+        (message.header.number, index)
+        for message in parsed
+        for index in range(len(message.data.data))
+    ]
     assert [(row["block"], row["txIndex"]) for row in rows] == places
     return rows
 
@@ -62,17 +76,24 @@ async def test_every_filter_gives_what_a_look_through_the_ledger_gives(
         limit = 7 if len(expected) < 50 else 200
         items = await recorded_api.items("/transactions", limit=limit, order=order, **filters)
         assert items == (expected if order == "asc" else expected[::-1]), filters
-    assert sum(row["status"] != "VALID" for row in everything) > 20, "the ledger has what the filters look for"
+    assert sum(row["status"] != "VALID" for row in everything) > 20, (
+        "the ledger has what the filters look for"
+    )
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-async def test_transactions_by_the_clients_time(recorded_api: Api, everything: list[Json], order: str) -> None:
+async def test_transactions_by_the_clients_time(
+    recorded_api: Api, everything: list[Json], order: str
+) -> None:
     timed = sorted(
-        (row for row in everything if row["ts"] is not None), key=lambda row: (row["ts"], row["block"], row["txIndex"])
+        (row for row in everything if row["ts"] is not None),
+        key=lambda row: (row["ts"], row["block"], row["txIndex"]),
     )
     since, until = timed[100]["ts"], timed[400]["ts"]
     expected = [row for row in timed if since <= row["ts"] < until]
-    items = await recorded_api.items("/transactions", limit=33, order=order, **{"ts.ge": since, "ts.lt": until})
+    items = await recorded_api.items(
+        "/transactions", limit=33, order=order, **{"ts.ge": since, "ts.lt": until}
+    )
     assert items == (expected if order == "asc" else expected[::-1])
 
 
@@ -89,7 +110,9 @@ async def test_the_transactions_of_a_block(recorded_api: Api, everything: list[J
         if row["txId"] is not None:
             whole = await recorded_api.channel(f"/transactions/{row['txId']}")
             assert whole | {"repeats": None} == detail
-    await recorded_api.problem(f"{C}/blocks/{number}/transactions/{len(expected)}", 404, "transaction-not-found")
+    await recorded_api.problem(
+        f"{C}/blocks/{number}/transactions/{len(expected)}", 404, "transaction-not-found"
+    )
     await recorded_api.problem(f"{C}/blocks/{number}/transactions/-1", 400, "invalid-parameter")
     await recorded_api.problem(f"{C}/blocks/9999/transactions", 404, "block-not-found")
     await recorded_api.problem(f"{C}/blocks/{number}/raw", 410, "raw-not-retained")
@@ -99,7 +122,11 @@ async def test_the_transactions_of_a_block(recorded_api: Api, everything: list[J
 async def test_the_latest_block_is_paged_while_blocks_arrive(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    await append(client, database_name, [block(0, []), block(1, [transaction(i, f"1.{i}") for i in range(5)])])
+    await append(
+        client,
+        database_name,
+        [block(0, []), block(1, [transaction(i, f"1.{i}") for i in range(5)])],
+    )
     cursor = (await api.channel("/blocks/latest/transactions", limit=2))["page"]["next"]
     await append(client, database_name, [block(2, [transaction(i, f"2.{i}") for i in range(5)])])
     later = await api.channel("/blocks/latest/transactions", limit=2, cursor=cursor)
@@ -117,7 +144,11 @@ async def test_the_latest_block_is_paged_while_blocks_arrive(
         ("transactions?function=Mint", "filter-not-indexed", "function"),
         ("transactions?chaincode=token&creatorMsp=Org1MSP", "filter-not-indexed", "creatorMsp"),
         ("transactions?type=CONFIG&chaincode=token", "filter-not-indexed", "type"),
-        ("transactions?ts.ge=2020-01-01T00:00:00Z&status.ne=VALID", "filter-not-indexed", "status.ne"),
+        (
+            "transactions?ts.ge=2020-01-01T00:00:00Z&status.ne=VALID",
+            "filter-not-indexed",
+            "status.ne",
+        ),
         ("transactions?ts.ge=2020-01-01T00:00:00Z&block.ge=1", "filter-not-indexed", "block.ge"),
         ("transactions?status.eq=VALID&status.ne=VALID", "invalid-parameter", "status.ne"),
         ("transactions?status.eq=valid", "invalid-parameter", "status.eq"),
@@ -131,12 +162,16 @@ async def test_the_latest_block_is_paged_while_blocks_arrive(
         ("events?payload.=1", "invalid-parameter", "payload."),
     ],
 )
-async def test_what_no_index_answers_is_refused(recorded_api: Api, query: str, name: str, parameter: str) -> None:
+async def test_what_no_index_answers_is_refused(
+    recorded_api: Api, query: str, name: str, parameter: str
+) -> None:
     response = await recorded_api.problem(f"{C}/{query}", 400, name)
     assert response.json["parameter"] == parameter
 
 
-async def test_the_history_of_a_key(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_the_history_of_a_key(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """Committed writes only, one for each transaction, whatever the key is."""
     keys = ["plain", "\0composite\0a/b\0", "%2F?#", "é" * 3000, ".."]
 
@@ -146,21 +181,33 @@ async def test_the_history_of_a_key(api: Api, client: AsyncMongoClient[Any], dat
             Write("other", b"x", is_delete=False),
             Write(key, f"{number}.{index}".encode(), is_delete=number == 5),
         )
-        sets = tuple(ReadWriteSet(name, (), writes, (), (), ()) for name in ("token", "elsewhere")[: 1 + index % 2])
+        sets = tuple(
+            ReadWriteSet(name, (), writes, (), (), ())
+            for name in ("token", "elsewhere")[: 1 + index % 2]
+        )
         code = MVCC_READ_CONFLICT if index == 3 else 0
         return transaction(index, f"{number}-{index}", code, actions=(action(rwsets=sets),))
 
-    await append(client, database_name, [block(n, [writing(n, i) for i in range(6)]) for n in range(8)])
+    await append(
+        client, database_name, [block(n, [writing(n, i) for i in range(6)]) for n in range(8)]
+    )
     for wanted, key in enumerate(keys):
-        places = [(n, i) for n in range(8) for i in range(6) if i != 3 and (n + i) % len(keys) == wanted]
+        places = [
+            (n, i) for n in range(8) for i in range(6) if i != 3 and (n + i) % len(keys) == wanted
+        ]
         items = await api.items(f"/keys/token/{quote(key, safe='')}/history", limit=3)
         assert [(item["block"], item["txIndex"]) for item in items] == places[::-1]
         for item in items:
             assert item["txId"] == f"{item['block']}-{item['txIndex']}"
-            assert (item["value"], item["encoding"]) == (f"{item['block']}.{item['txIndex']}", "text")
+            assert (item["value"], item["encoding"]) == (
+                f"{item['block']}.{item['txIndex']}",
+                "text",
+            )
             assert item["isDelete"] == (item["block"] == 5)
         elsewhere = await api.items(f"/keys/elsewhere/{quote(key, safe='')}/history", order="asc")
-        assert [(item["block"], item["txIndex"]) for item in elsewhere] == [place for place in places if place[1] % 2]
+        assert [(item["block"], item["txIndex"]) for item in elsewhere] == [
+            place for place in places if place[1] % 2
+        ]
     assert await api.items("/keys/nowhere/plain/history") == []
     await api.problem(f"{C}/keys/token/%FF/history", 400, "invalid-parameter")
 
@@ -168,23 +215,42 @@ async def test_the_history_of_a_key(api: Api, client: AsyncMongoClient[Any], dat
 async def test_a_history_that_is_not_indexed_is_refused(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    await append(client, database_name, [block(0, [transaction(0, "a")])], IndexOptions(key_history=False))
+    await append(
+        client, database_name, [block(0, [transaction(0, "a")])], IndexOptions(key_history=False)
+    )
     response = await api.problem(f"{C}/keys/token/k/history", 400, "filter-not-indexed")
     assert "key_history" in response.json["hint"]
 
 
-async def test_one_transaction_in_any_channel(client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_one_transaction_in_any_channel(
+    client: AsyncMongoClient[Any], database_name: str
+) -> None:
     names = {"one": f"{database_name}1", "two/é": f"{database_name}2", "empty": f"{database_name}3"}
     creator = Identity("Org1MSP", "x509", "CN=a", "ab")
-    await append(client, names["one"], [block(0, [transaction(0, "here", creator=creator), transaction(1, "both/ü")])])
-    await append(client, names["two/é"], [block(0, [transaction(0, "there"), transaction(1, "both/ü")])])
+    await append(
+        client,
+        names["one"],
+        [block(0, [transaction(0, "here", creator=creator), transaction(1, "both/ü")])],
+    )
+    await append(
+        client, names["two/é"], [block(0, [transaction(0, "there"), transaction(1, "both/ü")])]
+    )
     try:
         async with running_api(client, names) as api:
             for tx_id, channel in (("here", "one"), ("there", "two/é")):
                 found = (await api.get(f"/api/v1/transactions/{tx_id}")).json
-                assert found == (await api.get(f"/api/v1/channels/{quote(channel, safe='')}/transactions/{tx_id}")).json
+                assert (
+                    found
+                    == (
+                        await api.get(
+                            f"/api/v1/channels/{quote(channel, safe='')}/transactions/{tx_id}"
+                        )
+                    ).json
+                )
             both = await api.get(f"/api/v1/transactions/{quote('both/ü', safe='')}", 300)
-            await api.get(f"/api/v1/transactions/{quote('both/ü', safe='')}", 300, {"If-None-Match": "*"})
+            await api.get(
+                f"/api/v1/transactions/{quote('both/ü', safe='')}", 300, {"If-None-Match": "*"}
+            )
             assert [item["channel"] for item in both.json["items"]] == ["one", "two/é"]
             for item in both.json["items"]:
                 assert (await api.get(item["href"])).json["txId"] == "both/ü"
@@ -195,14 +261,39 @@ async def test_one_transaction_in_any_channel(client: AsyncMongoClient[Any], dat
             await client.drop_database(name)
 
 
-async def test_events_by_a_field_of_the_payload(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_events_by_a_field_of_the_payload(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """A text finds the same text, and the number, the truth value or null that it spells; names go with it."""
-    values = ['"camp-1"', '"1"', "1", "1.0", "true", '"true"', "12345678901234567890123", "null", '["camp-1"]', "{}"]
-    found = {"camp-1": [0, 8], "1": [1, 2, 3], "true": [4, 5], "12345678901234567890123": [6], "null": [7], "x": []}
+    values = [
+        '"camp-1"',
+        '"1"',
+        "1",
+        "1.0",
+        "true",
+        '"true"',
+        "12345678901234567890123",
+        "null",
+        '["camp-1"]',
+        "{}",
+    ]
+    found = {
+        "camp-1": [0, 8],
+        "1": [1, 2, 3],
+        "true": [4, 5],
+        "12345678901234567890123": [6],
+        "null": [7],
+        "x": [],
+    }
     names = ["DonationReceived", "CampaignCreated"]
-    events = [with_event(i, f"t{i}", names[i % 2], f'{{"campaignId": {values[i // 2]}}}'.encode()) for i in range(20)]
+    events = [
+        with_event(i, f"t{i}", names[i % 2], f'{{"campaignId": {values[i // 2]}}}'.encode())
+        for i in range(20)
+    ]
     await append(
-        client, database_name, [block(0, events[:9]), block(1, [replace(e, index=e.index - 9) for e in events[9:]])]
+        client,
+        database_name,
+        [block(0, events[:9]), block(1, [replace(e, index=e.index - 9) for e in events[9:]])],
     )
     for text, places in found.items():
         for name, parity in ((None, (0, 1)), (names[0], (0,)), (names[1], (1,))):

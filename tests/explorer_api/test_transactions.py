@@ -22,14 +22,25 @@ from ledger.model import (
     Write,
 )
 from protos import common_pb2 as common
-from tests.explorer_api.support import CHANNEL, Api, Json, action, append, block, transaction, with_event
+from tests.explorer_api.support import (
+    CHANNEL,
+    Api,
+    Json,
+    action,
+    append,
+    block,
+    transaction,
+    with_event,
+)
 
 ROUTE = f"/api/v1/channels/{CHANNEL}/transactions"
 MVCC_READ_CONFLICT = 11
 DUPLICATE_TXID = 9
 
 
-async def test_every_recorded_transaction_is_found_by_its_id(recorded_api: Api, parsed: list[common.Block]) -> None:
+async def test_every_recorded_transaction_is_found_by_its_id(
+    recorded_api: Api, parsed: list[common.Block]
+) -> None:
     seen: set[str] = set()
     for message in parsed[::6]:
         for index, envelope in enumerate(message.data.data):
@@ -68,11 +79,32 @@ async def test_a_mint_is_shown_whole(recorded_api: Api, delivered_events: list[J
     assert detail["response"]["status"] == 200
 
 
-async def test_any_id_that_is_stored_is_found(api: Api, client: AsyncMongoClient[Any], database_name: str) -> None:
+async def test_any_id_that_is_stored_is_found(
+    api: Api, client: AsyncMongoClient[Any], database_name: str
+) -> None:
     """A client may put any text into the id of an envelope that ends up invalid."""
-    ids = ["a/b", "100%", "%2F", "%25", "%FF", "+ +", "?x=1&y", "#", "Ünï✓", "\0\x01\n", "latest", " ", "{$ne}", "..."]
+    ids = [
+        "a/b",
+        "100%",
+        "%2F",
+        "%25",
+        "%FF",
+        "+ +",
+        "?x=1&y",
+        "#",
+        "Ünï✓",
+        "\0\x01\n",
+        "latest",
+        " ",
+        "{$ne}",
+        "...",
+    ]
     ids += ["x" * 5000, "é" * 32768]
-    await append(client, database_name, [block(0, [transaction(i, tx_id, 10) for i, tx_id in enumerate(ids)])])
+    await append(
+        client,
+        database_name,
+        [block(0, [transaction(i, tx_id, 10) for i, tx_id in enumerate(ids)])],
+    )
     for index, tx_id in enumerate(ids):
         response = await api.get(f"{ROUTE}/{quote(tx_id, safe='')}")
         assert (response.json["txId"], response.json["txIndex"]) == (tx_id, index)
@@ -90,8 +122,16 @@ async def test_any_id_that_is_stored_is_found(api: Api, client: AsyncMongoClient
 async def test_an_envelope_that_owns_no_id_shows_what_it_claims(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    repeated = [transaction(0, "same"), transaction(1, "same", DUPLICATE_TXID), transaction(2, "", 10)]
-    await append(client, database_name, [block(0, repeated), block(1, [transaction(0, "same", DUPLICATE_TXID)])])
+    repeated = [
+        transaction(0, "same"),
+        transaction(1, "same", DUPLICATE_TXID),
+        transaction(2, "", 10),
+    ]
+    await append(
+        client,
+        database_name,
+        [block(0, repeated), block(1, [transaction(0, "same", DUPLICATE_TXID)])],
+    )
     found = await api.channel("/transactions/same")
     assert (found["block"], found["txIndex"], found["status"]) == (0, 0, "VALID")
     assert [(r["block"], r["txIndex"], r["status"]) for r in found["repeats"]] == [
@@ -99,18 +139,33 @@ async def test_an_envelope_that_owns_no_id_shows_what_it_claims(
         (1, 0, "DUPLICATE_TXID"),
     ]
     rows = (await api.channel("/blocks/0", include="transactions"))["transactions"]
-    assert [(row["txId"], row["claimedTxId"]) for row in rows] == [("same", None), (None, "same"), (None, "")]
+    assert [(row["txId"], row["claimedTxId"]) for row in rows] == [
+        ("same", None),
+        (None, "same"),
+        (None, ""),
+    ]
     (repeat,) = (await api.channel("/blocks/1", include="transactions"))["transactions"]
-    assert (repeat["txId"], repeat["claimedTxId"], repeat["status"]) == (None, "same", "DUPLICATE_TXID")
+    assert (repeat["txId"], repeat["claimedTxId"], repeat["status"]) == (
+        None,
+        "same",
+        "DUPLICATE_TXID",
+    )
 
 
 async def test_an_invalid_transaction_shows_the_event_that_nobody_got(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    await append(client, database_name, [block(0, [with_event(0, "a", "Mint", b"\xff", MVCC_READ_CONFLICT)])])
+    await append(
+        client, database_name, [block(0, [with_event(0, "a", "Mint", b"\xff", MVCC_READ_CONFLICT)])]
+    )
     detail = await api.channel("/transactions/a")
     assert detail["status"] == "MVCC_READ_CONFLICT"
-    assert detail["event"] == {"chaincode": "token", "name": "Mint", "payload": "/w==", "encoding": "base64"}
+    assert detail["event"] == {
+        "chaincode": "token",
+        "name": "Mint",
+        "payload": "/w==",
+        "encoding": "base64",
+    }
     assert (await api.channel("/events"))["items"] == []
 
 
@@ -121,7 +176,10 @@ async def test_every_part_of_a_transaction_is_shown(
     collection = CollectionHashes(
         "secrets",
         (HashedRead(b"\1", Version(3, 4)), HashedRead(b"\2", None)),
-        (HashedWrite(b"\3", b"\4", is_delete=False, is_purge=False), HashedWrite(b"\5", b"", True, True)),
+        (
+            HashedWrite(b"\3", b"\4", is_delete=False, is_purge=False),
+            HashedWrite(b"\5", b"", True, True),
+        ),
         (MetadataWrite(b"\6", (MetadataEntry("VALIDATION_PARAMETER", b"\xff"),)),),
         b"\7",
     )
@@ -156,13 +214,27 @@ async def test_every_part_of_a_transaction_is_shown(
     assert (detail["status"], detail["validationCode"], detail["type"]) == ("250", 250, "77")
     assert (detail["ts"], detail["timestamp"]) == (None, {"seconds": -(2**63), "nanos": -1})
     assert (detail["function"], detail["functionEncoding"]) == ("/w==", "base64")
-    assert detail["args"] == [{"value": "", "encoding": "text"}, {"value": "\0text", "encoding": "text"}]
+    assert detail["args"] == [
+        {"value": "", "encoding": "text"},
+        {"value": "\0text", "encoding": "text"},
+    ]
     assert detail["isInit"] is True
-    shown = {"mspId": "Org1MSP", "kind": "idemix", "subject": None, "fingerprint": None, "digest": "ab" * 32}
+    shown = {
+        "mspId": "Org1MSP",
+        "kind": "idemix",
+        "subject": None,
+        "fingerprint": None,
+        "digest": "ab" * 32,
+    }
     assert detail["creator"] == shown
     assert detail["endorsers"] == [shown, None]
     answered = base64.b64encode(b"\xfe").decode()
-    assert detail["response"] == {"status": 200, "message": "ok", "payload": answered, "encoding": "base64"}
+    assert detail["response"] == {
+        "status": 200,
+        "message": "ok",
+        "payload": answered,
+        "encoding": "base64",
+    }
     assert detail["errors"] == ["actions.0"]
     assert len(detail["furtherActions"]) == 1
     (shown_rwset,) = detail["rwsets"]
@@ -181,7 +253,10 @@ async def test_every_part_of_a_transaction_is_shown(
     assert shown_rwset["collections"] == [
         {
             "collection": "secrets",
-            "reads": [{"keyHash": "01", "version": {"block": 3, "tx": 4}}, {"keyHash": "02", "version": None}],
+            "reads": [
+                {"keyHash": "01", "version": {"block": 3, "tx": 4}},
+                {"keyHash": "02", "version": None},
+            ],
             "writes": [
                 {"keyHash": "03", "valueHash": "04", "isDelete": False, "isPurge": False},
                 {"keyHash": "05", "valueHash": None, "isDelete": True, "isPurge": True},

@@ -7,7 +7,12 @@ from types import CodeType
 from typing import Any
 
 from pymongo import AsyncMongoClient
-from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandListener,
+    CommandStartedEvent,
+    CommandSucceededEvent,
+)
 
 _DRIVERS = {"hello", "ismaster", "endSessions", "killCursors"}
 
@@ -21,7 +26,11 @@ class Commands(CommandListener):
     def started(self, event: CommandStartedEvent) -> None:
         pipeline = event.command.get("pipeline")
         if event.command_name not in _DRIVERS:
-            self.names.append("changeStream" if pipeline and "$changeStream" in pipeline[0] else event.command_name)
+            self.names.append(
+                "changeStream"
+                if pipeline and "$changeStream" in pipeline[0]
+                else event.command_name
+            )
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         pass
@@ -44,5 +53,7 @@ def tasks_of_the_api() -> list[str]:
     """The names of the functions that run as tasks."""
     codes: list[CodeType] = [getattr(task.get_coro(), "cr_code") for task in asyncio.all_tasks()]  # noqa: B009
     return [
-        code.co_qualname for code in codes if "/explorer_api/" in code.co_filename.replace("tests/explorer_api", "")
+        code.co_qualname
+        for code in codes
+        if "/explorer_api/" in code.co_filename.replace("tests/explorer_api", "")
     ]

@@ -17,18 +17,24 @@ from devnet.forge.forger import Recipe, forge
 from devnet.peer import Authority, KeyPair, Ledger, Peer, ServerTls
 from devnet.peer.channel_config import organisations
 from devnet.peer.faults import Fault
-from indexer.channel import ChannelIndexer, Patience
-from indexer.deliver import Endpoint, PeerSource
-from indexer.pipeline import Limits
-from indexer.progress import Progress
-from indexer.source import BlockSource
+from indexer.block_source import BlockSource
+from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
+from indexer.channel_progress import ChannelProgress
+from indexer.peer_source import Endpoint, PeerSource
+from indexer.pipeline import PipelineLimits
 from ledger.errors import LedgerError
+from ledger.mongodb.store import LedgerStore
 from ledger.signing import SigningIdentity, load_signing_identity
-from ledger.store import LedgerStore
-from tests.indexer.support import CHANNEL, SMALL, assert_equal_documents, expected_documents, stored_documents
+from tests.indexer.support import (
+    CHANNEL,
+    SMALL,
+    assert_equal_documents,
+    expected_documents,
+    stored_documents,
+)
 
 OTHER_CHANNEL = "bystander"
-QUICK = Patience(poll_s=0.1, stall_s=10.0, peer_retry_s=30.0)
+QUICK = PeerTimeouts(poll_s=0.1, stall_s=10.0, peer_retry_s=30.0)
 WITHIN_S = 30.0
 """Far more than anything takes on a loaded machine."""
 
@@ -152,7 +158,9 @@ async def cutting(peer: Peer, limit: Callable[[], int], *, freezes: bool) -> Asy
         await asyncio.gather(*connections, return_exceptions=True)
 
 
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, limit: int | None) -> None:
+async def _copy(
+    source: asyncio.StreamReader, sink: asyncio.StreamWriter, limit: int | None
+) -> None:
     with contextlib.suppress(ConnectionError):
         while data := await source.read(4096 if limit is None else min(limit, 4096)):
             limit = None if limit is None else limit - len(data)
@@ -160,18 +168,24 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, limit:
             await sink.drain()
 
 
-def new_progress(channel: str = CHANNEL) -> Progress:
-    return Progress(channel, time.monotonic, lambda: datetime.now(UTC))
+def new_progress(channel: str = CHANNEL) -> ChannelProgress:
+    return ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
 
 
-async def eventually(task: asyncio.Task[None], progress: Progress, condition: Callable[[Progress], bool]) -> None:
+async def eventually(
+    task: asyncio.Task[None],
+    progress: ChannelProgress,
+    condition: Callable[[ChannelProgress], bool],
+) -> None:
     """Waits until the progress of a running task fits; raises what the task raises meanwhile."""
     deadline = time.monotonic() + WITHIN_S
     while not condition(progress):
         if task.done():
             task.result()
             pytest.fail("it ended before its time")
-        assert time.monotonic() < deadline, f"{progress.committed_height} blocks, {progress.state}, {progress.error}"
+        assert time.monotonic() < deadline, (
+            f"{progress.committed_height} blocks, {progress.state}, {progress.error}"
+        )
         await asyncio.sleep(0.005)
 
 
@@ -185,23 +199,27 @@ class Run:
         *,
         channel: str = CHANNEL,
         first: int = 0,
-        patience: Patience = QUICK,
-        limits: Limits = SMALL,
+        patience: PeerTimeouts = QUICK,
+        limits: PipelineLimits = SMALL,
     ) -> None:
         self.progress = new_progress(channel)
-        self.indexer = ChannelIndexer(store, sources, self.progress, first=first, limits=limits, patience=patience)
+        self.indexer = ChannelIndexer(
+            store, sources, self.progress, first=first, limits=limits, patience=patience
+        )
         self.task = asyncio.create_task(self.indexer.run())
 
-    async def until(self, condition: Callable[[Progress], bool]) -> None:
+    async def until(self, condition: Callable[[ChannelProgress], bool]) -> None:
         """Waits for the condition; raises what the indexer raises meanwhile."""
         await eventually(self.task, self.progress, condition)
 
-    async def reaches(self, height: int) -> None:
+    async def wait_for_height(self, height: int) -> None:
         await self.until(lambda progress: progress.committed_height >= height)
 
     async def waits_for(self, reason: str) -> None:
         """Waits until the indexer says that it waits, and why."""
-        await self.until(lambda progress: progress.state == "waiting" and reason in error_of(progress))
+        await self.until(
+            lambda progress: progress.state == "waiting" and reason in error_of(progress)
+        )
 
 
 @asynccontextmanager
@@ -210,8 +228,8 @@ async def indexing(
     *sources: BlockSource,
     channel: str = CHANNEL,
     first: int = 0,
-    patience: Patience = QUICK,
-    limits: Limits = SMALL,
+    patience: PeerTimeouts = QUICK,
+    limits: PipelineLimits = SMALL,
 ) -> AsyncIterator[Run]:
     """Indexes while the context lasts; what the run raises comes out at its end."""
     run = Run(store, sources, channel=channel, first=first, patience=patience, limits=limits)
@@ -226,7 +244,7 @@ async def indexing(
 
 
 async def failure_of(
-    store: LedgerStore, *sources: BlockSource, first: int = 0, patience: Patience = QUICK
+    store: LedgerStore, *sources: BlockSource, first: int = 0, patience: PeerTimeouts = QUICK
 ) -> LedgerError:
     """The error that stops the channel."""
     run = Run(store, sources, first=first, patience=patience)
@@ -239,7 +257,7 @@ async def failure_of(
     return caught.value
 
 
-def error_of(progress: Progress) -> str:
+def error_of(progress: ChannelProgress) -> str:
     """The message of what holds the channel up."""
     return progress.error.message if progress.error is not None else ""
 
@@ -252,5 +270,5 @@ async def assert_stored(store: LedgerStore, chain: Sequence[bytes]) -> None:
 async def filled(store: LedgerStore, client: Client, chain: Sequence[bytes]) -> LedgerStore:
     """The store with these blocks in it, as an honest peer gave them."""
     async with peer_of(chain) as peer, indexing(store, client.source(peer)) as run:
-        await run.reaches(len(chain))
+        await run.wait_for_height(len(chain))
     return store

@@ -26,9 +26,13 @@ class Ended(NamedTuple):
 
 
 @asynccontextmanager
-async def kindledger(*arguments: str | Path, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def kindledger(
+    *arguments: str | Path, **environment: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """The command at work; killed at the end if it still runs then."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("KINDLEDGER_")}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("KINDLEDGER_")
+    }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli.main", *arguments),
         stdout=asyncio.subprocess.PIPE,
@@ -64,7 +68,9 @@ async def result(*arguments: str | Path, **environment: str) -> Ended:
         return await ending(process)
 
 
-def configuration(path: Path, mongo_uri: str, database: str, client: Client, *peers: Peer, **indexer: float) -> Path:
+def configuration(
+    path: Path, mongo_uri: str, database: str, client: Client, *peers: Peer, **indexer: float
+) -> Path:
     """Writes a configuration of the daemon."""
     files = {
         "msp_id": client.msp_id,
@@ -84,7 +90,11 @@ def configuration(path: Path, mongo_uri: str, database: str, client: Client, *pe
         *(f"{name} = {json.dumps(str(value))}" for name, value in files.items()),
     ]
     for peer in peers:
-        lines += ["[[fabric.peers]]", f'address = "{peer.address}"', f'tls_ca = "{client.folder / "ca.pem"}"']
+        lines += [
+            "[[fabric.peers]]",
+            f'address = "{peer.address}"',
+            f'tls_ca = "{client.folder / "ca.pem"}"',
+        ]
     path.write_text("\n".join(lines))
     return path
 

@@ -13,17 +13,20 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.database import AsyncDatabase
 
 from devnet.forge.forger import Recipe, forge
-from indexer.channel import ChannelIndexer
-from indexer.pipeline import Limits
-from indexer.progress import Progress
-from indexer.source import Delivered, parse_delivered
-from ledger.blocks import decode_block, read_frame
-from ledger.encoding import EncodedBlock, encode_block
+from indexer.block_source import DeliveredBlock, parse_delivered
+from indexer.channel_indexer import ChannelIndexer
+from indexer.channel_progress import ChannelProgress
+from indexer.pipeline import PipelineLimits
+from ledger.decoding.blocks import decode_block, read_block
+from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.model import VALID
-from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.store import LedgerStore
 
 CHANNEL = "kindledger"
-SMALL = Limits(delivered_bytes=60_000, decode_bytes=20_000, encoded_bytes=60_000, batch_bytes=25_000)
+SMALL = PipelineLimits(
+    delivered_bytes=60_000, decode_bytes=20_000, encoded_bytes=60_000, batch_bytes=25_000
+)
 """Bounds that make many small batches, written in parallel."""
 
 Dump = dict[str, dict[int, Any]]
@@ -46,7 +49,7 @@ def hostile_chain(blocks: int = 36, seed: int = 4) -> tuple[bytes, ...]:
 @cache
 def expected_documents(chain: tuple[bytes, ...]) -> Dump:
     """What one clean pass leaves, with the ownership of ids decided naively over the whole chain."""
-    decoded = [decode_block(read_frame(data)) for data in chain]
+    decoded = [decode_block(read_block(data)) for data in chain]
     owner: dict[str, tuple[int, int]] = {}
     for block in decoded:
         here: dict[str, tuple[bool, int]] = {}
@@ -70,7 +73,9 @@ async def stored_documents(database: AsyncDatabase[Any]) -> Dump:
     """Everything that the database holds, byte for byte."""
     raw: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
     return {
-        name: {d["_id"]: d.raw async for d in database.get_collection(name, codec_options=raw).find()}
+        name: {
+            d["_id"]: d.raw async for d in database.get_collection(name, codec_options=raw).find()
+        }
         for name in (BLOCKS, TRANSACTIONS, EVENTS)
     }
 
@@ -80,7 +85,11 @@ def assert_equal_documents(stored: Dump, expected: Dump) -> None:
     for name, documents in expected.items():
         missing = documents.keys() - stored[name].keys()
         surplus = stored[name].keys() - documents.keys()
-        different = [key for key in documents.keys() & stored[name].keys() if documents[key] != stored[name][key]]
+        different = [
+            key
+            for key in documents.keys() & stored[name].keys()
+            if documents[key] != stored[name][key]
+        ]
         assert (missing, surplus, different) == (set(), set(), []), name
 
 
@@ -95,7 +104,9 @@ def assert_whole_prefix(stored: Dump, expected: Dump) -> None:
         due = {key: value for key, value in expected[name].items() if key >> shift < height}
         assert visible == due, f"{name}: below height {height} not as the chain has it"
     for key, event in stored[EVENTS].items():
-        assert key in stored[TRANSACTIONS], f"event without its transaction: {RawBSONDocument(event)['txId']}"
+        assert key in stored[TRANSACTIONS], (
+            f"event without its transaction: {RawBSONDocument(event)['txId']}"
+        )
 
 
 class ScriptedSource:
@@ -111,7 +122,7 @@ class ScriptedSource:
         self._script = iter(script)
         self.ended: Callable[[], None] = lambda: None
 
-    async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[Delivered, None]:
+    async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
         """The next line of the script, then everything from the tip on."""
         first = start if tip is None else tip
         for number in (*next(self._script, ()), *range(first, len(self._chain))):
@@ -119,7 +130,7 @@ class ScriptedSource:
         self.ended()
         await asyncio.Event().wait()
 
-    async def newest(self) -> Delivered | None:
+    async def newest(self) -> DeliveredBlock | None:
         """Not told."""
         return None
 
@@ -163,13 +174,18 @@ class CrashingStore(LedgerStore):
             raise CrashError
         return await super().owned_ids(tx_ids, below)
 
-    async def _step(self, insert: Insert, blocks: Sequence[EncodedBlock], *, ordered: bool = False) -> None:
+    async def _step(
+        self, insert: Insert, blocks: Sequence[EncodedBlock], *, ordered: bool = False
+    ) -> None:
         self._calls += 1
         crashes = self._calls == self._crash_at
         if not crashes or self._moment == "after":
             await self._send(insert, blocks)
         elif self._moment == "midway":
-            await self._send(insert, blocks[: len(blocks) // 2] if ordered else [_half(block) for block in blocks])
+            await self._send(
+                insert,
+                blocks[: len(blocks) // 2] if ordered else [_half(block) for block in blocks],
+            )
         if crashes:
             raise CrashError
 
@@ -191,12 +207,14 @@ def _half(block: EncodedBlock) -> EncodedBlock:
     )
 
 
-def new_progress() -> Progress:
+def new_progress() -> ChannelProgress:
     """Progress by the machine's clocks."""
-    return Progress(CHANNEL, time.monotonic, lambda: datetime.now(UTC))
+    return ChannelProgress(CHANNEL, time.monotonic, lambda: datetime.now(UTC))
 
 
-async def index(store: LedgerStore, source: ScriptedSource, limits: Limits = SMALL) -> Progress:
+async def index(
+    store: LedgerStore, source: ScriptedSource, limits: PipelineLimits = SMALL
+) -> ChannelProgress:
     """Indexes what the source delivers, from wherever the store stands, in a task that a crash may spoil."""
     progress = new_progress()
     indexer = ChannelIndexer(store, [source], progress, limits=limits)

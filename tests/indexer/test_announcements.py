@@ -15,11 +15,11 @@ from cli.monitoring import announced
 from cli.redis import redis_client
 from devnet.peer import Ledger
 from devnet.servers import Redis as RedisServer
-from indexer.announcements import HeadAnnouncer
-from indexer.channel import ChannelIndexer
-from indexer.daemon import Daemon, Member
-from indexer.progress import Progress, Trouble
-from ledger.store import LedgerStore
+from indexer.channel_indexer import ChannelIndexer
+from indexer.channel_progress import ChannelProgress, ErrorSource
+from indexer.daemon import Daemon, DaemonChannel
+from indexer.head_publisher import HeadPublisher
+from ledger.mongodb.store import LedgerStore
 from tests.indexer.network import HEIGHT, QUICK, TRUNK, WITHIN_S, Client, new_progress, peer_of
 from tests.indexer.support import SMALL
 
@@ -33,7 +33,10 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @asynccontextmanager
 async def listening(url: str, database: str) -> AsyncIterator[PubSub]:
-    async with Redis.from_url(url) as redis, redis.pubsub(ignore_subscribe_messages=True) as subscription:
+    async with (
+        Redis.from_url(url) as redis,
+        redis.pubsub(ignore_subscribe_messages=True) as subscription,
+    ):
         await subscription.subscribe(f"kindledger:head:{database}")
         await subscription.get_message(timeout=WITHIN_S)  # that it is subscribed
         yield subscription
@@ -52,9 +55,9 @@ async def heard(subscription: PubSub, height: int) -> list[bytes]:
 
 
 @asynccontextmanager
-async def announcing(url: str, progress: Progress) -> AsyncIterator[None]:
+async def announcing(url: str, progress: ChannelProgress) -> AsyncIterator[None]:
     redis = redis_client(url)
-    running = asyncio.create_task(HeadAnnouncer(redis, "ledger", progress).run())
+    running = asyncio.create_task(HeadPublisher(redis, "ledger", progress).run())
     try:
         yield
         assert not running.done()
@@ -64,27 +67,33 @@ async def announcing(url: str, progress: Progress) -> AsyncIterator[None]:
         await redis.aclose()
 
 
-def commit(progress: Progress, height: int) -> None:
+def commit(progress: ChannelProgress, height: int) -> None:
     progress.committed(height, blocks=1, transactions=1, events=0, undecodable=0)
 
 
-async def failures(progress: Progress, times: int) -> None:
+async def failures(progress: ChannelProgress, times: int) -> None:
     """Waits until Redis failed so often."""
     deadline = time.monotonic() + WITHIN_S
-    while progress.errors[Trouble.REDIS] < times:
+    while progress.errors[ErrorSource.REDIS] < times:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
 
 
-async def test_listeners_hear_of_the_blocks_of_a_daemon(store: LedgerStore, client: Client, redis_url: str) -> None:
+async def test_listeners_hear_of_the_blocks_of_a_daemon(
+    store: LedgerStore, client: Client, redis_url: str
+) -> None:
     """Of those that are stored when they hear of them; and where there are many, of the last."""
     ledger = Ledger(TRUNK[: HEIGHT - 3])
     name = store.database.name
     redis = redis_client(redis_url)
     async with peer_of(ledger) as peer, listening(redis_url, name) as subscription:
         progress = new_progress()
-        indexer = ChannelIndexer(store, [client.source(peer)], progress, limits=SMALL, patience=QUICK)
-        daemon = Daemon([announced(Member(indexer, progress, store.database), redis)], "test")
+        indexer = ChannelIndexer(
+            store, [client.source(peer)], progress, limits=SMALL, patience=QUICK
+        )
+        daemon = Daemon(
+            [announced(DaemonChannel(indexer, progress, store.database), redis)], "test"
+        )
         running = asyncio.create_task(daemon.run())
         try:
             told = await heard(subscription, HEIGHT - 3)
@@ -118,7 +127,10 @@ async def test_redis_is_killed_and_comes_back(server: RedisServer) -> None:
             async with listening(server.url, "ledger") as subscription:
                 commit(progress, 10)
                 assert await heard(subscription, 10) in ([b"10"], [b"9", b"10"]), "the latest only"
-    assert [log["event"] for log in logs] == ["announcements_unavailable", "announcements_available"]
+    assert [log["event"] for log in logs] == [
+        "announcements_unavailable",
+        "announcements_available",
+    ]
     assert "redis://" not in str(logs)
 
 

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymongo import AsyncMongoClient
 
-from ledger.encoding import EncodedBlock
+from ledger.documents.encoding import EncodedBlock
 from ledger.errors import ChainMismatchError, StoreConflictError
-from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.store import LedgerStore
 from tests.indexer.support import (
     CrashError,
     CrashingStore,
@@ -43,7 +44,9 @@ async def empty(store: LedgerStore) -> None:
         await store.database[name].delete_many({})
 
 
-async def run_until_crash(store: CrashingStore, source: ScriptedSource, at: int, moment: str) -> bool:
+async def run_until_crash(
+    store: CrashingStore, source: ScriptedSource, at: int, moment: str
+) -> bool:
     """True if the run died at its k-th call, False if it ended before."""
     try:
         await index(store.crash(at, moment), source)
@@ -74,7 +77,11 @@ def test_the_chain_is_hostile_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    "moment", [moment if moment == "before" else pytest.param(moment, marks=pytest.mark.long) for moment in MOMENTS]
+    "moment",
+    [
+        moment if moment == "before" else pytest.param(moment, marks=pytest.mark.long)
+        for moment in MOMENTS
+    ],
 )
 async def test_crash_at_every_store_call(mongo: Client, database_name: str, moment: str) -> None:
     """F1: for each k the process dies at its k-th call to the store; a new one on the same store completes."""
@@ -92,7 +99,9 @@ async def test_crash_at_every_store_call(mongo: Client, database_name: str, mome
 
 _deliveries = st.lists(st.integers(0, len(CHAIN) - 1), max_size=12)
 _runs = st.lists(
-    st.tuples(st.lists(_deliveries, max_size=4), st.integers(1, 40), st.sampled_from(MOMENTS)), min_size=1, max_size=4
+    st.tuples(st.lists(_deliveries, max_size=4), st.integers(1, 40), st.sampled_from(MOMENTS)),
+    min_size=1,
+    max_size=4,
 )
 
 
@@ -127,7 +136,9 @@ async def test_two_daemons_on_one_channel(mongo: Client, database_name: str) -> 
     assert_equal_documents(await stored_documents(stores[0].database), EXPECTED)
 
 
-async def test_a_stored_document_that_differs_stops_the_channel(mongo: Client, database_name: str) -> None:
+async def test_a_stored_document_that_differs_stops_the_channel(
+    mongo: Client, database_name: str
+) -> None:
     """Left behind by a crash, then changed by someone: it is neither overwritten nor accepted."""
     store = CrashingStore(mongo, database_name)
     await store.prepare()
@@ -175,7 +186,9 @@ class Trusting(CrashingStore):
 
 
 @pytest.mark.parametrize("broken", [BlocksFirst, EventsFirst, Forgetful])
-async def test_these_tests_notice_a_broken_rule(mongo: Client, database_name: str, broken: type[CrashingStore]) -> None:
+async def test_these_tests_notice_a_broken_rule(
+    mongo: Client, database_name: str, broken: type[CrashingStore]
+) -> None:
     """The write order or the ownership rule is broken on purpose: the checks above must fail."""
     store = broken(mongo, database_name)
     await store.prepare()

@@ -10,12 +10,12 @@ from pymongo import AsyncMongoClient
 
 from devnet.peer import Ledger, Peer
 from devnet.peer.faults import from_block, substitute
-from indexer.channel import ChannelIndexer, Patience
-from indexer.daemon import Daemon, Member
-from indexer.deliver import PeerSource
+from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
+from indexer.daemon import Daemon, DaemonChannel
+from indexer.peer_source import PeerSource
 from ledger.errors import ChainMismatchError
-from ledger.store import LedgerStore
-from ledger.sync_state import State, SyncState, read_sync_state
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import ChannelState, SyncState, read_sync_state
 from tests.indexer.network import (
     BRANCH,
     FORK,
@@ -40,13 +40,21 @@ from tests.indexer.support import CHANNEL, SMALL
 STOPS_WITHIN_S = 5.0
 
 
-def member(store: LedgerStore, channel: str, *sources: PeerSource, patience: Patience = QUICK) -> Member:
+def member(
+    store: LedgerStore, channel: str, *sources: PeerSource, patience: PeerTimeouts = QUICK
+) -> DaemonChannel:
     progress = new_progress(channel)
-    return Member(ChannelIndexer(store, sources, progress, limits=SMALL, patience=patience), progress, store.database)
+    return DaemonChannel(
+        ChannelIndexer(store, sources, progress, limits=SMALL, patience=patience),
+        progress,
+        store.database,
+    )
 
 
 @pytest.fixture
-async def other_store(mongo: AsyncMongoClient[dict[str, Any]], database_name: str) -> AsyncIterator[LedgerStore]:
+async def other_store(
+    mongo: AsyncMongoClient[dict[str, Any]], database_name: str
+) -> AsyncIterator[LedgerStore]:
     """A second database."""
     store = LedgerStore(mongo, f"{database_name}_other")
     await store.prepare()
@@ -55,20 +63,26 @@ async def other_store(mongo: AsyncMongoClient[dict[str, Any]], database_name: st
 
 
 @pytest.mark.parametrize("idle_s", [0.0, 2.5])
-async def test_a_daemon_stops_within_seconds(mongo_uri: str, database_name: str, client: Client, idle_s: float) -> None:
+async def test_a_daemon_stops_within_seconds(
+    mongo_uri: str, database_name: str, client: Client, idle_s: float
+) -> None:
     """At work, and when it has had nothing to do for so long that its progress is written as it stops.
 
-    With the time limits of the command: they make PyMongo wait with `asyncio.wait_for`, see `heed_cancellation`.
+    With the time limits of the command: they make PyMongo wait with `asyncio.wait_for`, see `raise_if_cancelled`.
     """
     async with (
         AsyncMongoClient[dict[str, Any]](mongo_uri, tz_aware=True, socketTimeoutMS=30_000) as mongo,
         peer_of(TRUNK) as peer,
     ):
-        following = member(LedgerStore(mongo, database_name), CHANNEL, client.source(peer), patience=Patience())
+        following = member(
+            LedgerStore(mongo, database_name), CHANNEL, client.source(peer), patience=PeerTimeouts()
+        )
         daemon = Daemon([following], "test")
         running = asyncio.create_task(daemon.run())
         try:
-            await eventually(running, following.progress, lambda progress: progress.committed_height == HEIGHT)
+            await eventually(
+                running, following.progress, lambda progress: progress.committed_height == HEIGHT
+            )
             await asyncio.sleep(idle_s)
             daemon.stop()
             await asyncio.wait_for(asyncio.shield(running), STOPS_WITHIN_S)
@@ -76,7 +90,7 @@ async def test_a_daemon_stops_within_seconds(mongo_uri: str, database_name: str,
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
         state = await state_of(LedgerStore(mongo, database_name))
-        assert (state.state, state.committed_height) == (State.STOPPED, HEIGHT)
+        assert (state.state, state.committed_height) == (ChannelState.STOPPED, HEIGHT)
 
 
 async def state_of(store: LedgerStore) -> SyncState:
@@ -102,20 +116,32 @@ async def test_a_channel_that_fails_leaves_the_others_alone(
         daemon = Daemon([failing, working], "test")
         running = asyncio.create_task(daemon.run())
         try:
-            await eventually(running, failing.progress, lambda progress: progress.state is State.FAILED)
+            await eventually(
+                running, failing.progress, lambda progress: progress.state is ChannelState.FAILED
+            )
             for block in OTHER[10:]:
                 other.append(block)
-            await eventually(running, working.progress, lambda progress: progress.committed_height == HEIGHT)
+            await eventually(
+                running, working.progress, lambda progress: progress.committed_height == HEIGHT
+            )
         finally:
             daemon.stop()
         await running
     await assert_stored(store, TRUNK[: FORK + 1])
     await assert_stored(other_store, OTHER)
     failed, stopped = await state_of(store), await state_of(other_store)
-    assert (failed.channel, failed.state, failed.committed_height) == (CHANNEL, State.FAILED, FORK + 1)
+    assert (failed.channel, failed.state, failed.committed_height) == (
+        CHANNEL,
+        ChannelState.FAILED,
+        FORK + 1,
+    )
     assert failed.error is not None
     assert f"block {FORK + 1}: previous_hash: expected " in failed.error.message
-    assert (stopped.channel, stopped.state, stopped.committed_height) == (OTHER_CHANNEL, State.STOPPED, HEIGHT)
+    assert (stopped.channel, stopped.state, stopped.committed_height) == (
+        OTHER_CHANNEL,
+        ChannelState.STOPPED,
+        HEIGHT,
+    )
     assert (stopped.peer, stopped.error) == (peer.address, None)
 
 
@@ -123,14 +149,21 @@ async def test_the_daemon_ends_when_no_channel_is_left(
     store: LedgerStore, other_store: LedgerStore, client: Client
 ) -> None:
     swapped = {CHANNEL: Ledger(OTHER), OTHER_CHANNEL: Ledger(TRUNK)}
-    async with Peer(swapped, tls=MUTUAL_TLS, organisations=ORGANISATIONS) as peer, asyncio.timeout(WITHIN_S):
+    async with (
+        Peer(swapped, tls=MUTUAL_TLS, organisations=ORGANISATIONS) as peer,
+        asyncio.timeout(WITHIN_S),
+    ):
         stores = {CHANNEL: store, OTHER_CHANNEL: other_store}
-        members = [member(each, channel, client.source(peer, channel)) for channel, each in stores.items()]
-        with pytest.raises(ChainMismatchError, match="block 0: channel_id: expected 'bystander', got 'kindledger'"):
+        members = [
+            member(each, channel, client.source(peer, channel)) for channel, each in stores.items()
+        ]
+        with pytest.raises(
+            ChainMismatchError, match="block 0: channel_id: expected 'bystander', got 'kindledger'"
+        ):
             await Daemon(members, "test").run()
     for each in (store, other_store):
         await assert_stored(each, [])
-        assert (await state_of(each)).state is State.FAILED
+        assert (await state_of(each)).state is ChannelState.FAILED
 
 
 async def test_the_exit_code_says_whether_a_restart_helps(
@@ -138,12 +171,22 @@ async def test_the_exit_code_says_whether_a_restart_helps(
 ) -> None:
     await filled(store, client, TRUNK[:20])
     async with peer_of(BRANCH) as peer:
-        file = configuration(tmp_path / "kindledger.toml", mongo_uri, store.database.name, client, peer, peer_retry_s=1)
+        file = configuration(
+            tmp_path / "kindledger.toml",
+            mongo_uri,
+            store.database.name,
+            client,
+            peer,
+            peer_retry_s=1,
+        )
         forked = await result("--config", file, "run")
         await peer.stop()
         alone = await result("--config", file, "run")
     assert forked.code == 65
     assert "kindledger: block 19: hash: expected " in forked.stderr
     assert alone.code == 75
-    assert f"kindledger: no peer of channel kindledger could be followed: {peer.address}: UNAVAILABLE" in alone.stderr
+    assert (
+        f"kindledger: no peer of channel kindledger could be followed: {peer.address}: UNAVAILABLE"
+        in alone.stderr
+    )
     await assert_stored(store, TRUNK[:20])

@@ -9,11 +9,12 @@ import pytest
 
 from devnet.peer import Ledger, Peer
 from devnet.peer.faults import abort, answer, at, delay, once
-from indexer.channel import Patience
-from indexer.deliver import PeerSource
-from indexer.source import Delivered
-from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
-from ledger.sync_state import State
+from indexer.block_source import DeliveredBlock
+from indexer.channel_indexer import PeerTimeouts
+from indexer.peer_source import PeerSource
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import ChannelState
 from protos.common_pb2 import SERVICE_UNAVAILABLE
 from tests.indexer.network import (
     HEIGHT,
@@ -42,24 +43,26 @@ from tests.indexer.support import (
 async def test_live_blocks_arrive_one_by_one(store: LedgerStore, client: Client) -> None:
     ledger = Ledger(TRUNK[:20])
     async with peer_of(ledger) as peer, indexing(store, client.source(peer)) as run:
-        await run.reaches(20)
+        await run.wait_for_height(20)
         for number in range(20, HEIGHT):
             ledger.append(TRUNK[number])
-            await run.reaches(number + 1)
-        await run.until(lambda progress: progress.state is State.FOLLOWING)
+            await run.wait_for_height(number + 1)
+        await run.until(lambda progress: progress.state is ChannelState.FOLLOWING)
         assert (run.progress.lag, run.progress.peer, run.progress.error) == (0, peer.address, None)
     await assert_stored(store, TRUNK)
 
 
-async def test_a_restarted_indexer_goes_on_where_it_stopped(store: LedgerStore, client: Client) -> None:
+async def test_a_restarted_indexer_goes_on_where_it_stopped(
+    store: LedgerStore, client: Client
+) -> None:
     ledger = Ledger(TRUNK[:12])
     async with peer_of(ledger) as peer:
         async with indexing(store, client.source(peer)) as run:
-            await run.reaches(12)
+            await run.wait_for_height(12)
         for block in TRUNK[12:]:
             ledger.append(block)
         async with indexing(store, client.source(peer)) as run:
-            await run.reaches(HEIGHT)
+            await run.wait_for_height(HEIGHT)
             assert run.progress.blocks == HEIGHT - 12, "nothing is stored twice"
             assert run.progress.known_blocks == 1, "the head, to compare the chains"
     await assert_stored(store, TRUNK)
@@ -71,15 +74,15 @@ async def test_a_peer_that_restarts_is_followed_again(store: LedgerStore, client
     peer = peer_of(ledger, delay(lambda _: True, 0.01))
     await peer.start()
     async with indexing(store, client.source(peer)) as run:
-        await run.reaches(5)
+        await run.wait_for_height(5)
         for height, grace in ((20, None), (25, 0.05), (HEIGHT, 0.0)):
             await peer.stop(grace)
             for number in range(ledger.height, height):
                 ledger.append(TRUNK[number])
             await run.waits_for(peer.address)
             await peer.start()
-            await run.reaches(height)
-        await run.until(lambda progress: progress.state is State.FOLLOWING)
+            await run.wait_for_height(height)
+        await run.until(lambda progress: progress.state is ChannelState.FOLLOWING)
     await peer.stop()
     await assert_stored(store, TRUNK)
 
@@ -89,21 +92,34 @@ async def test_a_stream_that_breaks_after_a_long_time_is_no_reason_to_give_up(
 ) -> None:
     """The retry budget counts from the last thing that a peer said, not from the first connection."""
     faults = delay(lambda _: True, 0.08), abort(once(at(25)), grpc.StatusCode.UNAVAILABLE)
-    impatient = Patience(poll_s=30, stall_s=30, peer_retry_s=1)
-    async with peer_of(TRUNK, *faults) as peer, indexing(store, client.source(peer), patience=impatient) as run:
-        await run.reaches(HEIGHT)
+    impatient = PeerTimeouts(poll_s=30, stall_s=30, peer_retry_s=1)
+    async with (
+        peer_of(TRUNK, *faults) as peer,
+        indexing(store, client.source(peer), patience=impatient) as run,
+    ):
+        await run.wait_for_height(HEIGHT)
     await assert_stored(store, TRUNK)
 
 
 UNUSABLE: dict[str, tuple[Callable[[], Peer], str]] = {
     "forbidden": (
-        lambda: Peer({CHANNEL: Ledger(TRUNK)}, tls=MUTUAL_TLS, organisations={"Org2MSP": ORGANISATIONS["Org2MSP"]}),
+        lambda: Peer(
+            {CHANNEL: Ledger(TRUNK)},
+            tls=MUTUAL_TLS,
+            organisations={"Org2MSP": ORGANISATIONS["Org2MSP"]},
+        ),
         "no read right on the channel",
     ),
     "behind": (lambda: peer_of(TRUNK[:8]), "has 8 blocks"),
-    "not on the channel": (lambda: peer_of(OTHER, channel=OTHER_CHANNEL), "it has not joined kindledger"),
+    "not on the channel": (
+        lambda: peer_of(OTHER, channel=OTHER_CHANNEL),
+        "it has not joined kindledger",
+    ),
     "from a snapshot": (lambda: peer_of(Ledger(TRUNK).part(first=20)), "no block 11"),
-    "unwilling": (lambda: peer_of(TRUNK, answer(at(HEIGHT - 1), SERVICE_UNAVAILABLE)), "status 503"),
+    "unwilling": (
+        lambda: peer_of(TRUNK, answer(at(HEIGHT - 1), SERVICE_UNAVAILABLE)),
+        "status 503",
+    ),
 }
 
 
@@ -118,7 +134,7 @@ async def test_the_next_peer_is_used(
         indexing(store, client.source(unusable), client.source(good)) as run,
     ):
         await run.waits_for(complaint)
-        await run.reaches(HEIGHT)
+        await run.wait_for_height(HEIGHT)
         assert run.progress.peer == good.address
     await assert_stored(store, TRUNK)
 
@@ -136,7 +152,7 @@ async def test_peers_take_turns_as_they_come_and_go(store: LedgerStore, client: 
             for number in range(ledger.height, height):
                 ledger.append(TRUNK[number])
             await peers[turn % 2].start()
-            await run.reaches(height)
+            await run.wait_for_height(height)
             assert run.progress.peer == peers[turn % 2].address
             await peers[turn % 2].stop()
     await assert_stored(store, TRUNK)
@@ -160,14 +176,14 @@ class CrashingSource:
         if (self._calls, self._moment) == (self._crash_at, moment):
             raise CrashError
 
-    async def newest(self) -> Delivered:
+    async def newest(self) -> DeliveredBlock:
         """Dies, or asks."""
         self._crashes("before")
         newest = await self._source.newest()
         self._crashes("after")
         return newest
 
-    async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[Delivered, None]:
+    async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
         """Dies, or delivers."""
         async with aclosing(self._source.blocks(start, tip)) as blocks:
             while True:
@@ -178,7 +194,9 @@ class CrashingSource:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_crash_at_every_call_of_the_source(store: LedgerStore, client: Client, moment: str) -> None:
+async def test_a_crash_at_every_call_of_the_source(
+    store: LedgerStore, client: Client, moment: str
+) -> None:
     """F1: what was committed by then is whole, and the next process completes it."""
     chain = TRUNK[:12]
     async with peer_of(chain) as peer:
@@ -188,7 +206,7 @@ async def test_a_crash_at_every_call_of_the_source(store: LedgerStore, client: C
                 await asyncio.wait_for(run.task, WITHIN_S)
             assert_whole_prefix(await stored_documents(store.database), expected_documents(chain))
             async with indexing(store, client.source(peer)) as completing:
-                await completing.reaches(len(chain))
+                await completing.wait_for_height(len(chain))
             await assert_stored(store, chain)
             for name in (BLOCKS, TRANSACTIONS, EVENTS):
                 await store.database[name].delete_many({})

@@ -12,8 +12,9 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from devnet.peer import edits
-from ledger.blocks import read_frame
-from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
+from ledger.decoding.blocks import read_block
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.store import LedgerStore
 from tests.indexer.network import BRANCH, FORK, HEIGHT, OTHER, TRUNK, assert_stored
 from tests.indexer.processes import Ended, block_files, result
 from tests.indexer.support import assert_whole_prefix, expected_documents, stored_documents
@@ -46,7 +47,9 @@ def archive(path: Path, numbers: Iterable[int] = range(HEIGHT)) -> Path:
             member = tarfile.TarInfo(f"ledger/{number:06}.block")
             member.size = len(TRUNK[number])
             tar.addfile(member, io.BytesIO(TRUNK[number]))
-    path.write_bytes(contents.getvalue() if path.suffix == ".tar" else lzma.compress(contents.getvalue()))
+    path.write_bytes(
+        contents.getvalue() if path.suffix == ".tar" else lzma.compress(contents.getvalue())
+    )
     return path
 
 
@@ -55,7 +58,9 @@ async def test_a_second_import_writes_nothing(
 ) -> None:
     """The replica set's log has no write to the three collections after the first one."""
     folder = block_files(tmp_path, TRUNK)
-    namespaces = {"ns": {"$in": [f"{store.database.name}.{name}" for name in (BLOCKS, TRANSACTIONS, EVENTS)]}}
+    namespaces = {
+        "ns": {"$in": [f"{store.database.name}.{name}" for name in (BLOCKS, TRANSACTIONS, EVENTS)]}
+    }
     transactions, events = (len(expected_documents(TRUNK)[name]) for name in (TRANSACTIONS, EVENTS))
 
     first = await importing(folder)
@@ -137,7 +142,7 @@ def two_channels_one_after_the_other(folder: Path) -> Path:
     return folder
 
 
-DATA_HASH = read_frame(TRUNK[14]).data_hash.hex()
+DATA_HASH = read_block(TRUNK[14]).data_hash.hex()
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a flipped bit": (flipped, f"(of the envelopes), got {DATA_HASH}"),
     "a block cut off": (cut_off, "000014.block: expected a serialized common.Block, got "),
@@ -152,7 +157,11 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 @pytest.mark.parametrize(("make", "complaint"), BAD.values(), ids=BAD)
 async def test_bad_files_end_the_import_after_what_came_before(
-    importing: Import, store: LedgerStore, tmp_path: Path, make: Callable[[Path], Path], complaint: str
+    importing: Import,
+    store: LedgerStore,
+    tmp_path: Path,
+    make: Callable[[Path], Path],
+    complaint: str,
 ) -> None:
     ended = await importing(make(tmp_path / "blocks"))
     assert ended.code == 65
@@ -162,19 +171,30 @@ async def test_bad_files_end_the_import_after_what_came_before(
     await assert_stored(store, TRUNK[:14])
 
 
-async def test_a_fork_of_what_is_stored_is_refused(importing: Import, store: LedgerStore, tmp_path: Path) -> None:
+async def test_a_fork_of_what_is_stored_is_refused(
+    importing: Import, store: LedgerStore, tmp_path: Path
+) -> None:
     await importing(block_files(tmp_path / "trunk", TRUNK[:20]))
-    here, there = (read_frame(chain[FORK]).hash.hex() for chain in (TRUNK, BRANCH))
+    here, there = (read_block(chain[FORK]).hash.hex() for chain in (TRUNK, BRANCH))
     ended = await importing(block_files(tmp_path / "branch", BRANCH))
     assert ended.code == 65
-    assert f"block {FORK}: hash: expected {here}, got {there}. The source and the stored ledger are" in ended.stderr
+    assert (
+        f"block {FORK}: hash: expected {here}, got {there}. The source and the stored ledger are"
+        in ended.stderr
+    )
     await assert_stored(store, TRUNK[:20])
 
 
-async def test_files_without_a_ledger_are_named(importing: Import, store: LedgerStore, tmp_path: Path) -> None:
+async def test_files_without_a_ledger_are_named(
+    importing: Import, store: LedgerStore, tmp_path: Path
+) -> None:
     for name, content, complaint in (
         ("notes.txt", b"not an archive" * 100, "notes.txt: not a whole archive of *.block files"),
-        ("zero.block", b"", "zero.block: expected a serialized common.Block, got 0 bytes without a block header"),
+        (
+            "zero.block",
+            b"",
+            "zero.block: expected a serialized common.Block, got 0 bytes without a block header",
+        ),
     ):
         path = tmp_path / name
         path.write_bytes(content)
@@ -197,14 +217,34 @@ async def test_a_ledger_that_begins_later_needs_to_be_asked_for(
     await assert_stored(store, TRUNK[5:])
 
 
-async def test_no_mongodb_and_no_configuration_have_exit_codes_of_their_own(importing: Import, tmp_path: Path) -> None:
+async def test_no_mongodb_and_no_configuration_have_exit_codes_of_their_own(
+    importing: Import, tmp_path: Path
+) -> None:
     folder = block_files(tmp_path / "blocks", TRUNK[:1])
-    away = await importing(folder, KINDLEDGER_MONGO__URI="mongodb://127.0.0.1:1/?replicaSet=kindledger")
-    assert (away.code, "127.0.0.1:1: " in away.stderr, "kindledger doctor" in away.stderr) == (69, True, True)
+    away = await importing(
+        folder, KINDLEDGER_MONGO__URI="mongodb://127.0.0.1:1/?replicaSet=kindledger"
+    )
+    assert (away.code, "127.0.0.1:1: " in away.stderr, "kindledger doctor" in away.stderr) == (
+        69,
+        True,
+        True,
+    )
     (tmp_path / "kindledger.toml").write_text("[indexer]\npol_s = 3\nstall_s = -1\n")
-    misspelt = {"KINDLEDGER_CONFIG": str(tmp_path / "kindledger.toml"), "KINDLEDGER_MONGO_URI": "mongodb://127.0.0.1"}
+    misspelt = {
+        "KINDLEDGER_CONFIG": str(tmp_path / "kindledger.toml"),
+        "KINDLEDGER_MONGO_URI": "mongodb://127.0.0.1",
+    }
     wrong = await importing(folder, **misspelt)
     assert wrong.code == 78
-    assert "KINDLEDGER_MONGO_URI: unknown variable, did you mean KINDLEDGER_MONGO__URI?" in wrong.stderr
-    assert "indexer.pol_s (KINDLEDGER_INDEXER__POL_S): unknown key, did you mean indexer.poll_s?" in wrong.stderr
-    assert "indexer.stall_s (KINDLEDGER_INDEXER__STALL_S): Input should be greater than 0" in wrong.stderr
+    assert (
+        "KINDLEDGER_MONGO_URI: unknown variable, did you mean KINDLEDGER_MONGO__URI?"
+        in wrong.stderr
+    )
+    assert (
+        "indexer.pol_s (KINDLEDGER_INDEXER__POL_S): unknown key, did you mean indexer.poll_s?"
+        in wrong.stderr
+    )
+    assert (
+        "indexer.stall_s (KINDLEDGER_INDEXER__STALL_S): Input should be greater than 0"
+        in wrong.stderr
+    )

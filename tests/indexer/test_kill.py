@@ -16,7 +16,8 @@ import pytest
 
 from devnet.peer import Ledger, Peer
 from devnet.peer.faults import delay
-from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.store import LedgerStore
 from tests.indexer.network import RECIPE, WITHIN_S, Client, assert_stored, forged, peer_of
 from tests.indexer.processes import block_files, configuration, ending, kindledger, stop
 from tests.indexer.support import Dump, assert_whole_prefix, expected_documents, stored_documents
@@ -39,19 +40,32 @@ async def peer() -> AsyncIterator[Peer]:
 
 @pytest.fixture(params=["import", "run"])
 def start(
-    request: pytest.FixtureRequest, mongo_uri: str, store: LedgerStore, client: Client, peer: Peer, tmp_path: Path
+    request: pytest.FixtureRequest,
+    mongo_uri: str,
+    store: LedgerStore,
+    client: Client,
+    peer: Peer,
+    tmp_path: Path,
 ) -> Start:
     """Starts the command that indexes the chain, from files or from the peer."""
     database = store.database.name
     if request.param == "run":
-        file = configuration(tmp_path / "kindledger.toml", mongo_uri, database, client, peer, **SMALL_QUEUES)
+        file = configuration(
+            tmp_path / "kindledger.toml", mongo_uri, database, client, peer, **SMALL_QUEUES
+        )
         return lambda: kindledger("--config", file, "run")
     folder = block_files(tmp_path / "blocks", CHAIN)
-    environment = {f"KINDLEDGER_INDEXER__{name.upper()}": str(size) for name, size in SMALL_QUEUES.items()}
-    return lambda: kindledger("import", folder, "--database", database, KINDLEDGER_MONGO__URI=mongo_uri, **environment)
+    environment = {
+        f"KINDLEDGER_INDEXER__{name.upper()}": str(size) for name, size in SMALL_QUEUES.items()
+    }
+    return lambda: kindledger(
+        "import", folder, "--database", database, KINDLEDGER_MONGO__URI=mongo_uri, **environment
+    )
 
 
-async def until(process: Process, condition: Callable[[int, int], bool], store: LedgerStore) -> None:
+async def until(
+    process: Process, condition: Callable[[int, int], bool], store: LedgerStore
+) -> None:
     """Waits until the numbers of stored transactions and blocks fit, or the process ends."""
     deadline = time.monotonic() + WITHIN_S
     while process.returncode is None:
@@ -86,7 +100,9 @@ async def killed(start: Start, store: LedgerStore, stored: Dump, after_s: float)
         await ending(process)
 
 
-@pytest.mark.parametrize("kills", [10, pytest.param(50, marks=(pytest.mark.long, pytest.mark.timeout(900)))])
+@pytest.mark.parametrize(
+    "kills", [10, pytest.param(50, marks=(pytest.mark.long, pytest.mark.timeout(900)))]
+)
 async def test_kill_9_at_any_moment(start: Start, store: LedgerStore, kills: int) -> None:
     """F2: after each kill a whole prefix, never lower than before; after a last run without one, everything."""
     print(f"repeat with FAULT_SEED={SEED}")
@@ -109,7 +125,9 @@ async def test_kill_9_at_any_moment(start: Start, store: LedgerStore, kills: int
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-async def test_sigterm_in_the_middle_of_a_batch(start: Start, store: LedgerStore, signals: int) -> None:
+async def test_sigterm_in_the_middle_of_a_batch(
+    start: Start, store: LedgerStore, signals: int
+) -> None:
     """F3: the first signal makes durable what was taken, the second ends at once; either way nothing is torn."""
     async with start() as process:
         await until(process, lambda transactions, _: transactions > 0, store)
@@ -126,7 +144,9 @@ async def test_sigterm_in_the_middle_of_a_batch(start: Start, store: LedgerStore
     if signals == 1:
         assert logged[-1]["event"] == "channel_stopped"
         assert logged[-1]["height"] == len(stored[BLOCKS])
-        assert stored[TRANSACTIONS].keys() == {key for key in stored[TRANSACTIONS] if key >> 20 < len(stored[BLOCKS])}
+        assert stored[TRANSACTIONS].keys() == {
+            key for key in stored[TRANSACTIONS] if key >> 20 < len(stored[BLOCKS])
+        }
 
 
 async def test_two_daemons_one_of_them_paused(
@@ -135,8 +155,18 @@ async def test_two_daemons_one_of_them_paused(
     """F23, without fencing: the one that sleeps finds everything stored when it wakes up, and goes on."""
     ledger = Ledger(CHAIN[:160])
     async with peer_of(ledger, delay(lambda _: True, 0.004)) as peer:
-        file = configuration(tmp_path / "kindledger.toml", mongo_uri, store.database.name, client, peer, **SMALL_QUEUES)
-        async with kindledger("--config", file, "run") as sleeper, kindledger("--config", file, "run") as other:
+        file = configuration(
+            tmp_path / "kindledger.toml",
+            mongo_uri,
+            store.database.name,
+            client,
+            peer,
+            **SMALL_QUEUES,
+        )
+        async with (
+            kindledger("--config", file, "run") as sleeper,
+            kindledger("--config", file, "run") as other,
+        ):
             await until(sleeper, lambda transactions, _: transactions > 0, store)
             sleeper.send_signal(signal.SIGSTOP)
             await until(other, lambda _, blocks: blocks == 160, store)
@@ -151,5 +181,7 @@ async def test_two_daemons_one_of_them_paused(
             sleeper.terminate()
             ended = await ending(sleeper, STOPS_WITHIN_S)
             assert (ended.code, "failed" in ended.stderr) == (143, False)
-            assert all(json.loads(line) for line in ended.stderr.splitlines()), "nothing else writes into the log"
+            assert all(json.loads(line) for line in ended.stderr.splitlines()), (
+                "nothing else writes into the log"
+            )
     await assert_stored(store, CHAIN)

@@ -17,11 +17,12 @@ from devnet.forge.gateway import timestamp
 from devnet.forge.hostile import OVERSIZED_BYTES, Bench, Forged, oversized
 from devnet.forge.network import Network
 from devnet.peer import Ledger
-from indexer.files import FileSource
-from indexer.pipeline import Limits
-from ledger.blocks import decode_block, read_frame
-from ledger.documents import position
-from ledger.store import BLOCKS, TRANSACTIONS, LedgerStore
+from indexer.file_source import FileSource
+from indexer.pipeline import PipelineLimits
+from ledger.decoding.blocks import decode_block, read_block
+from ledger.mongodb.collections import BLOCKS, TRANSACTIONS
+from ledger.mongodb.store import LedgerStore
+from ledger.position import pack_position
 from protos.transaction_pb2 import VALID
 from tests.indexer.network import RECIPE, WITHIN_S, Client, assert_stored, indexing, peer_of
 from tests.indexer.processes import block_files, configuration, ending, kindledger, stop
@@ -33,7 +34,9 @@ CEILING_MB = 400
 
 
 def bench(purpose: str) -> Bench:
-    return Bench(network=NETWORK, draws=Draws(purpose), timestamp=timestamp(1_800_000_000_000), other_id="")
+    return Bench(
+        network=NETWORK, draws=Draws(purpose), timestamp=timestamp(1_800_000_000_000), other_id=""
+    )
 
 
 def chain_of(*blocks: Iterable[Forged]) -> tuple[bytes, ...]:
@@ -47,16 +50,20 @@ def large_chain() -> tuple[bytes, ...]:
     """One block above gRPC's usual 4 MiB, one with a transaction above BSON's 16 MiB, one of 10,000 transactions."""
     draws = bench("large")
     many = [Forged(draws.transaction().seal(), VALID) for _ in range(MANY)]
-    return chain_of([oversized(draws, 5 << 20)], [oversized(draws), Forged(draws.transaction().seal(), VALID)], many)
+    return chain_of(
+        [oversized(draws, 5 << 20)],
+        [oversized(draws), Forged(draws.transaction().seal(), VALID)],
+        many,
+    )
 
 
 async def test_large_blocks_come_through_and_are_stored(store: LedgerStore, client: Client) -> None:
     chain = large_chain()
     async with (
         peer_of(chain) as peer,
-        indexing(store, client.source(peer), limits=Limits()) as run,
+        indexing(store, client.source(peer), limits=PipelineLimits()) as run,
     ):
-        await run.reaches(len(chain))
+        await run.wait_for_height(len(chain))
     await assert_stored(store, chain)
     assert await store.database[TRANSACTIONS].count_documents({"blockNumber": 3}) == MANY
 
@@ -65,10 +72,13 @@ async def test_what_no_document_can_hold_is_described(store: LedgerStore, client
     """The value of 17 MiB is left out by its hash and size, everything else of the transaction is there."""
     chain = large_chain()[:3]
     async with peer_of(chain) as peer, indexing(store, client.source(peer)) as run:
-        await run.reaches(3)
-    (action,) = decode_block(read_frame(chain[2])).transactions[0].actions
+        await run.wait_for_height(3)
+    (action,) = decode_block(read_block(chain[2])).transactions[0].actions
     value = action.rwsets[0].writes[0].value
-    whole, huge = [await store.database[TRANSACTIONS].find_one({"_id": position(number, 0)}) or {} for number in (1, 2)]
+    whole, huge = [
+        await store.database[TRANSACTIONS].find_one({"_id": pack_position(number, 0)}) or {}
+        for number in (1, 2)
+    ]
     assert huge["rwsets"][0]["writes"][0]["value"] == {
         "omitted": True,
         "sha256": sha256(value).hexdigest(),
@@ -82,7 +92,9 @@ async def test_what_no_document_can_hold_is_described(store: LedgerStore, client
 
 async def test_files_are_not_read_far_ahead(tmp_path: Path) -> None:
     draws = bench("ahead")
-    source = FileSource([block_files(tmp_path, chain_of(*([oversized(draws, 3 << 20)] for _ in range(9))))])
+    source = FileSource(
+        [block_files(tmp_path, chain_of(*([oversized(draws, 3 << 20)] for _ in range(9))))]
+    )
     async with aclosing(source.blocks(0, None)) as blocks:
         await anext(blocks)
         assert source.read_bytes < 8 << 20
@@ -100,7 +112,10 @@ async def peak_mb(process: asyncio.subprocess.Process, store: LedgerStore, heigh
     """The most memory that the process has had resident when the store has so many blocks, or it ends."""
     peak = 0
     async with asyncio.timeout(2 * WITHIN_S):
-        while process.returncode is None and await store.database[BLOCKS].estimated_document_count() < height:
+        while (
+            process.returncode is None
+            and await store.database[BLOCKS].estimated_document_count() < height
+        ):
             peak = _peak_mb(process.pid) or peak
             await asyncio.sleep(0.02)
     return peak

@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 from devnet.peer import Authority, Ledger, Peer
-from indexer.channel import Patience
-from indexer.deliver import PeerSource
-from indexer.patience import GaveUpError
-from ledger.store import LedgerStore
-from ledger.sync_state import State
+from indexer.channel_indexer import PeerTimeouts
+from indexer.peer_source import PeerSource
+from indexer.store_retry import GaveUpError
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import ChannelState
 from tests.indexer.network import (
     CLIENT,
     NETWORK,
@@ -33,14 +33,16 @@ from tests.indexer.network import (
 from tests.indexer.support import CHANNEL
 
 STRANGER = Authority("stranger")
-BRIEF = Patience(poll_s=0.1, stall_s=5.0, peer_retry_s=0.2)
+BRIEF = PeerTimeouts(poll_s=0.1, stall_s=5.0, peer_retry_s=0.2)
 """A retry budget of a few tries."""
 
 
 def expired_identity(client: Client) -> Client:
     """A member whose certificate was valid until last year."""
     authority = NETWORK.organisations[0].authority
-    authority.enroll("Org1MSP", "late@org1", "client", valid_to=datetime(2025, 1, 1, tzinfo=UTC)).write(client.folder)
+    authority.enroll(
+        "Org1MSP", "late@org1", "client", valid_to=datetime(2025, 1, 1, tzinfo=UTC)
+    ).write(client.folder)
     return client
 
 
@@ -88,12 +90,27 @@ REFUSED: dict[str, tuple[Callable[[Client], Client], str]] = {
     "another organisation's identity": (foreign_identity, NO_RIGHT),
     "a wrong MSP id": (wrong_msp, NO_RIGHT),
     "an expired TLS certificate": (expired_tls, "does not accept the client's TLS certificate"),
-    "a TLS certificate of another CA": (foreign_tls, "does not accept the client's TLS certificate"),
+    "a TLS certificate of another CA": (
+        foreign_tls,
+        "does not accept the client's TLS certificate",
+    ),
     "another CA trusted": (foreign_ca, "not issued by the configured tls_ca"),
-    "a CA that is none": (writes("ca.pem", b"?"), "tls_ca, or the TLS certificate and key of the client, cannot be"),
-    "a TLS key that does not fit": (writes("client.key", STRANGER.issue("x").key), "TLS certificate and key of the"),
-    "a TLS certificate half written": (writes("client.pem", CLIENT.certificate[:99]), "certificate or key cannot"),
-    "a key that does not fit": (writes("key.pem", STRANGER.issue("x").key), "key.pem does not belong to"),
+    "a CA that is none": (
+        writes("ca.pem", b"?"),
+        "tls_ca, or the TLS certificate and key of the client, cannot be",
+    ),
+    "a TLS key that does not fit": (
+        writes("client.key", STRANGER.issue("x").key),
+        "TLS certificate and key of the",
+    ),
+    "a TLS certificate half written": (
+        writes("client.pem", CLIENT.certificate[:99]),
+        "certificate or key cannot",
+    ),
+    "a key that does not fit": (
+        writes("key.pem", STRANGER.issue("x").key),
+        "key.pem does not belong to",
+    ),
     "no key": (no_key, "key.pem: cannot be read: No such file"),
 }
 
@@ -106,7 +123,9 @@ def connected(peer: Peer, client: Client, **changes: object) -> PeerSource:
 
 async def complaint_of(store: LedgerStore, source: PeerSource) -> str:
     """What the daemon gives up with."""
-    with pytest.raises(GaveUpError, match="no peer of channel kindledger could be followed") as gave_up:
+    with pytest.raises(
+        GaveUpError, match="no peer of channel kindledger could be followed"
+    ) as gave_up:
         await asyncio.wait_for(Run(store, [source], patience=BRIEF).task, WITHIN_S)
     await assert_stored(store, [])
     return str(gave_up.value)
@@ -130,8 +149,14 @@ async def test_wrong_names_and_protocols_are_named(store: LedgerStore, client: C
             (connected(peer, client, tls_name="peer9"), "for another name; set tls_name"),
             (connected(peer, client, tls_ca=None), "it wants TLS (grpcs://)"),
             (connected(peer, client, client_certificate=None, client_key=None), "there is none"),
-            (connected(plain, client), "it speaks no TLS; if that is right, configure it as grpc://"),
-            (connected(late, client), "its clock and this machine's may differ by more than 15 minutes"),
+            (
+                connected(plain, client),
+                "it speaks no TLS; if that is right, configure it as grpc://",
+            ),
+            (
+                connected(late, client),
+                "its clock and this machine's may differ by more than 15 minutes",
+            ),
             (client.source("no-such-host.invalid:7051"), "no-such-host.invalid"),
             (client.source("127.0.0.1:1"), "Connection refused"),
         ):
@@ -149,23 +174,25 @@ async def test_files_that_are_put_right_are_read_at_the_next_connection(
     async with peer_of(TRUNK[:12]) as peer, indexing(store, spoil(client).source(peer)) as run:
         await run.waits_for(complaint)
         Client.enrolled(client.folder)
-        await run.reaches(12)
-        await run.until(lambda progress: progress.state is State.FOLLOWING)
+        await run.wait_for_height(12)
+        await run.until(lambda progress: progress.state is ChannelState.FOLLOWING)
     await assert_stored(store, TRUNK[:12])
 
 
-async def test_an_identity_that_expires_on_the_way_is_replaced_on_disk(store: LedgerStore, client: Client) -> None:
+async def test_an_identity_that_expires_on_the_way_is_replaced_on_disk(
+    store: LedgerStore, client: Client
+) -> None:
     """Fabric looks at the expiry before every block that it sends."""
     ledger = Ledger(TRUNK[:12])
     expiry = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
     authority = NETWORK.organisations[0].authority
     authority.enroll("Org1MSP", "brief@org1", "client", valid_to=expiry).write(client.folder)
     async with peer_of(ledger) as peer, indexing(store, client.source(peer)) as run:
-        await run.reaches(12)
+        await run.wait_for_height(12)
         await asyncio.sleep(expiry.timestamp() + 0.1 - time.time())
         ledger.append(TRUNK[12])
         await run.waits_for(NO_RIGHT)
         assert run.progress.committed_height == 12
         NETWORK.client.write(client.folder)
-        await run.reaches(13)
+        await run.wait_for_height(13)
     await assert_stored(store, TRUNK[:13])

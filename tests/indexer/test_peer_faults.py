@@ -33,12 +33,13 @@ from devnet.peer.faults import (
     swap,
     tamper,
 )
-from indexer.channel import Patience
-from ledger.blocks import read_frame
+from indexer.channel_indexer import PeerTimeouts
+from ledger.decoding.blocks import read_block
 from ledger.errors import ChainMismatchError, CorruptBlockError, LedgerError
 from ledger.hashes import data_hash
-from ledger.store import BLOCKS, LedgerStore
-from ledger.sync_state import State
+from ledger.mongodb.collections import BLOCKS
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import ChannelState
 from protos.common_pb2 import SERVICE_UNAVAILABLE, TRANSACTIONS_FILTER, Block
 from tests.indexer.network import (
     BRANCH,
@@ -66,7 +67,7 @@ from tests.indexer.support import (
 )
 
 EVERY: Where = lambda _: True  # noqa: E731
-HASTY = Patience(poll_s=0.05, stall_s=0.5, peer_retry_s=30)
+HASTY = PeerTimeouts(poll_s=0.05, stall_s=0.5, peer_retry_s=30)
 
 
 def for_a_while(fault: Fault, times: int) -> Fault:
@@ -85,12 +86,18 @@ def for_a_while(fault: Fault, times: int) -> Fault:
 OVERCOME: dict[str, tuple[Callable[[], list[Fault]], int]] = {
     "every block five times": (lambda: [duplicate(EVERY, 5)], 4 * HEIGHT),
     "old blocks again": (lambda: [repeat(3, after_block=20), repeat(0, after_block=21)], 2),
-    "the tip again": (lambda: [duplicate(at(HEIGHT - 1), 3), repeat(HEIGHT - 1, after_block=HEIGHT - 1)], 5),
+    "the tip again": (
+        lambda: [duplicate(at(HEIGHT - 1), 3), repeat(HEIGHT - 1, after_block=HEIGHT - 1)],
+        5,
+    ),
     "a block left out": (lambda: [skip(once(at(9)))], 1),
     "a block left out three times": (lambda: [for_a_while(skip(at(9)), 3)], 3),
     "several left out": (lambda: [skip(once(at(n))) for n in (4, 5, 13, 20)], 1),
     "two in each other's place": (lambda: [for_a_while(swap(9, 10), 2)], 1),
-    "all that": (lambda: [duplicate(at(5, 8), 2), skip(once(at(11))), for_a_while(swap(17, 18), 2)], 3),
+    "all that": (
+        lambda: [duplicate(at(5, 8), 2), skip(once(at(11))), for_a_while(swap(17, 18), 2)],
+        3,
+    ),
     "a number flipped": (lambda: [tamper(once(at(12)), edits.flip_header("number"))], 1),
     "trickling": (lambda: [delay(EVERY, 0.02)], 0),
     "503 in the middle": (lambda: [answer(once(at(n)), SERVICE_UNAVAILABLE) for n in (7, 8)], 1),
@@ -107,8 +114,11 @@ async def test_the_copy_is_right_in_the_end(
     store: LedgerStore, client: Client, faults: Callable[[], list[Fault]], repeated: int
 ) -> None:
     """F10, F11, F20: whatever comes twice, late, out of order or not at all, once it is sought again."""
-    async with peer_of(TRUNK, *faults()) as peer, indexing(store, client.source(peer), patience=HASTY) as run:
-        await run.reaches(HEIGHT)
+    async with (
+        peer_of(TRUNK, *faults()) as peer,
+        indexing(store, client.source(peer), patience=HASTY) as run,
+    ):
+        await run.wait_for_height(HEIGHT)
         await run.until(lambda progress: progress.known_blocks >= repeated)
         assert (run.progress.blocks, run.progress.committed_height) == (HEIGHT, HEIGHT)
     await assert_stored(store, TRUNK)
@@ -126,7 +136,7 @@ async def test_connections_that_break_in_the_middle_of_a_message(
         indexing(store, client.source(address), patience=HASTY) as run,
     ):
         await run.waits_for(address)
-        await run.reaches(HEIGHT)
+        await run.wait_for_height(HEIGHT)
     await assert_stored(store, TRUNK)
 
 
@@ -150,7 +160,7 @@ def flipped(value: str) -> str:
 
 
 BAD = 14
-GOOD = read_frame(TRUNK[BAD])
+GOOD = read_block(TRUNK[BAD])
 PREVIOUS, DATA = GOOD.previous_hash.hex(), GOOD.data_hash.hex()
 ENVELOPES = len(GOOD.codes)
 CODES = f"one validation code for each of {ENVELOPES} envelopes"
@@ -193,15 +203,31 @@ STOPPED: dict[str, tuple[list[Fault], Stop]] = {
     ),
     "an envelope": (
         damaged(edits.flip_envelope(0)),
-        Stop(CorruptBlockError, BAD, BAD, "header.data_hash", after_edit(edits.flip_envelope(0)), DATA),
+        Stop(
+            CorruptBlockError,
+            BAD,
+            BAD,
+            "header.data_hash",
+            after_edit(edits.flip_envelope(0)),
+            DATA,
+        ),
     ),
     "the genesis block's envelope": (
         damaged(edits.flip_envelope(0), 0),
-        Stop(CorruptBlockError, 0, 0, "header.data_hash", after_edit(edits.flip_envelope(0), 0), ""),
+        Stop(
+            CorruptBlockError, 0, 0, "header.data_hash", after_edit(edits.flip_envelope(0), 0), ""
+        ),
     ),
     "an envelope left out": (
         damaged(edits.drop_envelope(0)),
-        Stop(CorruptBlockError, BAD, BAD, "header.data_hash", after_edit(edits.drop_envelope(0)), DATA),
+        Stop(
+            CorruptBlockError,
+            BAD,
+            BAD,
+            "header.data_hash",
+            after_edit(edits.drop_envelope(0)),
+            DATA,
+        ),
     ),
     "a filter too long": (
         damaged(edits.resize_filter(1)),
@@ -222,8 +248,8 @@ STOPPED: dict[str, tuple[list[Fault], Stop]] = {
             FORK + 3,
             FORK + 3,
             "previous_hash",
-            read_frame(TRUNK[FORK + 2]).hash.hex(),
-            read_frame(BRANCH[FORK + 2]).hash.hex(),
+            read_block(TRUNK[FORK + 2]).hash.hex(),
+            read_block(BRANCH[FORK + 2]).hash.hex(),
         ),
     ),
     "another channel's blocks": (
@@ -254,23 +280,34 @@ async def test_the_channel_stops_before_the_block(
             await assert_stored(store, TRUNK[: stop.height])
 
 
-async def test_an_answer_that_does_not_parse_stops_the_channel(store: LedgerStore, client: Client) -> None:
+async def test_an_answer_that_does_not_parse_stops_the_channel(
+    store: LedgerStore, client: Client
+) -> None:
     async with peer_of(TRUNK, *damaged(edits.truncate(5))) as peer:
         error = await failure_of(store, client.source(peer))
         assert isinstance(error, CorruptBlockError)
-        assert f"answer of {peer.address} after block {BAD - 1}: expected a DeliverResponse, got" in str(error)
+        assert (
+            f"answer of {peer.address} after block {BAD - 1}: expected a DeliverResponse, got"
+            in str(error)
+        )
     await assert_stored(store, TRUNK[:BAD])
 
 
-async def test_an_old_block_of_another_chain_stops_the_channel(store: LedgerStore, client: Client) -> None:
+async def test_an_old_block_of_another_chain_stops_the_channel(
+    store: LedgerStore, client: Client
+) -> None:
     """It is compared even though it is there already."""
 
     def forked(send: SendBlock) -> Sequence[Step]:
-        return (send, SendBlock(FORK + 1, Ledger(BRANCH), send.position)) if send.number == FORK + 5 else (send,)
+        return (
+            (send, SendBlock(FORK + 1, Ledger(BRANCH), send.position))
+            if send.number == FORK + 5
+            else (send,)
+        )
 
     async with peer_of(TRUNK, forked) as peer:
         error = await failure_of(store, client.source(peer))
-    here, there = (read_frame(chain[FORK + 1]).hash.hex() for chain in (TRUNK, BRANCH))
+    here, there = (read_block(chain[FORK + 1]).hash.hex() for chain in (TRUNK, BRANCH))
     assert f"block {FORK + 1}: hash: expected {here}, got {there}" in str(error)
     stored = await stored_documents(store.database)
     assert FORK + 2 <= len(stored[BLOCKS]) <= FORK + 6
@@ -305,7 +342,9 @@ CONTRADICTIONS: dict[str, tuple[Callable[[], Peer], int, str]] = {
 }
 
 
-@pytest.mark.parametrize(("contradicting", "block", "field"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+@pytest.mark.parametrize(
+    ("contradicting", "block", "field"), CONTRADICTIONS.values(), ids=CONTRADICTIONS
+)
 async def test_a_peer_that_contradicts_what_is_stored_stops_the_channel(
     store: LedgerStore, client: Client, contradicting: Callable[[], Peer], block: int, field: str
 ) -> None:
@@ -319,7 +358,9 @@ async def test_a_peer_that_contradicts_what_is_stored_stops_the_channel(
     await assert_stored(store, TRUNK[:HEAD])
 
 
-@pytest.mark.parametrize(("contradicting", "block", "field"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+@pytest.mark.parametrize(
+    ("contradicting", "block", "field"), CONTRADICTIONS.values(), ids=CONTRADICTIONS
+)
 async def test_a_second_peer_that_contradicts_the_first_stops_the_channel(
     store: LedgerStore, client: Client, contradicting: Callable[[], Peer], block: int, field: str
 ) -> None:
@@ -327,7 +368,7 @@ async def test_a_second_peer_that_contradicts_the_first_stops_the_channel(
     first = peer_of(TRUNK[:HEAD])
     async with first, contradicting() as second, asyncio.timeout(WITHIN_S):
         run = Run(store, [client.source(first), client.source(second)])
-        await run.reaches(HEAD)
+        await run.wait_for_height(HEAD)
         await first.stop()
         with pytest.raises(ChainMismatchError, match=f"block {block}: {field}: expected "):
             await run.task
@@ -343,27 +384,31 @@ async def test_a_peer_behind_is_waited_for(store: LedgerStore, client: Client) -
         assert (run.progress.peer_height, run.progress.committed_height) == (10, HEAD)
         for block in TRUNK[10:HEAD]:
             ledger.append(block)
-        await run.until(lambda progress: progress.state is State.FOLLOWING)
+        await run.until(lambda progress: progress.state is ChannelState.FOLLOWING)
         assert run.progress.blocks == 0
         for block in TRUNK[HEAD:]:
             ledger.append(block)
-        await run.reaches(HEIGHT)
+        await run.wait_for_height(HEIGHT)
     await assert_stored(store, TRUNK)
 
 
-async def test_a_peer_from_a_snapshot_serves_a_store_that_begins_there(store: LedgerStore, client: Client) -> None:
+async def test_a_peer_from_a_snapshot_serves_a_store_that_begins_there(
+    store: LedgerStore, client: Client
+) -> None:
     """F15."""
     async with peer_of(Ledger(TRUNK).part(first=11)) as peer:
         async with indexing(store, client.source(peer), first=11) as run:
-            await run.reaches(HEIGHT)
+            await run.wait_for_height(HEIGHT)
         async with indexing(store, client.source(peer)) as run:
-            await run.until(lambda progress: progress.state is State.FOLLOWING)
+            await run.until(lambda progress: progress.state is ChannelState.FOLLOWING)
             assert (run.progress.start_block, run.progress.known_blocks) == (11, 1)
     stored = await stored_documents(store.database)
     assert_equal_documents(stored, expected_documents(TRUNK[11:]))
 
 
-async def test_a_peer_from_a_snapshot_cannot_fill_an_empty_store(store: LedgerStore, client: Client) -> None:
+async def test_a_peer_from_a_snapshot_cannot_fill_an_empty_store(
+    store: LedgerStore, client: Client
+) -> None:
     """F15: the error says why; once another peer has the blocks, the daemon goes on."""
     ledger = Ledger(TRUNK)
     async with peer_of(ledger.part(first=11)) as young, peer_of(ledger) as old:
@@ -373,11 +418,13 @@ async def test_a_peer_from_a_snapshot_cannot_fill_an_empty_store(store: LedgerSt
             assert "start_block" in error_of(run.progress)
             assert await store.database[BLOCKS].count_documents({}) == 0
             await old.start()
-            await run.reaches(HEIGHT)
+            await run.wait_for_height(HEIGHT)
     await assert_stored(store, TRUNK)
 
 
-async def test_a_peer_that_says_nothing_is_left_for_the_next_one(store: LedgerStore, client: Client) -> None:
+async def test_a_peer_that_says_nothing_is_left_for_the_next_one(
+    store: LedgerStore, client: Client
+) -> None:
     """F20: it does not even tell its height."""
     async with (
         peer_of(TRUNK, stall(EVERY)) as silent,
@@ -385,5 +432,5 @@ async def test_a_peer_that_says_nothing_is_left_for_the_next_one(store: LedgerSt
         indexing(store, client.source(silent), client.source(good), patience=HASTY) as run,
     ):
         await run.waits_for(f"{silent.address} did not tell its height")
-        await run.reaches(HEIGHT)
+        await run.wait_for_height(HEIGHT)
     await assert_stored(store, TRUNK)

@@ -3,13 +3,13 @@
 import time
 from datetime import UTC, datetime
 
-from indexer.progress import Progress, Trouble
-from ledger.sync_state import State
+from indexer.channel_progress import ChannelProgress, ErrorSource
+from ledger.mongodb.sync_state import ChannelState
 
 
 def test_caught_up_is_what_a_peer_says_who_is_followed() -> None:
     """A peer that is away may have more blocks by now: what is not in the store may be in those."""
-    progress = Progress("kindledger", time.monotonic, lambda: datetime.now(UTC))
+    progress = ChannelProgress("kindledger", time.monotonic, lambda: datetime.now(UTC))
     progress.resume(0, 5)
     told = [progress.caught_up]
     progress.saw_peer_height(6)
@@ -19,7 +19,7 @@ def test_caught_up_is_what_a_peer_says_who_is_followed() -> None:
     told.append(progress.caught_up)
     progress.committed(7, blocks=1, transactions=1, events=0, undecodable=0)
     told.append(progress.caught_up)
-    progress.failed("the peer is away", State.WAITING, Trouble.PEER)
+    progress.failed("the peer is away", ChannelState.WAITING, ErrorSource.PEER)
     assert [*told, progress.caught_up] == [False, True, False, True, False]
 
 
@@ -35,7 +35,7 @@ class Clock:
 
 def test_lag_is_the_age_of_the_oldest_block_that_is_missing() -> None:
     clock = Clock()
-    progress = Progress("kindledger", clock, lambda: datetime.now(UTC))
+    progress = ChannelProgress("kindledger", clock, lambda: datetime.now(UTC))
     progress.resume(0, 5)
     told = [progress.lag_s]
     progress.saw_peer_height(5)
@@ -63,7 +63,7 @@ def test_lag_is_the_age_of_the_oldest_block_that_is_missing() -> None:
 
 def test_time_left_is_what_the_last_seconds_promise() -> None:
     clock = Clock()
-    progress = Progress("kindledger", clock, lambda: datetime.now(UTC))
+    progress = ChannelProgress("kindledger", clock, lambda: datetime.now(UTC))
     told = [progress.time_left_s]
     progress.resume(0, 0)
     progress.saw_peer_height(100)
@@ -80,7 +80,7 @@ def test_time_left_is_what_the_last_seconds_promise() -> None:
 
 
 def test_reasons_that_a_peer_makes_up_are_bounded() -> None:
-    progress = Progress("kindledger", time.monotonic, lambda: datetime.now(UTC))
+    progress = ChannelProgress("kindledger", time.monotonic, lambda: datetime.now(UTC))
     for status in range(1_000):
         progress.reconnected(f"status_{status}")
     assert (len(progress.reconnects), progress.reconnects.total()) == (31, 1_000)

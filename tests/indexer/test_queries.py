@@ -8,9 +8,10 @@ import pytest
 from pymongo import DESCENDING, AsyncMongoClient
 
 from devnet import recorded
-from indexer.channel import ChannelIndexer
-from indexer.files import FileSource
-from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, LedgerStore
+from indexer.channel_indexer import ChannelIndexer
+from indexer.file_source import FileSource
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.store import LedgerStore
 from tests.indexer.support import new_progress
 
 RAFT = Path(recorded.__path__[0]) / "raft-2.5-blocks-000000-000135.tar.xz"
@@ -57,7 +58,9 @@ def inner_index(explained: Any) -> str | None:
         if stage["stage"] == "EQ_LOOKUP":
             return str(stage["indexName"]) if stage["strategy"] == "IndexedLoopJoin" else None
     lookups = [stage for stage in explained.get("stages", ()) if "$lookup" in stage]
-    return str(lookups[0]["indexesUsed"][0]) if lookups and not lookups[0]["collectionScans"] else None
+    return (
+        str(lookups[0]["indexesUsed"][0]) if lookups and not lookups[0]["collectionScans"] else None
+    )
 
 
 async def test_the_newest_blocks(database: Database) -> None:
@@ -72,8 +75,14 @@ async def test_the_newest_blocks(database: Database) -> None:
 async def test_a_transaction_by_its_id(database: Database) -> None:
     event = await database[EVENTS].find_one({"blockNumber": 9})
     found = await database[TRANSACTIONS].find_one({"txId": event["txId"]})
-    assert (found["blockNumber"], found["status"], found["chaincodeId"]) == (9, "VALID", "kindledger")
-    assert await index_used(database[TRANSACTIONS].find({"txId": event["txId"]}).limit(1)) == "txId_1"
+    assert (found["blockNumber"], found["status"], found["chaincodeId"]) == (
+        9,
+        "VALID",
+        "kindledger",
+    )
+    assert (
+        await index_used(database[TRANSACTIONS].find({"txId": event["txId"]}).limit(1)) == "txId_1"
+    )
 
 
 async def test_the_latest_events_of_a_name(database: Database) -> None:
@@ -87,7 +96,9 @@ async def test_the_latest_events_of_a_name(database: Database) -> None:
 async def test_the_cross_check_finds_nothing_and_uses_the_index_of_ids(database: Database) -> None:
     assert [event async for event in await database[EVENTS].aggregate(CROSS_CHECK)] == []
     explained = await database.command(
-        "explain", {"aggregate": EVENTS, "pipeline": CROSS_CHECK, "cursor": {}}, verbosity="executionStats"
+        "explain",
+        {"aggregate": EVENTS, "pipeline": CROSS_CHECK, "cursor": {}},
+        verbosity="executionStats",
     )
     assert inner_index(explained) == "txId_1", explained
     await database[TRANSACTIONS].delete_one({"blockNumber": 9})
@@ -105,6 +116,10 @@ async def test_events_by_the_fields_of_their_payload(database: Database) -> None
 
 async def test_counts_per_block(database: Database) -> None:
     per_block = [{"$group": {"_id": "$blockNumber", "count": {"$sum": 1}}}]
-    counts = {row["_id"]: row["count"] async for row in await database[TRANSACTIONS].aggregate(per_block)}
-    assert counts == {block["number"]: block["transactionCount"] async for block in database[BLOCKS].find()}
+    counts = {
+        row["_id"]: row["count"] async for row in await database[TRANSACTIONS].aggregate(per_block)
+    }
+    assert counts == {
+        block["number"]: block["transactionCount"] async for block in database[BLOCKS].find()
+    }
     assert await index_used(database[TRANSACTIONS].find({"blockNumber": 9})) == "blockNumber_1"

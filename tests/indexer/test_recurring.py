@@ -2,12 +2,12 @@
 
 from structlog.testing import capture_logs
 
-from indexer.recurring import Recurring
+from runtime.throttled_log import ThrottledLog
 
 
 def test_a_trouble_is_logged_at_once_then_once_a_minute_and_when_it_is_over() -> None:
     now = 1000.0
-    trouble = Recurring("away", "back", lambda: now, channel="c")
+    trouble = ThrottledLog("away", "back", lambda: now, channel="c")
     with capture_logs() as logs:
         trouble.over()
         for _ in range(150):

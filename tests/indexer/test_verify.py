@@ -14,11 +14,19 @@ import pytest
 from msgspec.structs import replace
 from pymongo.asynchronous.database import AsyncDatabase
 
-from indexer.source import Delivered, parse_delivered
-from indexer.verify import Difference, Kind, Verifier
-from ledger.documents import position
-from ledger.store import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS, LedgerStore
-from ledger.sync_state import DifferenceCounts, State, SyncState, Verification, read_sync_state, write_sync_state
+from indexer.block_source import DeliveredBlock, parse_delivered
+from indexer.verification import Difference, Kind, Verifier
+from ledger.mongodb.collections import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import (
+    ChannelState,
+    DifferenceCounts,
+    SyncState,
+    Verification,
+    read_sync_state,
+    write_sync_state,
+)
+from ledger.position import pack_position
 from tests.indexer.processes import block_files, result
 from tests.indexer.support import (
     CHANNEL,
@@ -38,7 +46,9 @@ Database = AsyncDatabase[dict[str, Any]]
 Damage = Callable[[Database], Awaitable[object]]
 
 EVENT: dict[str, Any] = next(
-    event for event in map(bson.decode, EXPECTED[EVENTS].values()) if 12 < event["blockNumber"] < LAST
+    event
+    for event in map(bson.decode, EXPECTED[EVENTS].values())
+    if 12 < event["blockNumber"] < LAST
 )
 NUMBER: int = EVENT["blockNumber"]
 """The block to damage: it has an event, so it has a VALID transaction."""
@@ -70,7 +80,7 @@ def both(*damages: Damage) -> Damage:
 
 
 ZEROS = "00" * 32
-NEW = position(NUMBER, COUNT)
+NEW = pack_position(NUMBER, COUNT)
 DAMAGES: dict[str, tuple[Damage, str | None, str]] = {
     "a block deleted": (
         delete(BLOCKS, NUMBER),
@@ -78,7 +88,10 @@ DAMAGES: dict[str, tuple[Damage, str | None, str]] = {
         f"blocks: {NUMBER} is missing",
     ),
     "its transactions deleted too": (
-        both(delete(BLOCKS, NUMBER), *(delete(TRANSACTIONS, position(NUMBER, index)) for index in range(COUNT))),
+        both(
+            delete(BLOCKS, NUMBER),
+            *(delete(TRANSACTIONS, pack_position(NUMBER, index)) for index in range(COUNT)),
+        ),
         f"blocks: missing up to block {NUMBER}",
         f"blocks: {NUMBER} is missing",
     ),
@@ -178,7 +191,9 @@ DAMAGES: dict[str, tuple[Damage, str | None, str]] = {
         f"blocks: {NUMBER}: transactionCount: chain {COUNT}, stored {COUNT + 1}",
     ),
     "a block's codes": (
-        change(BLOCKS, NUMBER, validationCodes=bytes(code ^ 1 for code in BLOCK["validationCodes"])),
+        change(
+            BLOCKS, NUMBER, validationCodes=bytes(code ^ 1 for code in BLOCK["validationCodes"])
+        ),
         "not code 1",
         f"blocks: {NUMBER}: validationCodes: chain ",
     ),
@@ -197,7 +212,7 @@ async def indexed(store: LedgerStore) -> LedgerStore:
     return store
 
 
-async def delivered() -> AsyncGenerator[Delivered, None]:
+async def delivered() -> AsyncGenerator[DeliveredBlock, None]:
     for block in CHAIN:
         yield parse_delivered(block, "chain")
 
@@ -239,7 +254,10 @@ async def test_every_damage_is_found(indexed: LedgerStore) -> None:
         else:
             assert any(in_itself in difference.what for difference in itself), (name, itself)
         assert any(against_chain in difference.what for difference in chain), (name, chain)
-        assert {difference.block for difference in chain} <= {NUMBER, LAST + 1, LAST + 2}, (name, chain)
+        assert {difference.block for difference in chain} <= {NUMBER, LAST + 1, LAST + 2}, (
+            name,
+            chain,
+        )
         await restore(indexed.database)
     assert await differences(indexed) == ([], [])
 
@@ -253,7 +271,9 @@ async def test_what_is_not_committed_is_no_difference(indexed: LedgerStore) -> N
 async def test_what_lies_below_the_start_block_is_a_difference(indexed: LedgerStore) -> None:
     await indexed.database[BLOCKS].delete_one({"_id": 0})
     itself, _ = await differences(indexed)
-    assert itself == [Difference(0, Kind.COUNTS, "transactions_ledger: 1 documents below the start block 1")]
+    assert itself == [
+        Difference(0, Kind.COUNTS, "transactions_ledger: 1 documents below the start block 1")
+    ]
 
 
 KINDS: dict[str, DifferenceCounts] = {
@@ -292,8 +312,12 @@ async def test_a_restart_refills_from_the_gap_on(indexed: LedgerStore, seed: int
     above = {"blockNumber": {"$gte": min(gone)}}
     await indexed.database[BLOCKS].delete_many({"_id": {"$in": gone}})
     for name in (TRANSACTIONS, EVENTS):
-        keys = [document["_id"] async for document in indexed.database[name].find(above, {"_id": 1})]
-        await indexed.database[name].delete_many({"_id": {"$in": draws.sample(keys, len(keys) // 3)}})
+        keys = [
+            document["_id"] async for document in indexed.database[name].find(above, {"_id": 1})
+        ]
+        await indexed.database[name].delete_many(
+            {"_id": {"$in": draws.sample(keys, len(keys) // 3)}}
+        )
     progress = await index(indexed, ScriptedSource(CHAIN))
     assert progress.blocks == len(CHAIN) - min(gone), "everything above the gap is looked at again"
     assert_equal_documents(await stored_documents(indexed.database), EXPECTED)
@@ -302,7 +326,8 @@ async def test_a_restart_refills_from_the_gap_on(indexed: LedgerStore, seed: int
 async def test_what_an_older_version_wrote_can_be_read(store: LedgerStore) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     await write_sync_state(
-        store.database, SyncState(CHANNEL, State.FOLLOWING, None, 0, 9, 9, 9, 0.0, None, now, now, "1.2.3")
+        store.database,
+        SyncState(CHANNEL, ChannelState.FOLLOWING, None, 0, 9, 9, 9, 0.0, None, now, now, "1.2.3"),
     )
     await store.database[SYNC_STATE].update_one(
         {"_id": CHANNEL}, {"$set": {"verification": {"at": now, "height": 7, "differences": 2}}}

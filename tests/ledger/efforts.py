@@ -5,7 +5,9 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, settings
 
-_DEADLINE = timedelta(seconds=30)  # far above what any example takes: an endless loop is what it would catch
+_DEADLINE = timedelta(
+    seconds=30
+)  # far above what any example takes: an endless loop is what it would catch
 
 _SHORT = settings(
     max_examples=200,

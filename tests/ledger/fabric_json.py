@@ -57,7 +57,11 @@ _RFC4514 = {
 def expected_block(decoded: Json, filtered: Json, raw: bytes, last_config: int) -> Block:
     """The block of that JSON; codes from the filtered delivery, hashes over `raw`, which is the serialized block."""
     header = decoded["header"]
-    number, previous_hash, data_hash = int(header["number"]), _b64(header["previous_hash"]), _b64(header["data_hash"])
+    number, previous_hash, data_hash = (
+        int(header["number"]),
+        _b64(header["previous_hash"]),
+        _b64(header["data_hash"]),
+    )
     block = Message(raw)
     envelopes = block.message(2).each(1)
     assert len(envelopes) == len(decoded["data"]["data"]) == len(filtered["txs"])
@@ -78,7 +82,9 @@ def expected_block(decoded: Json, filtered: Json, raw: bytes, last_config: int) 
         last_config=last_config,
         signers=tuple(_signer(Message(signature)) for signature in Message(metadata[0]).each(2)),
         size=sum(map(len, envelopes)),
-        claims=tuple(Claim(transaction.tx_id, transaction.channel_id) for transaction in transactions),
+        claims=tuple(
+            Claim(transaction.tx_id, transaction.channel_id) for transaction in transactions
+        ),
         transactions=transactions,
     )
 
@@ -86,7 +92,9 @@ def expected_block(decoded: Json, filtered: Json, raw: bytes, last_config: int) 
 def _header_der(number: int, previous_hash: bytes, data_hash: bytes) -> bytes:
     """Numbers below 128 and hashes of at most 32 bytes, as in the recordings, need short lengths only."""
     integer = b"\2" + (bytes((1, number)) if number < 0x80 else bytes((2, 0, number)))
-    octets = b"".join(bytes((4, len(octet_string))) + octet_string for octet_string in (previous_hash, data_hash))
+    octets = b"".join(
+        bytes((4, len(octet_string))) + octet_string for octet_string in (previous_hash, data_hash)
+    )
     return bytes((0x30, len(integer + octets))) + integer + octets
 
 
@@ -97,7 +105,10 @@ def _signer(signature: Message) -> Signer:
 
 
 def _transaction(payload: Json, envelope: bytes, index: int, code: int) -> Transaction:
-    channel_header, creator = payload["header"]["channel_header"], payload["header"]["signature_header"]["creator"]
+    channel_header, creator = (
+        payload["header"]["channel_header"],
+        payload["header"]["signature_header"]["creator"],
+    )
     actions = tuple(_action(action["payload"]) for action in payload["data"].get("actions", ()))
     named = [action.chaincode.name for action in actions if action.chaincode is not None]
     config = payload["data"].get("config")
@@ -136,7 +147,9 @@ def _action(payload: Json) -> Action:
         endorsers=tuple(_identity(_b64(e["endorser"])) for e in payload["action"]["endorsements"]),
         response=Response(response["status"], response["message"], _b64(response["payload"])),
         rwsets=tuple(_rwset(rwset) for rwset in result["results"]["ns_rwset"]),
-        event=ChaincodeEvent(event["chaincode_id"], event["tx_id"], event["event_name"], _b64(event["payload"]))
+        event=ChaincodeEvent(
+            event["chaincode_id"], event["tx_id"], event["event_name"], _b64(event["payload"])
+        )
         if event
         else None,
     )
@@ -147,7 +160,9 @@ def _rwset(ns: Json) -> ReadWriteSet:
     return ReadWriteSet(
         namespace=ns["namespace"],
         reads=_reads(kv["reads"]),
-        writes=tuple(Write(write["key"], _b64(write["value"]), write["is_delete"]) for write in kv["writes"]),
+        writes=tuple(
+            Write(write["key"], _b64(write["value"]), write["is_delete"]) for write in kv["writes"]
+        ),
         range_queries=tuple(
             RangeQuery(
                 start_key=query["start_key"],
@@ -161,7 +176,9 @@ def _rwset(ns: Json) -> ReadWriteSet:
         metadata_writes=tuple(
             MetadataWrite(
                 write["key"],
-                tuple(MetadataEntry(entry["name"], _b64(entry["value"])) for entry in write["entries"]),
+                tuple(
+                    MetadataEntry(entry["name"], _b64(entry["value"])) for entry in write["entries"]
+                ),
             )
             for write in kv["metadata_writes"]
         ),
@@ -171,7 +188,10 @@ def _rwset(ns: Json) -> ReadWriteSet:
 
 def _reads(reads: list[Json]) -> tuple[Read, ...]:
     return tuple(
-        Read(read["key"], Version(int(version["block_num"]), int(version["tx_num"])) if version else None)
+        Read(
+            read["key"],
+            Version(int(version["block_num"]), int(version["tx_num"])) if version else None,
+        )
         for read in reads
         for version in (read["version"],)
     )
@@ -182,7 +202,10 @@ def _collection(collection: Json) -> CollectionHashes:
     return CollectionHashes(
         collection=collection["collection_name"],
         reads=tuple(
-            HashedRead(read.data(1), Version(version.integer(1), version.integer(2)) if read.has(2) else None)
+            HashedRead(
+                read.data(1),
+                Version(version.integer(1), version.integer(2)) if read.has(2) else None,
+            )
             for read in map(Message, hashed.each(1))
             for version in (read.message(2),)
         ),
@@ -197,7 +220,8 @@ def _collection(collection: Json) -> CollectionHashes:
         ),
         metadata_writes=tuple(
             MetadataWrite(
-                write.data(1), tuple(MetadataEntry(e.text(1), e.data(2)) for e in map(Message, write.each(2)))
+                write.data(1),
+                tuple(MetadataEntry(e.text(1), e.data(2)) for e in map(Message, write.each(2))),
             )
             for write in map(Message, hashed.each(3))
         ),
@@ -216,7 +240,9 @@ def _lifecycle(args: tuple[bytes, ...]) -> Lifecycle | None:
         version=definition.text(3),
         sequence=definition.integer(1),
         init_required=bool(definition.integer(8)),
-        collections=tuple(Message(config).message(1).text(1) for config in definition.message(7).each(1)),
+        collections=tuple(
+            Message(config).message(1).text(1) for config in definition.message(7).each(1)
+        ),
         package_id=definition.message(9).message(2).text(1) if approves else None,
     )
 
@@ -234,12 +260,16 @@ def _config(config: Json) -> ChannelConfig:
         orderer_organisations=_organisations(ordering),
         orderer_addresses=tuple(_value(channel, "OrdererAddresses").get("addresses", ())),
         consensus_type=consensus["type"],
-        consenters=_raft_consenters(consensus) if consensus["type"] == "etcdraft" else _bft_consenters(ordering),
+        consenters=_raft_consenters(consensus)
+        if consensus["type"] == "etcdraft"
+        else _bft_consenters(ordering),
         batch_timeout=_value(ordering, "BatchTimeout")["timeout"],
         max_message_count=batch_size["max_message_count"],
         absolute_max_bytes=batch_size["absolute_max_bytes"],
         preferred_max_bytes=batch_size["preferred_max_bytes"],
-        capabilities=Capabilities(_capabilities(channel), _capabilities(ordering), _capabilities(application)),
+        capabilities=Capabilities(
+            _capabilities(channel), _capabilities(ordering), _capabilities(application)
+        ),
         policies=tuple(_policies("/Channel", channel)),
         acls=tuple(Acl(resource, acls[resource]["policy_ref"]) for resource in sorted(acls)),
     )
@@ -259,10 +289,13 @@ def _organisations(group: Json) -> tuple[Organisation, ...]:
             name=name,
             msp_id=msp["config"]["name"],
             msp_type=msp["type"],
-            root_fingerprints=tuple(_fingerprint(_b64(root)) for root in msp["config"]["root_certs"]),
+            root_fingerprints=tuple(
+                _fingerprint(_b64(root)) for root in msp["config"]["root_certs"]
+            ),
             endpoints=tuple(_value(organisation, "Endpoints").get("addresses", ())),
             anchor_peers=tuple(
-                f"{peer['host']}:{peer['port']}" for peer in _value(organisation, "AnchorPeers").get("anchor_peers", ())
+                f"{peer['host']}:{peer['port']}"
+                for peer in _value(organisation, "AnchorPeers").get("anchor_peers", ())
             ),
         )
         for name, organisation in sorted(group["groups"].items())
@@ -271,19 +304,32 @@ def _organisations(group: Json) -> tuple[Organisation, ...]:
 
 
 def _raft_consenters(consensus: Json) -> tuple[Consenter, ...]:
-    return tuple(Consenter(node["host"], node["port"]) for node in consensus["metadata"]["consenters"])
+    return tuple(
+        Consenter(node["host"], node["port"]) for node in consensus["metadata"]["consenters"]
+    )
 
 
 def _bft_consenters(ordering: Json) -> tuple[Consenter, ...]:
     return tuple(
-        Consenter(node["host"], node["port"], node["id"], node["msp_id"], _fingerprint(_b64(node["identity"])))
+        Consenter(
+            node["host"],
+            node["port"],
+            node["id"],
+            node["msp_id"],
+            _fingerprint(_b64(node["identity"])),
+        )
         for node in _value(ordering, "Orderers")["consenter_mapping"]
     )
 
 
 def _policies(path: str, group: Json) -> list[Policy]:
-    own = [Policy(f"{path}/{name}", _rule(group["policies"][name]["policy"])) for name in sorted(group["policies"])]
-    children = [_policies(f"{path}/{name}", group["groups"][name]) for name in sorted(group["groups"])]
+    own = [
+        Policy(f"{path}/{name}", _rule(group["policies"][name]["policy"]))
+        for name in sorted(group["policies"])
+    ]
+    children = [
+        _policies(f"{path}/{name}", group["groups"][name]) for name in sorted(group["groups"])
+    ]
     return own + [policy for child in children for policy in child]
 
 

@@ -9,7 +9,9 @@ CONFIG, ENDORSER_TRANSACTION = 1, 3
 _INVALID = 255
 
 
-def block(envelopes: Sequence[bytes], codes: bytes | None = None, metadata: Sequence[bytes] = (b"",) * 4) -> bytes:
+def block(
+    envelopes: Sequence[bytes], codes: bytes | None = None, metadata: Sequence[bytes] = (b"",) * 4
+) -> bytes:
     """A serialized block 5 that is consistent in itself; all envelopes are invalid unless `codes` says otherwise.
 
     `metadata` is without the filter, which the codes are.
@@ -34,10 +36,17 @@ def envelope(
     creator: bytes = b"",
 ) -> bytes:
     """A serialized envelope around `Payload.data`."""
-    channel_header = field(1, header_type) + field(4, b"channel") + field(5, tx_id.encode()) + field(7, extension)
+    channel_header = (
+        field(1, header_type)
+        + field(4, b"channel")
+        + field(5, tx_id.encode())
+        + field(7, extension)
+    )
     if timestamp is not None:
         channel_header += field(3, timestamp)
-    return field(1, field(1, field(1, channel_header) + field(2, field(1, creator))) + field(2, data))
+    return field(
+        1, field(1, field(1, channel_header) + field(2, field(1, creator))) + field(2, data)
+    )
 
 
 def config(channel_group: bytes, sequence: int = 0) -> bytes:
@@ -46,7 +55,12 @@ def config(channel_group: bytes, sequence: int = 0) -> bytes:
 
 
 def action(
-    *, args: bytes = b"", results: bytes = b"", event: bytes = b"", more: bytes = b"", endorsements: bytes = b""
+    *,
+    args: bytes = b"",
+    results: bytes = b"",
+    event: bytes = b"",
+    more: bytes = b"",
+    endorsements: bytes = b"",
 ) -> bytes:
     """A `Transaction` of one action; several of them joined have several.
 
@@ -80,4 +94,6 @@ def group_value(name: str, value: bytes) -> bytes:
 
 def group_policy(name: str, policy_type: int, policy: bytes) -> bytes:
     """A policy of a ConfigGroup, as a field of it."""
-    return field(4, field(1, name.encode()) + field(2, field(2, field(1, policy_type) + field(2, policy))))
+    return field(
+        4, field(1, name.encode()) + field(2, field(2, field(1, policy_type) + field(2, policy)))
+    )

@@ -6,12 +6,12 @@ from typing import Any
 import bson
 from bson.dbref import DBRef
 
-from ledger.blocks import decode_block, read_frame
-from ledger.documents import position
-from ledger.encoding import EncodedBlock, encode_block
-from ledger.limits import MAX_DOCUMENT_BYTES
+from ledger.decoding.blocks import decode_block, read_block
+from ledger.documents.encoding import EncodedBlock, encode_block
+from ledger.documents.size_limit import MAX_DOCUMENT_BYTES
 from ledger.model import VALID, Block
 from ledger.ownership import decide_owners
+from ledger.position import pack_position
 from tests.ledger.inverse import block_of, kept, transaction_of
 
 MAX_GROWTH = 64
@@ -27,18 +27,26 @@ def check_block(raw: bytes) -> EncodedBlock:
     It must not be so large that part of a document is omitted.
     """
     encoded = encode(raw)
-    block = decode_block(read_frame(raw))
+    block = decode_block(read_block(raw))
     documents = [encoded.block, *encoded.transactions, *encoded.events]
-    check_documents(block, decide_owners(block, ()), [decoded(document.raw) for document in documents])
+    check_documents(
+        block, decide_owners(block, ()), [decoded(document.raw) for document in documents]
+    )
     return encoded
 
 
 def encode(raw: bytes) -> EncodedBlock:
     """The documents of a sound block that is the first to be indexed, with the bounds of their sizes checked."""
-    block = decode_block(read_frame(raw))
+    block = decode_block(read_block(raw))
     encoded = encode_block(block, decide_owners(block, ()))
-    sizes = [len(document.raw) for document in (encoded.block, *encoded.transactions, *encoded.events)]
-    assert encoded.size == sum(sizes) <= MAX_GROWTH * len(raw) + _FIXED_BYTES * (1 + len(block.transactions))
+    sizes = [
+        len(document.raw) for document in (encoded.block, *encoded.transactions, *encoded.events)
+    ]
+    assert (
+        encoded.size
+        == sum(sizes)
+        <= MAX_GROWTH * len(raw) + _FIXED_BYTES * (1 + len(block.transactions))
+    )
     assert max(sizes) <= MAX_DOCUMENT_BYTES
     return encoded
 
@@ -46,11 +54,14 @@ def encode(raw: bytes) -> EncodedBlock:
 def check_documents(block: Block, owns: Sequence[bool], documents: list[dict[str, Any]]) -> None:
     """That these documents - the block's, the transactions', the events' - give the block back."""
     count = len(block.transactions)
-    transactions, events = documents[1 : count + 1], {event["_id"]: event for event in documents[count + 1 :]}
+    transactions, events = (
+        documents[1 : count + 1],
+        {event["_id"]: event for event in documents[count + 1 :]},
+    )
     assert block_of(documents[0], block.transactions) == block
     assert (documents[0]["transactionCount"], documents[0]["eventCount"]) == (count, len(events))
     for transaction, owned, document in zip(block.transactions, owns, transactions, strict=True):
-        place = position(block.number, transaction.index)
+        place = pack_position(block.number, transaction.index)
         event = events.pop(place, None)
         assert document["_id"] == place
         assert document["txId"] == (transaction.tx_id if owned else place)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
+from ledger.documents.payloads import payload_bytes
 from ledger.model import (
     VALID,
     Action,
@@ -37,7 +38,6 @@ from ledger.model import (
     Version,
     Write,
 )
-from ledger.payloads import payload_bytes
 from protos.common_pb2 import HeaderType
 
 Document = Mapping[str, Any]
@@ -46,20 +46,30 @@ Document = Mapping[str, Any]
 def kept(transaction: Transaction) -> Transaction:
     """The transaction without the facts that documents do not keep."""
     actions = [
-        replace(action, event=replace(action.event, tx_id="")) if action.event is not None else action
+        replace(action, event=replace(action.event, tx_id=""))
+        if action.event is not None
+        else action
         for action in transaction.actions
     ]
-    for first in actions[:1]:  # a ChaincodeID without a name leaves `chaincodeId` to the header's extension
+    for first in actions[
+        :1
+    ]:  # a ChaincodeID without a name leaves `chaincodeId` to the header's extension
         if first.chaincode is not None:
-            actions[0] = replace(first, chaincode=replace(first.chaincode, name=transaction.chaincode_id or ""))
+            actions[0] = replace(
+                first, chaincode=replace(first.chaincode, name=transaction.chaincode_id or "")
+            )
     return replace(transaction, channel_id=None, actions=tuple(actions))
 
 
 def transaction_of(document: Document, event: Document | None) -> Transaction:
     """The transaction whose document, and event document if it is VALID and has an event, these are."""
-    first = _action(document, event if document["validationCode"] == VALID else document.get("event"))
+    first = _action(
+        document, event if document["validationCode"] == VALID else document.get("event")
+    )
     has_actions = "rwsets" in document
-    further = [_action(action, action.get("event")) for action in document.get("furtherActions", ())]
+    further = [
+        _action(action, action.get("event")) for action in document.get("furtherActions", ())
+    ]
     timestamp = document["timestamp"]
     return Transaction(
         index=document["txIndex"],
@@ -69,12 +79,18 @@ def transaction_of(document: Document, event: Document | None) -> Transaction:
         type=_type(document["type"]),
         channel_id=None,
         tx_id=document.get("claimedTxId", document["txId"]),
-        timestamp=Timestamp(timestamp["seconds"], timestamp["nanos"]) if timestamp is not None else None,
+        timestamp=Timestamp(timestamp["seconds"], timestamp["nanos"])
+        if timestamp is not None
+        else None,
         creator=_identity(document["creator"]),
         chaincode_id=document["chaincodeId"],
         actions=(first, *further) if has_actions else (),
-        config=msgspec.convert(_plain(document["config"]), ChannelConfig) if "config" in document else None,
-        lifecycle=msgspec.convert(_plain(document["lifecycle"]), Lifecycle) if "lifecycle" in document else None,
+        config=msgspec.convert(_plain(document["config"]), ChannelConfig)
+        if "config" in document
+        else None,
+        lifecycle=msgspec.convert(_plain(document["lifecycle"]), Lifecycle)
+        if "lifecycle" in document
+        else None,
         errors=tuple(document.get("errors", ())),
     )
 
@@ -91,11 +107,15 @@ def block_of(document: Document, transactions: Sequence[Transaction]) -> Block:
         codes=document["validationCodes"],
         last_config=_integer(last_config) if last_config is not None else None,
         signers=tuple(
-            Signer(None, signer["consenterId"]) if "consenterId" in signer else Signer(_identity(signer), None)
+            Signer(None, signer["consenterId"])
+            if "consenterId" in signer
+            else Signer(_identity(signer), None)
             for signer in document["signers"]
         ),
         size=document["size"],
-        claims=tuple(Claim(transaction.tx_id, transaction.channel_id) for transaction in transactions),
+        claims=tuple(
+            Claim(transaction.tx_id, transaction.channel_id) for transaction in transactions
+        ),
         transactions=transactions,
     )
 
@@ -120,7 +140,13 @@ def _identity(document: Document | None) -> Identity | None:
     if document is None:
         return None
     kind: Literal["x509", "idemix", "unknown"] = document.get("kind", "x509")
-    return Identity(document["mspId"], kind, document["subject"], document["fingerprint"], document.get("digest"))
+    return Identity(
+        document["mspId"],
+        kind,
+        document["subject"],
+        document["fingerprint"],
+        document.get("digest"),
+    )
 
 
 def _action(document: Document, event: Document | None) -> Action:
@@ -128,13 +154,19 @@ def _action(document: Document, event: Document | None) -> Action:
     function = document.get("function")
     args = (*((function,) if function is not None else ()), *document.get("args", ()))
     return Action(
-        chaincode=Chaincode(document["chaincodeId"] or "", version) if version is not None else None,
+        chaincode=Chaincode(document["chaincodeId"] or "", version)
+        if version is not None
+        else None,
         args=tuple(map(_bytes, args)),
         is_init=document.get("isInit", False),
         endorsers=tuple(map(_identity, document.get("endorsers", ()))),
-        response=Response(response["status"], response["message"], _bytes(response["payload"])) if response else None,
+        response=Response(response["status"], response["message"], _bytes(response["payload"]))
+        if response
+        else None,
         rwsets=tuple(map(_rwset, document.get("rwsets", ()))),
-        event=ChaincodeEvent(event["chaincodeId"], "", event["eventName"], exact_payload(event)) if event else None,
+        event=ChaincodeEvent(event["chaincodeId"], "", event["eventName"], exact_payload(event))
+        if event
+        else None,
     )
 
 
@@ -149,10 +181,13 @@ def _rwset(document: Document) -> ReadWriteSet:
     return ReadWriteSet(
         namespace=document["namespace"],
         reads=_reads(document["reads"]),
-        writes=tuple(Write(w["key"], _bytes(w.get("value", b"")), w["isDelete"]) for w in document["writes"]),
+        writes=tuple(
+            Write(w["key"], _bytes(w.get("value", b"")), w["isDelete"]) for w in document["writes"]
+        ),
         range_queries=tuple(map(_range_query, document.get("rangeQueries", ()))),
         metadata_writes=tuple(
-            MetadataWrite(write["key"], _entries(write)) for write in document.get("metadataWrites", ())
+            MetadataWrite(write["key"], _entries(write))
+            for write in document.get("metadataWrites", ())
         ),
         collections=tuple(map(_collection, document.get("collections", ()))),
     )
@@ -163,7 +198,11 @@ def _reads(reads: list[Document]) -> tuple[Read, ...]:
 
 
 def _version(document: Document | None) -> Version | None:
-    return Version(_integer(document["block"]), _integer(document["tx"])) if document is not None else None
+    return (
+        Version(_integer(document["block"]), _integer(document["tx"]))
+        if document is not None
+        else None
+    )
 
 
 def _range_query(document: Document) -> RangeQuery:
@@ -173,7 +212,9 @@ def _range_query(document: Document) -> RangeQuery:
         end_key=document["endKey"],
         exhausted=document["exhausted"],
         reads=_reads(document["reads"]) if "reads" in document else None,
-        merkle=MerkleSummary(merkle["maxDegree"], merkle["maxLevel"], tuple(map(bytes.fromhex, merkle["hashes"])))
+        merkle=MerkleSummary(
+            merkle["maxDegree"], merkle["maxLevel"], tuple(map(bytes.fromhex, merkle["hashes"]))
+        )
         if merkle is not None
         else None,
     )
@@ -187,14 +228,21 @@ def _collection(document: Document) -> CollectionHashes:
     return CollectionHashes(
         collection=document["collection"],
         reads=tuple(
-            HashedRead(bytes.fromhex(read["keyHash"]), _version(read["version"])) for read in document["reads"]
+            HashedRead(bytes.fromhex(read["keyHash"]), _version(read["version"]))
+            for read in document["reads"]
         ),
         writes=tuple(
-            HashedWrite(bytes.fromhex(w["keyHash"]), bytes.fromhex(w["valueHash"] or ""), w["isDelete"], w["isPurge"])
+            HashedWrite(
+                bytes.fromhex(w["keyHash"]),
+                bytes.fromhex(w["valueHash"] or ""),
+                w["isDelete"],
+                w["isPurge"],
+            )
             for w in document["writes"]
         ),
         metadata_writes=tuple(
-            MetadataWrite(bytes.fromhex(write["key"]), _entries(write)) for write in document.get("metadataWrites", ())
+            MetadataWrite(bytes.fromhex(write["key"]), _entries(write))
+            for write in document.get("metadataWrites", ())
         ),
         private_rwset_hash=bytes.fromhex(document["hash"] or ""),
     )
@@ -210,7 +258,11 @@ def _integer(value: Any) -> int:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return _integer(value) if value.keys() == {"bigInteger"} else {k: _plain(v) for k, v in value.items()}
+        return (
+            _integer(value)
+            if value.keys() == {"bigInteger"}
+            else {k: _plain(v) for k, v in value.items()}
+        )
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return int(value) if type(value) is not bool and isinstance(value, int) else value

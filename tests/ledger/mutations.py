@@ -17,17 +17,27 @@ def envelopes() -> tuple[bytes, ...]:
     kinds: dict[tuple[str, int, str | int], bytes] = {}
     for name in NAMES:
         ledger = recorded(name)
-        for raw, block, filtered in zip(ledger.blocks, ledger.decoded, ledger.filtered, strict=True):
-            found = zip(Message(raw).message(2).each(1), block["data"]["data"], filtered["txs"], strict=True)
+        for raw, block, filtered in zip(
+            ledger.blocks, ledger.decoded, ledger.filtered, strict=True
+        ):
+            found = zip(
+                Message(raw).message(2).each(1), block["data"]["data"], filtered["txs"], strict=True
+            )
             for envelope, content, transaction in found:
-                kind = (name, transaction["code"], _function(content["payload"]["data"]) or block["header"]["number"])
+                kind = (
+                    name,
+                    transaction["code"],
+                    _function(content["payload"]["data"]) or block["header"]["number"],
+                )
                 kinds.setdefault(kind, envelope)
     return tuple(envelope for envelope in kinds.values() if len(envelope) < _MAX_BYTES)
 
 
 def _function(data: Json) -> str | None:
     for action in data.get("actions", ()):
-        function: str = action["payload"]["chaincode_proposal_payload"]["input"]["chaincode_spec"]["input"]["args"][0]
+        function: str = action["payload"]["chaincode_proposal_payload"]["input"]["chaincode_spec"][
+            "input"
+        ]["args"][0]
         return function
     return None
 
@@ -35,7 +45,9 @@ def _function(data: Json) -> str | None:
 @cache
 def metadata() -> tuple[tuple[bytes, ...], ...]:
     """The metadata of recorded blocks, without their filters."""
-    entries = [Message(raw).message(3).each(1) for name in NAMES for raw in recorded(name).blocks[::7]]
+    entries = [
+        Message(raw).message(3).each(1) for name in NAMES for raw in recorded(name).blocks[::7]
+    ]
     return tuple((*entry[:2], *entry[3:]) for entry in entries)
 
 
@@ -88,7 +100,17 @@ def _alter_fields(draw: st.DrawFn, message: list[Field]) -> bytes:
     at = draw(st.integers(0, len(message) - 1))
     number, value = message[at]
     other = draw(
-        st.sampled_from([b"", b"\xff", b"\0", b"$ref", draw(st.sampled_from(envelopes())), b"[" * 200, b'{"$id":1}'])
+        st.sampled_from(
+            [
+                b"",
+                b"\xff",
+                b"\0",
+                b"$ref",
+                draw(st.sampled_from(envelopes())),
+                b"[" * 200,
+                b'{"$id":1}',
+            ]
+        )
     )
     replacement: list[Field] = draw(
         st.sampled_from(

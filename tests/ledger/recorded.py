@@ -46,7 +46,9 @@ def recorded(name: Name) -> Recorded:
 
 def submitted_transactions() -> list[Json]:
     """What the driver of the Raft network submitted, with the code and the block that the peer reported."""
-    submitted: list[Json] = json.loads((_FOLDER / "raft-2.5-submitted-transactions.json").read_text())
+    submitted: list[Json] = json.loads(
+        (_FOLDER / "raft-2.5-submitted-transactions.json").read_text()
+    )
     return submitted
 
 

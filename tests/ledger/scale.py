@@ -16,10 +16,11 @@ import bson
 from msgspec import Struct
 from pymongo import MongoClient, WriteConcern
 
-from ledger.blocks import decode_block, read_frame
-from ledger.documents import position, status_name
-from ledger.encoding import encode_block
-from ledger.store import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.decoding.blocks import decode_block, read_block
+from ledger.documents.encoding import encode_block
+from ledger.documents.format import status_name
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.position import pack_position
 from tests.ledger.recorded import recorded
 
 TRANSACTION_COUNT = 200_000
@@ -75,7 +76,7 @@ def facts() -> tuple[Fact, ...]:
 
 def _fact(n: int) -> Fact:
     block, index = divmod(n, PER_BLOCK)
-    place = int(position(block, index))
+    place = int(pack_position(block, index))
     config = n % 2_000 == 0
     code = 0 if config else _code(n)
     repeats = code == 9
@@ -87,7 +88,13 @@ def _fact(n: int) -> Fact:
         claimed=_tx_id(n - n % 7_000) if repeats else None,
         chaincode=chaincode,
         function=None if config else _function(n),
-        creator_msp=None if n % 997 == 0 else "Org3MSP" if n % 40_009 == 1 else "Org2MSP" if n % 10 == 3 else "Org1MSP",
+        creator_msp=None
+        if n % 997 == 0
+        else "Org3MSP"
+        if n % 40_009 == 1
+        else "Org2MSP"
+        if n % 10 == 3
+        else "Org1MSP",
         type="CONFIG" if config else "99" if n % 50_021 == 3 else "ENDORSER_TRANSACTION",
         code=code,
         ts=_ts(n),
@@ -145,7 +152,11 @@ def _event(n: int) -> tuple[str, Any]:
         return name, [{"campaignId": f"c{n % 50}"}, {"amount": n}]
     if n % 83 == 1:
         return name, {"campaignId": VALUES[n // 83 % len(VALUES)]}
-    return name, {"campaignId": "common" if n % 5 else f"c{n % 1_000}", "amount": n, "donor": {"id": n % 3_000}}
+    return name, {
+        "campaignId": "common" if n % 5 else f"c{n % 1_000}",
+        "amount": n,
+        "donor": {"id": n % 3_000},
+    }
 
 
 def _writes(n: int) -> tuple[tuple[str, str], ...]:
@@ -168,10 +179,14 @@ class Templates(Struct, frozen=True):
 
 
 def _templates() -> Templates:
-    blocks = [decode_block(read_frame(data)) for data in recorded("raft-2.5").blocks[:40]]
+    blocks = [decode_block(read_block(data)) for data in recorded("raft-2.5").blocks[:40]]
     encoded = [encode_block(block, [True] * len(block.codes)) for block in blocks]
-    transactions = [bson.decode(document.raw) for block in encoded for document in block.transactions]
-    events = {document["_id"]: bson.decode(document.raw) for block in encoded for document in block.events}
+    transactions = [
+        bson.decode(document.raw) for block in encoded for document in block.transactions
+    ]
+    events = {
+        document["_id"]: bson.decode(document.raw) for block in encoded for document in block.events
+    }
     donation = next(t for t in transactions if t.get("function") == "Donate" and t["_id"] in events)
     return Templates(
         block=bson.decode(encoded[-1].block.raw),
@@ -217,18 +232,33 @@ def _rwsets(fact: Fact) -> list[Json]:
     for namespace, key in fact.writes:
         deletes = fact.number % 11 == 1
         write = (
-            {"key": key, "isDelete": True} if deletes else {"key": key, "value": str(fact.number), "isDelete": False}
+            {"key": key, "isDelete": True}
+            if deletes
+            else {"key": key, "value": str(fact.number), "isDelete": False}
         )
         sets.setdefault(namespace, []).append(write)
-    return [{"namespace": namespace, "reads": [], "writes": writes} for namespace, writes in sets.items()]
+    return [
+        {"namespace": namespace, "reads": [], "writes": writes}
+        for namespace, writes in sets.items()
+    ]
 
 
 def _event_document(fact: Fact, template: Json) -> Json:
     assert fact.event is not None
     name, payload = fact.event
-    place = {"_id": fact.place, "txId": fact.tx_id, "blockNumber": fact.block, "txIndex": fact.place & 0xFFFFF}
+    place = {
+        "_id": fact.place,
+        "txId": fact.tx_id,
+        "blockNumber": fact.block,
+        "txIndex": fact.place & 0xFFFFF,
+    }
     what = {"chaincodeId": fact.chaincode, "eventName": name, "payload": payload, "ts": fact.ts}
-    return {**template, **place, **what, "payloadEncoding": "text" if isinstance(payload, str) else "json"}
+    return {
+        **template,
+        **place,
+        **what,
+        "payloadEncoding": "text" if isinstance(payload, str) else "json",
+    }
 
 
 def block_facts(number: int) -> tuple[Fact, ...]:
@@ -259,7 +289,10 @@ def _block(number: int, template: Json) -> Json:
         "eventCount": sum(fact.event is not None for fact in transactions),
         "size": 1_000 + number,
         "validationCodes": bytes(fact.code for fact in transactions),
-        "sums": {kind: [{"name": n, "count": c} for n, c in counts.items()] for kind, counts in sums.items()},
+        "sums": {
+            kind: [{"name": n, "count": c} for n, c in counts.items()]
+            for kind, counts in sums.items()
+        },
     }
 
 
@@ -268,7 +301,9 @@ def build(uri: str, database: str) -> None:
     templates = _templates()
     documents = {
         TRANSACTIONS: (_transaction(fact, templates) for fact in facts()),
-        EVENTS: (_event_document(fact, templates.event) for fact in facts() if fact.event is not None),
+        EVENTS: (
+            _event_document(fact, templates.event) for fact in facts() if fact.event is not None
+        ),
         BLOCKS: (_block(number, templates.block) for number in range(LAST + 1)),
     }
     with MongoClient[Json](uri) as client, ThreadPoolExecutor(2) as threads:

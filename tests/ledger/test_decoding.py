@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from ledger.blocks import decode_block, read_frame
+from ledger.decoding.blocks import decode_block, read_block
 from ledger.model import (
     Acl,
     Chaincode,
@@ -39,7 +39,7 @@ _INT64_MIN, _INT64_MAX, _UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 def _decode(envelope_bytes: bytes) -> Transaction:
     raw = forging.block([envelope_bytes])
     check_block(raw)
-    return decode_block(read_frame(raw)).transactions[0]
+    return decode_block(read_block(raw)).transactions[0]
 
 
 def test_reads_and_writes_of_every_kind() -> None:
@@ -47,7 +47,12 @@ def test_reads_and_writes_of_every_kind() -> None:
     kv = (
         field(1, field(1, b"absent"))
         + field(1, field(1, b"\0composite\0key") + field(2, field(1, _UINT64_MAX) + field(2, 1)))
-        + field(2, field(1, b"a") + field(2, b"b") + field(5, field(1, 50) + field(2, 3) + field(3, b"\1\2")))
+        + field(
+            2,
+            field(1, b"a")
+            + field(2, b"b")
+            + field(5, field(1, 50) + field(2, 3) + field(3, b"\1\2")),
+        )
         + field(2, field(1, b"c") + field(3, 1) + field(4, field(1, field(1, b"d"))))
         + field(2, field(1, b"e"))
         + field(3, field(1, b"k") + field(3, b"\xff\0"))
@@ -63,7 +68,9 @@ def test_reads_and_writes_of_every_kind() -> None:
         + field(3, field(1, b"\6") + field(2, key_metadata))
     )
     collection = field(3, field(1, b"secret") + field(2, hashed) + field(3, b"\7"))
-    rwset = _decode(envelope(action(results=forging.namespace(kv, collection)))).actions[0].rwsets[0]
+    rwset = (
+        _decode(envelope(action(results=forging.namespace(kv, collection)))).actions[0].rwsets[0]
+    )
     metadata = (MetadataEntry("VALIDATION_PARAMETER", b"\xff"),)
     assert rwset.namespace == "ns"
     assert rwset.reads == (Read("absent", None), Read("\0composite\0key", Version(_UINT64_MAX, 1)))
@@ -98,11 +105,16 @@ def test_what_the_recorded_actions_never_say() -> None:
     reads = field(1, field(1, b"of genesis") + field(2, b"")) + field(1, field(1, b"absent"))
     hashed = field(1, field(1, b"\1") + field(2, field(2, 3))) + field(1, field(1, b"\2"))
     results = forging.namespace(reads, field(3, field(2, hashed)))
-    found = _decode(envelope(action(args=field(1, b"Init") + field(3, 1), results=results, more=response))).actions[0]
+    found = _decode(
+        envelope(action(args=field(1, b"Init") + field(3, 1), results=results, more=response))
+    ).actions[0]
     assert (found.is_init, found.args) == (True, (b"Init",))
     assert found.response == Response(200, "a message", b"\xff")
     assert found.rwsets[0].reads == (Read("of genesis", Version(0, 0)), Read("absent", None))
-    assert found.rwsets[0].collections[0].reads == (HashedRead(b"\1", Version(0, 3)), HashedRead(b"\2", None))
+    assert found.rwsets[0].collections[0].reads == (
+        HashedRead(b"\1", Version(0, 3)),
+        HashedRead(b"\2", None),
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +138,7 @@ def test_any_timestamp_is_kept_as_claimed_and_is_a_date_where_it_can_be(
 ) -> None:
     timestamp = field(1, seconds % 2**64) + field(2, nanos % 2**64)
     raw = forging.block([envelope(b"", timestamp=timestamp)])
-    assert decode_block(read_frame(raw)).transactions[0].timestamp == Timestamp(seconds, nanos)
+    assert decode_block(read_block(raw)).transactions[0].timestamp == Timestamp(seconds, nanos)
     encoded = check_block(raw)
     assert milliseconds_of(decoded(encoded.transactions[0].raw)) == milliseconds
     assert milliseconds_of(decoded(encoded.block.raw)) == milliseconds
@@ -136,17 +148,25 @@ def test_one_forged_clock_does_not_move_the_time_of_a_block() -> None:
     seconds = [2000, 253_402_300_799, 1000, _INT64_MAX, 3000]
     envelopes = [envelope(b"", timestamp=field(1, second)) for second in seconds]
     encoded = check_block(forging.block([*envelopes, envelope(b"")]))
-    assert milliseconds_of(decoded(encoded.block.raw)) == 2_000_000  # lower median of the four that are dates
+    assert (
+        milliseconds_of(decoded(encoded.block.raw)) == 2_000_000
+    )  # lower median of the four that are dates
 
 
 def test_further_actions_are_kept_whole() -> None:
-    second = action(more=field(4, field(2, b"other") + field(3, b"2")), event=forging.event(b'{"a":1}'))
+    second = action(
+        more=field(4, field(2, b"other") + field(3, b"2")), event=forging.event(b'{"a":1}')
+    )
     raw = forging.block([envelope(action(event=forging.event(b"x")) + second)], bytes([0]))
-    assert decode_block(read_frame(raw)).transactions[0].actions[1].chaincode == Chaincode("other", "2")
+    assert decode_block(read_block(raw)).transactions[0].actions[1].chaincode == Chaincode(
+        "other", "2"
+    )
     encoded = check_block(raw)
     (further,) = decoded(encoded.transactions[0].raw)["furtherActions"]
     assert (further["chaincodeId"], further["event"]["payload"]) == ("other", {"a": 1})
-    assert [decoded(event.raw)["payload"] for event in encoded.events] == ["x"]  # Fabric's clients deliver one
+    assert [decoded(event.raw)["payload"] for event in encoded.events] == [
+        "x"
+    ]  # Fabric's clients deliver one
 
 
 def test_chaincode_id_comes_from_the_action_else_from_the_headers_extension() -> None:
@@ -194,9 +214,11 @@ def test_chaincode_id_comes_from_the_action_else_from_the_headers_extension() ->
         ),
     ],
 )
-def test_what_does_not_parse_is_named_and_the_rest_is_kept(envelope_bytes: bytes, errors: tuple[str, ...]) -> None:
+def test_what_does_not_parse_is_named_and_the_rest_is_kept(
+    envelope_bytes: bytes, errors: tuple[str, ...]
+) -> None:
     raw = forging.block([envelope_bytes])
-    transaction = decode_block(read_frame(raw)).transactions[0]
+    transaction = decode_block(read_block(raw)).transactions[0]
     encoded = check_block(raw)
     assert transaction.errors == errors
     assert encoded.undecodable == 1
@@ -216,7 +238,11 @@ def test_every_header_type_and_code_survives(header_type: int, name: str) -> Non
 def test_an_envelope_of_nothing_is_a_transaction() -> None:
     raw = forging.block([b"", b""])
     document = decoded(check_block(raw).transactions[1].raw)
-    assert (document["txId"], document["claimedTxId"], document["txIndex"]) == (5 * 2**20 + 1, "", 1)
+    assert (document["txId"], document["claimedTxId"], document["txIndex"]) == (
+        5 * 2**20 + 1,
+        "",
+        1,
+    )
     assert document["envelopeHash"] == sha256(b"").hexdigest()
     assert document["type"] == "MESSAGE"  # what Fabric, too, reads from a header that is absent
     assert (document["ts"], document["creator"], document["chaincodeId"]) == (None, None, None)
@@ -224,7 +250,11 @@ def test_an_envelope_of_nothing_is_a_transaction() -> None:
 
 def test_identities_that_are_no_certificate() -> None:
     idemix = field(1, b"x") + field(2, b"y") + field(3, b"ou")
-    for id_bytes, kind in ((idemix, "idemix"), (b"anything", "unknown"), (b"-----BEGIN CERTIFICATE-----", "unknown")):
+    for id_bytes, kind in (
+        (idemix, "idemix"),
+        (b"anything", "unknown"),
+        (b"-----BEGIN CERTIFICATE-----", "unknown"),
+    ):
         creator = _decode(envelope(b"", creator=field(1, b"MSP") + field(2, id_bytes))).creator
         assert creator == Identity("MSP", kind, digest=sha256(id_bytes).hexdigest())  # type: ignore[arg-type]
 
@@ -235,23 +265,44 @@ def test_signers_and_commit_hash() -> None:
     unreadable = field(2, field(1, b"\xff")) + field(2, field(3, b"\xff"))
     signatures = raft + bft + unreadable
     last_config = field(1, field(1, _UINT64_MAX))
-    raw = forging.block([], metadata=[signatures, field(1, last_config[2:]), b"", field(1, b"\1\2")])
+    raw = forging.block(
+        [], metadata=[signatures, field(1, last_config[2:]), b"", field(1, b"\1\2")]
+    )
     check_block(raw)
-    block = decode_block(read_frame(raw))
+    block = decode_block(read_block(raw))
     unknown = Identity("OrdererMSP", "unknown", digest=sha256(b"?").hexdigest())
-    assert block.signers == (Signer(unknown, None), Signer(None, 2**32 - 1), Signer(None, None), Signer(None, None))
+    assert block.signers == (
+        Signer(unknown, None),
+        Signer(None, 2**32 - 1),
+        Signer(None, None),
+        Signer(None, None),
+    )
     assert (block.last_config, block.commit_hash) == (_UINT64_MAX, b"\1\2")
 
 
 def test_channel_configuration_in_full() -> None:
-    acls = [field(1, field(1, name) + field(2, field(1, b"/Channel/" + name))) for name in (b"b", b"a")]
-    capabilities = group_value("Capabilities", field(1, field(1, b"V2_5")) + field(1, field(1, b"V1_4")))
-    idemix = group_value("MSP", field(1, 1) + field(2, field(1, b"IdemixMSP")))
-    peers = group_value("AnchorPeers", field(1, field(1, b"peer") + field(2, 7051)) + field(1, field(1, b"other")))
-    application = (
-        group_value("ACLs", b"".join(acls)) + group_child("Idemix/Org", idemix + peers) + group_child("Empty", b"")
+    acls = [
+        field(1, field(1, name) + field(2, field(1, b"/Channel/" + name))) for name in (b"b", b"a")
+    ]
+    capabilities = group_value(
+        "Capabilities", field(1, field(1, b"V2_5")) + field(1, field(1, b"V1_4"))
     )
-    consenter = field(1, 1) + field(2, b"host") + field(3, 7050) + field(4, b"OrdererMSP") + field(5, b"no certificate")
+    idemix = group_value("MSP", field(1, 1) + field(2, field(1, b"IdemixMSP")))
+    peers = group_value(
+        "AnchorPeers", field(1, field(1, b"peer") + field(2, 7051)) + field(1, field(1, b"other"))
+    )
+    application = (
+        group_value("ACLs", b"".join(acls))
+        + group_child("Idemix/Org", idemix + peers)
+        + group_child("Empty", b"")
+    )
+    consenter = (
+        field(1, 1)
+        + field(2, b"host")
+        + field(3, 7050)
+        + field(4, b"OrdererMSP")
+        + field(5, b"no certificate")
+    )
     ordering = (
         capabilities
         + group_value("ConsensusType", field(1, b"BFT"))
@@ -281,7 +332,11 @@ def test_channel_configuration_in_full() -> None:
     assert found.capabilities.orderer == ("V1_4", "V2_5")
     assert (found.consensus_type, found.batch_timeout) == ("BFT", "2s")
     assert found.consenters == (Consenter("host", 7050, 1, "OrdererMSP", None),)
-    assert (found.max_message_count, found.absolute_max_bytes, found.preferred_max_bytes) == (500, 99 << 20, 1 << 20)
+    assert (found.max_message_count, found.absolute_max_bytes, found.preferred_max_bytes) == (
+        500,
+        99 << 20,
+        1 << 20,
+    )
     assert found.policies == (
         Policy("/Channel/Orderer/Any", "ANY Readers"),
         Policy("/Channel/Orderer/Odd", "9 "),
@@ -308,6 +363,10 @@ def _signature_policy() -> bytes:
         (0, field(1, b"Org") + field(2, 9)),
         (2, field(1, b"Org") + field(2, b"certificate")),
     ]
-    rule = n_out_of(2, signed_by(0), n_out_of(1, signed_by(1), signed_by(2)), *map(signed_by, (3, 4, 7)))
-    identities = b"".join(field(3, field(1, kind) + field(2, principal)) for kind, principal in principals)
+    rule = n_out_of(
+        2, signed_by(0), n_out_of(1, signed_by(1), signed_by(2)), *map(signed_by, (3, 4, 7))
+    )
+    identities = b"".join(
+        field(3, field(1, kind) + field(2, principal)) for kind, principal in principals
+    )
     return field(2, rule) + identities

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.blocks import decode_block, read_frame
-from ledger.encoding import encode_block
+from ledger.decoding.blocks import decode_block, read_block
+from ledger.documents.encoding import encode_block
 from ledger.ownership import decide_owners
 from tests.ledger import forging
 from tests.ledger.recorded import NAMES, recorded
@@ -23,7 +23,7 @@ def digest_of_all_documents() -> str:
     digest = sha256()
     for name in NAMES:
         for raw in recorded(name).blocks:
-            block = decode_block(read_frame(raw))
+            block = decode_block(read_block(raw))
             encoded = encode_block(block, decide_owners(block, ()))
             for document in (encoded.block, *encoded.transactions, *encoded.events):
                 digest.update(document.raw)
@@ -47,13 +47,21 @@ def test_another_process_with_another_hash_seed_writes_the_same_bytes() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_of_map_entries_on_the_wire_does_not_matter(name: str) -> None:
-    raw = next(r for n in NAMES if n == name for r in recorded(n).blocks[::-1] if _channel_group(r) is not None)
+    raw = next(
+        r
+        for n in NAMES
+        if n == name
+        for r in recorded(n).blocks[::-1]
+        if _channel_group(r) is not None
+    )
     group = _channel_group(raw)
     assert group is not None
     backwards = _backwards(group)
     assert backwards != group
     one, other = (
-        decode_block(read_frame(forging.block([forging.envelope(forging.config(g), forging.CONFIG)])))
+        decode_block(
+            read_block(forging.block([forging.envelope(forging.config(g), forging.CONFIG)]))
+        )
         for g in (group, backwards)
     )
     assert one.transactions[0].config is not None
@@ -62,11 +70,16 @@ def test_the_order_of_map_entries_on_the_wire_does_not_matter(name: str) -> None
 
 def _channel_group(raw: bytes) -> bytes | None:
     """The root group of the configuration in a block's first envelope, if there is one."""
-    first = decode_block(read_frame(raw)).transactions[0]
+    first = decode_block(read_block(raw)).transactions[0]
     if first.config is None:
         return None
-    data = read_frame(raw).envelopes[0]
-    for number in (1, 2, 1, 2):  # Envelope.payload, Payload.data, ConfigEnvelope.config, Config.channel_group
+    data = read_block(raw).envelopes[0]
+    for number in (
+        1,
+        2,
+        1,
+        2,
+    ):  # Envelope.payload, Payload.data, ConfigEnvelope.config, Config.channel_group
         data = _only(data, number)
     return data
 

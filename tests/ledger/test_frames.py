@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from ledger.blocks import MAX_BLOCK_NUMBER, read_frame
+from ledger.decoding.blocks import read_block
 from ledger.errors import CorruptBlockError
+from ledger.position import MAX_BLOCK_NUMBER
 from tests.ledger import forging
 from tests.ledger.recorded import recorded
 from tests.ledger.wire_format import Field, Message, field, fields, serialize
@@ -14,10 +15,16 @@ _SOUND = Message(forging.block([b"one", b"two"]))
 _HEADER = fields(_SOUND.data(1))
 
 
-def _altered(header: list[Field] | None = None, data: list[Field] | None = None, codes: bytes | None = None) -> bytes:
+def _altered(
+    header: list[Field] | None = None, data: list[Field] | None = None, codes: bytes | None = None
+) -> bytes:
     metadata = _SOUND.data(3) if codes is None else serialize([(1, b""), (1, b""), (1, codes)])
     return serialize(
-        [(1, serialize(header or _HEADER)), (2, serialize(data) if data else _SOUND.data(2)), (3, metadata)]
+        [
+            (1, serialize(header or _HEADER)),
+            (2, serialize(data) if data else _SOUND.data(2)),
+            (3, metadata),
+        ]
     )
 
 
@@ -25,7 +32,10 @@ def _altered(header: list[Field] | None = None, data: list[Field] | None = None,
     ("raw", "message"),
     [
         (b"", "a block that names no number: header: expected a block header, got none"),
-        (b"\xff\xff", "a block that names no number: bytes: expected a serialized common.Block, got 2 bytes beginning"),
+        (
+            b"\xff\xff",
+            "a block that names no number: bytes: expected a serialized common.Block, got 2 bytes beginning",
+        ),
         (serialize([(2, b"")]), "a block that names no number: header: expected a block header"),
         (
             _altered(header=[(1, MAX_BLOCK_NUMBER + 1), *_HEADER[1:]]),
@@ -36,18 +46,23 @@ def _altered(header: list[Field] | None = None, data: list[Field] | None = None,
         (_altered(data=[(1, b"one")]), "block 5: header.data_hash: expected "),
         (_altered(codes=b"\0"), "one validation code for each of 2 envelopes, got 1 codes"),
         (_altered(codes=b"\0\0\0"), "one validation code for each of 2 envelopes, got 3 codes"),
-        (_altered(codes=b""), "one validation code for each of 2 envelopes, got none, as in an orderer's blocks"),
+        (
+            _altered(codes=b""),
+            "one validation code for each of 2 envelopes, got none, as in an orderer's blocks",
+        ),
     ],
 )
 def test_a_block_that_contradicts_itself_is_corrupt(raw: bytes, message: str) -> None:
     with pytest.raises(CorruptBlockError, match=re.escape(message)):
-        read_frame(raw)
+        read_block(raw)
 
 
 def test_the_envelopes_boundaries_are_not_in_the_data_hash_but_the_filter_counts_them() -> None:
     raw = _altered(data=[(1, b"onetwo")])
-    with pytest.raises(CorruptBlockError, match="one validation code for each of 1 envelopes, got 2 codes"):
-        read_frame(raw)
+    with pytest.raises(
+        CorruptBlockError, match="one validation code for each of 1 envelopes, got 2 codes"
+    ):
+        read_block(raw)
 
 
 def test_a_cut_block_is_never_accepted() -> None:
@@ -55,4 +70,4 @@ def test_a_cut_block_is_never_accepted() -> None:
     metadata_at = raw.index(field(3, Message(raw).data(3)))
     for length in range(metadata_at + 1):
         with pytest.raises(CorruptBlockError):
-            read_frame(raw[:length])
+            read_block(raw[:length])

@@ -14,12 +14,21 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.blocks import decode_block, read_frame
-from ledger.identities import read_certificate
+from ledger.decoding.blocks import decode_block, read_block
+from ledger.decoding.identities import read_certificate
 from ledger.model import ChannelConfig
 from tests.ledger import forging
 from tests.ledger.efforts import EFFORTS
-from tests.ledger.forging import CONFIG, action, config, envelope, event, group_child, group_policy, namespace
+from tests.ledger.forging import (
+    CONFIG,
+    action,
+    config,
+    envelope,
+    event,
+    group_child,
+    group_policy,
+    namespace,
+)
 from tests.ledger.invariants import MAX_GROWTH, check_block, decoded, encode
 from tests.ledger.wire_format import field
 
@@ -68,12 +77,22 @@ _TOO_MANY = 260_000
         (action(args=field(1, b"") * _TOO_MANY), "actions.0.args"),
         (action(results=field(2, b"") * _TOO_MANY), "actions.0.results"),
         (action(results=namespace(field(1, b"") * _TOO_MANY)), "actions.0.results.0.rwset"),
-        (action(results=namespace(b"", field(3, b"") * _TOO_MANY)), "actions.0.results.0.collections"),
-        (action(results=namespace(b"", field(3, field(2, field(2, b"") * _TOO_MANY)))), "actions.0.results.0"),
+        (
+            action(results=namespace(b"", field(3, b"") * _TOO_MANY)),
+            "actions.0.results.0.collections",
+        ),
+        (
+            action(results=namespace(b"", field(3, field(2, field(2, b"") * _TOO_MANY)))),
+            "actions.0.results.0",
+        ),
     ],
 )
-def test_lists_too_long_to_open_are_named_with_their_length_and_the_rest_is_kept(data: bytes, path: str) -> None:
-    encoded = check_block(forging.block([envelope(data), envelope(action(event=event(b"next")))], b"\xff\0"))
+def test_lists_too_long_to_open_are_named_with_their_length_and_the_rest_is_kept(
+    data: bytes, path: str
+) -> None:
+    encoded = check_block(
+        forging.block([envelope(data), envelope(action(event=event(b"next")))], b"\xff\0")
+    )
     document = decoded(encoded.transactions[0].raw)
     (error,) = document["errors"]
     assert error.startswith(path)
@@ -86,7 +105,7 @@ def test_lists_too_long_to_open_are_named_with_their_length_and_the_rest_is_kept
 def _config_of(channel_group: bytes) -> tuple[ChannelConfig | None, tuple[str, ...]]:
     raw = forging.block([envelope(config(channel_group), CONFIG)])
     encode(raw)
-    transaction = decode_block(read_frame(raw)).transactions[0]
+    transaction = decode_block(read_block(raw)).transactions[0]
     return transaction.config, transaction.errors
 
 
@@ -103,7 +122,9 @@ def test_groups_within_groups(depth: int, readable: bool) -> None:
         assert (found, errors) == (None, ("config",))
 
 
-@pytest.mark.parametrize(("depth", "readable"), [(1, True), (40, True), (100, False), (5000, False)])
+@pytest.mark.parametrize(
+    ("depth", "readable"), [(1, True), (40, True), (100, False), (5000, False)]
+)
 def test_rules_within_rules(depth: int, readable: bool) -> None:
     rule = field(1, 0)
     for _ in range(depth):
@@ -118,9 +139,14 @@ def test_a_policy_that_names_one_principal_many_times_is_not_put_into_words() ->
     principal = field(3, field(2, field(1, b"m" * 100_000)))
     rule = field(2, field(1, 1) + field(2, field(1, 0)) * 100_000)
     policy = field(2, rule) + principal
-    found, _ = _config_of(group_policy("Bomb", 1, policy) + group_policy("Next", 3, field(1, b"Readers")))
+    found, _ = _config_of(
+        group_policy("Bomb", 1, policy) + group_policy("Next", 3, field(1, b"Readers"))
+    )
     assert found is not None
-    assert [policy.rule for policy in found.policies] == [f"signature policy of {len(policy)} bytes", "ANY Readers"]
+    assert [policy.rule for policy in found.policies] == [
+        f"signature policy of {len(policy)} bytes",
+        "ANY Readers",
+    ]
 
 
 def test_policies_below_a_very_long_name_end_with_an_error_that_says_so() -> None:
@@ -140,7 +166,9 @@ def test_very_many_groups_below_a_very_long_name() -> None:
 
 def test_a_configuration_larger_than_a_document() -> None:
     addresses = forging.group_value("OrdererAddresses", field(1, b"") * 2_000_000)
-    document = decoded(encode(forging.block([envelope(config(addresses), CONFIG)])).transactions[0].raw)
+    document = decoded(
+        encode(forging.block([envelope(config(addresses), CONFIG)])).transactions[0].raw
+    )
     assert document["config"]["ordererAddresses"]["omitted"] is True
     assert document["config"]["sequence"] == 0
 
@@ -165,7 +193,9 @@ _DER = _certificate()
 
 
 def _pem(der: bytes) -> bytes:
-    return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
+    return (
+        b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
+    )
 
 
 def _negative_serial(der: bytes) -> bytes:
@@ -173,7 +203,9 @@ def _negative_serial(der: bytes) -> bytes:
 
 
 def _version(number: int) -> Callable[[bytes], bytes]:
-    return lambda der: der.replace(bytes.fromhex("a003020102"), bytes.fromhex("a0030201") + bytes([number]))
+    return lambda der: der.replace(
+        bytes.fromhex("a003020102"), bytes.fromhex("a0030201") + bytes([number])
+    )
 
 
 @pytest.mark.parametrize(
@@ -194,7 +226,11 @@ def test_odd_certificates(alter: Callable[[bytes], bytes], kind: str) -> None:
     encoded = check_block(forging.block([envelope(b"", creator=creator)]))
     identity = decoded(encoded.transactions[0].raw)["creator"]
     if kind == "x509":
-        assert identity == {"mspId": "MSP", "subject": "CN=name", "fingerprint": sha256(der).hexdigest()}
+        assert identity == {
+            "mspId": "MSP",
+            "subject": "CN=name",
+            "fingerprint": sha256(der).hexdigest(),
+        }
     else:
         assert (identity["kind"], identity["digest"]) == ("unknown", sha256(_pem(der)).hexdigest())
 
@@ -202,7 +238,9 @@ def test_odd_certificates(alter: Callable[[bytes], bytes], kind: str) -> None:
 def test_a_certificate_cut_anywhere() -> None:
     pem = _pem(_DER)
     for length in range(0, len(pem), 3):
-        assert read_certificate("MSP", pem[:length]).kind == ("x509" if length >= len(pem) - 1 else "unknown")
+        assert read_certificate("MSP", pem[:length]).kind == (
+            "x509" if length >= len(pem) - 1 else "unknown"
+        )
     for length in range(0, len(_DER), 5):
         assert read_certificate("MSP", _pem(_DER[:length])).kind == "unknown"
 
@@ -210,7 +248,11 @@ def test_a_certificate_cut_anywhere() -> None:
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_certificates_with_bytes_changed(effort: settings) -> None:
     @effort
-    @given(st.lists(st.tuples(st.integers(0, len(_DER) - 1), st.integers(0, 255)), min_size=1, max_size=3))
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, len(_DER) - 1), st.integers(0, 255)), min_size=1, max_size=3
+        )
+    )
     def check(changes: list[tuple[int, int]]) -> None:
         der = bytearray(_DER)
         for at, byte in changes:
@@ -222,5 +264,7 @@ def test_certificates_with_bytes_changed(effort: settings) -> None:
 
 def test_growth_is_bounded_by_more_than_the_worst_case() -> None:
     """The bound that `check_block` holds every other test to is not an empty one."""
-    encoded = encode(forging.block([envelope(action(results=namespace(b"", field(3, b"") * 100_000)))]))
+    encoded = encode(
+        forging.block([envelope(action(results=namespace(b"", field(3, b"") * 100_000)))])
+    )
     assert MAX_GROWTH / 4 < encoded.size / 200_000 < MAX_GROWTH

@@ -8,14 +8,16 @@ from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 from structlog.testing import capture_logs
 
-from indexer.channel import ChannelIndexer
-from ledger.encoding import encode_block
-from ledger.event_queries import EventFilter
+from indexer.channel_indexer import ChannelIndexer
+from ledger.documents.encoding import encode_block
 from ledger.model import ChaincodeEvent, ReadWriteSet, Write
-from ledger.paging import Window
-from ledger.reader import Indexed, LedgerReader
-from ledger.store import BLOCKS, EVENTS, TRANSACTIONS, IndexOptions, LedgerStore
-from ledger.transaction_queries import TransactionFilter
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.event_queries import EventFilter
+from ledger.mongodb.indexes import IndexOptions
+from ledger.mongodb.paging import Window
+from ledger.mongodb.reader import Indexed, LedgerReader
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.transaction_queries import TransactionFilter
 from tests.explorer_api.support import action, block, transaction
 from tests.indexer.support import CHANNEL, new_progress
 
@@ -42,7 +44,9 @@ class Builds(CommandListener):
         pass
 
 
-async def test_indexes_are_added_when_they_are_asked_for(mongo: Client, mongo_uri: str, database_name: str) -> None:
+async def test_indexes_are_added_when_they_are_asked_for(
+    mongo: Client, mongo_uri: str, database_name: str
+) -> None:
     """Also to what is stored already; that is told, and takes as long as it takes."""
     told: list[tuple[str, set[str]]] = []
 
@@ -50,7 +54,11 @@ async def test_indexes_are_added_when_they_are_asked_for(mongo: Client, mongo_ur
         told.append((collection, set(indexes)))
 
     reader = LedgerReader(mongo, database_name)
-    assert {name.split(".")[0] for name in await reader.missing_indexes()} == {BLOCKS, TRANSACTIONS, EVENTS}
+    assert {name.split(".")[0] for name in await reader.missing_indexes()} == {
+        BLOCKS,
+        TRANSACTIONS,
+        EVENTS,
+    }
     await LedgerStore(mongo, database_name).prepare(NONE, building)
     assert (told, await reader.missing_indexes()) == ([], [])
     assert await reader.indexed() == Indexed(frozenset(), key_history=False)
@@ -58,11 +66,17 @@ async def test_indexes_are_added_when_they_are_asked_for(mongo: Client, mongo_ur
     events = [{"_id": n, "eventName": "Mint", "payload": {"donor": {"id": n}}} for n in range(100)]
     await mongo[database_name][EVENTS].insert_many(events)
     builds = Builds()
-    async with AsyncMongoClient[dict[str, Any]](mongo_uri, socketTimeoutMS=5_000, event_listeners=[builds]) as client:
+    async with AsyncMongoClient[dict[str, Any]](
+        mongo_uri, socketTimeoutMS=5_000, event_listeners=[builds]
+    ) as client:
         store = LedgerStore(client, database_name)
         for _ in range(2):
             await store.prepare(IndexOptions(("donor.id", "a")), building)
-    names = {f"payload.{field}_1_{more}_id_1" for field in ("donor.id", "a") for more in ("", "eventName_1_")}
+    names = {
+        f"payload.{field}_1_{more}_id_1"
+        for field in ("donor.id", "a")
+        for more in ("", "eventName_1_")
+    }
     assert told == [(EVENTS, names)], "of the other collections nothing had to be read"
     assert len(builds.limits_ms) == 2
     assert min(builds.limits_ms) > 60 * A_MINUTE_MS
@@ -76,13 +90,17 @@ async def test_the_operator_is_told_why_the_daemon_waits(mongo: Client, database
     store = LedgerStore(mongo, database_name)
     await store.prepare(NONE)
     with capture_logs() as logs:
-        await ChannelIndexer(store, [], new_progress(), indexes=IndexOptions(("a",), key_history=False)).run()
+        await ChannelIndexer(
+            store, [], new_progress(), indexes=IndexOptions(("a",), key_history=False)
+        ).run()
     building = next(entry for entry in logs if entry["event"] == "indexes_building")
     assert (building["channel"], building["collection"]) == (CHANNEL, EVENTS)
     assert building["indexes"] == ["payload.a_1__id_1", "payload.a_1_eventName_1__id_1"]
 
 
-async def test_values_of_any_length_are_indexed_and_found(mongo: Client, store: LedgerStore) -> None:
+async def test_values_of_any_length_are_indexed_and_found(
+    mongo: Client, store: LedgerStore
+) -> None:
     """Also those that were too long to be kept."""
     huge, large, long = "h" * (10 << 20), "k" * (6 << 20), "l" * 2_000
     filling = (b"x" * 1_999,) * 8_500
@@ -95,13 +113,19 @@ async def test_values_of_any_length_are_indexed_and_found(mongo: Client, store: 
 
     transactions = [
         transaction(0, "a", actions=(action(args=(huge.encode(),), event=event(huge)),)),
-        transaction(1, "b", actions=(action(args=(b"Put",), rwsets=writing(large), event=event(long)),)),
-        transaction(2, "c", actions=(action(args=(long.encode(), *filling), rwsets=writing(long)),)),
+        transaction(
+            1, "b", actions=(action(args=(b"Put",), rwsets=writing(large), event=event(long)),)
+        ),
+        transaction(
+            2, "c", actions=(action(args=(long.encode(), *filling), rwsets=writing(long)),)
+        ),
     ]
     encoded = [encode_block(block(0, transactions), [True] * 3)]
     await store.insert_transactions(encoded)
     await store.insert_events(encoded)
-    omitted = (await mongo[store.database.name][TRANSACTIONS].find_one({"txId": "c"}) or {})["function"]
+    omitted = (await mongo[store.database.name][TRANSACTIONS].find_one({"txId": "c"}) or {})[
+        "function"
+    ]
     assert omitted["omitted"]
 
     reader = LedgerReader(mongo, store.database.name)
@@ -112,19 +136,28 @@ async def test_values_of_any_length_are_indexed_and_found(mongo: Client, store: 
         (reader.key_history("token", long, 0, 0, FIRST), [2]),
         (reader.matching_events(EventFilter(names=(huge,)), 0, 0, FIRST), [0]),
         (reader.matching_events(EventFilter(names=(long,)), 0, 0, FIRST), [1]),
-        (reader.matching_events(EventFilter(payload=("campaignId", long)), 0, 0, Window(10, descending=True)), [1, 0]),
+        (
+            reader.matching_events(
+                EventFilter(payload=("campaignId", long)), 0, 0, Window(10, descending=True)
+            ),
+            [1, 0],
+        ),
     )
     for page, found in pages:
         assert [document["_id"] for document in (await page).documents] == found
     assert await reader.key_namespaces(long, 0, 5) == ["token"]
 
 
-async def test_a_transaction_of_very_many_writes_is_stored_and_in_the_history_of_its_keys(store: LedgerStore) -> None:
+async def test_a_transaction_of_very_many_writes_is_stored_and_in_the_history_of_its_keys(
+    store: LedgerStore,
+) -> None:
     """All its entries at once would not fit into a small cache of MongoDB's, which then waits for ever."""
     writes = tuple(Write(f"key{n}", b"", is_delete=False) for n in range(120_000))
     many = action(rwsets=(ReadWriteSet("token", (), writes, (), (), ()),))
     few = action(rwsets=(ReadWriteSet("token", (), writes[7:8], (), (), ()),))
-    blocks = [block(n, [transaction(0, str(n), actions=(many if n == 1 else few,))]) for n in range(3)]
+    blocks = [
+        block(n, [transaction(0, str(n), actions=(many if n == 1 else few,))]) for n in range(3)
+    ]
     encoded = [encode_block(item, [True]) for item in blocks]
     async with asyncio.timeout(30):
         await store.insert_transactions(encoded)
@@ -132,7 +165,9 @@ async def test_a_transaction_of_very_many_writes_is_stored_and_in_the_history_of
     for descending in (False, True):
         found, after = [], None
         for _ in range(3):
-            page = await reader.key_history("token", "key7", 0, 2, Window(1, descending=descending, after=after))
+            page = await reader.key_history(
+                "token", "key7", 0, 2, Window(1, descending=descending, after=after)
+            )
             after = page.documents[0]["_id"]
             found.append(page.documents[0]["blockNumber"])
         assert found == sorted([0, 1, 2], reverse=descending)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from ledger.limits import MAX_DOCUMENT_BYTES, fit
-from ledger.payloads import payload_bytes, payload_fields
+from ledger.documents.payloads import payload_bytes, payload_fields
+from ledger.documents.size_limit import MAX_DOCUMENT_BYTES, fit
 from tests.ledger import forging
 from tests.ledger.efforts import EFFORTS, fewer
 from tests.ledger.invariants import decoded, encode
@@ -72,12 +72,18 @@ def test_a_document_is_made_to_fit_and_omissions_say_what_they_stand_for(effort:
         for value, omission in omitted:
             data = value.encode() if isinstance(value, str) else value
             if isinstance(data, bytes):
-                assert omission == {"omitted": True, "sha256": sha256(data).hexdigest(), "size": len(data)}
+                assert omission == {
+                    "omitted": True,
+                    "sha256": sha256(data).hexdigest(),
+                    "size": len(data),
+                }
         sizes = [_size(value) for value, _ in omitted]
         if sizes:  # without the last omission it would not have fitted
             assert len(encoded) + min(sizes) > MAX_DOCUMENT_BYTES
         if not any(isinstance(value, list) for value, _ in omitted):
-            assert all(_size(kept) <= min(sizes, default=_size(kept)) for kept in _large_values(fitted))
+            assert all(
+                _size(kept) <= min(sizes, default=_size(kept)) for kept in _large_values(fitted)
+            )
         if "payload" in document:
             exact = payload_bytes(document)
             assert exact is not None
@@ -119,14 +125,20 @@ def _size(value: Any) -> int:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"[" + b"[]," * 10_000 + b"[]]", b"[" + b"1," * 10_000 + b"1]", b'{"text":"' + b"x" * 1_000_000 + b'"}'],
+    [
+        b"[" + b"[]," * 10_000 + b"[]]",
+        b"[" + b"1," * 10_000 + b"1]",
+        b'{"text":"' + b"x" * 1_000_000 + b'"}',
+    ],
     ids=["nothings", "numbers", "text"],
 )
 def test_a_parsed_payload_stays_whole_however_large_the_rest_is(payload: bytes) -> None:
     event = payload_fields(payload)
     assert event["payloadEncoding"] == "json"
     for long_list in (["x" * (9 * _MIB)], ["x" * 1000] * 8000):
-        fitted = fit({"txId": "a", "args": list(long_list), "endorsers": list(long_list), "event": event})
+        fitted = fit(
+            {"txId": "a", "args": list(long_list), "endorsers": list(long_list), "event": event}
+        )
         assert len(bson.encode(fitted)) <= MAX_DOCUMENT_BYTES
         assert payload_bytes(fitted["event"]) == payload
 
@@ -140,7 +152,9 @@ def test_a_payload_of_very_many_values_stays_text() -> None:
 def test_a_payload_too_large_to_be_parsed_stays_text_or_says_what_it_was() -> None:
     for size in (2 * _MIB, 17 * _MIB):
         payload = b'{"text":"' + b"x" * size + b'"}'
-        encoded = encode(forging.block([forging.envelope(forging.action(event=forging.event(payload)))], b"\0"))
+        encoded = encode(
+            forging.block([forging.envelope(forging.action(event=forging.event(payload)))], b"\0")
+        )
         event = decoded(encoded.events[0].raw)
         assert event["payloadEncoding"] == "text"
         omission = {"omitted": True, "sha256": sha256(payload).hexdigest(), "size": len(payload)}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ledger.errors import CorruptBlockError
 from ledger.model import VALID, Block, Claim
-from ledger.ownership import MAX_TX_ID_BYTES, decide_owners, doubtful_ids
+from ledger.ownership import MAX_TX_ID_BYTES, decide_owners, ids_to_look_up
 
 _DUPLICATE_TXID = 9
 _Chain = list[list[tuple[str, int]]]
@@ -40,11 +40,16 @@ def test_each_id_is_owned_as_the_rule_says(chain: _Chain) -> None:
     expected = _owners_by_the_rule(chain)
     owned: set[str] = set()
     for number, block in enumerate(_blocks(chain)):
-        doubtful = doubtful_ids(block)
+        doubtful = ids_to_look_up(block)
         owns = decide_owners(block, doubtful & owned)
         assert owns == [(number, index) in expected for index in range(len(owns))]
         owned |= {t.tx_id for t, owning in zip(block.claims, owns, strict=True) if owning}
-    assert owned == {tx_id for claims in chain for tx_id, _ in claims if 0 < len(tx_id.encode()) <= MAX_TX_ID_BYTES}
+    assert owned == {
+        tx_id
+        for claims in chain
+        for tx_id, _ in claims
+        if 0 < len(tx_id.encode()) <= MAX_TX_ID_BYTES
+    }
 
 
 def _owners_by_the_rule(chain: _Chain) -> set[tuple[int, int]]:
@@ -59,7 +64,10 @@ def _owners_by_the_rule(chain: _Chain) -> set[tuple[int, int]]:
 
 def test_two_valid_transactions_of_one_id_are_a_corrupt_block() -> None:
     (block,) = _blocks([[("a", VALID), ("b", VALID), ("a", VALID)]])
-    with pytest.raises(CorruptBlockError, match=r"block 0: transaction 2: tx_id: .*'a', which transaction 0 has too"):
+    with pytest.raises(
+        CorruptBlockError,
+        match=r"block 0: transaction 2: tx_id: .*'a', which transaction 0 has too",
+    ):
         decide_owners(block, ())
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.payloads import MAX_NESTING, payload_bytes, payload_fields
+from ledger.documents.payloads import MAX_NESTING, payload_bytes, payload_fields
 from tests.ledger.efforts import EFFORTS
 from tests.ledger.invariants import decoded
 
@@ -32,11 +32,27 @@ _AWKWARD = [
 _strings = st.one_of(st.text(max_size=6), st.sampled_from(_AWKWARD))
 _integers = st.one_of(
     st.integers(-(2**65), 2**65),
-    st.sampled_from([edge + step for edge in (2**31, -(2**31), 2**63, -(2**63), 2**64) for step in (-1, 0, 1)]),
+    st.sampled_from(
+        [edge + step for edge in (2**31, -(2**31), 2**63, -(2**63), 2**64) for step in (-1, 0, 1)]
+    ),
     st.integers(10**300, 10**301),
 )
 _scalars = st.one_of(
-    st.sampled_from(["null", "true", "false", "-0", "1e5", "1E400", "-1.0e-400", "0.10", "1.0", "1e22", "9" * 5000]),
+    st.sampled_from(
+        [
+            "null",
+            "true",
+            "false",
+            "-0",
+            "1e5",
+            "1E400",
+            "-1.0e-400",
+            "0.10",
+            "1.0",
+            "1e22",
+            "9" * 5000,
+        ]
+    ),
     _integers.map(str),
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
 )
@@ -85,7 +101,9 @@ def _through_mongodb(payload: bytes) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
-def test_any_json_text_is_given_back_exactly_and_kept_parsed_where_it_can_be(effort: settings) -> None:
+def test_any_json_text_is_given_back_exactly_and_kept_parsed_where_it_can_be(
+    effort: settings,
+) -> None:
     @effort
     @given(_payloads())
     def check(payload: bytes) -> None:
@@ -110,7 +128,9 @@ def test_any_bytes_are_given_back_exactly(effort: settings) -> None:
     def check(payload: bytes) -> None:
         fields = _through_mongodb(payload)
         if fields["payloadEncoding"] != "json":  # chance makes JSON too: see above
-            assert fields["payload"] == (payload if fields["payloadEncoding"] == "binary" else payload.decode())
+            assert fields["payload"] == (
+                payload if fields["payloadEncoding"] == "binary" else payload.decode()
+            )
 
     check()
 
@@ -118,7 +138,11 @@ def test_any_bytes_are_given_back_exactly(effort: settings) -> None:
 @pytest.mark.parametrize(
     ("payload", "encoding", "kept"),
     [
-        (b'{"campaignId":"c","amount":12345678901}', "json", {"campaignId": "c", "amount": 12345678901}),
+        (
+            b'{"campaignId":"c","amount":12345678901}',
+            "json",
+            {"campaignId": "c", "amount": 12345678901},
+        ),
         (b'{"a": 1}', "json", {"a": 1}),
         (b'{"a":1,"a":2}', "json", {"a": 2}),
         (b'{"n":18446744073709551616}', "json", {"n": {"bigInteger": "18446744073709551616"}}),
@@ -126,7 +150,11 @@ def test_any_bytes_are_given_back_exactly(effort: settings) -> None:
         (b'{"\\u0024ref":"c","\\u0024id":1}', "json", {"\uff04ref": "c", "\uff04id": 1}),
         (b'{"a.b":{"c\\u002Ed":"$x.y"}}', "json", {"a\uff0eb": {"c\uff0ed": "$x.y"}}),
         (b'{"\\u0000":"\\u0000"}', "json", {"\u2400": "\0"}),
-        (b'{"\\u0000":1,"\xe2\x90\x80":2}', "text", '{"\\u0000":1,"\u2400":2}'),  # the keys would coincide
+        (
+            b'{"\\u0000":1,"\xe2\x90\x80":2}',
+            "text",
+            '{"\\u0000":1,"\u2400":2}',
+        ),  # the keys would coincide
         (b'{"a":"\\ud800"}', "text", '{"a":"\\ud800"}'),
         (b"[1e400]", "text", "[1e400]"),
         (b"null", "text", "null"),

@@ -13,13 +13,13 @@ from bson.datetime_ms import DatetimeMS
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import DuplicateKeyError
 
-from ledger.documents import status_name
-from ledger.event_queries import EventFilter
-from ledger.paging import Page, Window
-from ledger.reader import LedgerReader
-from ledger.store import LedgerStore
-from ledger.sums import Bucket, ChaincodeSum, Sums, Totals
-from ledger.transaction_queries import TransactionFilter
+from ledger.documents.format import status_name
+from ledger.mongodb.event_queries import EventFilter
+from ledger.mongodb.paging import Page, Window
+from ledger.mongodb.reader import LedgerReader
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.totals import BlockTotals, Bucket, ChaincodeTotals, LedgerTotals
+from ledger.mongodb.transaction_queries import TransactionFilter
 from tests.ledger import scale
 from tests.ledger.scale import BEGAN, BLOCK_COUNT, LAST, LONG_NAME, Fact, facts
 from tests.ledger.watching import Plan, Queries, explain
@@ -44,7 +44,9 @@ def database(mongo_uri: str, request: pytest.FixtureRequest) -> str:
         except DuplicateKeyError:
             deadline = time.monotonic() + BUILD_SECONDS
             while signs.find_one({"_id": "built"}) is None:
-                assert time.monotonic() < deadline, "the process that stores the long ledger has not done so"
+                assert time.monotonic() < deadline, (
+                    "the process that stores the long ledger has not done so"
+                )
                 time.sleep(0.2)
             return name
         scale.build(mongo_uri, name)
@@ -55,7 +57,9 @@ def database(mongo_uri: str, request: pytest.FixtureRequest) -> str:
 class Ledger:
     """A reader of the long ledger whose queries are looked at."""
 
-    def __init__(self, client: AsyncMongoClient[dict[str, Any]], name: str, queries: Queries) -> None:
+    def __init__(
+        self, client: AsyncMongoClient[dict[str, Any]], name: str, queries: Queries
+    ) -> None:
         self.reader = LedgerReader(client, name)
         self._database, self._queries = client[name], queries
 
@@ -86,7 +90,9 @@ def places(holds: Callable[[Fact], bool], blocks: tuple[int, int]) -> list[int]:
     return [fact.place for fact in facts() if first <= fact.block <= last and holds(fact)]
 
 
-async def check_list(ledger: Ledger, read: Read, expected: Sequence[int], blocks: tuple[int, int], **cost: Any) -> None:
+async def check_list(
+    ledger: Ledger, read: Read, expected: Sequence[int], blocks: tuple[int, int], **cost: Any
+) -> None:
     """The first page, a deep one and the last one, in both directions."""
     count = len(expected)
     deep, end = count * 3 // 5, max(0, count - LIMIT // 2)
@@ -128,7 +134,11 @@ ALL_CODES = frozenset(range(256))
 async def test_transactions(ledger: Ledger, equalities: dict[str, str]) -> None:
     """Of one kind, with any validation codes, in any blocks."""
     meant = {name: "CONFIG" if value == "1" else value for name, value in equalities.items()}
-    of_kind = [fact for fact in facts() if all(getattr(fact, name) == value for name, value in meant.items())]
+    of_kind = [
+        fact
+        for fact in facts()
+        if all(getattr(fact, name) == value for name, value in meant.items())
+    ]
     for codes, excluded, blocks in (
         (None, False, EVERYTHING),
         (None, False, MIDDLE),
@@ -146,9 +156,11 @@ async def test_transactions(ledger: Ledger, equalities: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("descending", [False, True])
-async def test_large_rows_end_a_page_early(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, descending: bool) -> None:
+async def test_large_rows_end_a_page_early(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, descending: bool
+) -> None:
     """And nothing is skipped, though the rows of different codes come from different queries."""
-    monkeypatch.setattr("ledger.paging.MAX_PAGE_BYTES", 1_000)
+    monkeypatch.setattr("ledger.mongodb.paging.MAX_PAGE_BYTES", 1_000)
     blocks = (2_000, 3_500)
     wanted, after, found = TransactionFilter(codes=ALL_CODES - {0, 9, 11}), None, list[int]()
     expected = places(lambda fact: fact.code not in (0, 9, 11), blocks)
@@ -170,12 +182,18 @@ async def test_a_combination_without_an_index_is_refused(ledger: Ledger) -> None
         with pytest.raises(ValueError, match="no index"):
             await ledger.reader.transactions(wanted, 0, LAST, Window(1, descending=False))
     with pytest.raises(ValueError, match="no index"):
-        await ledger.reader.matching_events(EventFilter("a", tx_id="b"), 0, LAST, Window(1, descending=False))
+        await ledger.reader.matching_events(
+            EventFilter("a", tx_id="b"), 0, LAST, Window(1, descending=False)
+        )
 
 
 @pytest.mark.parametrize(
     ("since", "until"),
-    [(None, BEGAN + timedelta(hours=2)), (BEGAN + timedelta(hours=2), None), (BEGAN, BEGAN + timedelta(minutes=2))],
+    [
+        (None, BEGAN + timedelta(hours=2)),
+        (BEGAN + timedelta(hours=2), None),
+        (BEGAN, BEGAN + timedelta(minutes=2)),
+    ],
 )
 async def test_by_time(ledger: Ledger, since: datetime | None, until: datetime | None) -> None:
     """Transactions and blocks: hundreds have the same time, some none, some one of another millennium."""
@@ -186,12 +204,17 @@ async def test_by_time(ledger: Ledger, since: datetime | None, until: datetime |
 
     transactions = [(fact.ts, fact.place) for fact in facts() if fact.visible and within(fact.ts)]
     blocks = [(ts, number) for number in range(LAST + 1) if within(ts := scale.block_ts(number))]
-    for read, timed in ((ledger.reader.transactions_by_time, transactions), (ledger.reader.blocks_by_time, blocks)):
+    for read, timed in (
+        (ledger.reader.transactions_by_time, transactions),
+        (ledger.reader.blocks_by_time, blocks),
+    ):
         for descending in (False, True):
             order = sorted(timed, reverse=descending)
             for start in (0, 7, len(order) // 2, len(order) - 5):
                 after_ts, after = order[start - 1] if start else (None, None)
-                page = await read(bounds[0], bounds[1], LAST, Window(LIMIT, descending, after), after_ts)
+                page = await read(
+                    bounds[0], bounds[1], LAST, Window(LIMIT, descending, after), after_ts
+                )
                 shown = [document["_id"] for document in page.documents]
                 assert shown == [place for _, place in order[start : start + LIMIT]]
                 assert page.more == (len(order) > start + LIMIT)
@@ -285,7 +308,9 @@ def has_campaign(fact: Fact, *values: Any) -> bool:
         (None, "123456789012345678901", {"bigInteger": "123456789012345678901"}),
     ],
 )
-async def test_events(ledger: Ledger, chaincode: str | None, campaign: str | None, value: Any) -> None:
+async def test_events(
+    ledger: Ledger, chaincode: str | None, campaign: str | None, value: Any
+) -> None:
     """Of one kind, with any names, in any blocks."""
     values = (campaign,) if value is None else (campaign, value)
     of_kind = [
@@ -304,7 +329,11 @@ async def test_events(ledger: Ledger, chaincode: str | None, campaign: str | Non
         (("Closed", "Transferred", LONG_NAME), MIDDLE),
     ):
         wanted = EventFilter(chaincode, names, None, payload)
-        with_names = [fact for fact in of_kind if names is None or (fact.event is not None and fact.event[0] in names)]
+        with_names = [
+            fact
+            for fact in of_kind
+            if names is None or (fact.event is not None and fact.event[0] in names)
+        ]
         expected = [fact.place for fact in with_names if blocks[0] <= fact.block <= blocks[1]]
         await check_list(ledger, partial(ledger.reader.matching_events, wanted), expected, blocks)
 
@@ -319,12 +348,19 @@ async def test_events_without_a_value(ledger: Ledger) -> None:
 async def test_events_of_a_transaction(ledger: Ledger) -> None:
     fact = next(fact for fact in facts() if fact.event is not None and fact.number > 50_000)
     for names, expected in ((None, [fact.place]), (("Closed",), [])):
-        read = partial(ledger.reader.matching_events, EventFilter(tx_id=str(fact.tx_id), names=names))
+        read = partial(
+            ledger.reader.matching_events, EventFilter(tx_id=str(fact.tx_id), names=names)
+        )
         await check_list(ledger, read, expected, EVERYTHING, sorts=True)
 
 
 async def test_whether_a_name_occurs(ledger: Ledger) -> None:
-    for name, occurs in (("Closed", True), ("DonationReceived", True), ("Opened", False), (LONG_NAME, False)):
+    for name, occurs in (
+        ("Closed", True),
+        ("DonationReceived", True),
+        ("Opened", False),
+        (LONG_NAME, False),
+    ):
         assert await ledger.reader.has_event_name(name, LAST) == occurs
         await check_cost(ledger)
 
@@ -335,7 +371,12 @@ async def test_whether_a_name_occurs(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("namespace", "key"),
     [
-        *(("kindledger", "total"), ("token", "total"), ("kindledger", "donation:77777"), ("kindledger", "")),
+        *(
+            ("kindledger", "total"),
+            ("token", "total"),
+            ("kindledger", "donation:77777"),
+            ("kindledger", ""),
+        ),
         *(("kindledger", "\0donation\0An\0"), ("kindledger", "absent"), ("absent", "total")),
     ],
 )
@@ -348,7 +389,9 @@ async def test_the_history_of_a_key(ledger: Ledger, namespace: str, key: str) ->
         for document in page.documents:
             fact = facts()[document["blockNumber"] * scale.PER_BLOCK + document["txIndex"]]
             deleted = fact.number % 11 == 1
-            write = {"isDelete": True} if deleted else {"value": str(fact.number), "isDelete": False}
+            write = (
+                {"isDelete": True} if deleted else {"value": str(fact.number), "isDelete": False}
+            )
             assert document["writes"] == [write]
             assert (document["txId"], document["ts"]) == (fact.tx_id, fact.ts)
             assert document.keys() == {"_id", "blockNumber", "txIndex", "txId", "ts", "writes"}
@@ -373,9 +416,9 @@ async def test_the_namespaces_of_a_key(ledger: Ledger) -> None:
 # --- sums -------------------------------------------------------------------------------------------------------------
 
 
-def totals(blocks: Sequence[int]) -> Totals:
+def totals(blocks: Sequence[int]) -> BlockTotals:
     transactions = [fact for number in blocks for fact in scale.block_facts(number)]
-    return Totals(
+    return BlockTotals(
         len(blocks),
         len(transactions),
         sum(fact.code == 0 for fact in transactions),
@@ -384,7 +427,7 @@ def totals(blocks: Sequence[int]) -> Totals:
     )
 
 
-def summed(first: int, last: int) -> Sums:
+def summed(first: int, last: int) -> LedgerTotals:
     transactions = [fact for number in range(first, last + 1) for fact in scale.block_facts(number)]
     chaincodes: dict[str | None, list[int]] = {}
     hours: dict[datetime | None, list[int]] = {}
@@ -392,13 +435,18 @@ def summed(first: int, last: int) -> Sums:
         chaincodes.setdefault(fact.chaincode, []).append(fact.block)
     for number in range(first, last + 1):
         ts = scale.block_ts(number)
-        hours.setdefault(ts.replace(minute=0, second=0) if ts is not None else None, []).append(number)
-    return Sums(
+        hours.setdefault(ts.replace(minute=0, second=0) if ts is not None else None, []).append(
+            number
+        )
+    return LedgerTotals(
         totals(range(first, last + 1)),
         Counter(status_name(fact.code) for fact in transactions),
         Counter(fact.type for fact in transactions),
         Counter(fact.creator_msp for fact in transactions),
-        {name: ChaincodeSum(len(blocks), min(blocks), max(blocks)) for name, blocks in chaincodes.items()},
+        {
+            name: ChaincodeTotals(len(blocks), min(blocks), max(blocks))
+            for name, blocks in chaincodes.items()
+        },
         {hour: totals(blocks) for hour, blocks in hours.items()},
     )
 
@@ -408,7 +456,7 @@ async def test_sums(ledger: Ledger) -> None:
     whole = await reader.sums(0, LAST)
     assert whole == summed(0, LAST)
     assert (await reader.sums(0, middle)).plus(await reader.sums(middle + 1, LAST)) == whole
-    assert await reader.sums(5, 4) == Sums()
+    assert await reader.sums(5, 4) == LedgerTotals()
     ledger._queries.take()
     assert await reader.sums(100, 199) == summed(100, 199)
     for plan in await ledger.plans():
@@ -418,8 +466,12 @@ async def test_sums(ledger: Ledger) -> None:
 async def test_events_by_chaincode(ledger: Ledger) -> None:
     """Counted on the index alone, which is entered anew for each chaincode."""
     for first, last in (EVERYTHING, MIDDLE, (LAST - 10, LAST)):
-        events = [fact for fact in facts() if fact.event is not None and first <= fact.block <= last]
-        assert await ledger.reader.event_counts(first, last) == Counter(fact.chaincode for fact in events)
+        events = [
+            fact for fact in facts() if fact.event is not None and first <= fact.block <= last
+        ]
+        assert await ledger.reader.event_counts(first, last) == Counter(
+            fact.chaincode for fact in events
+        )
         (plan,) = await ledger.plans()
         assert plan.documents == 0
         assert plan.keys <= len(events) + 20
@@ -428,7 +480,11 @@ async def test_events_by_chaincode(ledger: Ledger) -> None:
 @pytest.mark.parametrize("unit", ["minute", "hour", "day"])
 async def test_series(ledger: Ledger, unit: Any) -> None:
     since, until = BEGAN + timedelta(minutes=30), BEGAN + timedelta(minutes=100)
-    lower: dict[str, Any] = {"minute": {"second": 0}, "hour": {"minute": 0}, "day": {"hour": 0, "minute": 0}}[unit]
+    lower: dict[str, Any] = {
+        "minute": {"second": 0},
+        "hour": {"minute": 0},
+        "day": {"hour": 0, "minute": 0},
+    }[unit]
     blocks: dict[datetime, list[int]] = {}
     for number in range(LAST - 2):
         ts = scale.block_ts(number)

@@ -8,10 +8,10 @@ from hashlib import sha256
 import msgspec
 import pytest
 
-from ledger.blocks import decode_block, read_frame
-from ledger.encoding import EncodedBlock, encode_block
+from ledger.decoding.blocks import decode_block, read_block
+from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.model import VALID, Block
-from ledger.ownership import decide_owners, doubtful_ids
+from ledger.ownership import decide_owners, ids_to_look_up
 from tests.ledger.fabric_json import expected_block
 from tests.ledger.invariants import check_documents, decoded
 from tests.ledger.inverse import Document, exact_payload, milliseconds_of
@@ -25,7 +25,7 @@ each_ledger = pytest.mark.parametrize("name", NAMES)
 
 @cache
 def _blocks(name: Name) -> tuple[Block, ...]:
-    return tuple(decode_block(read_frame(raw)) for raw in recorded(name).blocks)
+    return tuple(decode_block(read_block(raw)) for raw in recorded(name).blocks)
 
 
 @cache
@@ -36,7 +36,7 @@ def _encoded(name: Name) -> tuple[EncodedBlock, ...]:
 def _encode_chain(blocks: tuple[Block, ...]) -> Iterator[EncodedBlock]:
     owned: set[str] = set()
     for block in blocks:
-        owns = decide_owners(block, doubtful_ids(block) & owned)
+        owns = decide_owners(block, ids_to_look_up(block) & owned)
         owned |= {t.tx_id for t, owning in zip(block.transactions, owns, strict=True) if owning}
         yield encode_block(block, owns)
 
@@ -54,7 +54,7 @@ def test_hash_chain_and_data_hashes_hold(name: Name) -> None:
     ledger = recorded(name)
     previous = b""
     for number, raw in enumerate(ledger.blocks):
-        frame = read_frame(raw)
+        frame = read_block(raw)
         assert (frame.number, frame.previous_hash) == (number, previous)
         assert frame.data_hash == sha256(b"".join(frame.envelopes)).digest()
         assert frame.data_hash == b64decode(ledger.decoded[number]["header"]["data_hash"])
@@ -65,7 +65,9 @@ def test_hash_chain_and_data_hashes_hold(name: Name) -> None:
 def test_every_field_of_every_block_is_as_fabrics_own_tool_decodes_it(name: Name) -> None:
     ledger = recorded(name)
     last_config = 0
-    for block, raw, json, filtered in zip(_blocks(name), ledger.blocks, ledger.decoded, ledger.filtered, strict=True):
+    for block, raw, json, filtered in zip(
+        _blocks(name), ledger.blocks, ledger.decoded, ledger.filtered, strict=True
+    ):
         if any(transaction["type"] == _CONFIG for transaction in filtered["txs"]):
             last_config = block.number
         assert block == expected_block(json, filtered, raw, last_config)
@@ -85,14 +87,19 @@ def test_ids_types_and_codes_are_those_of_the_filtered_delivery(name: Name) -> N
             "number": filtered["number"],
             "txs": [(t["txid"], t["type"], t["code"]) for t in filtered["txs"]],
             "events": [
-                [(e["chaincodeId"], e["txId"], e["eventName"]) for e in t.get("events", ())] for t in filtered["txs"]
+                [(e["chaincodeId"], e["txId"], e["eventName"]) for e in t.get("events", ())]
+                for t in filtered["txs"]
             ],
         }
         for filtered in recorded(name).filtered
     ]
-    documents = [(document["status"], document["type"]) for document in _transaction_documents(name)]
+    documents = [
+        (document["status"], document["type"]) for document in _transaction_documents(name)
+    ]
     types = {1: "CONFIG", 3: "ENDORSER_TRANSACTION"}
-    assert documents == [(t["validation"], types[t["type"]]) for f in recorded(name).filtered for t in f["txs"]]
+    assert documents == [
+        (t["validation"], types[t["type"]]) for f in recorded(name).filtered for t in f["txs"]
+    ]
 
 
 def _event_names(block: Block, index: int) -> list[tuple[str, str, str]]:
@@ -125,7 +132,10 @@ def test_event_documents_are_what_fabrics_client_delivered(name: Name) -> None:
 
 
 def test_transactions_are_those_that_the_driver_submitted() -> None:
-    by_id = {t["claimedTxId"] if "claimedTxId" in t else t["txId"]: t for t in _transaction_documents("raft-2.5")[::-1]}
+    by_id = {
+        t["claimedTxId"] if "claimedTxId" in t else t["txId"]: t
+        for t in _transaction_documents("raft-2.5")[::-1]
+    }
     for submitted in submitted_transactions():
         if submitted["validation"] is None:
             assert submitted["txId"] not in by_id
@@ -133,7 +143,10 @@ def test_transactions_are_those_that_the_driver_submitted() -> None:
         document = by_id[submitted["txId"]]
         msp_id, user = submitted["creator"].split("/")
         subject = document["creator"]["subject"]
-        assert {name: document[name] for name in ("chaincodeId", "function", "args", "validationCode", "status")} == {
+        assert {
+            name: document[name]
+            for name in ("chaincodeId", "function", "args", "validationCode", "status")
+        } == {
             "chaincodeId": submitted["chaincode"],
             "function": submitted["fn"],
             "args": submitted["args"],
@@ -148,8 +161,12 @@ def test_transactions_are_those_that_the_driver_submitted() -> None:
 @each_ledger
 def test_documents_give_every_block_back(name: Name) -> None:
     for block, encoded in zip(_blocks(name), _encoded(name), strict=True):
-        documents = [decoded(d.raw) for d in (encoded.block, *encoded.transactions, *encoded.events)]
-        owns = ["claimedTxId" not in document for document in documents[1 : len(block.transactions) + 1]]
+        documents = [
+            decoded(d.raw) for d in (encoded.block, *encoded.transactions, *encoded.events)
+        ]
+        owns = [
+            "claimedTxId" not in document for document in documents[1 : len(block.transactions) + 1]
+        ]
         check_documents(block, owns, documents)
         assert encoded.undecodable == 0
 
@@ -161,7 +178,9 @@ def test_block_documents_sum_up_their_transactions(name: Name) -> None:
         transactions = [decoded(document.raw) for document in encoded.transactions]
         assert block["_id"] == block["number"] == encoded.number
         assert block["transactionCount"] == len(transactions)
-        assert [t["_id"] for t in transactions] == [encoded.number * 2**20 + i for i in range(len(transactions))]
+        assert [t["_id"] for t in transactions] == [
+            encoded.number * 2**20 + i for i in range(len(transactions))
+        ]
         assert block["validCount"] == sum(t["status"] == "VALID" for t in transactions)
         assert block["eventCount"] == len(encoded.events)
         assert block["size"] == sum(t["envelopeSize"] for t in transactions)
@@ -171,7 +190,10 @@ def test_block_documents_sum_up_their_transactions(name: Name) -> None:
             ("statuses", [t["status"] for t in transactions]),
             ("types", [t["type"] for t in transactions]),
             ("chaincodes", [t["chaincodeId"] for t in transactions]),
-            ("organisations", [t["creator"]["mspId"] if t["creator"] else None for t in transactions]),
+            (
+                "organisations",
+                [t["creator"]["mspId"] if t["creator"] else None for t in transactions],
+            ),
         ):
             counts = {entry["name"]: entry["count"] for entry in block["sums"][sums]}
             assert counts == {value: values.count(value) for value in values}
@@ -186,7 +208,9 @@ def test_repeated_and_empty_ids_are_all_there_and_one_occurrence_owns_each() -> 
     claims: dict[str, list[tuple[int, int]]] = {}
     for block in filtered:
         for index, transaction in enumerate(block["txs"]):
-            claims.setdefault(transaction["txid"], []).append((transaction["code"], block["number"] * 2**20 + index))
+            claims.setdefault(transaction["txid"], []).append(
+                (transaction["code"], block["number"] * 2**20 + index)
+            )
     repeated = {tx_id: places for tx_id, places in claims.items() if len(places) > 1 and tx_id}
     assert sorted(map(len, repeated.values())) == [2, 3]  # a later block; thrice in one block
     expected = {place: "" for _, place in claims[""]}
@@ -194,4 +218,7 @@ def test_repeated_and_empty_ids_are_all_there_and_one_occurrence_owns_each() -> 
         assert [code for code, _ in places] == [VALID] + [_DUPLICATE_TXID] * (len(places) - 1)
         expected |= {place: tx_id for _, place in places[1:]}
     assert {place: document["claimedTxId"] for place, document in others.items()} == expected
-    assert all(document["txId"] == place and type(document["txId"]) is not str for place, document in others.items())
+    assert all(
+        document["txId"] == place and type(document["txId"]) is not str
+        for place, document in others.items()
+    )

@@ -9,13 +9,15 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
 from devnet.servers import Mongod
-from ledger.reader import LedgerReader
+from ledger.mongodb.reader import LedgerReader
 
 SELECTION_S = 0.5
 """PyMongo looks so often whether a server is there."""
 
 
-async def test_a_client_whose_calls_were_cancelled_while_mongodb_was_away_is_well_again(tmp_path: Path) -> None:
+async def test_a_client_whose_calls_were_cancelled_while_mongodb_was_away_is_well_again(
+    tmp_path: Path,
+) -> None:
     with Mongod(tmp_path) as mongod:
         async with AsyncMongoClient[Any](mongod.uri, heartbeatFrequencyMS=500) as client:
             reader = LedgerReader(client, "ledger")

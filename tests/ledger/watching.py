@@ -6,7 +6,15 @@ from typing import Any
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
-_NOT_PART_OF_THE_QUERY = {"lsid", "$clusterTime", "$db", "maxTimeMS", "$readPreference", "readConcern", "txnNumber"}
+_NOT_PART_OF_THE_QUERY = {
+    "lsid",
+    "$clusterTime",
+    "$db",
+    "maxTimeMS",
+    "$readPreference",
+    "readConcern",
+    "txnNumber",
+}
 _READS = ("find", "aggregate", "getMore", "count", "distinct")
 
 
@@ -43,7 +51,9 @@ class Plan:
         self.keys = sum(part["totalKeysExamined"] for part in statistics)
         self.documents = sum(part["totalDocsExamined"] for part in statistics)
         winning = [plan for part in parts if (plan := part.get("winningPlan")) is not None]
-        self.scans = sum(part.get("stage") == "IXSCAN" for plan in winning for part in _dictionaries(plan))
+        self.scans = sum(
+            part.get("stage") == "IXSCAN" for plan in winning for part in _dictionaries(plan)
+        )
 
 
 async def explain(database: AsyncDatabase[Any], command: Mapping[str, Any]) -> Plan:

@@ -71,7 +71,9 @@ class Message:
 
     def each(self, number: int) -> list[bytes]:
         """All values of a repeated field of bytes, text or messages."""
-        return [value for found, value in self._fields if found == number and isinstance(value, bytes)]
+        return [
+            value for found, value in self._fields if found == number and isinstance(value, bytes)
+        ]
 
     def has(self, number: int) -> bool:
         return any(found == number for found, _ in self._fields)
@@ -83,7 +85,9 @@ class Message:
         return self.data(number).decode()
 
     def integer(self, number: int) -> int:
-        integers = [value for found, value in self._fields if found == number and isinstance(value, int)]
+        integers = [
+            value for found, value in self._fields if found == number and isinstance(value, int)
+        ]
         return (integers or [0])[-1]
 
     def message(self, number: int) -> "Message":

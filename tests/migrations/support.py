@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from indexer.migrations.files import Migration, load_migrations
-from indexer.migrations.history import Connection
-from indexer.migrations.runner import Migrator, Step
+from reconciliation.migrations.migrator import Migrator, Step
+from reconciliation.migrations.records import Connection
+from reconciliation.migrations.scripts import Migration, load_migrations
 
 MIGRATIONS = load_migrations()
 NEWEST = len(MIGRATIONS)
@@ -22,11 +22,15 @@ async def connected(dsn: str) -> AsyncIterator[Connection]:
         await connection.close()
 
 
-async def migrate(dsn: str, version: int, migrations: Sequence[Migration] = MIGRATIONS) -> tuple[list[Step], list[str]]:
+async def migrate(
+    dsn: str, version: int, migrations: Sequence[Migration] = MIGRATIONS
+) -> tuple[list[Step], list[str]]:
     """Goes to that version; returns what was done and what was announced."""
     announced: list[str] = []
     async with connected(dsn) as connection:
-        return await Migrator(connection, migrations, announced.append, program="tests").to(version), announced
+        return await Migrator(connection, migrations, announced.append, program="tests").to(
+            version
+        ), announced
 
 
 async def catalogue(dsn: str) -> set[str]:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from indexer.migrations.files import MigrationError
-from indexer.migrations.history import Connection
+from reconciliation.migrations.records import Connection
+from reconciliation.migrations.scripts import MigrationError
 from tests.migrations.support import NEWEST, catalogue, connected, migrate
 
 TABLES = ("organizations", "users", "campaigns", "donations", "transactions")
@@ -70,7 +70,8 @@ async def existing(empty_database: str) -> str:
 async def rows(dsn: str) -> dict[str, list[dict[str, Any]]]:
     async with connected(dsn) as connection:
         return {
-            table: list(map(dict, await connection.fetch(f"SELECT * FROM {table} ORDER BY id"))) for table in TABLES
+            table: list(map(dict, await connection.fetch(f"SELECT * FROM {table} ORDER BY id")))
+            for table in TABLES
         }
 
 
@@ -102,10 +103,20 @@ async def test_what_was_there_stays_and_what_was_counted_wrong_is_corrected(exis
     ):
         assert any(words in line for line in announced), (words, announced)
     async with connected(existing) as connection:
-        assert await amounts(connection) == {"wrong": (10, "OPEN"), "reached": (60, "COMPLETED"), "right": (30, "OPEN")}
-        await connection.execute("UPDATE donations SET status = 'CONFIRMED' WHERE campaign_id = 'wrong'")
+        assert await amounts(connection) == {
+            "wrong": (10, "OPEN"),
+            "reached": (60, "COMPLETED"),
+            "right": (30, "OPEN"),
+        }
+        await connection.execute(
+            "UPDATE donations SET status = 'CONFIRMED' WHERE campaign_id = 'wrong'"
+        )
         await connection.execute("INSERT INTO donations (campaign_id, amount) VALUES ('right', 5)")
-        assert await amounts(connection) == {"wrong": (30, "OPEN"), "reached": (60, "COMPLETED"), "right": (30, "OPEN")}
+        assert await amounts(connection) == {
+            "wrong": (30, "OPEN"),
+            "reached": (60, "COMPLETED"),
+            "right": (30, "OPEN"),
+        }
         assert await connection.fetchval("SELECT password_hash FROM users") == "secret"
 
 
@@ -113,7 +124,9 @@ async def test_down_puts_back_what_was_replaced(existing: str) -> None:
     before, schema = await rows(existing), await catalogue(existing)
     await migrate(existing, NEWEST)
     _, announced = await migrate(existing, 0)
-    differing = {line for line in schema ^ await catalogue(existing) if "kindledger_migrations" not in line}
+    differing = {
+        line for line in schema ^ await catalogue(existing) if "kindledger_migrations" not in line
+    }
     assert all(line.startswith("grants ") for line in differing), differing
     assert not any("kindledger_" in line for line in differing), "no right is left"
     assert any("trigger count_donation on donations is back" in line for line in announced)
@@ -126,14 +139,22 @@ async def test_down_puts_back_what_was_replaced(existing: str) -> None:
 async def test_down_keeps_amounts_that_have_changed_since(existing: str) -> None:
     await migrate(existing, NEWEST)
     async with connected(existing) as connection:
-        await connection.execute("INSERT INTO donations (campaign_id, amount, status) VALUES ('wrong', 1, 'CONFIRMED')")
+        await connection.execute(
+            "INSERT INTO donations (campaign_id, amount, status) VALUES ('wrong', 1, 'CONFIRMED')"
+        )
         await migrate(existing, 0)
-        assert await amounts(connection) == {"wrong": (11, "OPEN"), "reached": (40, "OPEN"), "right": (30, "OPEN")}
+        assert await amounts(connection) == {
+            "wrong": (11, "OPEN"),
+            "reached": (40, "OPEN"),
+            "right": (30, "OPEN"),
+        }
 
 
 async def test_a_table_that_lacks_a_column_is_named_and_nothing_is_changed(existing: str) -> None:
     async with connected(existing) as connection:
-        await connection.execute("ALTER TABLE donations DROP blockchain_tx_hash; ALTER TABLE campaigns DROP metadata")
+        await connection.execute(
+            "ALTER TABLE donations DROP blockchain_tx_hash; ALTER TABLE campaigns DROP metadata"
+        )
     schema = await catalogue(existing)
     with pytest.raises(
         MigrationError,
@@ -141,7 +162,9 @@ async def test_a_table_that_lacks_a_column_is_named_and_nothing_is_changed(exist
     ):
         await migrate(existing, NEWEST)
     added = await catalogue(existing) - schema
-    assert not {line for line in added if "kindledger_migrations" not in line and "ledger_" not in line}
+    assert not {
+        line for line in added if "kindledger_migrations" not in line and "ledger_" not in line
+    }
 
 
 async def test_a_view_that_exists_stays(existing: str) -> None:
@@ -154,7 +177,11 @@ async def test_a_view_that_exists_stays(existing: str) -> None:
 
 async def test_down_drops_no_table_with_rows(business_database: str) -> None:
     async with connected(business_database) as connection:
-        await connection.execute("INSERT INTO campaigns (id, name, goal_amount) VALUES ('c', 'C', 1)")
-    with pytest.raises(MigrationError, match=r"table public.campaigns holds rows and is not dropped"):
+        await connection.execute(
+            "INSERT INTO campaigns (id, name, goal_amount) VALUES ('c', 'C', 1)"
+        )
+    with pytest.raises(
+        MigrationError, match=r"table public.campaigns holds rows and is not dropped"
+    ):
         await migrate(business_database, 0)
     assert [row["id"] for row in (await rows(business_database))["campaigns"]] == ["c"]

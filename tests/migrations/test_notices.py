@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from indexer.migrations.history import Connection
+from reconciliation.migrations.records import Connection
 from tests.migrations.support import connected, migrate
 
 OWN_TABLE = """
@@ -26,7 +26,9 @@ class Ear:
         self._heard: list[str] = []
 
     async def listen(self) -> None:
-        await self._listener.add_listener("kindledger_hashes", lambda *heard: self._heard.append(str(heard[3])))
+        await self._listener.add_listener(
+            "kindledger_hashes", lambda *heard: self._heard.append(str(heard[3]))
+        )
 
     async def hears(self, statement: str, *values: object) -> list[str]:
         """The payloads of one statement, in order."""
@@ -53,7 +55,9 @@ async def test_hashes_are_announced_one_by_one_and_many_as_a_sweep(another_shape
     hears = another_shape.hears
     assert await hears(INSERT, ["b", "a", None, "b"]) == ["a", "b"]
     assert await hears(INSERT, [None]) == []
-    assert await hears(INSERT, [f"{number:03}" for number in range(100)] * 2) == [f"{n:03}" for n in range(100)]
+    assert await hears(INSERT, [f"{number:03}" for number in range(100)] * 2) == [
+        f"{n:03}" for n in range(100)
+    ]
     assert await hears(INSERT, [f"{number:03}" for number in range(101)]) == [""]
     assert await hears(INSERT, ["short", "é" * 1001]) == [""]
     assert await hears("UPDATE payments SET \"Ledger Id\" = 'x' WHERE \"Ledger Id\" = 'a'") == ["x"]
@@ -69,8 +73,13 @@ async def test_the_business_tables_announce_theirs(business_database: str) -> No
         assert await ear.hears(campaign) == ["one"]
         assert await ear.hears("INSERT INTO donations (campaign_id, amount) VALUES ('c', 1)") == []
         assert await ear.hears("UPDATE donations SET blockchain_tx_hash = 'two'") == ["two"]
-        assert await ear.hears("UPDATE donations SET blockchain_tx_hash = 'two', status = 'FAILED'") == []
-        transaction = "INSERT INTO transactions (tx_hash, transaction_type) VALUES ('three', 'DONATE')"
+        assert (
+            await ear.hears("UPDATE donations SET blockchain_tx_hash = 'two', status = 'FAILED'")
+            == []
+        )
+        transaction = (
+            "INSERT INTO transactions (tx_hash, transaction_type) VALUES ('three', 'DONATE')"
+        )
         assert await ear.hears(transaction) == ["three"]
         assert await ear.hears("UPDATE transactions SET tx_hash = 'four'") == ["four"]
         assert await ear.hears("UPDATE transactions SET status = 'CONFIRMED'") == []

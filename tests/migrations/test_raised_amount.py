@@ -10,7 +10,7 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.migrations.history import Connection
+from reconciliation.migrations.records import Connection
 from tests.migrations.support import connected
 
 CAMPAIGNS = ("a", "b", "c")
@@ -21,7 +21,9 @@ campaigns = st.sampled_from(CAMPAIGNS)
 statuses = st.sampled_from(STATUSES)
 amounts = st.decimals(min_value="0.01", max_value=60, places=2)
 keys = st.integers(0, 15)
-chosen = st.sets(keys, max_size=8).map(lambda numbers: [UUID(int=number) for number in sorted(numbers)])
+chosen = st.sets(keys, max_size=8).map(
+    lambda numbers: [UUID(int=number) for number in sorted(numbers)]
+)
 donations = st.dictionaries(
     keys.map(lambda number: UUID(int=number)), st.tuples(campaigns, amounts, statuses), max_size=8
 )
@@ -47,7 +49,9 @@ statements = st.one_of(
     st.tuples(st.just("UPDATE donations SET status = $2 WHERE id = ANY ($1)"), chosen, statuses),
     st.tuples(st.just("UPDATE donations SET status = 'CONFIRMED' WHERE status = 'PENDING'")),
     st.tuples(st.just("UPDATE donations SET amount = $2 WHERE id = ANY ($1)"), chosen, amounts),
-    st.tuples(st.just("UPDATE donations SET campaign_id = $2 WHERE id = ANY ($1)"), chosen, campaigns),
+    st.tuples(
+        st.just("UPDATE donations SET campaign_id = $2 WHERE id = ANY ($1)"), chosen, campaigns
+    ),
     st.tuples(st.just("UPDATE donations SET donor_name = 'other'")),
     st.tuples(st.just("DELETE FROM donations WHERE id = ANY ($1)"), chosen),
     st.tuples(st.just("TRUNCATE donations")),
@@ -69,13 +73,16 @@ async def wrong(connection: Connection) -> list[Any]:
 async def begin(connection: Connection, names: Sequence[str]) -> None:
     await connection.execute("TRUNCATE donations; DELETE FROM campaigns")
     await connection.executemany(
-        "INSERT INTO campaigns (id, name, goal_amount) VALUES ($1, $1, $2)", [(name, GOAL) for name in names]
+        "INSERT INTO campaigns (id, name, goal_amount) VALUES ($1, $1, $2)",
+        [(name, GOAL) for name in names],
     )
 
 
 @settings(max_examples=60)
 @given(steps=st.lists(statements, min_size=1, max_size=12))
-async def test_it_follows_every_statement(business_database: str, steps: list[tuple[Any, ...]]) -> None:
+async def test_it_follows_every_statement(
+    business_database: str, steps: list[tuple[Any, ...]]
+) -> None:
     async with connected(business_database) as connection:
         await begin(connection, CAMPAIGNS)
         status = dict.fromkeys(CAMPAIGNS, "OPEN")
@@ -86,7 +93,9 @@ async def test_it_follows_every_statement(business_database: str, steps: list[tu
                 was = status[row["id"]]
                 if step == (_CLOSE, row["id"]) and was == "OPEN":
                     was = "CLOSED"
-                status[row["id"]] = "COMPLETED" if was == "OPEN" and row["raised_amount"] >= GOAL else was
+                status[row["id"]] = (
+                    "COMPLETED" if was == "OPEN" and row["raised_amount"] >= GOAL else was
+                )
                 assert row["status"] == status[row["id"]]
 
 

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from devnet.servers.postgres import Postgres
-from indexer.migrations.files import MigrationError
+from reconciliation.migrations.scripts import MigrationError
 from tests.conftest import database_dsn, login_dsn
 from tests.migrations.support import NEWEST, connected, migrate
 
@@ -24,7 +24,9 @@ INSERT INTO users (username, email, password_hash, role) VALUES ('ada', 'ada@exa
 async def reporter_dsn(postgres_dsn: str, business_database: str) -> AsyncIterator[str]:
     user = f"u{uuid.uuid4().hex[:16]}"
     async with connected(postgres_dsn) as superuser:
-        await superuser.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE kindledger_reporter")
+        await superuser.execute(
+            f"CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE kindledger_reporter"
+        )
         yield login_dsn(business_database, user)
         await superuser.execute(f"DROP ROLE {user}")
 
@@ -39,16 +41,25 @@ async def refused(dsn: str, *statements: str) -> None:
             pytest.fail(f"was allowed: {statement}")
 
 
-async def test_the_indexer_settles_and_does_nothing_else(business_database: str, indexer_dsn: str) -> None:
+async def test_the_indexer_settles_and_does_nothing_else(
+    business_database: str, indexer_dsn: str
+) -> None:
     async with connected(business_database) as owner, connected(indexer_dsn) as indexer:
         await owner.execute(ROWS)
         settled = "status = 'CONFIRMED', confirmed_at = now()"
-        assert await indexer.execute(f"UPDATE donations SET {settled} WHERE blockchain_tx_hash = 'd1'") == "UPDATE 1"
         assert (
-            await indexer.execute(f"UPDATE transactions SET {settled}, block_number = 7 WHERE tx_hash = 't1'")
+            await indexer.execute(f"UPDATE donations SET {settled} WHERE blockchain_tx_hash = 'd1'")
             == "UPDATE 1"
         )
-        assert await indexer.fetchval("SELECT raised_amount FROM campaigns") == 5, "the trigger may what he may not"
+        assert (
+            await indexer.execute(
+                f"UPDATE transactions SET {settled}, block_number = 7 WHERE tx_hash = 't1'"
+            )
+            == "UPDATE 1"
+        )
+        assert await indexer.fetchval("SELECT raised_amount FROM campaigns") == 5, (
+            "the trigger may what he may not"
+        )
         await indexer.execute(
             "INSERT INTO ledger_cursor VALUES ('ch', 1, 'h') ON CONFLICT (channel) DO UPDATE SET height = 2;"
             "INSERT INTO ledger_discrepancies (channel, kind, subject, tx_hash, ledger, found) "
@@ -77,7 +88,9 @@ async def test_the_indexer_settles_and_does_nothing_else(business_database: str,
 
 async def test_the_triggers_rights_cannot_be_borrowed(indexer_dsn: str) -> None:
     async with connected(indexer_dsn) as indexer:
-        await indexer.execute("CREATE TEMPORARY TABLE forged (campaign_id TEXT, amount NUMERIC, status TEXT)")
+        await indexer.execute(
+            "CREATE TEMPORARY TABLE forged (campaign_id TEXT, amount NUMERIC, status TEXT)"
+        )
         for operation in ("insert", "update", "delete"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await indexer.execute(
@@ -86,15 +99,28 @@ async def test_the_triggers_rights_cannot_be_borrowed(indexer_dsn: str) -> None:
                 )
 
 
-async def test_the_reporter_reads_and_writes_nothing(business_database: str, reporter_dsn: str) -> None:
-    tables = ("campaigns", "donations", "transactions", "organizations", "ledger_cursor", "ledger_discrepancies")
+async def test_the_reporter_reads_and_writes_nothing(
+    business_database: str, reporter_dsn: str
+) -> None:
+    tables = (
+        "campaigns",
+        "donations",
+        "transactions",
+        "organizations",
+        "ledger_cursor",
+        "ledger_discrepancies",
+    )
     async with connected(business_database) as owner, connected(reporter_dsn) as reporter:
         await owner.execute(ROWS)
         for name in (*tables, "campaign_summary", "donor_statistics"):
             await reporter.fetch(f"SELECT * FROM {name}")
         assert await reporter.fetchval("SELECT username FROM users") == "ada"
         assert await reporter.fetchval("SELECT name FROM campaign_summary") == "C"
-    writes = [write for name in tables for write in (f"DELETE FROM {name}", f"INSERT INTO {name} DEFAULT VALUES")]
+    writes = [
+        write
+        for name in tables
+        for write in (f"DELETE FROM {name}", f"INSERT INTO {name} DEFAULT VALUES")
+    ]
     await refused(
         reporter_dsn,
         *writes,
@@ -121,12 +147,16 @@ async def test_row_level_security_lets_the_roles_in(
         async with connected(reporter_dsn) as reporter:
             assert await reporter.fetchval("SELECT count(*) FROM users") == 1
         await migrate(business_database, NEWEST - 1)
-        assert await owner.fetch("SELECT FROM pg_policies WHERE policyname LIKE 'kindledger%'") == []
+        assert (
+            await owner.fetch("SELECT FROM pg_policies WHERE policyname LIKE 'kindledger%'") == []
+        )
 
 
 async def test_roles_are_shared_by_the_databases_of_a_cluster(tmp_path: Path) -> None:
     async def roles() -> list[str]:
-        rows = await superuser.fetch("SELECT rolname FROM pg_roles WHERE rolname LIKE 'kindledger%' ORDER BY rolname")
+        rows = await superuser.fetch(
+            "SELECT rolname FROM pg_roles WHERE rolname LIKE 'kindledger%' ORDER BY rolname"
+        )
         return [row["rolname"] for row in rows]
 
     with Postgres(tmp_path) as server:
@@ -134,7 +164,11 @@ async def test_roles_are_shared_by_the_databases_of_a_cluster(tmp_path: Path) ->
         owned = login_dsn(database_dsn(server.dsn, "owned"), "owner")
         async with connected(server.dsn) as superuser:
             await superuser.execute("CREATE ROLE owner LOGIN PASSWORD 'owner'")
-            for statement in ("CREATE DATABASE one", "CREATE DATABASE two", "CREATE DATABASE owned OWNER owner"):
+            for statement in (
+                "CREATE DATABASE one",
+                "CREATE DATABASE two",
+                "CREATE DATABASE owned OWNER owner",
+            ):
                 await superuser.execute(statement)
             await migrate(one, NEWEST)
             await migrate(two, NEWEST)
@@ -144,9 +178,13 @@ async def test_roles_are_shared_by_the_databases_of_a_cluster(tmp_path: Path) ->
             await migrate(two, 0)
             assert await roles() == []
 
-            with pytest.raises(MigrationError, match=r"0006_roles: .*owner may not.*CREATE ROLE kindledger_indexer"):
+            with pytest.raises(
+                MigrationError, match=r"0006_roles: .*owner may not.*CREATE ROLE kindledger_indexer"
+            ):
                 await migrate(owned, NEWEST)
-            await superuser.execute("CREATE ROLE kindledger_indexer; CREATE ROLE kindledger_reporter")
+            await superuser.execute(
+                "CREATE ROLE kindledger_indexer; CREATE ROLE kindledger_reporter"
+            )
             await migrate(owned, NEWEST)
             await migrate(owned, 0)
             assert await roles() == ["kindledger_indexer", "kindledger_reporter"]

@@ -6,10 +6,10 @@ from asyncio.subprocess import Process
 
 import pytest
 
-from indexer.migrations import runner
-from indexer.migrations.files import MigrationError, load_migrations, parse_migrations
-from indexer.migrations.history import Connection
-from indexer.migrations.runner import check_schema
+from reconciliation.migrations import migrator
+from reconciliation.migrations.migrator import check_schema
+from reconciliation.migrations.records import Connection
+from reconciliation.migrations.scripts import MigrationError, load_migrations, parse_migrations
 from tests.indexer.processes import ending, kindledger
 from tests.migrations.support import MIGRATIONS, NEWEST, catalogue, connected, migrate
 
@@ -37,7 +37,11 @@ async def test_down_and_up_again_leaves_the_same_schema(empty_database: str) -> 
     complete = await catalogue(empty_database)
     steps, _ = await migrate(empty_database, 0)
     assert [step.version for step in steps] == list(range(NEWEST, 0, -1))
-    assert not {line for line in await catalogue(empty_database) - before if "kindledger_migrations" not in line}
+    assert not {
+        line
+        for line in await catalogue(empty_database) - before
+        if "kindledger_migrations" not in line
+    }
     await migrate(empty_database, NEWEST)
     assert await catalogue(empty_database) == complete
     assert (await migrate(empty_database, NEWEST))[0] == []
@@ -45,7 +49,9 @@ async def test_down_and_up_again_leaves_the_same_schema(empty_database: str) -> 
 
 async def test_the_command_goes_up_and_down_and_tells_where_it_stands(empty_database: str) -> None:
     async def command(*arguments: str) -> str:
-        async with kindledger("migrate", *arguments, KINDLEDGER_POSTGRES__MIGRATION_DSN=empty_database) as process:
+        async with kindledger(
+            "migrate", *arguments, KINDLEDGER_POSTGRES__MIGRATION_DSN=empty_database
+        ) as process:
             ended = await ending(process)
         assert ended.code == 0, ended.stderr
         return ended.stdout
@@ -74,9 +80,9 @@ async def test_of_two_starters_one_works_and_the_other_waits(empty_database: str
         kindledger(*up, **variables) as one,
         kindledger(*up, **variables) as two,
     ):
-        await third.execute("SELECT pg_advisory_lock($1)", runner._LOCK_KEY)
+        await third.execute("SELECT pg_advisory_lock($1)", migrator._LOCK_KEY)
         await asyncio.gather(waits(one), waits(two))
-        await third.execute("SELECT pg_advisory_unlock($1)", runner._LOCK_KEY)
+        await third.execute("SELECT pg_advisory_unlock($1)", migrator._LOCK_KEY)
         ended = await asyncio.gather(ending(one), ending(two))
     assert [result.code for result in ended] == [0, 0], ended
     assert sorted(len(json.loads(result.stdout)["steps"]) for result in ended) == [0, NEWEST]
@@ -87,7 +93,9 @@ async def test_of_two_starters_one_works_and_the_other_waits(empty_database: str
     [(2, "campaigns", ["applied", "applied", "running"]), (3, "donations", ["applied"] * 3)],
     ids=["while indexes are built", "in a transaction"],
 )
-async def test_killed_midway_it_is_repeated(empty_database: str, version: int, blocking: str, left: list[str]) -> None:
+async def test_killed_midway_it_is_repeated(
+    empty_database: str, version: int, blocking: str, left: list[str]
+) -> None:
     await migrate(empty_database, version)
     async with connected(empty_database) as other, connected(empty_database) as observer:
         transaction = other.transaction()
@@ -101,7 +109,10 @@ async def test_killed_midway_it_is_repeated(empty_database: str, version: int, b
         assert [row["state"] for row in await observer.fetch(_STATES)] == left
         if "running" in left:
             assert await observer.fetchval(_INVALID) == 1
-            with pytest.raises(MigrationError, match=r"0003_business_indexes .* not finished.*kindledger migrate up"):
+            with pytest.raises(
+                MigrationError,
+                match=r"0003_business_indexes .* not finished.*kindledger migrate up",
+            ):
                 await check_schema(observer, MIGRATIONS)
         await transaction.rollback()
         steps, _ = await migrate(empty_database, NEWEST)
@@ -112,7 +123,11 @@ async def test_killed_midway_it_is_repeated(empty_database: str, version: int, b
 
 async def test_a_server_that_goes_away_is_no_fault_of_a_migration(empty_database: str) -> None:
     await migrate(empty_database, 3)
-    async with connected(empty_database) as other, connected(empty_database) as observer, other.transaction():
+    async with (
+        connected(empty_database) as other,
+        connected(empty_database) as observer,
+        other.transaction(),
+    ):
         await other.execute("LOCK TABLE donations IN ROW EXCLUSIVE MODE")
         async with kindledger("migrate", "up", KINDLEDGER_POSTGRES__DSN=empty_database) as process:
             await until(observer, _WAITS, 1)
@@ -130,7 +145,9 @@ async def test_a_newer_schema_is_refused(business_database: str) -> None:
         with pytest.raises(MigrationError, match="newer than this program"):
             await check_schema(connection, MIGRATIONS)
     for arguments in (("up",), ("down",), ("to", "0")):
-        async with kindledger("migrate", *arguments, KINDLEDGER_POSTGRES__DSN=business_database) as process:
+        async with kindledger(
+            "migrate", *arguments, KINDLEDGER_POSTGRES__DSN=business_database
+        ) as process:
             ended = await ending(process)
         assert ended.code == 78
         assert "0099_later was applied by version 9" in ended.stderr
@@ -138,21 +155,27 @@ async def test_a_newer_schema_is_refused(business_database: str) -> None:
 
 async def test_a_changed_file_is_refused_by_name(business_database: str) -> None:
     async with connected(business_database) as connection:
-        await connection.execute("UPDATE kindledger_migrations SET checksum = 'other' WHERE version = 2")
-    with pytest.raises(MigrationError, match=r"0002_business_schema\.up\.sql is not what was applied"):
+        await connection.execute(
+            "UPDATE kindledger_migrations SET checksum = 'other' WHERE version = 2"
+        )
+    with pytest.raises(
+        MigrationError, match=r"0002_business_schema\.up\.sql is not what was applied"
+    ):
         await migrate(business_database, NEWEST)
 
 
 async def test_a_table_in_use_does_not_hold_up_the_application(
     empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "LOCK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(migrator, "LOCK_TIMEOUT_S", 0.2)
     await migrate(empty_database, 3)
     async with connected(empty_database) as other:
         transaction = other.transaction()
         await transaction.start()
         await other.execute("LOCK TABLE donations IN ROW EXCLUSIVE MODE")
-        with pytest.raises(MigrationError, match=r"0004_raised_amount: .*Try again .*Nothing was changed"):
+        with pytest.raises(
+            MigrationError, match=r"0004_raised_amount: .*Try again .*Nothing was changed"
+        ):
             await migrate(empty_database, NEWEST)
         await transaction.rollback()
     steps, _ = await migrate(empty_database, NEWEST)
@@ -161,16 +184,23 @@ async def test_a_table_in_use_does_not_hold_up_the_application(
 
 async def test_a_failed_migration_leaves_nothing(empty_database: str) -> None:
     broken = parse_migrations(
-        {"0001_broken.up.sql": "CREATE TABLE half (); SELECT 1 / 0", "0001_broken.down.sql": "DROP TABLE half"}
+        {
+            "0001_broken.up.sql": "CREATE TABLE half (); SELECT 1 / 0",
+            "0001_broken.down.sql": "DROP TABLE half",
+        }
     )
-    with pytest.raises(MigrationError, match=r"0001_broken: division by zero\. Nothing was changed\."):
+    with pytest.raises(
+        MigrationError, match=r"0001_broken: division by zero\. Nothing was changed\."
+    ):
         await migrate(empty_database, 1, broken)
     async with connected(empty_database) as connection:
         assert await connection.fetchval("SELECT to_regclass('half')") is None
         assert await connection.fetch(_STATES) == []
 
 
-async def test_the_daemon_checks_the_schema_with_its_own_rights(empty_database: str, indexer_dsn: str) -> None:
+async def test_the_daemon_checks_the_schema_with_its_own_rights(
+    empty_database: str, indexer_dsn: str
+) -> None:
     async with connected(indexer_dsn) as connection:
         await check_schema(connection, MIGRATIONS)
         with pytest.raises(MigrationError, match="newer than this program"):
@@ -205,7 +235,10 @@ async def test_without_a_server_it_says_so_and_keeps_the_password(
         (["0001_a.up.sql"], "0001_a: migration 0001 must have"),
         (["0002_a.up.sql", "0002_a.down.sql"], "0002_a: migration 0001 must have"),
         (["1_a.up.sql"], "1_a.up.sql is no migration"),
-        (["0001_a.up.sql", "0001_a.down.sql", "0001_b.up.sql", "0001_b.down.sql"], "0001_b: migration 0002 must have"),
+        (
+            ["0001_a.up.sql", "0001_a.down.sql", "0001_b.up.sql", "0001_b.down.sql"],
+            "0001_b: migration 0002 must have",
+        ),
     ],
 )
 def test_files_that_do_not_fit_are_named(names: list[str], words: str) -> None:

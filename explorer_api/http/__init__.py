@@ -1,0 +1,1 @@
+"""HTTP around the handlers: access, limits, parameters, responses, problems, dispatch, the server."""

@@ -1,0 +1,140 @@
+"""What the service counts and measures of itself, for Prometheus."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import Counter as CounterMetric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from explorer_api.live.channels import Channel
+from explorer_api.live.redis_cache import SharedCache
+from explorer_api.live.response_cache import ResponseCache
+from runtime.histogram import Histogram
+
+_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class ApiMetrics(Collector):
+    """Counts requests by route template. Labels are bounded: the templates, three methods and `other`, the statuses.
+
+    Requests are counted in plain numbers that are read when they are asked for: Prometheus' own counters lock, and
+    take longer than the answer from memory that they count.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.in_progress = 0
+        self._requests: Counter[tuple[str, str, int]] = Counter()
+        self._durations: dict[str, Histogram] = {}
+        registry.register(self)
+        self.streams = Gauge("kindledger_api_streams", "Streams that are open.", registry=registry)
+        self.lagged = CounterMetric(
+            "kindledger_api_streams_lagged_total",
+            "Streams closed because the client was too slow.",
+            registry=registry,
+        )
+        self.rate_limited = CounterMetric(
+            "kindledger_api_rate_limited_total",
+            "Requests refused because of a client's rate.",
+            registry=registry,
+        )
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Counts an answer."""
+        self._requests[route, method if method in _METHODS else "other", status] += 1
+        durations = self._durations.get(route)
+        if durations is None:
+            durations = self._durations[route] = Histogram(_BUCKETS)
+        durations.observe(seconds)
+
+    def describe(self) -> Iterable[Metric]:
+        """The metrics, for those who look for one by its name."""
+        return self.collect()
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as they are now."""
+        requests = CounterMetricFamily(
+            "kindledger_api_requests_total",
+            "Requests that were answered.",
+            labels=("route", "method", "status"),
+        )
+        for (route, method, status), count in self._requests.items():
+            requests.add_metric((route, method, str(status)), count)
+        yield requests
+        durations = HistogramMetricFamily(
+            "kindledger_api_request_duration_seconds",
+            "Time from a request's arrival to its answer; of a stream, to its end.",
+            labels=("route",),
+        )
+        for route, distribution in self._durations.items():
+            durations.add_metric((route,), distribution.cumulated(), distribution.sum)
+        yield durations
+        in_progress = GaugeMetricFamily(
+            "kindledger_api_requests_in_progress", "Requests being answered, streams included."
+        )
+        in_progress.add_metric((), self.in_progress)
+        yield in_progress
+
+
+class StateCollector(Collector):
+    """Reads caches and heads when it is asked: nothing is pushed."""
+
+    def __init__(
+        self,
+        cache: ResponseCache,
+        shared: SharedCache | None,
+        channels: Callable[[], Iterable[Channel]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._cache, self._shared, self._channels, self._clock = cache, shared, channels, clock
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as they are now."""
+        requests = CounterMetricFamily(
+            "kindledger_api_cache_requests",
+            "Questions to the caches of answers.",
+            labels=("cache", "result"),
+        )
+        requests.add_metric(("memory", "hit"), self._cache.hits)
+        requests.add_metric(("memory", "miss"), self._cache.misses)
+        if self._shared is not None:
+            requests.add_metric(("redis", "hit"), self._shared.hits)
+            requests.add_metric(("redis", "miss"), self._shared.misses)
+            requests.add_metric(("redis", "error"), self._shared.errors)
+        yield requests
+        size = GaugeMetricFamily("kindledger_api_cache_bytes", "Bytes of answers kept in memory.")
+        size.add_metric((), self._cache.bytes)
+        yield size
+        ages = GaugeMetricFamily(
+            "kindledger_api_head_age_seconds",
+            "Since when the channel's head was last read.",
+            labels=("channel",),
+        )
+        heights = GaugeMetricFamily(
+            "kindledger_api_channel_height",
+            "Blocks of the channel that are shown.",
+            labels=("channel",),
+        )
+        peers = GaugeMetricFamily(
+            "kindledger_api_peer_height",
+            "Blocks that a peer is known to have.",
+            labels=("channel",),
+        )
+        for channel in self._channels():
+            standing = channel.watch.known
+            if standing is None:
+                continue
+            ages.add_metric((channel.name,), max(0.0, self._clock() - standing.read_at))
+            heights.add_metric((channel.name,), standing.height)
+            if standing.peer_height is not None:
+                peers.add_metric((channel.name,), standing.peer_height)
+        yield from (ages, heights, peers)

@@ -1,0 +1,186 @@
+"""The channels that the API shows, and what is kept in memory of each."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from bson.errors import BSONError
+from pymongo import AsyncMongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+from explorer_api.http.problems import ProblemError
+from explorer_api.live.head_notifications import hear_changes
+from explorer_api.live.heads import HeadSnapshot, HeadWatch
+from explorer_api.live.mongo_calls import MongoCalls
+from explorer_api.live.redis_cache import SharedCache
+from explorer_api.live.running_totals import RunningTotals
+from explorer_api.options import Options
+from explorer_api.streams.feed import Feed
+from ledger.mongodb.collections import RESERVED_DATABASES, database_name
+from ledger.mongodb.reader import LedgerReader
+from runtime.cancellation import raise_if_cancelled
+from runtime.tasks import cancel_and_wait, restart_on_failure
+
+DISCOVERY_SECONDS: Final = 2.0
+_UNAUTHORIZED = 13
+
+
+class Channel:
+    """One channel: its name, its database, its head, the sums over its blocks, and what its streams share."""
+
+    def __init__(
+        self,
+        name: str,
+        reader: LedgerReader,
+        head_age_s: float,
+        stream_buffer_bytes: int,
+        shared: SharedCache | None,
+    ) -> None:
+        self.name = name
+        self.reader = reader
+        self.watch = HeadWatch(reader, head_age_s)
+        self.sums = RunningTotals(reader, self.watch, shared)
+        self.feed = Feed(reader, self.watch, stream_buffer_bytes)
+
+    async def standing(self) -> HeadSnapshot:
+        """Where it stands. Raises `PyMongoError` where that must be read and cannot."""
+        return await self.watch.fresh()
+
+
+class Channels:
+    """The channels that were configured, else those whose databases hold a `sync_state`.
+
+    With `hears_changes` a change stream tells of new heads, where MongoDB has one.
+    """
+
+    def __init__(
+        self,
+        client: AsyncMongoClient[Any],
+        database: MongoCalls,
+        configured: Mapping[str, str] | None,
+        head_age_s: float,
+        *,
+        hears_changes: bool,
+        stream_buffer_bytes: int = Options().stream_buffer_bytes,
+        shared: SharedCache | None = None,
+    ) -> None:
+        self._client, self._database = client, database
+        self._head_age_s, self._hears_changes = head_age_s, hears_changes
+        self._stream_buffer_bytes, self._shared = stream_buffer_bytes, shared
+        self._databases = dict(configured) if configured is not None else {}
+        self._discovers = configured is None
+        self._discovered_at: float | None = None
+        self._lock = asyncio.Lock()
+        self._channels: dict[tuple[str, str], Channel] = {}
+        self._tasks: dict[Channel, list[asyncio.Task[None]]] = {}
+
+    async def ping(self) -> None:
+        """Raises `PyMongoError` where MongoDB does not answer."""
+        await self._client.admin.command("ping")
+
+    async def all(self) -> list[Channel]:
+        """Every channel, by name."""
+        await self._discover()
+        return [self._channel(name) for name in sorted(self._databases)]
+
+    async def find(self, name: str) -> Channel | None:
+        """The channel of that name."""
+        if name not in self._databases:
+            await self._discover()
+        return self._channel(name) if name in self._databases else None
+
+    def known(self) -> list[Channel]:
+        """The channels that were asked for so far, without a look."""
+        return list(self._channels.values())
+
+    def wake(self, database: str) -> None:
+        """The channel of that database has a new head."""
+        for (_, name), channel in self._channels.items():
+            if name == database:
+                channel.watch.wake()
+
+    @asynccontextmanager
+    async def followed(self) -> AsyncIterator[None]:
+        """Keeps the heads of all channels fresh while the context lasts."""
+        following = asyncio.create_task(restart_on_failure(self._follow))
+        try:
+            yield
+        finally:
+            await cancel_and_wait(
+                [following, *(task for tasks in self._tasks.values() for task in tasks)]
+            )
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                channels = await self.all()
+            except (ProblemError, PyMongoError):
+                channels = []
+            raise_if_cancelled()
+            for channel in channels:
+                if channel not in self._tasks:
+                    self._tasks[channel] = self._start(channel, self._databases[channel.name])
+            for channel in self._tasks.keys() - set(self._channels.values()):
+                for task in self._tasks.pop(channel):
+                    task.cancel()
+            await asyncio.sleep(DISCOVERY_SECONDS)
+
+    def _start(self, channel: Channel, database: str) -> list[asyncio.Task[None]]:
+        works: list[Callable[[], Awaitable[None]]] = [
+            partial(channel.watch.follow, self._database.contact),
+            channel.sums.follow,
+            channel.feed.follow,
+        ]
+        if self._hears_changes:
+            works.append(partial(hear_changes, self._client, database, channel.watch.wake))
+        return [asyncio.create_task(restart_on_failure(work)) for work in works]
+
+    def _channel(self, name: str) -> Channel:
+        key = (name, self._databases[name])
+        if key not in self._channels:
+            reader = LedgerReader(self._client, key[1])
+            self._channels[key] = Channel(
+                name, reader, self._head_age_s, self._stream_buffer_bytes, self._shared
+            )
+        return self._channels[key]
+
+    async def _discover(self) -> None:
+        if not self._discovers:
+            return
+        async with self._lock:
+            if (
+                self._discovered_at is not None
+                and time.monotonic() - self._discovered_at < DISCOVERY_SECONDS
+            ):
+                return
+            with self._database.contact():
+                found = await self._found()
+            self._databases = found
+            for key in self._channels.keys() - found.items():
+                self._channels.pop(key).watch.forget()
+            self._discovered_at = time.monotonic()
+
+    async def _found(self) -> dict[str, str]:
+        """The databases that hold a channel, by its name."""
+        found: dict[str, str] = {}
+        for database in sorted(await self._client.list_database_names()):
+            name = await self._channel_in(database) if database not in RESERVED_DATABASES else None
+            if name is not None and (name not in found or database == database_name(name)):
+                found[name] = database
+        return found
+
+    async def _channel_in(self, database: str) -> str | None:
+        """The channel that the database holds; None if it is another application's, or closed to us."""
+        try:
+            sync = await LedgerReader(self._client, database).sync_state()
+        except (msgspec.ValidationError, BSONError):
+            return None
+        except OperationFailure as error:
+            if error.code == _UNAUTHORIZED:
+                return None
+            raise
+        return sync.channel if sync is not None else None

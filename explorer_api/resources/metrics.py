@@ -1,0 +1,17 @@
+"""Metrics as Prometheus scrapes them."""
+
+from typing import Final
+
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from explorer_api.http.dispatch import Call
+from explorer_api.http.responses import NO_STORE, ApiResponse
+
+PROMETHEUS: Final = CONTENT_TYPE_PLAIN_0_0_4
+
+
+async def expose_metrics(call: Call) -> ApiResponse:
+    """Everything that this process counts and measures, in Prometheus' text format."""
+    return ApiResponse(
+        generate_latest(call.services.metrics.registry), NO_STORE, content_type=PROMETHEUS
+    )

@@ -1,0 +1,60 @@
+"""One transaction, whichever channel has it."""
+
+from urllib.parse import quote
+
+from msgspec import Struct
+
+from explorer_api.http.dispatch import Call, ChannelCall
+from explorer_api.http.responses import NO_CACHE, ApiResponse
+from explorer_api.live.channels import Channel
+from explorer_api.live.heads import HeadSnapshot
+from explorer_api.resources.transactions import decode_tx_id, get_transaction, transaction_not_found
+
+
+class TransactionPlace(Struct, frozen=True):
+    """A channel that has the transaction, and its address there."""
+
+    channel: str
+    href: str
+
+
+class TransactionPlaces(Struct, frozen=True):
+    """Every channel that has the transaction."""
+
+    items: list[TransactionPlace]
+
+
+async def find_transaction(call: Call) -> ApiResponse:
+    """The transaction that owns the id, whichever channel has it; a list of channels if several have it."""
+    tx_id = decode_tx_id(call.path["txId"])
+    channels = await call.services.channels.all()
+    found = await _owners(tx_id, [(channel, await channel.standing()) for channel in channels])
+    if not found:
+        found = await _owners(
+            tx_id, [(channel, await channel.watch.newest()) for channel in channels]
+        )
+    if not found:
+        raise transaction_not_found(tx_id)
+    if len(found) > 1:
+        places = [
+            TransactionPlace(
+                channel.name,
+                f"/api/v1/channels/{quote(channel.name, safe='')}/transactions/{quote(tx_id, safe='')}",
+            )
+            for channel, _ in found
+        ]
+        return ApiResponse(TransactionPlaces(places), NO_CACHE, status=300)
+    channel, standing = found[0]
+    return await get_transaction(
+        ChannelCall(call.services, call.path, call.query, channel, standing, certain=True)
+    )
+
+
+async def _owners(
+    tx_id: str, channels: list[tuple[Channel, HeadSnapshot]]
+) -> list[tuple[Channel, HeadSnapshot]]:
+    return [
+        (channel, standing)
+        for channel, standing in channels
+        if await channel.reader.owner(tx_id, standing.height - 1) is not None
+    ]

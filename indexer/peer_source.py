@@ -1,0 +1,259 @@
+"""Blocks from a peer's Deliver service, over gRPC with TLS or mutual TLS.
+
+Source of the rules: Fabric's `common/deliver` (statuses, the signed seek, the hash of the client's TLS certificate).
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from google.protobuf.message import DecodeError
+from msgspec import Struct
+
+from indexer.block_source import BlockNotAvailableError, DeliveredBlock, SourceUnavailableError
+from ledger.errors import CorruptBlockError
+from ledger.signing import IdentityError, SigningIdentity
+from protos import common_pb2 as common
+from protos import events_pb2 as events
+from protos import orderer_pb2 as orderer
+
+_SERVICE = events.DESCRIPTOR.services_by_name["Deliver"]
+_DELIVER = f"/{_SERVICE.full_name}/Deliver"
+_MAX_MESSAGE_BYTES = 100 << 20
+_NO_LIMIT = 2**64 - 1
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    (
+        "grpc.keepalive_time_ms",
+        60_000,
+    ),  # a peer closes connections that ping more often than once a minute
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.use_local_subchannel_pool", 1),  # a new connection reads the certificates anew
+)
+_ADVICE = {
+    common.BAD_REQUEST: (
+        "it refused the request as malformed: its clock and this machine's may differ by more than 15 minutes, or it "
+        "wants a client certificate (mutual TLS)"
+    ),
+    common.FORBIDDEN: (
+        "it refused the request: the identity's organisation has no read right on the channel, its certificate is "
+        "expired or revoked, or the MSP id is not the one that issued it"
+    ),
+    common.SERVICE_UNAVAILABLE: "it cannot serve the channel now",
+}
+_CONNECTION_ADVICE = {  # by what gRPC's details contain
+    "CERTIFICATE_VERIFY_FAILED": "its TLS certificate has expired, or was not issued by the configured tls_ca",
+    "Hostname Verification": "its TLS certificate is for another name; set tls_name to one that it has",
+    "WRONG_VERSION_NUMBER": "it speaks no TLS; if that is right, configure it as grpc://",
+    "security handshaker": "tls_ca, or the TLS certificate and key of the client, cannot be used",
+    "Socket closed": (
+        "it closed the connection; if that goes on, it wants TLS (grpcs://), or does not accept the client's TLS "
+        "certificate: there is none, it has expired, or another CA issued it"
+    ),
+}
+
+
+class Endpoint(Struct, frozen=True):
+    """A peer's address and TLS files (the CA also as PEM bytes); without `tls_ca` the connection is plaintext.
+
+    `tls_name` is the name in the peer's certificate where it is not the address.
+    """
+
+    address: str
+    tls_ca: Path | bytes | None = None
+    tls_name: str | None = None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+
+
+class _Credentials(Struct, frozen=True):
+    """What one connection needs, read from the files at one time; PEM. `tls_ca` None: plaintext."""
+
+    identity: SigningIdentity
+    tls_ca: bytes | None
+    certificate: bytes | None
+    key: bytes | None
+    certificate_hash: bytes
+    """What a peer that demands mutual TLS wants in the seek: the SHA-256 of the client certificate's DER."""
+
+
+class PeerSource:
+    """One peer as a source of one channel's blocks. Certificates and keys are read anew at every connection."""
+
+    finite = False
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        channel: str,
+        identity: Callable[[], SigningIdentity],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._endpoint, self._channel, self._identity, self._now = endpoint, channel, identity, now
+        self.name = endpoint.address
+
+    async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
+        """Blocks from the tip on, for ever. Raises `SourceUnavailableError` when the stream ends."""
+        first = start if tip is None else tip
+        seek = orderer.SeekInfo(
+            start=_specified(first),
+            stop=_specified(_NO_LIMIT),
+            behavior=orderer.SeekInfo.BLOCK_UNTIL_READY,
+        )
+        try:
+            async with aclosing(self._deliver(seek)) as answers:
+                async for delivered in answers:
+                    yield delivered
+        except BlockNotAvailableError:
+            raise BlockNotAvailableError(
+                f"{self.name} has no block {first} of channel {self._channel}: it joined the channel later, from a "
+                "snapshot. Use a peer that has the whole ledger; only an empty store can begin later, at the channel's "
+                "start_block"
+            ) from None
+        raise SourceUnavailableError("ended", f"{self.name} ended the stream of blocks")
+
+    async def newest(self) -> DeliveredBlock:
+        """The peer's highest block."""
+        newest = orderer.SeekPosition(newest=orderer.SeekNewest())
+        async with aclosing(self._deliver(orderer.SeekInfo(start=newest, stop=newest))) as answers:
+            async for delivered in answers:
+                return delivered
+        raise BlockNotAvailableError(f"{self.name} has no block of channel {self._channel}")
+
+    async def _deliver(self, seek: orderer.SeekInfo) -> AsyncGenerator[DeliveredBlock, None]:
+        credentials = await asyncio.to_thread(self._credentials)
+        async with self._connected(credentials) as connection:
+            deliver: grpc.aio.StreamStreamMultiCallable[common.Envelope, bytes] = (
+                connection.stream_stream(_DELIVER, common.Envelope.SerializeToString)
+            )
+            call = deliver()
+            try:
+                await call.write(self._seek_envelope(seek, credentials))
+                before = "the seek"
+                async for response_bytes in call:
+                    delivered = self._read(response_bytes, before)
+                    if delivered is None:
+                        return
+                    before = f"block {delivered.block.header.number}"
+                    yield delivered
+            except grpc.aio.AioRpcError as error:
+                raise self._unavailable(error) from error
+            finally:
+                call.cancel()
+
+    def _credentials(self) -> _Credentials:
+        endpoint = self._endpoint
+        try:
+            certificate = _read_file(endpoint.client_certificate)
+            return _Credentials(
+                identity=self._identity(),
+                tls_ca=_read_file(endpoint.tls_ca),
+                certificate=certificate,
+                key=_read_file(endpoint.client_key),
+                certificate_hash=_certificate_hash(certificate),
+            )
+        except (OSError, ValueError, IdentityError) as error:
+            raise SourceUnavailableError(
+                "credentials",
+                f"{self.name}: not asked, because a certificate or key cannot be used: {error}. Put usable files in "
+                "place; they are read anew at every try",
+            ) from error
+
+    @asynccontextmanager
+    async def _connected(self, credentials: _Credentials) -> AsyncIterator[grpc.aio.Channel]:
+        endpoint = self._endpoint
+        options: list[tuple[str, int | str]] = list(_CHANNEL_OPTIONS)
+        if credentials.tls_ca is None:
+            channel = grpc.aio.insecure_channel(endpoint.address, options)
+        else:
+            if endpoint.tls_name is not None:
+                options.append(("grpc.ssl_target_name_override", endpoint.tls_name))
+            tls = grpc.ssl_channel_credentials(
+                credentials.tls_ca, credentials.key, credentials.certificate
+            )
+            channel = grpc.aio.secure_channel(endpoint.address, tls, options)
+        try:
+            yield channel
+        finally:
+            await channel.close()
+
+    def _seek_envelope(self, seek: orderer.SeekInfo, credentials: _Credentials) -> common.Envelope:
+        identity = credentials.identity
+        header = common.ChannelHeader(
+            type=common.DELIVER_SEEK_INFO,
+            channel_id=self._channel,
+            tls_cert_hash=credentials.certificate_hash,
+        )
+        header.timestamp.FromNanoseconds(int(self._now() * 1e9))
+        signature_header = common.SignatureHeader(creator=identity.creator, nonce=os.urandom(24))
+        payload = common.Payload(
+            header=common.Header(
+                channel_header=header.SerializeToString(),
+                signature_header=signature_header.SerializeToString(),
+            ),
+            data=seek.SerializeToString(),
+        ).SerializeToString()
+        return common.Envelope(payload=payload, signature=identity.sign(payload))
+
+    def _read(self, response_bytes: bytes, before: str) -> DeliveredBlock | None:
+        """The block in a response; None for the status that ends a sequence well."""
+        try:
+            response = events.DeliverResponse.FromString(response_bytes)
+        except DecodeError:
+            got = f"{len(response_bytes)} bytes that do not parse"
+            raise CorruptBlockError(
+                None, f"answer of {self.name} after {before}", "a DeliverResponse", got
+            ) from None
+        kind = response.WhichOneof("Type")
+        if kind == "block":
+            return DeliveredBlock(response.block, len(response_bytes))
+        if kind != "status":
+            raise SourceUnavailableError(
+                "protocol", f"{self.name} answered with neither a block nor a status"
+            )
+        if response.status == common.SUCCESS:
+            return None
+        if response.status == common.NOT_FOUND:
+            raise BlockNotAvailableError(
+                f"{self.name}: no such channel: it has not joined {self._channel}"
+            )
+        advice = _ADVICE.get(response.status, "an unexpected status")
+        raise SourceUnavailableError(
+            f"status_{response.status}", f"{self.name}: {advice} (status {response.status})"
+        )
+
+    def _unavailable(self, error: grpc.aio.AioRpcError) -> SourceUnavailableError:
+        code, details = error.code(), error.details() or ""
+        advice = next(
+            (f"{advice}: " for sign, advice in _CONNECTION_ADVICE.items() if sign in details), ""
+        )
+        return SourceUnavailableError(
+            code.name.lower(), f"{self.name}: {advice}{code.name}: {details}"
+        )
+
+
+def _specified(number: int) -> orderer.SeekPosition:
+    return orderer.SeekPosition(specified=orderer.SeekSpecified(number=number))
+
+
+def _certificate_hash(pem: bytes | None) -> bytes:
+    return (
+        b""
+        if pem is None
+        else sha256(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)).digest()
+    )
+
+
+def _read_file(path: Path | bytes | None) -> bytes | None:
+    return path.read_bytes() if isinstance(path, Path) else path

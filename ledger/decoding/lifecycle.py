@@ -1,0 +1,46 @@
+"""Recognises what organisations approve and channels commit through the `_lifecycle` system chaincode."""
+
+from typing import Literal
+
+from ledger.decoding.wire import Errors, parse
+from ledger.model import Action, Lifecycle
+from protos.lifecycle_pb2 import (
+    ApproveChaincodeDefinitionForMyOrgArgs,
+    CommitChaincodeDefinitionArgs,
+)
+
+_NAMESPACE = "_lifecycle"
+
+
+def read_lifecycle(action: Action, errors: Errors) -> Lifecycle | None:
+    """The chaincode definition that `action` approves or commits; None if it does neither."""
+    if action.chaincode is None or action.chaincode.name != _NAMESPACE or len(action.args) < 2:
+        return None
+    function, definition = action.args[:2]
+    if function == b"ApproveChaincodeDefinitionForMyOrg":
+        approval = parse(
+            ApproveChaincodeDefinitionForMyOrgArgs, definition, errors, "actions.0.args.1"
+        )
+        return approval and _lifecycle(
+            "approve", approval, approval.source.local_package.package_id or None
+        )
+    if function == b"CommitChaincodeDefinition":
+        commit = parse(CommitChaincodeDefinitionArgs, definition, errors, "actions.0.args.1")
+        return commit and _lifecycle("commit", commit, None)
+    return None
+
+
+def _lifecycle(
+    kind: Literal["approve", "commit"],
+    definition: ApproveChaincodeDefinitionForMyOrgArgs | CommitChaincodeDefinitionArgs,
+    package_id: str | None,
+) -> Lifecycle:
+    return Lifecycle(
+        kind=kind,
+        name=definition.name,
+        version=definition.version,
+        sequence=definition.sequence,
+        init_required=definition.init_required,
+        collections=tuple(c.static_collection_config.name for c in definition.collections.config),
+        package_id=package_id,
+    )

@@ -1,0 +1,150 @@
+"""Decodes `rwset.TxReadWriteSet`: what a transaction read and wrote, namespace by namespace."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from ledger.decoding.wire import Errors, parse
+from ledger.model import (
+    CollectionHashes,
+    HashedRead,
+    HashedWrite,
+    MerkleSummary,
+    MetadataEntry,
+    MetadataWrite,
+    RangeQuery,
+    Read,
+    ReadWriteSet,
+    Version,
+    Write,
+)
+from protos import kvrwset_pb2 as kvrwset
+from protos import rwset_pb2 as rwset
+
+_RECURRING_BYTES = 128
+
+
+def read_rwsets(results: bytes, errors: Errors, *path: str | int) -> tuple[ReadWriteSet, ...]:
+    """The read/write sets in `ChaincodeAction.results`. What does not parse is named in `errors` and left out."""
+    message = parse(rwset.TxReadWriteSet, results, errors, *path)
+    if message is None or not errors.admit(len(message.ns_rwset), *path):
+        return ()
+    return tuple([_namespace(ns, errors, *path, i) for i, ns in enumerate(message.ns_rwset)])
+
+
+def _namespace(ns: rwset.NsReadWriteSet, errors: Errors, *path: str | int) -> ReadWriteSet:
+    data, collections = ns.rwset, ns.collection_hashed_rwset
+    if len(data) <= _RECURRING_BYTES and not collections:
+        recurring = _read_recurring(ns.namespace, data)
+        if recurring is not None and errors.admit(
+            len(recurring.reads) + len(recurring.writes), *path, "rwset"
+        ):
+            return recurring
+    kv = parse(kvrwset.KVRWSet, data, errors, *path, "rwset") or kvrwset.KVRWSet()
+    if not errors.admit(_elements(kv), *path, "rwset"):
+        kv = kvrwset.KVRWSet()
+    hashed = (
+        collections if collections and errors.admit(len(collections), *path, "collections") else ()
+    )
+    return _read_write_set(
+        ns.namespace,
+        kv,
+        tuple([_collection(c, errors, *path, "collections", i) for i, c in enumerate(hashed)]),
+    )
+
+
+@lru_cache(1024)
+def _read_recurring(namespace: str, data: bytes) -> ReadWriteSet | None:
+    """A small set of reads and writes, kept: every transaction reads its chaincode's definition in `_lifecycle`."""
+    kv = parse(kvrwset.KVRWSet, data, Errors())
+    return _read_write_set(namespace, kv, ()) if kv is not None and _is_plain(kv) else None
+
+
+def _is_plain(kv: kvrwset.KVRWSet) -> bool:
+    return not (kv.range_queries_info or kv.metadata_writes)
+
+
+def _read_write_set(
+    namespace: str, kv: kvrwset.KVRWSet, collections: tuple[CollectionHashes, ...]
+) -> ReadWriteSet:
+    writes, queries, metadata = kv.writes, kv.range_queries_info, kv.metadata_writes
+    return ReadWriteSet(
+        namespace=namespace,
+        reads=_reads(kv.reads),
+        writes=tuple([Write(write.key, write.value, write.is_delete) for write in writes])
+        if writes
+        else (),
+        range_queries=tuple([_range_query(query) for query in queries]) if queries else (),
+        metadata_writes=tuple([MetadataWrite(w.key, _entries(w.entries)) for w in metadata])
+        if metadata
+        else (),
+        collections=collections,
+    )
+
+
+def _elements(kv: kvrwset.KVRWSet) -> int:
+    count = len(kv.reads) + len(kv.writes)
+    for query in kv.range_queries_info:
+        count += 1 + len(query.raw_reads.kv_reads) + len(query.reads_merkle_hashes.max_level_hashes)
+    for write in kv.metadata_writes:
+        count += 1 + len(write.entries)
+    return count
+
+
+def _hashed_elements(hashed: kvrwset.HashedRWSet) -> int:
+    entries = sum(1 + len(write.entries) for write in hashed.metadata_writes)
+    return len(hashed.hashed_reads) + len(hashed.hashed_writes) + entries
+
+
+def _reads(reads: Sequence[kvrwset.KVRead]) -> tuple[Read, ...]:
+    return tuple([Read(read.key, _version(read)) for read in reads]) if reads else ()
+
+
+def _version(read: kvrwset.KVRead | kvrwset.KVReadHash) -> Version | None:
+    if not read.HasField("version"):
+        return None
+    version = read.version
+    return Version(version.block_num, version.tx_num)
+
+
+def _entries(entries: Iterable[kvrwset.KVMetadataEntry]) -> tuple[MetadataEntry, ...]:
+    return tuple([MetadataEntry(entry.name, entry.value) for entry in entries])
+
+
+def _range_query(query: kvrwset.RangeQueryInfo) -> RangeQuery:
+    merkle = None
+    if query.HasField("reads_merkle_hashes"):
+        summary = query.reads_merkle_hashes
+        merkle = MerkleSummary(
+            summary.max_degree, summary.max_level, tuple(summary.max_level_hashes)
+        )
+    return RangeQuery(
+        start_key=query.start_key,
+        end_key=query.end_key,
+        exhausted=query.itr_exhausted,
+        reads=_reads(query.raw_reads.kv_reads) if query.HasField("raw_reads") else None,
+        merkle=merkle,
+    )
+
+
+def _collection(
+    collection: rwset.CollectionHashedReadWriteSet, errors: Errors, *path: str | int
+) -> CollectionHashes:
+    hashed = (
+        parse(kvrwset.HashedRWSet, collection.hashed_rwset, errors, *path) or kvrwset.HashedRWSet()
+    )
+    if not errors.admit(_hashed_elements(hashed), *path):
+        hashed = kvrwset.HashedRWSet()
+    return CollectionHashes(
+        collection=collection.collection_name,
+        reads=tuple([HashedRead(read.key_hash, _version(read)) for read in hashed.hashed_reads]),
+        writes=tuple(
+            [
+                HashedWrite(w.key_hash, w.value_hash, w.is_delete, w.is_purge)
+                for w in hashed.hashed_writes
+            ]
+        ),
+        metadata_writes=tuple(
+            [MetadataWrite(w.key_hash, _entries(w.entries)) for w in hashed.metadata_writes]
+        ),
+        private_rwset_hash=collection.pvt_rwset_hash,
+    )

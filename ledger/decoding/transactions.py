@@ -1,0 +1,208 @@
+"""Decodes an envelope of a block into a transaction, as deep as it can be decoded.
+
+Fabric commits envelopes that parse at no depth, with a code other than VALID: they are part of the block.
+So nothing here raises for what a client can sign; what is unreadable is named in `Transaction.errors`.
+"""
+
+from hashlib import sha256
+
+from google.protobuf.message import DecodeError
+
+from ledger.decoding.channel_config import read_config
+from ledger.decoding.identities import read_identity
+from ledger.decoding.lifecycle import read_lifecycle
+from ledger.decoding.rwsets import read_rwsets
+from ledger.decoding.wire import Errors, parse
+from ledger.model import (
+    Action,
+    Chaincode,
+    ChaincodeEvent,
+    ChannelConfig,
+    Claim,
+    Identity,
+    Response,
+    Timestamp,
+    Transaction,
+)
+from protos import chaincode_pb2 as chaincode_pb
+from protos import common_pb2 as common
+from protos import transaction_pb2 as transaction_pb
+
+_CONFIG = common.CONFIG
+_ENDORSER_TRANSACTION = common.ENDORSER_TRANSACTION
+
+
+def read_claim(envelope_bytes: bytes) -> Claim:
+    """What the envelope's channel header says of it; nothing else of the envelope is opened."""
+    try:
+        payload = common.Payload.FromString(common.Envelope.FromString(envelope_bytes).payload)
+        header = common.ChannelHeader.FromString(payload.header.channel_header)
+    except DecodeError:
+        return Claim("", None)
+    return Claim(header.tx_id, header.channel_id)
+
+
+def decode_transaction(envelope_bytes: bytes, index: int, code: int) -> Transaction:
+    """The transaction in the envelope at `index` of its block, which the peer gave the validation `code`."""
+    errors = Errors()
+    envelope = parse(common.Envelope, envelope_bytes, errors, "envelope")
+    payload = (
+        parse(common.Payload, envelope.payload, errors, "payload") if envelope is not None else None
+    )
+    header: common.ChannelHeader | None = None
+    creator: Identity | None = None
+    actions: tuple[Action, ...] = ()
+    config: ChannelConfig | None = None
+    if payload is not None:
+        headers = payload.header
+        creator = _creator(headers.signature_header, errors)
+        header = parse(
+            common.ChannelHeader, headers.channel_header, errors, "header.channel_header"
+        )
+        if header is not None and header.type == _ENDORSER_TRANSACTION:
+            actions = _actions(payload.data, errors)
+        elif header is not None and header.type == _CONFIG:
+            config = read_config(payload.data, errors)
+    return Transaction(
+        index=index,
+        code=code,
+        envelope_hash=sha256(envelope_bytes).digest(),
+        envelope_size=len(envelope_bytes),
+        type=header.type if header is not None else None,
+        channel_id=header.channel_id if header is not None else None,
+        tx_id=header.tx_id if header is not None else "",
+        timestamp=_timestamp(header) if header is not None else None,
+        creator=creator,
+        chaincode_id=_chaincode_id(header, actions, errors) if header is not None else None,
+        actions=actions,
+        config=config,
+        lifecycle=read_lifecycle(actions[0], errors) if actions else None,
+        errors=tuple(errors),
+    )
+
+
+def _creator(signature_header: bytes, errors: Errors) -> Identity | None:
+    header = parse(common.SignatureHeader, signature_header, errors, "header.signature_header")
+    return _identity(header.creator, errors, "header.creator") if header is not None else None
+
+
+def _identity(serialized: bytes, errors: Errors, *path: str | int) -> Identity | None:
+    if not serialized:
+        return None
+    identity = read_identity(serialized)
+    if identity is None:
+        errors.note(*path)
+    return identity
+
+
+def _timestamp(header: common.ChannelHeader) -> Timestamp | None:
+    if not header.HasField("timestamp"):
+        return None
+    claimed = header.timestamp
+    return Timestamp(claimed.seconds, claimed.nanos)
+
+
+def _chaincode_id(
+    header: common.ChannelHeader, actions: tuple[Action, ...], errors: Errors
+) -> str | None:
+    """The name in ChaincodeAction, else in the header's extension, else None."""
+    if actions and actions[0].chaincode is not None and actions[0].chaincode.name:
+        return actions[0].chaincode.name
+    if header.type != _ENDORSER_TRANSACTION:
+        return None
+    path = "header.channel_header.extension"
+    extension = parse(transaction_pb.ChaincodeHeaderExtension, header.extension, errors, path)
+    return extension.chaincode_id.name or None if extension is not None else None
+
+
+def _actions(data: bytes, errors: Errors) -> tuple[Action, ...]:
+    transaction = parse(transaction_pb.Transaction, data, errors, "transaction")
+    if transaction is None or not errors.admit(len(transaction.actions), "transaction"):
+        return ()
+    return tuple(
+        [_action(action.payload, errors, i) for i, action in enumerate(transaction.actions)]
+    )
+
+
+def _action(payload_bytes: bytes, errors: Errors, index: int) -> Action:
+    payload = parse(transaction_pb.ChaincodeActionPayload, payload_bytes, errors, "actions", index)
+    if payload is None:
+        payload = transaction_pb.ChaincodeActionPayload()
+    endorsed = payload.action
+    chaincode_input = _input(payload.chaincode_proposal_payload, errors, index)
+    result = _chaincode_action(endorsed.proposal_response_payload, errors, index)
+    return Action(
+        chaincode=_chaincode(result),
+        args=_args(chaincode_input, errors, index),
+        is_init=chaincode_input.is_init,
+        endorsers=_endorsers(endorsed, errors, index),
+        response=_response(result),
+        rwsets=read_rwsets(result.results, errors, "actions", index, "results"),
+        event=_event(result.events, errors, index),
+    )
+
+
+def _args(
+    chaincode_input: chaincode_pb.ChaincodeInput, errors: Errors, index: int
+) -> tuple[bytes, ...]:
+    args = chaincode_input.args
+    return tuple(args) if errors.admit(len(args), "actions", index, "args") else ()
+
+
+def _endorsers(
+    action: transaction_pb.ChaincodeEndorsedAction, errors: Errors, index: int
+) -> tuple[Identity | None, ...]:
+    path = ("actions", index, "endorsements")
+    endorsements = action.endorsements
+    if not errors.admit(len(endorsements), *path):
+        return ()
+    return tuple([_identity(e.endorser, errors, *path, i) for i, e in enumerate(endorsements)])
+
+
+def _input(proposal_bytes: bytes, errors: Errors, index: int) -> chaincode_pb.ChaincodeInput:
+    path = ("actions", index, "chaincode_proposal_payload")
+    proposal = parse(transaction_pb.ChaincodeProposalPayload, proposal_bytes, errors, *path)
+    if proposal is not None:
+        invocation = parse(
+            chaincode_pb.ChaincodeInvocationSpec, proposal.input, errors, *path, "input"
+        )
+        if invocation is not None:
+            return invocation.chaincode_spec.input
+    return chaincode_pb.ChaincodeInput()
+
+
+def _chaincode_action(
+    response_bytes: bytes, errors: Errors, index: int
+) -> transaction_pb.ChaincodeAction:
+    path = ("actions", index, "proposal_response_payload")
+    response = parse(transaction_pb.ProposalResponsePayload, response_bytes, errors, *path)
+    if response is not None:
+        action = parse(
+            transaction_pb.ChaincodeAction, response.extension, errors, *path, "extension"
+        )
+        if action is not None:
+            return action
+    return transaction_pb.ChaincodeAction()
+
+
+def _chaincode(action: transaction_pb.ChaincodeAction) -> Chaincode | None:
+    if not action.HasField("chaincode_id"):
+        return None
+    chaincode = action.chaincode_id
+    return Chaincode(chaincode.name, chaincode.version)
+
+
+def _response(action: transaction_pb.ChaincodeAction) -> Response | None:
+    if not action.HasField("response"):
+        return None
+    response = action.response
+    return Response(response.status, response.message, response.payload)
+
+
+def _event(data: bytes, errors: Errors, index: int) -> ChaincodeEvent | None:
+    if not data:
+        return None
+    event = parse(chaincode_pb.ChaincodeEvent, data, errors, "actions", index, "events")
+    if event is None:
+        return None
+    return ChaincodeEvent(event.chaincode_id, event.tx_id, event.event_name, event.payload)

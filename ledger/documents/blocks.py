@@ -1,0 +1,77 @@
+"""The document of a block, with counts of its transactions."""
+
+from collections import Counter
+
+from bson.datetime_ms import DatetimeMS
+
+from ledger.documents.format import FORMAT, Document, milliseconds, status_name, type_name
+from ledger.documents.identities import signer_document
+from ledger.documents.payloads import int_value
+from ledger.model import VALID, Block, Transaction
+
+
+class BlockCounts:
+    """What a block document says of its transactions, added up one by one."""
+
+    def __init__(self) -> None:
+        self._types: Counter[str | None] = Counter()
+        self._chaincodes: Counter[str | None] = Counter()
+        self._organisations: Counter[str | None] = Counter()
+        self._times: list[int] = []
+
+    def add(self, transaction: Transaction) -> None:
+        """Counts a transaction in."""
+        self._types[type_name(transaction.type)] += 1
+        self._chaincodes[transaction.chaincode_id] += 1
+        self._organisations[
+            transaction.creator.msp_id if transaction.creator is not None else None
+        ] += 1
+        ms = milliseconds(transaction.timestamp)
+        if ms is not None:
+            self._times.append(ms)
+
+    def ts(self) -> DatetimeMS | None:
+        """The lower median of the clients' times: one absurd clock cannot move it far."""
+        return DatetimeMS(sorted(self._times)[(len(self._times) - 1) // 2]) if self._times else None
+
+    def fields(self, codes: bytes) -> Document:
+        """The lists of names and counts."""
+        by_code = Counter(codes)
+        return {
+            "statuses": [
+                {"name": status_name(code), "count": by_code[code]} for code in sorted(by_code)
+            ],
+            "types": _counts(self._types),
+            "chaincodes": _counts(self._chaincodes),
+            "organisations": _counts(self._organisations),
+        }
+
+
+def _counts(counts: Counter[str | None]) -> list[Document]:
+    known = sorted(name for name in counts if name is not None)
+    return [
+        {"name": name, "count": counts[name]}
+        for name in (*known, *([None] if None in counts else []))
+    ]
+
+
+def block_document(block: Block, sums: BlockCounts, event_count: int) -> Document:
+    """The document of a block whose transactions `sums` has added up."""
+    return {
+        "_id": block.number,
+        "number": block.number,
+        "blockHash": block.hash.hex(),
+        "previousHash": block.previous_hash.hex(),
+        "dataHash": block.data_hash.hex(),
+        "commitHash": block.commit_hash.hex() or None,
+        "transactionCount": len(block.codes),
+        "validCount": block.codes.count(VALID),
+        "eventCount": event_count,
+        "ts": sums.ts(),
+        "size": block.size,
+        "validationCodes": block.codes,
+        "lastConfig": int_value(block.last_config) if block.last_config is not None else None,
+        "signers": [signer_document(signer) for signer in block.signers],
+        "sums": sums.fields(block.codes),
+        "format": FORMAT,
+    }

@@ -1,0 +1,65 @@
+"""Encodes a block's documents, each within MongoDB's size limit."""
+
+from collections.abc import Sequence
+
+import bson
+from bson.raw_bson import RawBSONDocument
+from msgspec import Struct
+
+from ledger.documents.blocks import BlockCounts, block_document
+from ledger.documents.events import event_document
+from ledger.documents.format import Document
+from ledger.documents.size_limit import MAX_DOCUMENT_BYTES, fit
+from ledger.documents.transactions import transaction_document
+from ledger.model import Block
+from ledger.position import pack_position
+
+
+class EncodedBlock(Struct, frozen=True):
+    """A block's documents as MongoDB keeps them.
+
+    `size` is their bytes, `undecodable` counts the envelopes that could not be decoded to the bottom.
+    """
+
+    number: int
+    block: RawBSONDocument
+    transactions: list[RawBSONDocument]
+    events: list[RawBSONDocument]
+    size: int
+    undecodable: int
+
+
+def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
+    """The encoded documents of a block; `owns` as `ledger.ownership.decide_owners` gives it.
+
+    Transactions are taken one by one, so that decoded ones do not add up.
+    """
+    sums = BlockCounts()
+    transactions: list[RawBSONDocument] = []
+    events: list[RawBSONDocument] = []
+    undecodable = 0
+    for transaction, owns_id in zip(block.transactions, owns, strict=True):
+        position = pack_position(block.number, transaction.index)
+        document = transaction_document(transaction, block.number, position, owns_id=owns_id)
+        event = event_document(transaction, document)
+        transactions.append(_encode(document))
+        if event is not None:
+            events.append(_encode(event))
+        sums.add(transaction)
+        undecodable += bool(transaction.errors)
+    encoded = _encode(block_document(block, sums, len(events)))
+    return EncodedBlock(
+        number=block.number,
+        block=encoded,
+        transactions=transactions,
+        events=events,
+        size=sum(len(document.raw) for document in (encoded, *transactions, *events)),
+        undecodable=undecodable,
+    )
+
+
+def _encode(document: Document) -> RawBSONDocument:
+    encoded = bson.encode(document)
+    if len(encoded) > MAX_DOCUMENT_BYTES:
+        encoded = bson.encode(fit(document))
+    return RawBSONDocument(encoded)

@@ -1,0 +1,1 @@
+"""Stores the ledger in MongoDB and reads it."""

@@ -1,0 +1,100 @@
+"""No statement reads the whole of a table with a million settled rows: not even before PostgreSQL knows its size."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from reconciliation.facts import BATCH_TRANSACTIONS
+from reconciliation.mapping import KINDLEDGER
+from reconciliation.postgres_servers import PostgresServers
+from reconciliation.schema_check import checked_statements
+from reconciliation.statements import array_text
+from reconciliation.sweeper import PAGE_ROWS
+from tests.reconciliation.support import BOUNDS
+
+ROWS, PENDING = 1_000_000, 300
+FILL = f"""
+ALTER TABLE transactions DISABLE TRIGGER USER;
+ALTER TABLE transactions SET (autovacuum_enabled = off);
+DROP INDEX kindledger_transactions_raw_data, kindledger_transactions_created,
+    kindledger_transactions_campaign_type_status;
+INSERT INTO transactions (tx_hash, transaction_type, status, block_number)
+SELECT lpad(to_hex(n), 64, '0'), 'DONATE', CASE WHEN n % {ROWS // PENDING} = 0 THEN 'PENDING' ELSE 'CONFIRMED' END, n
+FROM generate_series(1, {ROWS}) AS n
+"""
+"""The indexes that are no use to any of the statements cost only time."""
+
+
+def scans(plan: Any) -> Iterator[tuple[str, str]]:
+    """How the plan reads which relation."""
+    if "Relation Name" in plan:
+        yield plan["Node Type"], plan["Relation Name"]
+    for part in plan.get("Plans", ()):
+        yield from scans(part)
+
+
+def literal(value: Any) -> str:
+    """As SQL: only what is prepared is planned as the daemon's statements are."""
+    match value:
+        case None:
+            return "NULL"
+        case list():
+            return f"ARRAY[{', '.join(map(literal, value))}]"
+        case float():
+            return str(value)
+    return f"'{value}'"
+
+
+@pytest.mark.long
+async def test_a_million_settled_rows_are_left_alone(
+    business_database: str, indexer_dsn: str
+) -> None:
+    owner = await asyncpg.connect(business_database)
+    await owner.execute(FILL)
+    table = KINDLEDGER.tables[0]
+    some = ROWS // BATCH_TRANSACTIONS
+    hashes = [f"{n:064x}" for n in range(some, ROWS + some, some)]
+    keys = await owner.fetchval(
+        "SELECT array_agg(id::text) FROM (SELECT id FROM transactions LIMIT $1) t", PAGE_ROWS
+    )
+    common = (list(KINDLEDGER.placeholders), 120.0)
+    facts = [array_text([value] * len(hashes)) for value in (True, 7, 1_767_225_600_000)]
+    settling = (common[0], hashes, *facts, "PENDING", "CONFIRMED", "FAILED")
+    async with (
+        PostgresServers(indexer_dsn, (), BOUNDS) as servers,
+        servers.primary.acquire() as connection,
+    ):
+        statements = (await checked_statements(connection, KINDLEDGER))[table.name]
+        asked: dict[str, tuple[str, tuple[Any, ...]]] = {
+            "sweep": (statements.pending_page, (*common, None, PAGE_ROWS, "PENDING")),
+            "sweep, next page": (
+                statements.pending_page,
+                (*common, keys[-1], PAGE_ROWS, "PENDING"),
+            ),
+            "settle": (statements.settle, settling),
+            "settle what is free": (statements.settle_free, settling),
+            "by hash": (statements.by_hash, (*common, hashes)),
+            "by key": (statements.by_key, (*common, keys)),
+            "page": (statements.page, (*common, None, PAGE_ROWS)),
+            "next page": (statements.page, (*common, keys[-1], PAGE_ROWS)),
+            "count": (statements.count_pending, (*common, "PENDING")),
+        }
+        for known in ("before", "after"):
+            if known == "after":
+                await owner.execute("ANALYZE transactions")
+            for name, (sql, values) in asked.items():
+                await connection.execute(f"PREPARE asked AS {sql}")
+                how = f"EXPLAIN (FORMAT JSON) EXECUTE asked ({', '.join(map(literal, values))})"
+                explained = json.loads(await connection.fetchval(how))
+                await connection.execute("DEALLOCATE asked")
+                ways = [
+                    way
+                    for way, of in scans(explained[0]["Plan"])
+                    if of == "transactions" and way != "ModifyTable"
+                ]
+                assert ways, name
+                assert "Seq Scan" not in ways, f"{name} {known} ANALYZE"
+    await owner.close()
