@@ -9,11 +9,11 @@ from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import ConnectionFailure, InvalidURI, OperationFailure, PyMongoError
 
 from indexer.block_source import SourceUnavailableError
-from indexer.store_retry import GaveUpError
 from ledger.errors import LedgerError
 from ledger.signing import IdentityError
 from reconciliation.errors import ReconciliationError
 from reconciliation.migrations.scripts import MigrationError
+from runtime.retry import GaveUpError
 
 
 class Exit(IntEnum):

@@ -13,11 +13,12 @@ from indexer.block_source import BlockSource, DeliveredBlock, SourceUnavailableE
 from indexer.chain import Chain
 from indexer.channel_progress import ChannelProgress, ErrorSource
 from indexer.pipeline import Pipeline, PipelineLimits
-from indexer.store_retry import GaveUpError, retry_while_unavailable
+from indexer.store_retry import retry_while_unavailable
 from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
 from runtime.backoff import Backoff
+from runtime.retry import GaveUpError
 from runtime.throttled_log import ThrottledLog
 
 log = structlog.get_logger()
@@ -59,8 +60,8 @@ class ChannelIndexer:
         self._indexes = indexes
         self._limits, self._patience = limits, patience
         self._stop = asyncio.Event()
-        self._trouble = ThrottledLog(
-            "peer_unavailable", "peer_available", time.monotonic, channel=progress.channel
+        self._failures = ThrottledLog(
+            "peer_unavailable", "peer_available", channel=progress.channel
         )
         self._skipped = 0
         self._last_contact = time.monotonic()
@@ -134,7 +135,7 @@ class ChannelIndexer:
             except SourceUnavailableError as error:
                 self._progress.reconnected(error.reason)
                 self._progress.failed(str(error), ChannelState.WAITING, ErrorSource.PEER)
-                self._trouble.failed(str(error), peer=source.name, reason=error.reason)
+                self._failures.failed(error=str(error), peer=source.name, reason=error.reason)
             if pipeline.wanted > wanted:
                 backoff.reset()
             if time.monotonic() - self._last_contact > self._patience.peer_retry_s:
@@ -178,7 +179,7 @@ class ChannelIndexer:
         number = delivered.block.header.number
         self._last_contact = time.monotonic()
         if number == pipeline.wanted:
-            self._trouble.over()
+            self._failures.recovered()
             self._skipped = 0
         elif number > pipeline.wanted and not source.finite and self._skipped < _PATIENT_SEEKS:
             self._skipped += 1
@@ -212,7 +213,7 @@ class ChannelIndexer:
         """Nothing came for a while: is there nothing, or does the stream hang?"""
         await self._ask_height(source, pipeline)
         if self._progress.lag == 0:
-            self._trouble.over()
+            self._failures.recovered()
             self._progress.set_state(ChannelState.FOLLOWING)
         elif (
             self._progress.peer_height or 0

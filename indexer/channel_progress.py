@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from indexer.byte_queue import ByteQueue
 from ledger.mongodb.sync_state import ChannelState, LastError
+from runtime.broadcast import Broadcast
 from runtime.histogram import SECONDS, Histogram
 
 _RATE_WINDOW_S = 10.0
@@ -79,7 +80,7 @@ class ChannelProgress:
         self._missing: deque[tuple[float, int]] = (
             deque()
         )  # since when which height above the committed one is known
-        self._waiting: list[asyncio.Future[None]] = []
+        self._commits = Broadcast()
 
     def resume(self, start: int, height: int) -> None:
         """Sets what the store already holds."""
@@ -133,17 +134,12 @@ class ChannelProgress:
         self.set_state(ChannelState.CATCHING_UP if self.lag else ChannelState.FOLLOWING)
 
     async def wait_for_height(self, height: int) -> None:
-        """Waits until so many blocks are committed."""
+        """Wait until so many blocks are committed."""
         while self.committed_height < height:
-            future = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            await future
+            await self._commits.wait()
 
     def _notify(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        self._commits.announce()
         self.changed.set()
 
     @property

@@ -1,7 +1,6 @@
 """Tells whoever listens on Redis of new blocks. Nobody depends on it: listeners also look by themselves."""
 
 import asyncio
-import time
 from typing import Final
 
 from redis.asyncio import Redis
@@ -24,10 +23,9 @@ class HeadPublisher:
 
     def __init__(self, redis: Redis, database: str, progress: ChannelProgress) -> None:
         self._redis, self._topic, self._progress = redis, f"kindledger:head:{database}", progress
-        self._trouble = ThrottledLog(
+        self._failures = ThrottledLog(
             "announcements_unavailable",
             "announcements_available",
-            time.monotonic,
             channel=progress.channel,
         )
 
@@ -44,10 +42,10 @@ class HeadPublisher:
             except (RedisError, OSError, TimeoutError) as error:
                 raise_if_cancelled()
                 self._progress.errors[ErrorSource.REDIS] += 1
-                self._trouble.failed(str(error) or f"no answer within {_CALL_S:g} s")
+                self._failures.failed(error=str(error) or f"no answer within {_CALL_S:g} s")
                 await asyncio.sleep(backoff.next_delay())
             else:
                 raise_if_cancelled()
-                self._trouble.over()
+                self._failures.recovered()
                 backoff.reset()
                 announced = height

@@ -1,7 +1,6 @@
 """Keeps the caches of KindLedger's applications in Redis true: after rows were settled, outside every transaction."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
@@ -56,7 +55,7 @@ class CacheRefresher:
         self._stale: set[str] = set()
         self._outdated: set[str] = set()
         self._wanted = asyncio.Event()
-        self._trouble = ThrottledLog("cache_unavailable", "cache_available", time.monotonic)
+        self._failures = ThrottledLog("cache_unavailable", "cache_available")
 
     def settled(self, campaigns: Iterable[str]) -> None:
         """Notes that rows of these campaigns changed; call it after the commit."""
@@ -85,9 +84,9 @@ class CacheRefresher:
                     await self._write_figures()
         except _FailedError as error:
             self._wanted.set()
-            self._trouble.failed(str(error))
+            self._failures.failed(error=str(error))
         else:
-            self._trouble.over()
+            self._failures.recovered()
 
     async def _invalidate(self) -> None:
         everything, campaigns = self._all_stale, self._stale

@@ -25,6 +25,7 @@ from reconciliation.reports import (
 from reconciliation.schema_check import checked_statements
 from reconciliation.settlement_status import read_settlement_status
 from reconciliation.statements import Statements
+from runtime.circuit_breaker import CircuitBreaker
 from runtime.throttled_log import ThrottledLog
 
 _CONNECT_S = 1.0
@@ -44,7 +45,7 @@ class PostgresReports:
         self.channel = channel
         self._servers, self._business, self._grace_s = servers, business, grace_s
         self._statements: dict[str, Statements] | None = None
-        self._breaker = _CircuitBreaker(time.monotonic)
+        self._calls = _GuardedCalls(time.monotonic)
 
     async def check(self) -> None:
         """See `BusinessReports`."""
@@ -91,7 +92,7 @@ class PostgresReports:
     async def _reading(self) -> AsyncIterator[Connection]:
         """A connection, and a limited time to use it. Raises `BusinessUnavailableError`."""
         deadline = asyncio.get_running_loop().time() + _ANSWER_S
-        with self._breaker.call():
+        with self._calls.call():
             async with self._servers.reading(_CONNECT_S) as connection:
                 try:
                     async with asyncio.timeout_at(deadline):
@@ -106,37 +107,34 @@ class PostgresReports:
         return self._statements
 
 
-class _CircuitBreaker:
-    """Keeps calls from a server that failed: all of them for a while, then all but one until one has an answer."""
+class _GuardedCalls:
+    """Turns failures of PostgreSQL into `BusinessUnavailableError`, and keeps calls away after one."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._broken: str | None = None  # what is wrong
-        self._again_at = 0.0
-        self._trying = False
-        self._trouble = ThrottledLog(
-            "business_database_unavailable", "business_database_available", clock
+        self._breaker = CircuitBreaker(_BREAK_S, clock)
+        self._reason = ""
+        self._failures = ThrottledLog(
+            "business_database_unavailable", "business_database_available", clock=clock
         )
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Raises `BusinessUnavailableError` instead of what PostgreSQL raises, and at once where calls are kept."""
-        if self._broken is not None and (self._trying or self._clock() < self._again_at):
-            raise BusinessUnavailableError(self._broken)
-        self._trying = self._broken is not None
+        """Raise `BusinessUnavailableError` for any failure, and at once while calls are kept away."""
+        if not self._breaker.allow():
+            raise BusinessUnavailableError(self._reason)
         try:
             yield
         except (*FAILURES, ReconciliationError) as error:
-            self._trouble.failed(str(error) or type(error).__name__)
+            self._failures.failed(error=str(error) or type(error).__name__)
             if not (is_busy(error) or is_refusal(error)):
-                self._broken, self._again_at = _explained(error), self._clock() + _BREAK_S
+                self._reason = _explained(error)
+                self._breaker.failed()
             raise BusinessUnavailableError(_explained(error)) from error
         else:
-            if self._broken is not None:
-                self._broken = None
-                self._trouble.over()
+            if self._breaker.succeeded():
+                self._failures.recovered()
         finally:
-            self._trying = False
+            self._breaker.abandoned()
 
 
 def _explained(error: Exception) -> str:

@@ -6,7 +6,6 @@ on side by side. When one of them fails, all end, and begin again where the book
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 import asyncpg
@@ -71,10 +70,9 @@ class Reconciler:
         self._ledger, self.progress, self._pace = ledger, progress, pace
         self._check_schema, self._settled = check_schema, settled
         progress.servers, progress.pool_size = servers.figures, servers.primary.get_max_size()
-        self._trouble = ThrottledLog(
+        self._failures = ThrottledLog(
             "reconciliation_held_up",
             "reconciliation_goes_on",
-            time.monotonic,
             channel=progress.channel,
         )
 
@@ -126,7 +124,7 @@ class Reconciler:
             state, message = ChannelState.FAILED, str(explained(error))
         else:
             state, message = ChannelState.FAILED, str(error)
-        self._trouble.failed(message)
+        self._failures.failed(error=message)
         self.progress.failed(message, state)
         return backoff.next_delay() if state is ChannelState.WAITING else self._pace.recheck_s
 
@@ -193,7 +191,7 @@ class Reconciler:
         )
         await follower.begin(wait=wait)
         self.progress.discrepancies = await books.open_discrepancies()
-        self._trouble.over()
+        self._failures.recovered()
         sweeper = Sweeper(
             books,
             self._facts,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class Backoff:
-    """Each delay is drawn between nothing and a bound that doubles from `initial` to `maximum` seconds."""
+    """Draws each delay between 0 and a bound that doubles from `initial` to `maximum` seconds."""
 
     def __init__(
         self,
@@ -17,10 +17,10 @@ class Backoff:
         self._bound = initial
 
     def next_delay(self) -> float:
-        """Seconds to wait before the next try."""
+        """Return the seconds to wait before the next try."""
         bound, self._bound = self._bound, min(self._bound * 2, self._maximum)
         return self._draw(0, bound)
 
     def reset(self) -> None:
-        """Begins anew, after progress."""
+        """Begin with the initial bound again, after a success."""
         self._bound = self._initial

@@ -20,12 +20,13 @@ from indexer.channel_metrics import CHANNEL_METRICS
 from indexer.channel_progress import ErrorSource, Stage
 from indexer.daemon import Daemon, DaemonChannel
 from indexer.health_server import Monitor, serving
-from indexer.store_retry import GaveUpError, retry_while_unavailable
+from indexer.store_retry import retry_while_unavailable
 from ledger.mongodb.collections import EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
 from runtime.event_loop_lag import LoopLag
 from runtime.metrics import MetricCollector, process_registry
+from runtime.retry import GaveUpError
 from tests.indexer.network import (
     BRANCH,
     FORK,

@@ -15,9 +15,9 @@ import pytest
 from devnet.peer import Authority, Ledger, Peer
 from indexer.channel_indexer import PeerTimeouts
 from indexer.peer_source import PeerSource
-from indexer.store_retry import GaveUpError
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
+from runtime.retry import GaveUpError
 from tests.indexer.network import (
     CLIENT,
     NETWORK,
