@@ -1,4 +1,4 @@
-"""Tells whoever listens on Redis of new blocks. Nobody depends on it: listeners also look by themselves."""
+"""Announces new blocks through Redis. Listeners also look by themselves, so none needs it."""
 
 import asyncio
 from typing import Final
@@ -7,22 +7,24 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from indexer.channel_progress import ChannelProgress, ErrorSource
+from ledger.head_topic import head_topic
 from runtime.backoff import Backoff
 from runtime.cancellation import raise_if_cancelled
 from runtime.throttled_log import ThrottledLog
 
-_CALL_S: Final = 1.0
+_CALL_TIMEOUT_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 5.0
 
 
 class HeadPublisher:
-    """Publishes the height of a channel's ledger to `kindledger:head:{database}`, as a decimal number.
+    """Publishes the committed height of a channel, as a decimal number, to its head topic.
 
-    Only the latest height: while one is on its way, or Redis is away, others are passed over.
+    Listeners get only the latest height: heights that are committed while a message is on its
+    way, or while Redis is unavailable, are left out.
     """
 
     def __init__(self, redis: Redis, database: str, progress: ChannelProgress) -> None:
-        self._redis, self._topic, self._progress = redis, f"kindledger:head:{database}", progress
+        self._redis, self._topic, self._progress = redis, head_topic(database), progress
         self._failures = ThrottledLog(
             "announcements_unavailable",
             "announcements_available",
@@ -30,22 +32,22 @@ class HeadPublisher:
         )
 
     async def run(self) -> None:
-        """Announces until cancelled, first what is stored already."""
-        announced = 0
+        """Publish each new height until cancelled, first the height that the store has now."""
+        published = 0
         backoff = Backoff(initial=0.5, maximum=_LONGEST_PAUSE_S)
         while True:
-            await self._progress.wait_for_height(announced + 1)
+            await self._progress.wait_for_height(published + 1)
             height = self._progress.committed_height
             try:
-                async with asyncio.timeout(_CALL_S):
+                async with asyncio.timeout(_CALL_TIMEOUT_S):
                     await self._redis.publish(self._topic, str(height))
             except (RedisError, OSError, TimeoutError) as error:
                 raise_if_cancelled()
                 self._progress.errors[ErrorSource.REDIS] += 1
-                self._failures.failed(error=str(error) or f"no answer within {_CALL_S:g} s")
+                self._failures.failed(error=str(error) or f"no answer within {_CALL_TIMEOUT_S:g} s")
                 await asyncio.sleep(backoff.next_delay())
             else:
                 raise_if_cancelled()
                 self._failures.recovered()
                 backoff.reset()
-                announced = height
+                published = height

@@ -14,13 +14,11 @@ from pymongo.errors import OperationFailure, PyMongoError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ledger.head_topic import ALL_HEAD_TOPICS, database_of
 from ledger.mongodb.block_changes import stored_blocks
 from runtime.cancellation import raise_if_cancelled
 
 log = structlog.get_logger()
-
-HEAD_CHANNEL: Final = "kindledger:head:"
-"""The database's name follows."""
 
 _AGAIN_S: Final = 1.0
 _SILENCE_S: Final = 10.0
@@ -45,7 +43,7 @@ async def hear_announcements(redis: Redis, wake: Callable[[str], None]) -> None:
 
 async def _hear(redis: Redis, wake: Callable[[str], None]) -> None:
     async with redis.pubsub(ignore_subscribe_messages=True) as subscription:
-        await subscription.psubscribe(HEAD_CHANNEL + "*")
+        await subscription.psubscribe(ALL_HEAD_TOPICS)
         asked = False
         while True:
             message = await subscription.get_message(timeout=_SILENCE_S)
@@ -53,7 +51,7 @@ async def _hear(redis: Redis, wake: Callable[[str], None]) -> None:
             if message is not None:
                 asked = False
                 if isinstance(message["channel"], bytes):
-                    wake(message["channel"].decode(errors="replace").removeprefix(HEAD_CHANNEL))
+                    wake(database_of(message["channel"].decode(errors="replace")))
             elif asked:
                 raise TimeoutError("no answer")
             else:  # half-open connections are silent too
