@@ -11,8 +11,8 @@ import click
 from aiohttp import web
 from pymongo.asynchronous.collection import AsyncCollection
 
-from cli.configuration import load_settings
-from cli.mongo import mongo_client
+from cli.assembly.mongo import mongo_client
+from cli.configuration.loading import load_settings
 from ledger.mongodb.collections import TRANSACTIONS
 from runtime.process import tune_process
 

@@ -15,9 +15,9 @@ import click
 from pymongo import AsyncMongoClient
 
 from benchmarks.ledgers import TENS
-from cli.logs import configure_logs
-from cli.service import new_progress
-from cli.settings import LogSettings
+from cli.assembly.daemon import new_progress
+from cli.configuration.settings import LogSettings
+from cli.output.logs import configure_logs
 from devnet.forge.forger import forge
 from devnet.parent import ended
 from indexer.block_source import DeliveredBlock, parse_delivered

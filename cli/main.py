@@ -7,21 +7,21 @@ from typing import Any
 
 import click
 
-from cli.api import run_api
-from cli.configuration import load_settings
-from cli.demo import default_folder, demo, demo_once
-from cli.doctor.command import doctor
+from cli.assembly.api import run_api
+from cli.assembly.daemon import run_daemon
+from cli.commands.import_files import import_files
+from cli.commands.migrate import migrate, show_migrations
+from cli.commands.reconcile import list_discrepancies, reconcile_once, show_standing
+from cli.commands.status import show_status
+from cli.commands.verify import PEER, verify
+from cli.configuration.loading import load_settings
+from cli.configuration.redaction import redacted
+from cli.configuration.settings import Settings
+from cli.demo.live import default_folder, demo, demo_once
+from cli.doctor.diagnosis import doctor
 from cli.errors import exits
-from cli.importing import import_files
-from cli.logs import configure_logs
-from cli.migrate import migrate, show_migrations
-from cli.output import print_json
-from cli.reconcile import list_discrepancies, reconcile_once, show_standing
-from cli.redaction import redacted
-from cli.service import run_daemon
-from cli.settings import Settings
-from cli.status import show_status
-from cli.verification import PEER, verify
+from cli.output.console import print_json
+from cli.output.logs import configure_logs
 from cli.version import VERSION
 from reconciliation.migrations.migrator import Migrator
 from reconciliation.reports import DiscrepancyKind as Kind

@@ -6,11 +6,11 @@ from typing import Final, TypeAlias
 
 import asyncpg
 
+from cli.assembly.postgres import postgres_failures
+from cli.assembly.reconciliation import mapping_of, measured, servers_of
+from cli.configuration.settings import PostgresSettings, ReconcileSettings
 from cli.doctor.checks import Details, FailedStepError, SkippedStepError, configured
 from cli.errors import ConfigurationError, Exit, PostgresUnavailableError
-from cli.postgres import postgres_failures
-from cli.reconciliation import mapping_of, measured, servers_of
-from cli.settings import PostgresSettings, ReconcileSettings
 from reconciliation.errors import ReconciliationError
 from reconciliation.migrations.migrator import check_schema
 from reconciliation.migrations.scripts import MigrationError, load_migrations

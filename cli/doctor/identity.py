@@ -6,10 +6,10 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from cli.assembly.network import identity_loader
+from cli.configuration.settings import FabricSettings
 from cli.doctor.checks import Check, Details, FailedStepError, run_part, skipped
 from cli.errors import ConfigurationError, Exit
-from cli.network import identity_loader
-from cli.settings import FabricSettings
 from ledger.signing import IdentityError
 from protos.msp_pb2 import SerializedIdentity
 

@@ -10,6 +10,9 @@ from pymongo.asynchronous.uri_parser import parse_uri
 from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
+from cli.assembly.mongo import mongo_client
+from cli.configuration.redaction import unusable_address
+from cli.configuration.settings import Settings
 from cli.doctor.checks import (
     Check,
     Details,
@@ -22,9 +25,6 @@ from cli.doctor.checks import (
 from cli.doctor.mongo_rights import NEEDED_TO_INDEX, NEEDED_TO_READ, describe_rights
 from cli.doctor.network import DNS, TCP, connect, resolve
 from cli.errors import Exit
-from cli.mongo import mongo_client
-from cli.redaction import unusable_address
-from cli.settings import Settings
 
 _ADDRESS, _SELECTION, _AUTHENTICATION, _VERSION, _RIGHTS = (
     "address",

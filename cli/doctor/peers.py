@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
+from cli.assembly.network import endpoints, identity_loader
+from cli.configuration.settings import FabricSettings
 from cli.doctor.checks import (
     Check,
     Details,
@@ -18,8 +20,6 @@ from cli.doctor.checks import (
 from cli.doctor.network import DNS, TCP, connect, resolve
 from cli.doctor.tls import TLS, check_plaintext, check_tls
 from cli.errors import ConfigurationError, Exit
-from cli.network import endpoints, identity_loader
-from cli.settings import FabricSettings
 from indexer.block_source import SourceUnavailableError
 from indexer.peer_source import Endpoint, PeerSource
 from ledger.errors import LedgerError

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import asyncpg
 
+from cli.assembly.postgres import primary_dsn, replica_dsns
+from cli.configuration.redaction import redact_uri, unusable_address
+from cli.configuration.settings import PostgresSettings, Settings
 from cli.doctor.business import (
     PRIMARY_STEPS,
     REPLICA_STEPS,
@@ -17,9 +20,6 @@ from cli.doctor.business import (
 from cli.doctor.checks import Check, Details, FailedStepError, configured, run_part, skipped
 from cli.doctor.network import DNS, TCP, unreachable
 from cli.errors import Exit
-from cli.postgres import primary_dsn, replica_dsns
-from cli.redaction import redact_uri, unusable_address
-from cli.settings import PostgresSettings, Settings
 
 _ADDRESS, _SESSION, _AUTHENTICATION, _DATABASE = "address", "session", "authentication", "database"
 _STEPS = (_ADDRESS, DNS, TCP, _SESSION, _AUTHENTICATION, _DATABASE)

@@ -5,6 +5,8 @@ from contextlib import aclosing
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
+from cli.configuration.redaction import redact_uri, unusable_address
+from cli.configuration.settings import RedisSettings
 from cli.doctor.checks import (
     Check,
     Details,
@@ -16,8 +18,6 @@ from cli.doctor.checks import (
 )
 from cli.doctor.network import DNS, TCP, connect, resolve
 from cli.errors import Exit
-from cli.redaction import redact_uri, unusable_address
-from cli.settings import RedisSettings
 
 _ADDRESS, _AUTHENTICATION, _PING = "address", "authentication", "ping"
 

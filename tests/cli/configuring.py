@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.configuration import load_settings
+from cli.configuration.loading import load_settings
 from cli.errors import ConfigurationError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from cli.configuration import PREFIX
+from cli.configuration.loading import PREFIX
 from devnet.servers import Mongod, Postgres, Redis
 from tests.cli.support import ROOT, Files
 

@@ -13,10 +13,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cli.configuration import PREFIX
+from cli.configuration.loading import PREFIX
+from cli.configuration.settings import Settings
 from cli.doctor.checks import Check, Outcome
-from cli.doctor.command import diagnose
-from cli.settings import Settings
+from cli.doctor.diagnosis import diagnose
 from devnet.forge.forger import Recipe, forge
 from devnet.peer import Authority, KeyPair
 from devnet.servers import Mongod

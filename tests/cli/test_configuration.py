@@ -10,10 +10,10 @@ from typing import Any, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from cli.configuration import PREFIX, load_settings
+from cli.assembly.reconciliation import mapping_of
+from cli.configuration.loading import PREFIX, load_settings
+from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError
-from cli.reconciliation import mapping_of
-from cli.settings import Settings
 from reconciliation.mapping import KINDLEDGER
 from tests.cli.configuring import mistake, write
 from tests.cli.support import ROOT

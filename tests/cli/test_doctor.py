@@ -18,9 +18,9 @@ import grpc
 import pytest
 import trustme
 
-from cli.configuration import load_settings
+from cli.configuration.loading import load_settings
 from cli.doctor.checks import Check, Outcome, exit_code
-from cli.doctor.command import doctor
+from cli.doctor.diagnosis import doctor
 from cli.errors import Exit
 from devnet.peer import Authority, Ledger, Peer, ServerTls, faults
 from devnet.peer.channel_config import organisations

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.output import print_table
+from cli.output.console import print_table
 
 
 def test_a_table_shows_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,9 @@ import pytest
 from msgspec.structs import replace
 from redis import Redis
 
-from cli.discrepancies import MEANINGS
 from cli.doctor.checks import Outcome, exit_code
 from cli.errors import Exit
+from cli.output.discrepancies import MEANINGS
 from devnet.servers import Postgres, PostgresReplica
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import (

@@ -10,15 +10,15 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from cli.configuration import load_settings
+from cli.assembly.daemon import run_daemon
+from cli.assembly.mongo import mongo_client
+from cli.assembly.network import endpoints, peer_sources
+from cli.assembly.postgres import primary_dsn, replica_dsns
+from cli.assembly.reconciliation import mapping_of
+from cli.configuration.loading import load_settings
+from cli.configuration.redaction import redact_uri
+from cli.configuration.settings import FabricSettings, Settings
 from cli.errors import ConfigurationError, exits
-from cli.mongo import mongo_client
-from cli.network import endpoints, peer_sources
-from cli.postgres import primary_dsn, replica_dsns
-from cli.reconciliation import mapping_of
-from cli.redaction import redact_uri
-from cli.service import run_daemon
-from cli.settings import FabricSettings, Settings
 from ledger.signing import IdentityError
 from tests.cli.configuring import mistake, write
 from tests.cli.support import SERVER, TLS_AUTHORITY, Files, Json, kindledger
@@ -332,8 +332,8 @@ def test_no_more_streams_than_the_process_may_have_open_files() -> None:
     script = (
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (256, int(sys.argv[1])))\n"
-        "from cli.api import api_options\n"
-        "from cli.settings import ApiSettings\n"
+        "from cli.assembly.api import api_options\n"
+        "from cli.configuration.settings import ApiSettings\n"
         "print(api_options(ApiSettings(streams=2000)).streams, resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
     )
 

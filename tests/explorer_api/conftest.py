@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 from pymongo import AsyncMongoClient, MongoClient
 
-from cli.business_reports import business_reports
-from cli.settings import Settings
+from cli.assembly.business_reports import business_reports
+from cli.configuration.settings import Settings
 from ledger.mongodb.store import LedgerStore
 from protos import common_pb2 as common
 from tests.explorer_api.streams import Chain

@@ -16,7 +16,7 @@ from redis import Redis
 from structlog.testing import capture_logs
 from yarl import URL
 
-from cli.redis import redis_client
+from cli.assembly.redis import redis_client
 from devnet.servers import Redis as RedisServer
 from explorer_api.http.access import token_digest
 from explorer_api.http.middleware import SECURITY_HEADERS

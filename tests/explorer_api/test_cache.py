@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from pymongo import AsyncMongoClient
 from redis.asyncio import ConnectionPool, Redis
 
-from cli.redis import redis_client
+from cli.assembly.redis import redis_client
 from explorer_api import app
 from explorer_api.http.dispatch import ChannelCall, ChannelRoute
 from explorer_api.http.problems import ProblemError

@@ -14,7 +14,7 @@ from bson.datetime_ms import DatetimeMS
 from pymongo import AsyncMongoClient, MongoClient
 from redis.asyncio import Redis
 
-from cli.redis import redis_client
+from cli.assembly.redis import redis_client
 from devnet.servers import Mongod, MongodMember
 from explorer_api.options import Options
 from indexer.channel_progress import ChannelProgress

@@ -14,7 +14,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from pymongo import AsyncMongoClient
 
-from cli.redis import redis_client
+from cli.assembly.redis import redis_client
 from explorer_api.options import Options
 from explorer_api.routes import ROUTES
 from ledger.documents.format import FORMAT

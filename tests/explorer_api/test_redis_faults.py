@@ -19,7 +19,7 @@ from redis.asyncio import Redis as AsyncRedis
 from structlog.testing import capture_logs
 from yarl import URL
 
-from cli.redis import redis_client
+from cli.assembly.redis import redis_client
 from devnet.servers import Redis as RedisServer
 from explorer_api.http import rate_limits
 from explorer_api.live import head_notifications, redis_cache

@@ -9,7 +9,7 @@ import pytest
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
-from cli.redis import redis_client
+from cli.assembly.redis import redis_client
 from explorer_api.live.heads import HeadSnapshot, HeadWatch
 from explorer_api.live.redis_cache import SharedCache
 from explorer_api.live.running_totals import ChannelTotals, RunningTotals, TotalsNotReadyError

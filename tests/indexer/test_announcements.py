@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from structlog.testing import capture_logs
 
-from cli.monitoring import announced
-from cli.redis import redis_client
+from cli.assembly.monitoring import announced
+from cli.assembly.redis import redis_client
 from devnet.peer import Ledger
 from devnet.servers import Redis as RedisServer
 from indexer.channel_indexer import ChannelIndexer

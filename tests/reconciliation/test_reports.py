@@ -14,9 +14,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cli.business_reports import business_reports
+from cli.assembly.business_reports import business_reports
 from cli.errors import ConfigurationError
-from cli.settings import Settings
+from cli.configuration.settings import Settings
 from devnet.servers import Postgres, PostgresReplica
 from reconciliation import discrepancies
 from reconciliation.comparison import Finding

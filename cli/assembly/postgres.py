@@ -7,9 +7,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import asyncpg
 
+from cli.configuration.redaction import unusable_address
+from cli.configuration.settings import PostgresSettings
 from cli.errors import ConfigurationError, PostgresUnavailableError
-from cli.redaction import unusable_address
-from cli.settings import PostgresSettings
 from reconciliation.errors import FAILURES, explained, is_away
 
 

@@ -4,8 +4,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from cli.configuration.redaction import unusable_address
 from cli.errors import ConfigurationError
-from cli.redaction import unusable_address
 
 _REDIS_CALL_S = 1.0
 

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from cli.configuration.settings import MonitoringSettings
 from cli.errors import ConfigurationError
-from cli.settings import MonitoringSettings
 from indexer.channel_metrics import CHANNEL_METRICS
 from indexer.daemon import DaemonChannel
 from indexer.head_publisher import HeadPublisher

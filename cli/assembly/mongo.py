@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 from pymongo.errors import ConfigurationError as MongoConfigurationError
 
+from cli.configuration.redaction import unusable_address
+from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError
-from cli.redaction import unusable_address
-from cli.settings import Settings
 from ledger.mongodb.collections import RESERVED_DATABASES, SYNC_STATE
 from runtime.mongo_connections import MongoConnections
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from cli.assembly.postgres import primary_dsn, replica_dsns
+from cli.assembly.redis import redis_client
+from cli.configuration.settings import PostgresSettings, ReconcileSettings, Settings
 from cli.errors import ConfigurationError
-from cli.postgres import primary_dsn, replica_dsns
-from cli.redis import redis_client
-from cli.settings import PostgresSettings, ReconcileSettings, Settings
 from indexer.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DatabaseServer

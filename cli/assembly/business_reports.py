@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
-from cli.postgres import primary_dsn, replica_dsns
-from cli.reconciliation import mapping_of, reconciled_channel
-from cli.settings import ChannelSettings, Settings
+from cli.assembly.postgres import primary_dsn, replica_dsns
+from cli.assembly.reconciliation import mapping_of, reconciled_channel
+from cli.configuration.settings import ChannelSettings, Settings
 from reconciliation.postgres_reports import READING, PostgresReports
 from reconciliation.postgres_servers import PostgresServers
 from reconciliation.reports import BusinessReports

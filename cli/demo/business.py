@@ -7,7 +7,7 @@ from typing import Final
 import asyncpg
 import structlog
 
-from cli.output import messages
+from cli.output.console import messages
 from reconciliation.migrations.migrator import Migrator
 from reconciliation.migrations.scripts import load_migrations
 

@@ -10,12 +10,12 @@ import structlog
 from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 
-from cli.business_reports import business_reports
+from cli.assembly.business_reports import business_reports
+from cli.assembly.mongo import mongo_client
+from cli.assembly.monitoring import measured_process
+from cli.assembly.redis import redis_client
+from cli.configuration.settings import ApiSettings, Settings
 from cli.errors import ConfigurationError, Exit
-from cli.mongo import mongo_client
-from cli.monitoring import measured_process
-from cli.redis import redis_client
-from cli.settings import ApiSettings, Settings
 from cli.signals import exit_of, signals
 from cli.version import VERSION
 from explorer_api.app import create_app, serve

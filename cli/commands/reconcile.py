@@ -8,14 +8,20 @@ from typing import Any
 import click
 import msgspec
 
-from cli.discrepancies import print_discrepancies
+from cli.assembly.daemon import new_progress
+from cli.assembly.mongo import mongo_client
+from cli.assembly.postgres import postgres_failures
+from cli.assembly.reconciliation import (
+    mapping_of,
+    measured,
+    reconciled_channel,
+    reconciliation,
+    servers_of,
+)
+from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, Exit
-from cli.mongo import mongo_client
-from cli.output import block_progress, messages, print_json, print_table
-from cli.postgres import postgres_failures
-from cli.reconciliation import mapping_of, measured, reconciled_channel, reconciliation, servers_of
-from cli.service import new_progress
-from cli.settings import Settings
+from cli.output.console import block_progress, messages, print_json, print_table
+from cli.output.discrepancies import print_discrepancies
 from indexer.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState, DatabaseServer, read_sync_state

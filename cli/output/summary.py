@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import Struct
 from pymongo.asynchronous.database import AsyncDatabase
 
-from cli.output import print_json, print_table
+from cli.output.console import print_json, print_table
 from ledger.mongodb.collections import BLOCKS
 
 

@@ -16,8 +16,8 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError
-from cli.settings import Settings
 
 PREFIX = "KINDLEDGER_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"

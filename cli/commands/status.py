@@ -6,9 +6,9 @@ import click
 import msgspec
 from pymongo import DESCENDING, AsyncMongoClient
 
-from cli.mongo import mongo_client, stored_channels
-from cli.output import print_json, print_table
-from cli.settings import Settings
+from cli.assembly.mongo import mongo_client, stored_channels
+from cli.configuration.settings import Settings
+from cli.output.console import print_json, print_table
 from ledger.mongodb.collections import BLOCKS
 from ledger.mongodb.sync_state import LastError, Reconciliation, SyncState, read_sync_state
 

@@ -14,13 +14,13 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from cli.demo_business import prepare_business, tell
+from cli.assembly.daemon import run_daemon
+from cli.commands.import_files import import_files
+from cli.configuration.settings import Settings
+from cli.demo.business import prepare_business, tell
 from cli.errors import Exit
-from cli.importing import import_files
-from cli.logs import configure_logs
-from cli.output import messages
-from cli.service import run_daemon
-from cli.settings import Settings
+from cli.output.console import messages
+from cli.output.logs import configure_logs
 from cli.version import VERSION
 from devnet.live import IDENTITY, TLS
 from devnet.servers import EmbeddedServers, Mongod

@@ -13,14 +13,14 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 
-from cli.api import serve_api
+from cli.assembly.api import serve_api
+from cli.assembly.mongo import mongo_client
+from cli.assembly.monitoring import announced, measured_process, monitored
+from cli.assembly.network import peer_sources
+from cli.assembly.reconciliation import reconciled_channel, reconciliation
+from cli.assembly.redis import redis_client
+from cli.configuration.settings import IndexerSettings, Settings
 from cli.errors import ConfigurationError, Exit
-from cli.mongo import mongo_client
-from cli.monitoring import announced, measured_process, monitored
-from cli.network import peer_sources
-from cli.reconciliation import reconciled_channel, reconciliation
-from cli.redis import redis_client
-from cli.settings import IndexerSettings, Settings
 from cli.signals import exit_of, signals
 from cli.version import VERSION
 from indexer.block_source import BlockSource

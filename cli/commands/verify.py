@@ -9,12 +9,12 @@ import click
 from msgspec import Struct
 from pymongo import AsyncMongoClient
 
+from cli.assembly.mongo import mongo_client, stored_channels
+from cli.assembly.network import peer_sources
+from cli.commands.import_files import channel_of
+from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, Exit
-from cli.importing import channel_of
-from cli.mongo import mongo_client, stored_channels
-from cli.network import peer_sources
-from cli.output import messages, print_json
-from cli.settings import Settings
+from cli.output.console import messages, print_json
 from indexer.block_source import BlockSource
 from indexer.file_source import FileSource
 from indexer.verification import Difference, Verifier

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from cli.configuration.settings import FabricSettings, PeerSettings
 from cli.errors import ConfigurationError
-from cli.settings import FabricSettings, PeerSettings
 from indexer.peer_source import Endpoint, PeerSource
 from ledger.signing import SigningIdentity, load_signing_identity
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from cli.settings import Settings
+from cli.configuration.settings import Settings
 
 _HIDDEN = "***"
 _SECRET_PARAMETERS = ("password", "token", "secret", "properties")

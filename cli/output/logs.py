@@ -5,7 +5,7 @@ import sys
 
 import structlog
 
-from cli.settings import LogSettings
+from cli.configuration.settings import LogSettings
 
 
 def configure_logs(settings: LogSettings) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from cli.output import escaped
+from cli.output.console import escaped
 from reconciliation.reports import Discrepancy
 from reconciliation.reports import DiscrepancyKind as Kind
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
+from cli.configuration.settings import Settings
 from cli.doctor.checks import Check, Outcome, exit_code
 from cli.doctor.identity import check_client_tls, check_identity
 from cli.doctor.mongodb import check_mongodb
@@ -12,8 +13,7 @@ from cli.doctor.peers import check_peers
 from cli.doctor.postgresql import check_postgresql
 from cli.doctor.redis import check_redis
 from cli.errors import ConfigurationError, Exit
-from cli.output import messages, print_json
-from cli.settings import Settings
+from cli.output.console import messages, print_json
 
 _LIMIT_S = 5.0
 _COLOURS = {Outcome.OK: "green", Outcome.FAILED: "red", Outcome.SKIPPED: "yellow"}

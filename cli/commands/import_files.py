@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from cli.assembly.daemon import indexes_of, limits_of, new_progress, until_signal
+from cli.assembly.mongo import mongo_client
+from cli.configuration.settings import Settings
 from cli.errors import Exit
-from cli.mongo import mongo_client
-from cli.output import file_progress, messages
-from cli.service import indexes_of, limits_of, new_progress, until_signal
-from cli.settings import Settings
-from cli.summary import print_summary, summarise
+from cli.output.console import file_progress, messages
+from cli.output.summary import print_summary, summarise
 from cli.version import VERSION
 from indexer.channel_indexer import ChannelIndexer
 from indexer.channel_progress import ChannelProgress

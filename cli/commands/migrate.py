@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from cli.assembly.postgres import owner_dsn
+from cli.configuration.redaction import unusable_address
+from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, PostgresUnavailableError
-from cli.output import messages, print_json, print_table
-from cli.postgres import owner_dsn
-from cli.redaction import unusable_address
-from cli.settings import Settings
+from cli.output.console import messages, print_json, print_table
 from cli.version import VERSION
 from reconciliation.migrations.migrator import UNAVAILABLE, Migrator, Step
 from reconciliation.migrations.records import (

@@ -1,0 +1,1 @@
+"""Builds the parts of the program as the configuration says."""

@@ -1,0 +1,1 @@
+"""The commands of `kindledger`, one module for each."""

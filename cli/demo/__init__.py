@@ -1,0 +1,1 @@
+"""The demonstration: a forged Fabric network, its applications and every server on this machine."""
