@@ -19,7 +19,7 @@ from cli.assembly.daemon import new_progress
 from cli.configuration.settings import LogSettings
 from cli.output.logs import configure_logs
 from devnet.forge.forger import forge
-from devnet.parent import ended
+from devnet.shutdown import ended
 from indexer.block_source import DeliveredBlock, parse_delivered
 from indexer.channel_indexer import ChannelIndexer
 from ledger.mongodb.store import LedgerStore

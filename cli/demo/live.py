@@ -22,7 +22,7 @@ from cli.errors import Exit
 from cli.output.console import messages
 from cli.output.logs import configure_logs
 from cli.version import VERSION
-from devnet.live import IDENTITY, TLS
+from devnet.live_network import IDENTITY, TLS
 from devnet.servers import EmbeddedServers, Mongod
 
 RECORDED = "raft-2.5-blocks-000000-000135.tar.xz"
@@ -182,7 +182,7 @@ async def _live_network(
     command = (
         sys.executable,
         "-m",
-        "devnet.live",
+        "devnet.live_network",
         str(folder),
         "--interval-ms",
         str(interval_ms),

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from hashlib import sha256
 
-from devnet.forge import wire
+from devnet.forge import wire_format
 from devnet.forge.config_updates import config_envelope
-from devnet.forge.draws import Draws
 from devnet.forge.genesis import channel_group, genesis_envelope
 from devnet.forge.identities import Signer
 from devnet.forge.network import Network
+from devnet.forge.random_stream import RandomStream
 from ledger.hashes import block_hash, data_hash, header_bytes
 from protos.common_pb2 import (
     Block,
@@ -71,7 +71,7 @@ class Chain:
         codes = bytes(code for _, code in transactions)
         header = self._append(envelopes)
         self._commit_hash = sha256(
-            wire.varint(len(codes)) + codes + header.data_hash + self._commit_hash
+            wire_format.varint(len(codes)) + codes + header.data_hash + self._commit_hash
         ).digest()
         metadata = [
             self._signatures(header),
@@ -92,7 +92,7 @@ class Chain:
             admins=admins,
             orderer=self._network.ordering.orderer,
             seconds=seconds,
-            draws=self._draws(f"configuration/{self.height}"),
+            random=self._random(f"configuration/{self.height}"),
         )
         self._last_config = self.height
         return self.cut([(envelope, VALID)])
@@ -113,7 +113,7 @@ class Chain:
             consenter_metadata=_raft_metadata(header.number + _RAFT_ENTRIES_BEFORE_GENESIS),
         ).SerializeToString()
         signature_header = SignatureHeader(
-            creator=orderer.serialized, nonce=self._draws(f"orderer/{header.number}").nonce()
+            creator=orderer.serialized, nonce=self._random(f"orderer/{header.number}").nonce()
         ).SerializeToString()
         signed = (
             value
@@ -125,25 +125,27 @@ class Chain:
         )
         return Metadata(value=value, signatures=[signature]).SerializeToString()
 
-    def _draws(self, purpose: str) -> Draws:
-        return Draws(f"{self._network.seed}/{self._network.channel}/{purpose}")
+    def _random(self, purpose: str) -> RandomStream:
+        return RandomStream(f"{self._network.seed}/{self._network.channel}/{purpose}")
 
 
 def _raft_metadata(raft_index: int) -> bytes:
     """`etcdraft.BlockMetadata` of a single consenter, in a `common.Metadata`."""
-    consenter_ids = wire.field(1, wire.varint(1))
-    block_metadata = consenter_ids + wire.integer(2, 2) + wire.integer(3, raft_index)
+    consenter_ids = wire_format.field(1, wire_format.varint(1))
+    block_metadata = consenter_ids + wire_format.integer(2, 2) + wire_format.integer(3, raft_index)
     return Metadata(value=block_metadata).SerializeToString()
 
 
 def _block(header: BlockHeader, envelopes: list[bytes], metadata: list[bytes]) -> bytes:
     """The serialized block; put together by hand, because that is five times faster for its many large parts."""
-    data = b"".join(wire.field(BlockData.DATA_FIELD_NUMBER, envelope) for envelope in envelopes)
+    data = b"".join(
+        wire_format.field(BlockData.DATA_FIELD_NUMBER, envelope) for envelope in envelopes
+    )
     return b"".join(
         (
-            wire.field(Block.HEADER_FIELD_NUMBER, header.SerializeToString()),
-            wire.field(Block.DATA_FIELD_NUMBER, data),
-            wire.field(
+            wire_format.field(Block.HEADER_FIELD_NUMBER, header.SerializeToString()),
+            wire_format.field(Block.DATA_FIELD_NUMBER, data),
+            wire_format.field(
                 Block.METADATA_FIELD_NUMBER, BlockMetadata(metadata=metadata).SerializeToString()
             ),
         )

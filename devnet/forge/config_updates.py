@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from devnet.forge.draws import Draws
 from devnet.forge.genesis import ADMINS, batch_size, organisation_group, serialize, set_value
 from devnet.forge.identities import Signer
 from devnet.forge.network import Organisation
+from devnet.forge.random_stream import RandomStream
 from protos.common_pb2 import (
     CONFIG,
     CONFIG_UPDATE,
@@ -92,21 +92,21 @@ def config_envelope(
     admins: Sequence[Signer],
     orderer: Signer,
     seconds: int,
-    draws: Draws,
+    random: RandomStream,
 ) -> tuple[bytes, Config]:
     """The CONFIG envelope that the orderer makes of a signed update, and the configuration after it.
 
     `admins` sign the update, the first of them submits it. Neither header has a transaction id.
     """
     config_update = serialize(update)
-    signatures = [_config_signature(config_update, admin, draws) for admin in admins]
+    signatures = [_config_signature(config_update, admin, random) for admin in admins]
     update_header = ChannelHeader(
         type=CONFIG_UPDATE, timestamp=Timestamp(seconds=seconds), channel_id=update.channel_id
     )
     signed_update = serialize(
         ConfigUpdateEnvelope(config_update=config_update, signatures=signatures)
     )
-    last_update = _envelope(update_header, signed_update, admins[0], draws)
+    last_update = _envelope(update_header, signed_update, admins[0], random)
     changed = Config(
         sequence=config.sequence + 1, channel_group=_apply(config.channel_group, update.write_set)
     )
@@ -114,7 +114,7 @@ def config_envelope(
     header = ChannelHeader(
         type=CONFIG, timestamp=update_header.timestamp, channel_id=update.channel_id
     )
-    envelope = _envelope(header, data, orderer, draws)
+    envelope = _envelope(header, data, orderer, random)
     return envelope.SerializeToString(), changed
 
 
@@ -161,21 +161,21 @@ def _apply(current: ConfigGroup, written: ConfigGroup) -> ConfigGroup:
     return result
 
 
-def _config_signature(config_update: bytes, admin: Signer, draws: Draws) -> ConfigSignature:
-    header = _signature_header(admin, draws)
+def _config_signature(config_update: bytes, admin: Signer, random: RandomStream) -> ConfigSignature:
+    header = _signature_header(admin, random)
     return ConfigSignature(signature_header=header, signature=admin.sign(header + config_update))
 
 
-def _signature_header(signer: Signer, draws: Draws) -> bytes:
-    return SignatureHeader(creator=signer.serialized, nonce=draws.nonce()).SerializeToString()
+def _signature_header(signer: Signer, random: RandomStream) -> bytes:
+    return SignatureHeader(creator=signer.serialized, nonce=random.nonce()).SerializeToString()
 
 
 def _envelope(
-    channel_header: ChannelHeader, data: bytes, creator: Signer, draws: Draws
+    channel_header: ChannelHeader, data: bytes, creator: Signer, random: RandomStream
 ) -> Envelope:
     header = Header(
         channel_header=channel_header.SerializeToString(),
-        signature_header=_signature_header(creator, draws),
+        signature_header=_signature_header(creator, random),
     )
     payload = Payload(header=header, data=data).SerializeToString()
     return Envelope(payload=payload, signature=creator.sign(payload))

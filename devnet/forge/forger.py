@@ -5,22 +5,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from devnet.forge import lifecycle
-from devnet.forge.business import BULK, EVERYDAY, Business
 from devnet.forge.chain import Chain
+from devnet.forge.chaincode_deployment import Deployment
+from devnet.forge.chaincodes import WRITE_ONCE, definitions
 from devnet.forge.config_updates import (
     acl_update,
     anchor_peer_update,
     batch_size_update,
     organisation_update,
 )
-from devnet.forge.deployment import Deployment
-from devnet.forge.draws import Draws
 from devnet.forge.gateway import Endorsed, Gateway, Submission, timestamp
 from devnet.forge.identities import Signer
-from devnet.forge.kindledger import WRITE_ONCE, definitions
+from devnet.forge.invocations import BULK, EVERYDAY, Business
 from devnet.forge.network import Network
-from devnet.forge.state import Height, WorldState
+from devnet.forge.random_stream import RandomStream
 from devnet.forge.workload import Workload
+from devnet.forge.world_state import Height, WorldState
 from protos.configuration_pb2 import ConfigUpdate
 
 _CONFIG_EVERY = 100
@@ -35,7 +35,7 @@ _LEAST_ACCOUNTS = 1_000
 class Recipe:
     """What decides a chain: equal recipes give equal blocks, byte for byte.
 
-    `transactions_per_block`: a number, or a range of which each block draws one.
+    `transactions_per_block`: a number, or a range of which each block random one.
     `invalid_share`: how often, from 0 to 1, a transaction is made to fail (a quarter of these need a valid one more).
     `hostile_share`: how often, from 0 to 1, an envelope comes from the hostile catalogue.
     `bulk`: nothing but donations, mints and transfers, as benchmarks submit them.
@@ -116,12 +116,12 @@ class _Forge:
                 approval = self._deployment.approve(
                     definition,
                     organisation,
-                    draws=self._draws(),
+                    random=self._random(),
                     timestamp=timestamp(self._milliseconds()),
                 )
                 yield self._deploy("ApproveChaincodeDefinitionForMyOrg", approval)
             commit = self._deployment.commit(
-                definition, draws=self._draws(), timestamp=timestamp(self._milliseconds())
+                definition, random=self._random(), timestamp=timestamp(self._milliseconds())
             )
             yield self._deploy("CommitChaincodeDefinition", commit)
 
@@ -132,10 +132,10 @@ class _Forge:
         )
 
     def _work(self) -> ForgedBlock:
-        draws = self._draws()
-        size = draws.pick(self._sizes)
+        random = self._random()
+        size = random.pick(self._sizes)
         return self._cut(
-            self._workload.batch(self._chain.height, size, draws, self._milliseconds())
+            self._workload.batch(self._chain.height, size, random, self._milliseconds())
         )
 
     def _cut(self, submissions: list[Submission]) -> ForgedBlock:
@@ -170,12 +170,12 @@ class _Forge:
             number, self._chain.configure(update, admins, self._milliseconds() // 1000)
         )
 
-    def _draws(self) -> Draws:
+    def _random(self) -> RandomStream:
         recipe, number = self._recipe, self._chain.height
         branch = (
             "branch" if recipe.branch_at is not None and number >= recipe.branch_at else "trunk"
         )
-        return Draws(f"{recipe.seed}/{recipe.channel}/{branch}/{number}")
+        return RandomStream(f"{recipe.seed}/{recipe.channel}/{branch}/{number}")
 
     def _milliseconds(self) -> int:
         """The time of the next block, since 1970."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from devnet.forge.draws import Draws
+from devnet.forge.chaincodes import Outcome, Stub
 from devnet.forge.envelopes import Chaincode, EndorserTransaction
 from devnet.forge.identities import Signer
-from devnet.forge.kindledger import Outcome, Stub
 from devnet.forge.network import Network
-from devnet.forge.state import Simulation, WorldState
+from devnet.forge.random_stream import RandomStream
+from devnet.forge.world_state import Simulation, WorldState
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Gateway:
         *,
         creator: Signer,
         endorsers: Sequence[Signer],
-        draws: Draws,
+        random: RandomStream,
         timestamp: Timestamp,
         claimed_id: str | None = None,
     ) -> Endorsed:
@@ -63,7 +63,7 @@ class Gateway:
             args=args,
             creator=creator,
             endorsers=endorsers,
-            nonce=draws.nonce(),
+            nonce=random.nonce(),
             timestamp=timestamp,
         )
         if claimed_id is not None:

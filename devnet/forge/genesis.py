@@ -8,9 +8,9 @@ from hashlib import sha256
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from devnet.forge.draws import Draws
 from devnet.forge.identities import CertificateAuthority
 from devnet.forge.network import Network, OrderingOrganisation, Organisation
+from devnet.forge.random_stream import RandomStream
 from protos.common_pb2 import CONFIG, ChannelHeader, Envelope, Header, Payload, SignatureHeader
 from protos.configuration_pb2 import (
     BlockDataHashingStructure,
@@ -48,7 +48,7 @@ _MAJORITY = ImplicitMetaPolicy.MAJORITY
 
 def genesis_envelope(network: Network, config: Config, seconds: int) -> bytes:
     """The only envelope of block 0: unsigned, without a creator, and with a transaction id."""
-    nonce = Draws(f"{network.seed}/{network.channel}/genesis").nonce()
+    nonce = RandomStream(f"{network.seed}/{network.channel}/genesis").nonce()
     header = Header(
         channel_header=ChannelHeader(
             type=CONFIG,

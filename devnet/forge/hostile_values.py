@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from devnet.forge import wire
-from devnet.forge.kindledger import KINDLEDGER
+from devnet.forge import wire_format
+from devnet.forge.chaincodes import KINDLEDGER
 from protos.kvrwset_pb2 import KVRWSet
 from protos.rwset_pb2 import CollectionHashedReadWriteSet, NsReadWriteSet, TxReadWriteSet
 
@@ -45,9 +45,9 @@ KEYS: Mapping[str, str] = {
 }
 
 RESULTS: Mapping[str, bytes] = {
-    "unparsable": wire.UNPARSABLE,
+    "unparsable": wire_format.UNPARSABLE,
     "kv_unparsable": TxReadWriteSet(
-        ns_rwset=[NsReadWriteSet(namespace=KINDLEDGER.name, rwset=wire.UNPARSABLE)]
+        ns_rwset=[NsReadWriteSet(namespace=KINDLEDGER.name, rwset=wire_format.UNPARSABLE)]
     ).SerializeToString(),
     "hashed_unparsable": TxReadWriteSet(
         ns_rwset=[
@@ -56,7 +56,7 @@ RESULTS: Mapping[str, bytes] = {
                 rwset=KVRWSet().SerializeToString(),
                 collection_hashed_rwset=[
                     CollectionHashedReadWriteSet(
-                        collection_name="donorPrivate", hashed_rwset=wire.UNPARSABLE
+                        collection_name="donorPrivate", hashed_rwset=wire_format.UNPARSABLE
                     )
                 ],
             )
@@ -64,10 +64,13 @@ RESULTS: Mapping[str, bytes] = {
     ).SerializeToString(),
     "key_not_utf8": TxReadWriteSet(
         ns_rwset=[
-            NsReadWriteSet(namespace=KINDLEDGER.name, rwset=wire.field(3, wire.field(1, NOT_UTF8))),
+            NsReadWriteSet(
+                namespace=KINDLEDGER.name,
+                rwset=wire_format.field(3, wire_format.field(1, NOT_UTF8)),
+            ),
         ]
     ).SerializeToString(),
-    "namespace_not_utf8": wire.field(2, wire.field(1, NOT_UTF8)),
+    "namespace_not_utf8": wire_format.field(2, wire_format.field(1, NOT_UTF8)),
 }
 """Read/write sets that cannot be read: a `TxReadWriteSet` or something inside it does not parse."""
 

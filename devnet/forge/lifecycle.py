@@ -8,8 +8,8 @@ from functools import cached_property
 
 from devnet.forge.envelopes import Chaincode
 from devnet.forge.genesis import serialize
-from devnet.forge.state import Simulation
-from devnet.forge.wire import field as wire_field
+from devnet.forge.wire_format import field as wire_field
+from devnet.forge.world_state import Simulation
 from protos.chaincode_pb2 import ChaincodeSpec
 from protos.collection_pb2 import ApplicationPolicy, CollectionConfigPackage
 from protos.configuration_pb2 import SignaturePolicyEnvelope

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
-from devnet.forge.business import CAMPAIGNS_AT_FIRST, Action, Business
-from devnet.forge.draws import Draws
 from devnet.forge.gateway import Endorsed, Gateway, Submission, timestamp
-from devnet.forge.hostile import Bench, catalogue
+from devnet.forge.hostile_envelopes import HostileContext, hostile_builders
 from devnet.forge.identities import Signer
+from devnet.forge.invocations import CAMPAIGNS_AT_FIRST, Action, Business
 from devnet.forge.network import Network
-from devnet.forge.state import Height, WorldState
+from devnet.forge.random_stream import RandomStream
+from devnet.forge.world_state import Height, WorldState
 from protos.transaction_pb2 import (
     BAD_PROPOSAL_TXID,
     DUPLICATE_TXID,
@@ -42,7 +42,7 @@ class _Turn:
     """The block at work."""
 
     size: int
-    draws: Draws
+    random: RandomStream
     milliseconds: int
     ordered: list[_Ordered]
 
@@ -73,7 +73,7 @@ class Workload:
         self._business = business
         self._invalid_share = invalid_share
         self._hostile_share = hostile_share
-        self._hostile_builders = cycle(catalogue().values())
+        self._hostile_builders = cycle(hostile_builders().values())
         self._failures = (
             self._conflict,
             self._late,
@@ -85,14 +85,16 @@ class Workload:
         self._late_ones: list[_Ordered] = []
         self._recent: deque[_Ordered] = deque(maxlen=_RESUBMITTED_LATER)
 
-    def batch(self, number: int, size: int, draws: Draws, milliseconds: int) -> list[Submission]:
+    def batch(
+        self, number: int, size: int, random: RandomStream, milliseconds: int
+    ) -> list[Submission]:
         """The transactions of block `number`, which clients signed at `milliseconds` since 1970.
 
         The first batch of a chain opens campaigns, at most ten.
         """
-        turn = _Turn(size, draws, milliseconds, self._late_ones)
+        turn = _Turn(size, random, milliseconds, self._late_ones)
         self._late_ones = []
-        self._business.begin_block(draws)
+        self._business.begin_block(random)
         if not self._business.has_begun:
             actions = [self._business.open_campaign() for _ in range(min(size, CAMPAIGNS_AT_FIRST))]
             turn.ordered = [self._order(turn, action) for action in actions]
@@ -102,10 +104,10 @@ class Workload:
         return self._commit(number, turn.ordered)
 
     def _next(self, turn: _Turn) -> list[_Ordered]:
-        if turn.draws.chance(self._hostile_share):
+        if turn.random.chance(self._hostile_share):
             return [self._hostile(turn)]
-        if turn.draws.chance(self._invalid_share):
-            return turn.draws.pick(self._failures)(turn)
+        if turn.random.chance(self._invalid_share):
+            return turn.random.pick(self._failures)(turn)
         return [self._order(turn, self._business.next())]
 
     def _order(
@@ -121,9 +123,9 @@ class Workload:
             action.kind.chaincode,
             [action.kind.function.encode(), *(argument.encode() for argument in action.args)],
             action.execute,
-            creator=turn.draws.pick(self._network.clients),
+            creator=turn.random.pick(self._network.clients),
             endorsers=self._network.endorsers if endorsers is None else endorsers,
-            draws=turn.draws,
+            random=turn.random,
             timestamp=timestamp(turn.milliseconds),
             claimed_id=claimed_id,
         )
@@ -167,25 +169,25 @@ class Workload:
     def _resubmitted(self, turn: _Turn) -> list[_Ordered]:
         """DUPLICATE_TXID: an envelope of this block or of a former one again, byte for byte."""
         here = [earlier for earlier in turn.ordered if earlier.endorsed and earlier.code is None]
-        earlier = self._recent if self._recent and turn.draws.chance(0.5) else here
+        earlier = self._recent if self._recent and turn.random.chance(0.5) else here
         if not earlier:
             return self._unendorsed(turn)
-        first = turn.draws.pick(earlier)
+        first = turn.random.pick(earlier)
         return [_Ordered(first.envelope, DUPLICATE_TXID, first.endorsed, first.action)]
 
     def _chosen_id(self, turn: _Turn) -> list[_Ordered]:
         """BAD_PROPOSAL_TXID: an id that the client made up."""
-        claimed_id = turn.draws.pick(_CHOSEN_IDS)
+        claimed_id = turn.random.pick(_CHOSEN_IDS)
         action = self._business.donation()
         return [self._order(turn, action, claimed_id=claimed_id, code=BAD_PROPOSAL_TXID)]
 
     def _hostile(self, turn: _Turn) -> _Ordered:
         others = [ordered.endorsed.tx_id for ordered in self._recent if ordered.endorsed]
-        bench = Bench(
+        bench = HostileContext(
             network=self._network,
-            draws=turn.draws,
+            random=turn.random,
             timestamp=timestamp(turn.milliseconds),
-            other_id=turn.draws.pick(others),
+            other_id=turn.random.pick(others),
         )
         envelope, code = next(self._hostile_builders)(bench)
         return _Ordered(envelope, code)

@@ -15,10 +15,10 @@ from pathlib import Path
 import click
 import structlog
 
-from devnet.parent import ended
-from devnet.peer.ledger import Ledger, block_files
+from devnet.peer.peer_ledger import Ledger, block_files
 from devnet.peer.server import Peer
 from devnet.peer.tls import server_tls_from
+from devnet.shutdown import ended
 
 
 @click.command()

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 
 import grpc
 
-from devnet.peer.ledger import Ledger
+from devnet.peer.peer_ledger import Ledger
 from protos.common_pb2 import Status
 
 Edit = Callable[[bytes], bytes]
-"""Changes a serialized block, see `devnet.peer.edits`."""
+"""Changes a serialized block, see `devnet.peer.block_edits`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SendStatus:
     """Answer a status, which ends the sequence and the stream."""
 
     status: Status.ValueType
@@ -55,7 +55,7 @@ class Abort:
     code: grpc.StatusCode
 
 
-Step = SendBlock | Wait | Answer | Abort
+Step = SendBlock | Wait | SendStatus | Abort
 Fault = Callable[[SendBlock], Iterable[Step]]
 Where = Callable[[SendBlock], bool]
 
@@ -129,7 +129,7 @@ def substitute(where: Where, ledger: Ledger) -> Fault:
 
 
 def tamper(where: Where, *edits: Edit) -> Fault:
-    """Change a block's bytes, see `devnet.peer.edits`."""
+    """Change a block's bytes, see `devnet.peer.block_edits`."""
     return lambda send: (replace(send, edits=send.edits + edits),) if where(send) else (send,)
 
 
@@ -143,9 +143,9 @@ def stall(where: Where) -> Fault:
     return lambda send: (Wait(math.inf),) if where(send) else (send,)
 
 
-def answer(where: Where, status: Status.ValueType) -> Fault:
+def send_status(where: Where, status: Status.ValueType) -> Fault:
     """Answer a status in place of a block, which ends the stream."""
-    return lambda send: (Answer(status),) if where(send) else (send,)
+    return lambda send: (SendStatus(status),) if where(send) else (send,)
 
 
 def abort(where: Where, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> Fault:

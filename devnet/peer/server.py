@@ -7,10 +7,10 @@ from typing import Self
 
 import grpc
 
-from devnet.peer.access import AccessControl
+from devnet.peer.access_control import AccessControl
+from devnet.peer.deliver_service import DeliverService
 from devnet.peer.faults import Fault
-from devnet.peer.ledger import Ledger
-from devnet.peer.service import DeliverService
+from devnet.peer.peer_ledger import Ledger
 from devnet.peer.tls import ServerTls
 
 _OPTIONS = [

@@ -1,17 +1,17 @@
 """Real MongoDB, PostgreSQL and Redis servers that a test session or the demo starts by itself."""
 
-from devnet.servers.binaries import Program
-from devnet.servers.embedded import EmbeddedServers, provide
-from devnet.servers.errors import BinaryMissing, ServerError
+from devnet.servers.embedded_servers import EmbeddedServers, provide
+from devnet.servers.errors import ProgramNotFoundError, ServerError
 from devnet.servers.mongod import Mongod, MongodMember
 from devnet.servers.postgres import Postgres
 from devnet.servers.postgres_replica import PostgresReplica
+from devnet.servers.programs import Program
 from devnet.servers.redis import Redis
 from devnet.servers.replica_set import MongoReplicaSet
 from devnet.servers.server import Server
 
 __all__ = [
-    "BinaryMissing",
+    "ProgramNotFoundError",
     "EmbeddedServers",
     "MongoReplicaSet",
     "Mongod",

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 
-from devnet.servers.binaries import MONGOD, Program
 from devnet.servers.errors import ServerError
+from devnet.servers.programs import MONGOD, Program
 from devnet.servers.server import START_TIMEOUT, Server, stored_secret
 
 REPLICA_SET = "kindledger"

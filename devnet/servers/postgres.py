@@ -7,11 +7,11 @@ import signal
 from pathlib import Path
 from typing import ClassVar
 
-from devnet.servers.binaries import POSTGRES, Program
-from devnet.servers.errors import BinaryMissing, ServerError
+from devnet.servers.errors import ProgramNotFoundError, ServerError
 from devnet.servers.process import Process
-from devnet.servers.reach import NOBODY, arrange
+from devnet.servers.programs import POSTGRES, Program
 from devnet.servers.server import START_TIMEOUT, Server, stored_secret
+from devnet.servers.unprivileged_folder import NOBODY, arrange
 
 
 class Postgres(Server):
@@ -61,7 +61,7 @@ class Postgres(Server):
     def _make_cluster(self, maker: Path, lock: int) -> None:
         """Make the cluster beside its place and move it there when it is complete."""
         if not os.access(maker, os.X_OK):
-            raise BinaryMissing(
+            raise ProgramNotFoundError(
                 f"{maker} is not a program that this user can run, and a new cluster needs it. Install the package of "
                 f"PostgreSQL that has {maker.name}, in the version of {maker.with_name(self.program.name)}."
             )

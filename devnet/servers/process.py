@@ -9,7 +9,7 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
-_LAUNCH = Path(__file__).with_name("launch.py")
+_EXEC_SERVER = Path(__file__).with_name("exec_server.py")
 _FREEZE_TIMEOUT = 2.0
 _STOPPED = frozenset("TtZX")
 """States in /proc/PID/stat of a process that runs no more instructions."""
@@ -30,7 +30,7 @@ class Process:
             sys.executable,
             "-I",
             "-S",
-            str(_LAUNCH),
+            str(_EXEC_SERVER),
             str(os.getpid()),
             "-" if user is None else str(user),
         ]

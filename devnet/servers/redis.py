@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from devnet.servers.binaries import REDIS, Program
+from devnet.servers.programs import REDIS, Program
 from devnet.servers.server import Server, stored_secret
 
 

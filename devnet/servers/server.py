@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from devnet.servers.binaries import Program, find
-from devnet.servers.errors import BinaryMissing, ServerError
+from devnet.servers.errors import ProgramNotFoundError, ServerError
 from devnet.servers.ports import free_port
 from devnet.servers.process import Process
+from devnet.servers.programs import Program, find_program
 
 START_TIMEOUT = 60.0
 """Seconds until a server that does not answer is given up; far more than any needs."""
@@ -89,14 +89,14 @@ class Server(ABC):
     def start(self) -> None:
         """Start the server and return when it answers; nothing happens if it is running.
 
-        Raises BinaryMissing if its program is not found, ServerError if it does not start: the text then has
+        Raises ProgramNotFoundError if its program is not found, ServerError if it does not start: the text then has
         the exit code and the last lines of its log.
         """
         if self._process is not None and self._process.running:
             return
-        binary = find(self.program) if self._binary is None else self._binary
+        binary = find_program(self.program) if self._binary is None else self._binary
         if not os.access(binary, os.X_OK):
-            raise BinaryMissing(
+            raise ProgramNotFoundError(
                 f"{binary} is not a program that this user can run. Give the path of a {self.program.name}."
             )
         try:

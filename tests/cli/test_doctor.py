@@ -276,7 +276,7 @@ async def test_a_tls_ca_that_is_no_certificate(files: Files) -> None:
         (peer_of(clock=lambda: time.time() + 1000), {}, "request", "clock", Exit.CONFIGURATION),
         (Peer({}, tls=MUTUAL_TLS), {}, "channel", "join", Exit.CONFIGURATION),
         (
-            peer_of(faults={CHANNEL: [faults.answer(faults.from_block(0), SERVICE_UNAVAILABLE)]}),
+            peer_of(faults={CHANNEL: [faults.send_status(faults.from_block(0), SERVICE_UNAVAILABLE)]}),
             {},
             "height",
             "not ready",

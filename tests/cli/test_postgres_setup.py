@@ -13,7 +13,7 @@ import pytest
 
 from cli.doctor.checks import exit_code
 from cli.errors import Exit
-from devnet.servers.binaries import POSTGRES, find
+from devnet.servers.programs import POSTGRES, find_program
 from tests.cli.support import ROOT, examine
 
 PASSWORD = 'it\'s a "pass\\word"'
@@ -29,7 +29,7 @@ async def database(business_database: str) -> AsyncIterator[str]:
 
 
 async def test_each_user_has_just_what_it_needs(database: str, tmp_path: Path) -> None:
-    path = os.pathsep.join((str(find(POSTGRES).parent), os.environ["PATH"]))
+    path = os.pathsep.join((str(find_program(POSTGRES).parent), os.environ["PATH"]))
     if shutil.which("psql", path=path) is None:
         pytest.skip("psql is not installed")
     server = urlsplit(database)

@@ -15,8 +15,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from devnet.books import Bookkeeper
-from devnet.books.entries import LONGEST_DELAY, Mistake, mistake_in
+from devnet.application import BusinessApplication
+from devnet.application.scheduled_rows import LONGEST_DELAY, Mistake, mistake_of
 from devnet.forge.forger import ForgedBlock, Recipe, forge
 from devnet.forge.gateway import Submission
 from protos.transaction_pb2 import DUPLICATE_TXID, VALID
@@ -57,23 +57,23 @@ def business(blocks: Iterable[ForgedBlock]) -> dict[str, tuple[int, Submission]]
 
 
 @asynccontextmanager
-async def at_work(dsn: str, blocks: Iterable[ForgedBlock]) -> AsyncIterator[Bookkeeper]:
+async def at_work(dsn: str, blocks: Iterable[ForgedBlock]) -> AsyncIterator[BusinessApplication]:
     """A bookkeeper that was told of these blocks, and writes."""
-    books = Bookkeeper(dsn)
+    application = BusinessApplication(dsn)
     for block in blocks:
-        books.enter(block, NOW)
-    writing = asyncio.create_task(books.run())
-    yield books
+        application.submit(block, NOW)
+    writing = asyncio.create_task(application.run())
+    yield application
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
 
 
-async def all_written(books: Bookkeeper) -> None:
+async def all_written(application: BusinessApplication) -> None:
     """Returns once every row that is due is written."""
 
     async def idle() -> bool:
-        return not books._due
+        return not application._due
 
     await until(idle)
 
@@ -119,8 +119,8 @@ async def database(business_database: str) -> AsyncIterator[Database]:
 async def test_every_business_transaction_has_its_rows(
     business_database: str, database: Database
 ) -> None:
-    async with at_work(business_database, CHAIN) as books:
-        await all_written(books)
+    async with at_work(business_database, CHAIN) as application:
+        await all_written(application)
     transactions, donations = (
         await database.table("transactions", "tx_hash"),
         await database.donations(),
@@ -128,7 +128,7 @@ async def test_every_business_transaction_has_its_rows(
     campaigns = await database.table("campaigns", "id")
     submitted = business(CHAIN[: HEIGHT + 1])
     for tx_id, (_, submission) in submitted.items():
-        if mistake_in(submission):
+        if mistake_of(submission):
             continue
         row, function, args = transactions[tx_id], submission.function, submission.args
         amount = None if function in {"CreateCampaign", "UpdateStatus"} else Decimal(args[-1])
@@ -163,8 +163,8 @@ async def test_every_business_transaction_has_its_rows(
 
 
 async def test_every_mistake_is_made(business_database: str, database: Database) -> None:
-    async with at_work(business_database, CHAIN) as books:
-        await all_written(books)
+    async with at_work(business_database, CHAIN) as application:
+        await all_written(application)
     transactions, donations = (
         await database.table("transactions", "tx_hash"),
         await database.donations(),
@@ -172,7 +172,7 @@ async def test_every_mistake_is_made(business_database: str, database: Database)
     by_reference = await database.table("donations", "payment_reference")
     made = set()
     for tx_id, (number, submission) in business(CHAIN[: HEIGHT + 1]).items():
-        mistake = mistake_in(submission)
+        mistake = mistake_of(submission)
         reference = f"pay-{tx_id[:12]}"
         made.add((mistake, submission.code == VALID))
         match mistake:
@@ -200,7 +200,7 @@ async def test_every_mistake_is_made(business_database: str, database: Database)
 def test_mistakes_are_rare_on_an_everyday_network() -> None:
     blocks = tuple(islice(forge(Recipe(hostile_share=0.005, signed=False)), 600))
     mistakes = [
-        tx_id for tx_id, (_, submission) in business(blocks).items() if mistake_in(submission)
+        tx_id for tx_id, (_, submission) in business(blocks).items() if mistake_of(submission)
     ]
     assert 600 / 60 < len(mistakes) < 600 / 15
 
@@ -210,7 +210,7 @@ async def test_most_rows_precede_their_block_and_the_others_follow_soon(
 ) -> None:
     newest = 30
     right = {
-        tx_id for tx_id, (_, each) in business([CHAIN[newest]]).items() if not mistake_in(each)
+        tx_id for tx_id, (_, each) in business([CHAIN[newest]]).items() if not mistake_of(each)
     }
     given = {
         tx_id
@@ -218,16 +218,16 @@ async def test_most_rows_precede_their_block_and_the_others_follow_soon(
         if TYPES[each.function] == "DONATE"
     } & right
 
-    async with at_work(business_database, CHAIN[: newest + 1]) as books:
-        await all_written(books)
+    async with at_work(business_database, CHAIN[: newest + 1]) as application:
+        await all_written(application)
         early = right & (await database.table("transactions", "tx_hash")).keys()
         assert len(right) > len(early) > len(right) / 2
         hashed = given & (await database.donations()).keys()
         assert len(given) > len(hashed) > len(given) / 3
 
         for block in CHAIN[newest + 1 : newest + 1 + LONGEST_DELAY]:
-            books.enter(block, NOW)
-        await all_written(books)
+            application.submit(block, NOW)
+        await all_written(application)
         assert right <= (await database.table("transactions", "tx_hash")).keys()
         assert given <= (await database.donations()).keys()
 
@@ -235,19 +235,19 @@ async def test_most_rows_precede_their_block_and_the_others_follow_soon(
 async def test_blocks_that_are_entered_again_change_nothing(
     business_database: str, database: Database
 ) -> None:
-    async with at_work(business_database, CHAIN) as books:
-        await all_written(books)
+    async with at_work(business_database, CHAIN) as application:
+        await all_written(application)
     await database.execute("UPDATE transactions SET status = 'FAILED' WHERE status = 'PENDING'")
     await database.execute(
         "UPDATE donations SET status = 'CONFIRMED' WHERE blockchain_tx_hash IS NOT NULL"
     )
     before = await database.all()
     lost = next(
-        tx_id for tx_id, (_, each) in business([CHAIN[-20]]).items() if not mistake_in(each)
+        tx_id for tx_id, (_, each) in business([CHAIN[-20]]).items() if not mistake_of(each)
     )
     await database.execute("DELETE FROM transactions WHERE tx_hash = $1", lost)
-    async with at_work(business_database, CHAIN[-20:]) as books:
-        await all_written(books)
+    async with at_work(business_database, CHAIN[-20:]) as application:
+        await all_written(application)
     assert lost in await database.table("transactions", "tx_hash")
     await database.execute("UPDATE transactions SET status = 'FAILED' WHERE tx_hash = $1", lost)
     assert await database.all() == before
@@ -265,24 +265,24 @@ async def test_rows_are_kept_while_postgresql_is_away(
         said += capsys.readouterr().err
         return bool(said)
 
-    async with at_work(business_database, CHAIN[:30]) as books:
+    async with at_work(business_database, CHAIN[:30]) as application:
         await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
         )
         for block in CHAIN[30:]:
-            books.enter(block, NOW)
+            application.submit(block, NOW)
         await until(complained)
         await asyncio.sleep(1.5)  # it tries again, and says nothing
         await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         await admin.close()
-        await all_written(books)
+        await all_written(application)
     await complained()
     connection = await asyncpg.connect(business_database)
     found = await Database(connection).table("transactions", "tx_hash")
     await connection.close()
     wanted = {
-        tx_id for tx_id, (_, each) in business(CHAIN[: HEIGHT + 1]).items() if not mistake_in(each)
+        tx_id for tx_id, (_, each) in business(CHAIN[: HEIGHT + 1]).items() if not mistake_of(each)
     }
     assert wanted <= found.keys()
     assert said.count("\n") == 1
@@ -298,11 +298,11 @@ async def test_a_campaign_without_a_row_costs_no_other_row(
         Submission(b"", VALID, tx_id, "kindledger", "Donate", ("nowhere", "Ai đó", "1000"))
         for tx_id in ids
     ]
-    assert not any(map(mistake_in, stray))
+    assert not any(map(mistake_of, stray))
     async with at_work(
         business_database, [ForgedBlock(number, b"", tuple(stray)) for number in range(5)]
-    ) as books:
-        await all_written(books)
+    ) as application:
+        await all_written(application)
     transactions = await database.table("transactions", "tx_hash")
     assert {tx_id: row["campaign_id"] for tx_id, row in transactions.items()} == dict.fromkeys(ids)
     assert not await database.donations()
@@ -312,7 +312,7 @@ async def test_a_campaign_without_a_row_costs_no_other_row(
 async def live(folder: Path, dsn_file: Path) -> AsyncIterator[int]:
     """The network as the demo starts it; gives its height at the start, and must end without an error."""
     options = ("--postgres", str(dsn_file), "--interval-ms", "100", "--at-once", "40")
-    command = (sys.executable, "-m", "devnet.live", str(folder), *options)
+    command = (sys.executable, "-m", "devnet.live_network", str(folder), *options)
     process: Process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, stdout=PIPE, stderr=PIPE
     )

@@ -19,14 +19,14 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from devnet.forge import lifecycle
-from devnet.forge.business import EVERYDAY, Business
-from devnet.forge.draws import Draws
+from devnet.forge.chaincodes import WRITE_ONCE, definitions
 from devnet.forge.forger import ForgedBlock, Recipe, forge
 from devnet.forge.gateway import Gateway
-from devnet.forge.kindledger import WRITE_ONCE, definitions
+from devnet.forge.invocations import EVERYDAY, Business
 from devnet.forge.network import Network
-from devnet.forge.state import Height, Simulation, WorldState
+from devnet.forge.random_stream import RandomStream
 from devnet.forge.workload import Workload
+from devnet.forge.world_state import Height, Simulation, WorldState
 from ledger.hashes import block_hash, data_hash, header_bytes, transaction_id
 from ledger.signing import load_signing_identity
 from protos.common_pb2 import (
@@ -438,8 +438,8 @@ def test_business_goes_on_from_a_single_campaign() -> None:
     workload = Workload(
         network, state, Gateway(network, state), business, invalid_share=0, hostile_share=0
     )
-    (campaign,) = workload.batch(1, 1, Draws("first"), 0)
-    many = workload.batch(2, 300, Draws("second"), 1_000)
+    (campaign,) = workload.batch(1, 1, RandomStream("first"), 0)
+    many = workload.batch(2, 300, RandomStream("second"), 1_000)
     assert (campaign.function, campaign.args[0]) == ("CreateCampaign", "cd-000001")
     assert len(many) == 300
     assert {submission.code for submission in many} == {VALID}

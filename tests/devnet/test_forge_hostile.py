@@ -8,11 +8,17 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from devnet.forge.chain import Chain
-from devnet.forge.draws import Draws
 from devnet.forge.forger import ForgedBlock, Recipe, forge
-from devnet.forge.hostile import BROKEN_LEVELS, OVERSIZED_BYTES, Bench, catalogue, oversized
+from devnet.forge.hostile_envelopes import (
+    BROKEN_LEVELS,
+    OVERSIZED_BYTES,
+    HostileContext,
+    hostile_builders,
+    oversized,
+)
 from devnet.forge.hostile_values import EVENT_PAYLOADS, KEYS, RESULTS, TIMESTAMPS, TX_IDS
 from devnet.forge.network import Network
+from devnet.forge.random_stream import RandomStream
 from ledger.hashes import data_hash, transaction_id
 from protos.common_pb2 import (
     Block,
@@ -29,21 +35,25 @@ from tests.devnet.forged import UnreadableError, read
 
 
 @pytest.fixture(scope="module")
-def bench() -> Bench:
-    return Bench(Network(5), Draws("hostile"), Timestamp(seconds=1_700_000_000), other_id="ab" * 32)
+def bench() -> HostileContext:
+    return HostileContext(
+        Network(5), RandomStream("hostile"), Timestamp(seconds=1_700_000_000), other_id="ab" * 32
+    )
 
 
 @pytest.mark.parametrize("level", [*BROKEN_LEVELS, "envelope"])
-def test_a_broken_level_is_the_outermost_that_does_not_parse(bench: Bench, level: str) -> None:
+def test_a_broken_level_is_the_outermost_that_does_not_parse(
+    bench: HostileContext, level: str
+) -> None:
     name = "envelope_unparsable" if level == "envelope" else f"unparsable_{level}"
-    envelope, _ = catalogue()[name](bench)
+    envelope, _ = hostile_builders()[name](bench)
     with pytest.raises(UnreadableError, match=f"^{level}$"):
         read(envelope)
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_broken_results_parse_down_to_where_they_break(bench: Bench, name: str) -> None:
-    envelope, code = catalogue()[f"results_{name}"](bench)
+def test_broken_results_parse_down_to_where_they_break(bench: HostileContext, name: str) -> None:
+    envelope, code = hostile_builders()[f"results_{name}"](bench)
     broken_at = {
         "kv_unparsable": "results_kv",
         "key_not_utf8": "results_kv",
@@ -54,8 +64,8 @@ def test_broken_results_parse_down_to_where_they_break(bench: Bench, name: str) 
     assert code == 22
 
 
-def test_hostile_content_arrives_as_it_was_meant(bench: Bench) -> None:
-    builders = catalogue()
+def test_hostile_content_arrives_as_it_was_meant(bench: HostileContext) -> None:
+    builders = hostile_builders()
     for name, tx_id in TX_IDS.items():
         assert read(builders[f"tx_id_{name}"](bench).envelope).channel_header.tx_id == tx_id
     assert (
@@ -86,8 +96,8 @@ def test_hostile_content_arrives_as_it_was_meant(bench: Bench) -> None:
     assert len(Transaction.FromString(idle.data).actions) == 0
 
 
-def test_hostile_identities_are_no_certificates(bench: Bench) -> None:
-    builders = catalogue()
+def test_hostile_identities_are_no_certificates(bench: HostileContext) -> None:
+    builders = hostile_builders()
     for name in ("creator_certificate_garbage", "creator_certificate_binary", "creator_idemix"):
         tx = read(builders[name](bench).envelope)
         member = SerializedIdentity.FromString(tx.signature_header.creator)
@@ -102,12 +112,14 @@ def test_hostile_identities_are_no_certificates(bench: Bench) -> None:
         )
 
 
-def test_a_whole_catalogue_passes_through_a_chain(forged: list[ForgedBlock], bench: Bench) -> None:
+def test_a_whole_catalogue_passes_through_a_chain(
+    forged: list[ForgedBlock], bench: HostileContext
+) -> None:
     chain = Chain(bench.network)
     chain.genesis(seconds=1_700_000_000)
-    block = Block.FromString(chain.cut([build(bench) for build in catalogue().values()]))
+    block = Block.FromString(chain.cut([build(bench) for build in hostile_builders().values()]))
     assert block.header.data_hash == data_hash(block.data.data)
-    assert len(block.data.data) == len(catalogue()) > 80
+    assert len(block.data.data) == len(hostile_builders()) > 80
     mixed_in = [
         submission.code
         for each in forged
@@ -118,7 +130,7 @@ def test_a_whole_catalogue_passes_through_a_chain(forged: list[ForgedBlock], ben
 
 
 def test_more_than_mongodb_can_hold_in_a_document_or_anyone_expects_in_a_block(
-    bench: Bench,
+    bench: HostileContext,
 ) -> None:
     small, _ = oversized(bench, 5 * 2**20)
     assert 5 * 2**20 < len(small) < 6 * 2**20

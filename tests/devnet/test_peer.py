@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from google.protobuf.message import DecodeError
 
-from devnet.peer import Authority, KeyPair, Ledger, Peer, ServerTls, edits, faults
+from devnet.peer import Authority, KeyPair, Ledger, Peer, ServerTls, block_edits, faults
 from devnet.peer.channel_config import organisations
 from ledger.hashes import data_hash
 from protos.common_pb2 import (
@@ -272,8 +272,11 @@ HONEST = [*range(10), "200"]
             [faults.skip(faults.at(1)), faults.duplicate(faults.from_block(9), 2)],
             [0, *range(2, 10), 9, "200"],
         ),
-        ([faults.answer(faults.at(6), SERVICE_UNAVAILABLE)], [*range(6), "503"]),
-        ([faults.tamper(faults.at(6), edits.flip_header("number"))], [*range(6), 7, *HONEST[7:]]),
+        ([faults.send_status(faults.at(6), SERVICE_UNAVAILABLE)], [*range(6), "503"]),
+        (
+            [faults.tamper(faults.at(6), block_edits.flip_header("number"))],
+            [*range(6), 7, *HONEST[7:]],
+        ),
     ],
 )
 async def test_order_and_number_of_deliveries_follow_the_faults(
@@ -315,30 +318,30 @@ async def edited(edit: faults.Edit, number: int = 3) -> Block:
 async def test_damaged_blocks_are_damaged_in_one_place() -> None:
     good = Block.FromString(BLOCKS[3])
     for name in ("previous_hash", "data_hash"):
-        bad = await edited(edits.flip_header(name))
+        bad = await edited(block_edits.flip_header(name))
         assert getattr(bad.header, name) != getattr(good.header, name)
         setattr(bad.header, name, getattr(good.header, name))
         assert bad == good
-    bad = await edited(edits.flip_envelope(1))
+    bad = await edited(block_edits.flip_envelope(1))
     assert [mine == theirs for mine, theirs in zip(bad.data.data, good.data.data, strict=True)] == [
         True,
         False,
         True,
     ]
     assert data_hash(bad.data.data) != bad.header.data_hash == good.header.data_hash
-    assert list((await edited(edits.drop_envelope(0))).data.data) == list(good.data.data[1:])
+    assert list((await edited(block_edits.drop_envelope(0))).data.data) == list(good.data.data[1:])
     for change, codes in ((-2, b"\x00"), (2, b"\x00\x0b\x00\x00\x00")):
-        bad = await edited(edits.resize_filter(change))
+        bad = await edited(block_edits.resize_filter(change))
         assert bad.metadata.metadata[TRANSACTIONS_FILTER] == codes
-    bad = await edited(edits.without_metadata)
+    bad = await edited(block_edits.without_metadata)
     assert (bad.header, bad.data, bad.HasField("metadata")) == (good.header, good.data, False)
-    assert (await edited(edits.flip_header("previous_hash"), 0)).header.previous_hash, (
+    assert (await edited(block_edits.flip_header("previous_hash"), 0)).header.previous_hash, (
         "a genesis with a past"
     )
 
 
 async def test_a_truncated_block_reaches_the_client_and_does_not_parse() -> None:
-    misbehaviour = {CHANNEL: [faults.tamper(faults.once(faults.at(1)), edits.truncate(5))]}
+    misbehaviour = {CHANNEL: [faults.tamper(faults.once(faults.at(1)), block_edits.truncate(5))]}
     async with Peer({CHANNEL: Ledger(BLOCKS)}, tls=MUTUAL_TLS, faults=misbehaviour) as peer:
         with pytest.raises(DecodeError):
             await ask(peer, Seek())

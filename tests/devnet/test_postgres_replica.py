@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from devnet.servers import BinaryMissing, Postgres, PostgresReplica, ServerError
-from devnet.servers.binaries import POSTGRES, find
+from devnet.servers import Postgres, PostgresReplica, ProgramNotFoundError, ServerError
+from devnet.servers.programs import POSTGRES, find_program
 from tests.devnet.test_servers import postgres_add, postgres_run
 
 
@@ -75,13 +75,13 @@ def test_a_copy_that_cannot_be_made_says_why(tmp_path: Path) -> None:
         ):
             PostgresReplica(tmp_path / "replica", primary).start()
 
-        site = find(POSTGRES).parents[3]
+        site = find_program(POSTGRES).parents[3]
         for part in ("pgserver/pginstall", "pgserver.libs"):
             shutil.copytree(
                 site / part, tmp_path / part, ignore=shutil.ignore_patterns("pg_basebackup")
             )
         program = tmp_path / "pgserver/pginstall/bin/postgres"
         with pytest.raises(
-            BinaryMissing, match=r"pg_basebackup is not a program .* Install the package"
+            ProgramNotFoundError, match=r"pg_basebackup is not a program .* Install the package"
         ):
             PostgresReplica(tmp_path / "another", primary, binary=program).start()

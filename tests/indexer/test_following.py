@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from devnet.peer import Ledger, Peer
-from devnet.peer.faults import abort, answer, at, delay, once
+from devnet.peer.faults import abort, at, delay, once, send_status
 from indexer.block_source import DeliveredBlock
 from indexer.channel_indexer import PeerTimeouts
 from indexer.peer_source import PeerSource
@@ -117,7 +117,7 @@ UNUSABLE: dict[str, tuple[Callable[[], Peer], str]] = {
     ),
     "from a snapshot": (lambda: peer_of(Ledger(TRUNK).part(first=20)), "no block 11"),
     "unwilling": (
-        lambda: peer_of(TRUNK, answer(at(HEIGHT - 1), SERVICE_UNAVAILABLE)),
+        lambda: peer_of(TRUNK, send_status(at(HEIGHT - 1), SERVICE_UNAVAILABLE)),
         "status 503",
     ),
 }

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pytest
 from pymongo import AsyncMongoClient
 
-from devnet.peer import edits
+from devnet.peer import block_edits
 from ledger.decoding.blocks import read_block
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
@@ -114,7 +114,7 @@ async def test_a_truncated_archive_is_imported_as_far_as_it_goes(
 
 def flipped(folder: Path) -> Path:
     block_files(folder, TRUNK)
-    (folder / "000014.block").write_bytes(edits.flip_envelope(1)(TRUNK[14]))
+    (folder / "000014.block").write_bytes(block_edits.flip_envelope(1)(TRUNK[14]))
     return folder
 
 

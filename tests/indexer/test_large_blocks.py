@@ -12,10 +12,15 @@ import bson
 import pytest
 
 from devnet.forge.chain import Chain
-from devnet.forge.draws import Draws
 from devnet.forge.gateway import timestamp
-from devnet.forge.hostile import OVERSIZED_BYTES, Bench, Forged, oversized
+from devnet.forge.hostile_envelopes import (
+    OVERSIZED_BYTES,
+    HostileContext,
+    HostileEnvelope,
+    oversized,
+)
 from devnet.forge.network import Network
+from devnet.forge.random_stream import RandomStream
 from devnet.peer import Ledger
 from indexer.file_source import FileSource
 from indexer.pipeline import PipelineLimits
@@ -33,13 +38,16 @@ MANY = 10_000
 CEILING_MB = 400
 
 
-def bench(purpose: str) -> Bench:
-    return Bench(
-        network=NETWORK, draws=Draws(purpose), timestamp=timestamp(1_800_000_000_000), other_id=""
+def bench(purpose: str) -> HostileContext:
+    return HostileContext(
+        network=NETWORK,
+        random=RandomStream(purpose),
+        timestamp=timestamp(1_800_000_000_000),
+        other_id="",
     )
 
 
-def chain_of(*blocks: Iterable[Forged]) -> tuple[bytes, ...]:
+def chain_of(*blocks: Iterable[HostileEnvelope]) -> tuple[bytes, ...]:
     """A genesis block, and these."""
     chain = Chain(NETWORK)
     return (chain.genesis(1_800_000_000), *(chain.cut(list(block)) for block in blocks))
@@ -49,10 +57,10 @@ def chain_of(*blocks: Iterable[Forged]) -> tuple[bytes, ...]:
 def large_chain() -> tuple[bytes, ...]:
     """One block above gRPC's usual 4 MiB, one with a transaction above BSON's 16 MiB, one of 10,000 transactions."""
     draws = bench("large")
-    many = [Forged(draws.transaction().seal(), VALID) for _ in range(MANY)]
+    many = [HostileEnvelope(draws.transaction().seal(), VALID) for _ in range(MANY)]
     return chain_of(
         [oversized(draws, 5 << 20)],
-        [oversized(draws), Forged(draws.transaction().seal(), VALID)],
+        [oversized(draws), HostileEnvelope(draws.transaction().seal(), VALID)],
         many,
     )
 
@@ -103,7 +111,9 @@ async def test_files_are_not_read_far_ahead(tmp_path: Path) -> None:
 def ten_megabyte_blocks() -> tuple[bytes, ...]:
     """Some of thousands of ordinary transactions, some of a few large ones."""
     draws = bench("10 MB")
-    ordinary = ([Forged(draws.transaction().seal(), VALID) for _ in range(2_500)] for _ in range(3))
+    ordinary = (
+        [HostileEnvelope(draws.transaction().seal(), VALID) for _ in range(2_500)] for _ in range(3)
+    )
     large = ([oversized(draws, 500_000) for _ in range(20)] for _ in range(7))
     return chain_of(*ordinary, *large)
 

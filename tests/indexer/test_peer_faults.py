@@ -11,7 +11,7 @@ from typing import NamedTuple
 import grpc
 import pytest
 
-from devnet.peer import Ledger, Peer, edits
+from devnet.peer import Ledger, Peer, block_edits
 from devnet.peer.faults import (
     Edit,
     Fault,
@@ -20,13 +20,13 @@ from devnet.peer.faults import (
     Where,
     abort,
     after,
-    answer,
     at,
     delay,
     duplicate,
     from_block,
     once,
     repeat,
+    send_status,
     skip,
     stall,
     substitute,
@@ -98,9 +98,9 @@ OVERCOME: dict[str, tuple[Callable[[], list[Fault]], int]] = {
         lambda: [duplicate(at(5, 8), 2), skip(once(at(11))), for_a_while(swap(17, 18), 2)],
         3,
     ),
-    "a number flipped": (lambda: [tamper(once(at(12)), edits.flip_header("number"))], 1),
+    "a number flipped": (lambda: [tamper(once(at(12)), block_edits.flip_header("number"))], 1),
     "trickling": (lambda: [delay(EVERY, 0.02)], 0),
-    "503 in the middle": (lambda: [answer(once(at(n)), SERVICE_UNAVAILABLE) for n in (7, 8)], 1),
+    "503 in the middle": (lambda: [send_status(once(at(n)), SERVICE_UNAVAILABLE) for n in (7, 8)], 1),
     "broken off": (lambda: [abort(once(at(n))) for n in (0, 1, 12, HEIGHT - 1)], 1),
     "broken off for another reason": (lambda: [abort(once(at(6)), grpc.StatusCode.INTERNAL)], 1),
     "three blocks a stream": (lambda: [for_a_while(abort(after(3)), 4)], 4),
@@ -182,63 +182,63 @@ STOPPED: dict[str, tuple[list[Fault], Stop]] = {
         Stop(ChainMismatchError, 9, 10, "number", "9", "10"),
     ),
     "a number too high": (
-        damaged(edits.flip_header("number")),
+        damaged(block_edits.flip_header("number")),
         Stop(ChainMismatchError, BAD, BAD + 1, "number", f"{BAD}", f"{BAD + 1}"),
     ),
     "a number too low": (
-        damaged(edits.flip_header("number"), BAD + 1),
+        damaged(block_edits.flip_header("number"), BAD + 1),
         Stop(ChainMismatchError, BAD + 1, BAD, "hash", GOOD.hash.hex(), ""),
     ),
     "a previous hash": (
-        damaged(edits.flip_header("previous_hash")),
+        damaged(block_edits.flip_header("previous_hash")),
         Stop(ChainMismatchError, BAD, BAD, "previous_hash", PREVIOUS, flipped(PREVIOUS)),
     ),
     "a genesis block with a past": (
-        damaged(edits.flip_header("previous_hash"), 0),
+        damaged(block_edits.flip_header("previous_hash"), 0),
         Stop(ChainMismatchError, 0, 0, "previous_hash", "none, as in a genesis block", "00"),
     ),
     "a data hash": (
-        damaged(edits.flip_header("data_hash")),
+        damaged(block_edits.flip_header("data_hash")),
         Stop(CorruptBlockError, BAD, BAD, "header.data_hash", DATA, flipped(DATA)),
     ),
     "an envelope": (
-        damaged(edits.flip_envelope(0)),
+        damaged(block_edits.flip_envelope(0)),
         Stop(
             CorruptBlockError,
             BAD,
             BAD,
             "header.data_hash",
-            after_edit(edits.flip_envelope(0)),
+            after_edit(block_edits.flip_envelope(0)),
             DATA,
         ),
     ),
     "the genesis block's envelope": (
-        damaged(edits.flip_envelope(0), 0),
+        damaged(block_edits.flip_envelope(0), 0),
         Stop(
-            CorruptBlockError, 0, 0, "header.data_hash", after_edit(edits.flip_envelope(0), 0), ""
+            CorruptBlockError, 0, 0, "header.data_hash", after_edit(block_edits.flip_envelope(0), 0), ""
         ),
     ),
     "an envelope left out": (
-        damaged(edits.drop_envelope(0)),
+        damaged(block_edits.drop_envelope(0)),
         Stop(
             CorruptBlockError,
             BAD,
             BAD,
             "header.data_hash",
-            after_edit(edits.drop_envelope(0)),
+            after_edit(block_edits.drop_envelope(0)),
             DATA,
         ),
     ),
     "a filter too long": (
-        damaged(edits.resize_filter(1)),
+        damaged(block_edits.resize_filter(1)),
         Stop(CorruptBlockError, BAD, BAD, FILTER, CODES, f"{ENVELOPES + 1} codes"),
     ),
     "a filter too short": (
-        damaged(edits.resize_filter(-1)),
+        damaged(block_edits.resize_filter(-1)),
         Stop(CorruptBlockError, BAD, BAD, FILTER, CODES, f"{ENVELOPES - 1} codes"),
     ),
     "no metadata": (
-        damaged(edits.without_metadata),
+        damaged(block_edits.without_metadata),
         Stop(CorruptBlockError, BAD, BAD, FILTER, CODES, "none"),
     ),
     "a fork": (
@@ -283,7 +283,7 @@ async def test_the_channel_stops_before_the_block(
 async def test_an_answer_that_does_not_parse_stops_the_channel(
     store: LedgerStore, client: Client
 ) -> None:
-    async with peer_of(TRUNK, *damaged(edits.truncate(5))) as peer:
+    async with peer_of(TRUNK, *damaged(block_edits.truncate(5))) as peer:
         error = await failure_of(store, client.source(peer))
         assert isinstance(error, CorruptBlockError)
         assert (

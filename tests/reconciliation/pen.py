@@ -8,9 +8,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import Struct
 
 from devnet.forge.chain import Chain
+from devnet.forge.chaincodes import KINDLEDGER
 from devnet.forge.envelopes import EndorserTransaction
 from devnet.forge.forger import ForgedBlock, Recipe
-from devnet.forge.kindledger import KINDLEDGER
 from ledger.model import VALID
 
 _STARTED = 1_767_225_600

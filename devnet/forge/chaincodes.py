@@ -14,7 +14,7 @@ from devnet.forge.envelopes import Chaincode
 from devnet.forge.genesis import signature_policy
 from devnet.forge.lifecycle import Definition
 from devnet.forge.network import Network
-from devnet.forge.state import Simulation
+from devnet.forge.world_state import Simulation
 from protos.chaincode_pb2 import ChaincodeSpec
 from protos.collection_pb2 import (
     CollectionConfig,

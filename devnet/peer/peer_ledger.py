@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
-from devnet.peer.responses import block_response
+from devnet.peer.deliver_responses import block_response
 
 
 class Ledger:

@@ -1,4 +1,4 @@
-"""`python -m devnet.live FOLDER`: a Fabric network in one process: it forges blocks for ever and serves them.
+"""`python -m devnet.live_network FOLDER`: a Fabric network in one process: it forges blocks for ever and serves them.
 
 The chain is kept in the folder, so a second start goes on where the first one stopped. With `--postgres`, KindLedger's
 applications are there too: they write rows for what they submit. Prints one line of JSON once it
@@ -17,12 +17,12 @@ from pathlib import Path
 
 import click
 
-from devnet.books import Bookkeeper
+from devnet.application import BusinessApplication
 from devnet.forge.forger import ForgedBlock, Recipe, forge
-from devnet.parent import ended
 from devnet.peer import Ledger, Peer, block_files
 from devnet.peer.channel_config import organisations
 from devnet.peer.tls import server_tls_from
+from devnet.shutdown import ended
 
 IDENTITY = "identity"
 TLS = "tls"
@@ -93,13 +93,13 @@ async def _run(
             json.dumps({"port": peer.port, "channel": channel, "height": ledger.height}) + "\n"
         )
         sys.stdout.flush()
-        books = None if dsn is None else Bookkeeper(dsn)
+        application = None if dsn is None else BusinessApplication(dsn)
         running = []
-        if books is not None:
+        if application is not None:
             for block in history:
-                books.enter(block, recipe.started + block.number * interval)
-            running.append(tasks.create_task(books.run()))
-        running.append(tasks.create_task(_forge(chain, ledger, blocks, interval, books)))
+                application.submit(block, recipe.started + block.number * interval)
+            running.append(tasks.create_task(application.run()))
+        running.append(tasks.create_task(_forge(chain, ledger, blocks, interval, application)))
         await ended(parent)
         for task in running:
             task.cancel()
@@ -134,13 +134,13 @@ async def _forge(
     ledger: Ledger,
     folder: Path,
     interval: timedelta,
-    books: Bookkeeper | None,
+    application: BusinessApplication | None,
 ) -> None:
     """Add a block each interval; what is in it is submitted one interval before."""
     while True:
         block = next(chain)
-        if books is not None:
-            books.enter(block, datetime.now(UTC))
+        if application is not None:
+            application.submit(block, datetime.now(UTC))
         await asyncio.sleep(interval.total_seconds())
         ledger.append(_keep(block, folder))
 

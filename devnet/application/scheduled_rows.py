@@ -9,10 +9,10 @@ from hashlib import sha256
 from typing import NamedTuple
 from uuid import UUID
 
-from devnet.books.people import DONORS, OWNERS, key
-from devnet.forge.draws import Draws
+from devnet.application.initial_rows import DONORS, OWNERS, key
 from devnet.forge.forger import ForgedBlock
 from devnet.forge.gateway import Submission
+from devnet.forge.random_stream import RandomStream
 from protos.transaction_pb2 import DUPLICATE_TXID, VALID
 
 LONGEST_DELAY = 3
@@ -89,7 +89,7 @@ class DonationHash(NamedTuple):
 Row = TransactionRow | CampaignRow | DonationRow | DonationHash
 
 
-class Entry(NamedTuple):
+class ScheduledRow(NamedTuple):
     """A row, and how many blocks the chain has when it is written."""
 
     due: int
@@ -114,7 +114,7 @@ class Mistake(Enum):
 _ANY_MISTAKE = tuple(Mistake)
 
 
-def entries(block: ForgedBlock, at: datetime) -> Iterator[Entry]:
+def rows_of_block(block: ForgedBlock, at: datetime) -> Iterator[ScheduledRow]:
     """What the applications write for the transactions of `block`, submitted at `at`. Equal blocks give equal keys.
 
     They know a transaction's id before they submit it, so most rows are due at the block's number: while it is still
@@ -122,43 +122,47 @@ def entries(block: ForgedBlock, at: datetime) -> Iterator[Entry]:
     """
     for submission in block.submissions:
         if submission.function in _TYPES and submission.tx_id and submission.code != DUPLICATE_TXID:
-            yield from _entries(submission, block.number, at)
+            yield from _rows_of_transaction(submission, block.number, at)
 
 
-def mistake_in(submission: Submission) -> Mistake | None:
+def mistake_of(submission: Submission) -> Mistake | None:
     """The mistake that is made with a business transaction, decided by its id."""
-    draws = Draws(f"mistake/{submission.tx_id}")
+    random = RandomStream(f"mistake/{submission.tx_id}")
     if submission.code != VALID:
-        return Mistake.CONFIRMED_BY_HAND if draws.chance(_CONFIRMED_BY_HAND_SHARE) else None
+        return Mistake.CONFIRMED_BY_HAND if random.chance(_CONFIRMED_BY_HAND_SHARE) else None
     donation = _TYPES[submission.function] == "DONATE"
-    return draws.pick(_ANY_MISTAKE) if donation and draws.chance(_MISTAKEN_SHARE) else None
+    return random.pick(_ANY_MISTAKE) if donation and random.chance(_MISTAKEN_SHARE) else None
 
 
-def _entries(submission: Submission, number: int, at: datetime) -> Iterator[Entry]:
-    mistake = mistake_in(submission)
+def _rows_of_transaction(
+    submission: Submission, number: int, at: datetime
+) -> Iterator[ScheduledRow]:
+    mistake = mistake_of(submission)
     if mistake is Mistake.NO_ROW:
         return
-    draws = Draws(f"books/{submission.tx_id}")
-    later = number + 1 + draws.below(LONGEST_DELAY)
-    due = later if draws.chance(_LATE_SHARE) else number
+    random = RandomStream(f"books/{submission.tx_id}")
+    later = number + 1 + random.below(LONGEST_DELAY)
+    due = later if random.chance(_LATE_SHARE) else number
     transaction = _transaction(submission, at)
     if mistake is Mistake.CONFIRMED_BY_HAND:
         transaction = transaction._replace(
             status="CONFIRMED", block_number=number - 1, confirmed_at=at
         )
-    yield Entry(due, transaction)
+    yield ScheduledRow(due, transaction)
     if submission.function == "CreateCampaign" and submission.code == VALID:
-        yield Entry(number, _campaign(submission, at, draws))  # never late: donations need it
+        yield ScheduledRow(
+            number, _campaign(submission, at, random)
+        )  # never late: donations need it
     elif transaction.transaction_type == "DONATE":
-        donation = _donation(submission, at, draws)
+        donation = _donation(submission, at, random)
         if mistake is Mistake.OTHER_AMOUNT:
             donation = donation._replace(amount=donation.amount + _TOO_MUCH)
-        written = _written_hash(donation, submission.tx_id, draws, mistake)
-        if draws.chance(_HASH_LATER_SHARE):
-            yield Entry(due, donation)
-            yield Entry(later, DonationHash(donation.id, written))
+        written = _written_hash(donation, submission.tx_id, random, mistake)
+        if random.chance(_HASH_LATER_SHARE):
+            yield ScheduledRow(due, donation)
+            yield ScheduledRow(later, DonationHash(donation.id, written))
         else:
-            yield Entry(due, donation._replace(blockchain_tx_hash=written))
+            yield ScheduledRow(due, donation._replace(blockchain_tx_hash=written))
 
 
 def _transaction(submission: Submission, at: datetime) -> TransactionRow:
@@ -181,21 +185,21 @@ def _transaction(submission: Submission, at: datetime) -> TransactionRow:
     )
 
 
-def _campaign(submission: Submission, at: datetime, draws: Draws) -> CampaignRow:
+def _campaign(submission: Submission, at: datetime, random: RandomStream) -> CampaignRow:
     campaign, name, goal = submission.args
-    owner = draws.pick(OWNERS)
+    owner = random.pick(OWNERS)
     return CampaignRow(
         campaign, name, owner.id, owner.organization_id, Decimal(goal), at, submission.tx_id
     )
 
 
-def _donation(submission: Submission, at: datetime, draws: Draws) -> DonationRow:
+def _donation(submission: Submission, at: datetime, random: RandomStream) -> DonationRow:
     """The row as it is before its hash is known."""
     campaign, donor, amount = submission.args
     return DonationRow(
         id=key(f"donation/{submission.tx_id}"),
         campaign_id=campaign,
-        donor_id=draws.pick(DONORS).id,
+        donor_id=random.pick(DONORS).id,
         donor_name=donor,
         amount=Decimal(amount),
         payment_method="TOKEN" if submission.function == "TokenDonate" else "BANK_TRANSFER",
@@ -205,7 +209,9 @@ def _donation(submission: Submission, at: datetime, draws: Draws) -> DonationRow
     )
 
 
-def _written_hash(donation: DonationRow, tx_id: str, draws: Draws, mistake: Mistake | None) -> str:
+def _written_hash(
+    donation: DonationRow, tx_id: str, random: RandomStream, mistake: Mistake | None
+) -> str:
     """The donation's hash as the application writes it: seldom with 0x, in capitals or both; or a mistaken one."""
     match mistake:
         case Mistake.NEVER_SUBMITTED:
@@ -213,4 +219,4 @@ def _written_hash(donation: DonationRow, tx_id: str, draws: Draws, mistake: Mist
         case Mistake.PAYMENT_REFERENCE:
             return donation.payment_reference
     respelled = (tx_id.upper(), f"0x{tx_id}", f"0x{tx_id.upper()}")
-    return draws.pick(respelled) if draws.chance(_RESPELLED_SHARE) else tx_id
+    return random.pick(respelled) if random.chance(_RESPELLED_SHARE) else tx_id

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from devnet.forge.draws import Draws
+from devnet.forge.chaincodes import FUNCTIONS, KINDLEDGER, TOKEN, Outcome, Stub
 from devnet.forge.envelopes import Chaincode
-from devnet.forge.kindledger import FUNCTIONS, KINDLEDGER, TOKEN, Outcome, Stub
 from devnet.forge.lifecycle import read_sequence
+from devnet.forge.random_stream import RandomStream
 
 CAMPAIGNS_AT_FIRST = 10
 _CAMPAIGNS_REMEMBERED = 200
@@ -139,7 +139,7 @@ class Business:
         self._private_keys: deque[str] = deque(maxlen=_KEYS_REMEMBERED)
         self._notes: deque[str] = deque(maxlen=_KEYS_REMEMBERED)
         self._busy = _Busy()
-        self._draws = Draws("")
+        self._random = RandomStream("")
         self._arguments: dict[str, Callable[[], tuple[str, ...] | None]] = {
             "CreateCampaign": self._create_campaign,
             "UpdateStatus": self._update_status,
@@ -159,7 +159,7 @@ class Business:
             "SetKeyPolicy": lambda: (self._token(), "Org1MSP"),
             "TellStory": lambda: (
                 self._token(),
-                _STORY.format(self._draws.pick(_CAUSES), self._amount()),
+                _STORY.format(self._random.pick(_CAUSES), self._amount()),
             ),
             "BinaryEvent": lambda: (self._token(),),
             "EmptyEvent": tuple,
@@ -171,14 +171,14 @@ class Business:
         """True once there are campaigns to give to; until then only `open_campaign` makes sense."""
         return bool(self._campaigns)
 
-    def begin_block(self, draws: Draws) -> None:
-        """Forget what the former block was busy with; decide by `draws` from here on."""
-        self._draws = draws
+    def begin_block(self, random: RandomStream) -> None:
+        """Forget what the former block was busy with; decide by `random` from here on."""
+        self._random = random
         self._busy = _Busy()
 
     def next(self) -> Action:
         """An action that will succeed."""
-        kind = self._draws.pick(self._mix)
+        kind = self._random.pick(self._mix)
         args = self._arguments[kind.function]()
         return self.donation() if args is None else Action(kind, args)
 
@@ -205,7 +205,7 @@ class Business:
         """An action that reads what an earlier one of the block writes; None if there is no such thing."""
         if not self._busy.minted:
             return None
-        account = self._draws.pick(self._busy.minted)
+        account = self._random.pick(self._busy.minted)
         return Action(Kind(KINDLEDGER, "Mint"), (account, self._amount()))
 
     def phantom(self) -> Action | None:
@@ -213,7 +213,7 @@ class Business:
         if not self._busy.created:
             return None
         return Action(
-            Kind(KINDLEDGER, "RangeCount"), _window(self._draws.pick(self._busy.created)[:-1])
+            Kind(KINDLEDGER, "RangeCount"), _window(self._random.pick(self._busy.created)[:-1])
         )
 
     def committed(self, action: Action, tx_id: str) -> None:
@@ -230,15 +230,15 @@ class Business:
         self._campaigns_created += 1
         campaign = f"cd-{self._campaigns_created:06d}"
         self._busy.created.append(campaign)
-        name = f"{self._draws.pick(_CAUSES)} {self._campaigns_created}"
-        return campaign, name, str((self._draws.below(500) + 1) * 1_000_000)
+        name = f"{self._random.pick(_CAUSES)} {self._campaigns_created}"
+        return campaign, name, str((self._random.below(500) + 1) * 1_000_000)
 
     def _update_status(self) -> tuple[str, str] | None:
         if (len(self._busy.updated) + 1) * 2 > len(self._campaigns):
             return None
         campaign = self._quiet_campaign()
         self._busy.updated.add(campaign)
-        return campaign, self._draws.pick(_STATUSES)
+        return campaign, self._random.pick(_STATUSES)
 
     def _mint(self) -> tuple[str, str]:
         account = self._account()
@@ -246,8 +246,8 @@ class Business:
         return account, self._amount()
 
     def _range_count(self) -> tuple[str, str] | None:
-        campaign = self._draws.pick(self._campaigns)
-        prefix = campaign[: -1 - self._draws.below(2)]
+        campaign = self._random.pick(self._campaigns)
+        prefix = campaign[: -1 - self._random.below(2)]
         if any(busy.startswith(prefix) for busy in (*self._busy.updated, *self._busy.created)):
             return None
         return _window(prefix)
@@ -260,9 +260,9 @@ class Business:
 
     def _quiet_campaign(self) -> str:
         """A campaign that no earlier transaction of the block changes."""
-        campaign = self._draws.pick(self._campaigns)
+        campaign = self._random.pick(self._campaigns)
         while campaign in self._busy.updated:
-            campaign = self._draws.pick(self._campaigns)
+            campaign = self._random.pick(self._campaigns)
         return campaign
 
     def _account(self) -> str:
@@ -271,13 +271,13 @@ class Business:
         return account
 
     def _person(self) -> str:
-        return f"{self._draws.pick(_FAMILY_NAMES)} {self._draws.pick(_GIVEN_NAMES)}"
+        return f"{self._random.pick(_FAMILY_NAMES)} {self._random.pick(_GIVEN_NAMES)}"
 
     def _amount(self) -> str:
-        return str((self._draws.below(2_000) + 1) * 1_000)
+        return str((self._random.below(2_000) + 1) * 1_000)
 
     def _token(self) -> str:
-        return self._draws.take(6).hex()
+        return self._random.take(6).hex()
 
 
 def _window(prefix: str) -> tuple[str, str]:

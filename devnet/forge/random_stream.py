@@ -1,4 +1,4 @@
-"""Deterministic draws: the forger's only source of chance.
+"""Deterministic random: the forger's only source of chance.
 
 Python's `random` promises equal sequences for `random()` only; a hash promises them for everything.
 """
@@ -12,7 +12,7 @@ T = TypeVar("T")
 _CHUNK_BYTES = 8192
 
 
-class Draws:
+class RandomStream:
     """A stream of pseudo-random bytes that depends on its label alone."""
 
     def __init__(self, label: str) -> None:

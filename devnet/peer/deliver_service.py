@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 import grpc
 import structlog
 
-from devnet.peer.access import AccessControl
-from devnet.peer.faults import Abort, Answer, Fault, SendBlock, Step, Wait, plan
-from devnet.peer.filtered import filtered_response
-from devnet.peer.ledger import Ledger
-from devnet.peer.responses import block_response, status_response
-from devnet.peer.seek import RefusedError, SeekRequest, parse_request, resolve
+from devnet.peer.access_control import AccessControl
+from devnet.peer.deliver_responses import block_response, status_response
+from devnet.peer.faults import Abort, Fault, SendBlock, SendStatus, Step, Wait, plan
+from devnet.peer.filtered_blocks import filtered_response
+from devnet.peer.peer_ledger import Ledger
+from devnet.peer.seek_request import RefusedError, SeekRequest, parse_request, resolve
 from protos.common_pb2 import NOT_FOUND, SUCCESS, Status
 from protos.events_pb2 import DESCRIPTOR
 
@@ -108,7 +108,7 @@ async def _perform(step: Step, context: Context, respond: Responder) -> None:
             await context.write(respond(step))
         case Wait(seconds):
             await asyncio.sleep(seconds)
-        case Answer(status):
+        case SendStatus(status):
             raise RefusedError(status, "as the peer's faults demand")
         case Abort(code):
             await context.abort(code, "as the peer's faults demand")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from devnet.peer.ledger import Ledger
+from devnet.peer.peer_ledger import Ledger
 from protos.common_pb2 import (
     BAD_REQUEST,
     NOT_FOUND,

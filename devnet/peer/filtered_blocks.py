@@ -2,7 +2,7 @@
 
 from google.protobuf.message import DecodeError
 
-from devnet.peer.responses import status_response
+from devnet.peer.deliver_responses import status_response
 from protos.chaincode_pb2 import ChaincodeEvent
 from protos.common_pb2 import (
     BAD_REQUEST,

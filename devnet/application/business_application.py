@@ -8,16 +8,16 @@ from itertools import islice
 
 import asyncpg
 
-from devnet.books.entries import (
+from devnet.application.initial_rows import ORGANISATIONS, USERS
+from devnet.application.scheduled_rows import (
     CampaignRow,
     DonationHash,
     DonationRow,
-    Entry,
     Row,
+    ScheduledRow,
     TransactionRow,
-    entries,
+    rows_of_block,
 )
-from devnet.books.people import ORGANISATIONS, USERS
 from devnet.forge.forger import ForgedBlock
 
 _AT_ONCE = 1_000
@@ -51,22 +51,22 @@ _ROWS: dict[type[Row], str] = {
 """How each row is written, in the order in which they need one another; parameters are the row's fields."""
 
 
-class Bookkeeper:
+class BusinessApplication:
     """The applications' connection to the database `dsn`, which has KindLedger's schema."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._later: list[Entry] = []
+        self._later: list[ScheduledRow] = []
         self._due: deque[Row] = deque()
         self._entered = asyncio.Event()
         self._failing = False
 
-    def enter(self, block: ForgedBlock, at: datetime) -> None:
+    def submit(self, block: ForgedBlock, at: datetime) -> None:
         """Take note of the next block, whose transactions are submitted at `at` but not on the chain yet.
 
         After a restart a block may be entered again: what its rows say by then stays.
         """
-        self._later += entries(block, at)
+        self._later += rows_of_block(block, at)
         if len(self._due) < _MOST_KEPT:
             self._due.extend(entry.row for entry in self._later if entry.due <= block.number)
         self._later = [entry for entry in self._later if entry.due > block.number]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from devnet.forge import wire
-from devnet.forge.draws import Draws
+from devnet.forge import wire_format
+from devnet.forge.chaincodes import KINDLEDGER
 from devnet.forge.envelopes import EndorserTransaction, Level
 from devnet.forge.hostile_values import (
     EVENT_NAMES,
@@ -24,9 +24,9 @@ from devnet.forge.hostile_values import (
     TX_IDS,
 )
 from devnet.forge.identities import PlaceholderSigner, Signer, derive_key
-from devnet.forge.kindledger import KINDLEDGER
 from devnet.forge.network import Network
-from devnet.forge.state import Simulation, WorldState
+from devnet.forge.random_stream import RandomStream
+from devnet.forge.world_state import Simulation, WorldState
 from protos.chaincode_pb2 import ChaincodeEvent
 from protos.common_pb2 import (
     CHAINCODE_PACKAGE,
@@ -88,7 +88,7 @@ UNUSUAL_CODES = (77, 200, NOT_VALIDATED)
 """Codes that Fabric does not define, and one that a committed block never has."""
 
 
-class Forged(NamedTuple):
+class HostileEnvelope(NamedTuple):
     """An envelope, and its validation code in the block's filter."""
 
     envelope: bytes
@@ -96,22 +96,22 @@ class Forged(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class HostileContext:
     """What a builder works with. `other_id` is the id of another transaction of the chain."""
 
     network: Network
-    draws: Draws
+    random: RandomStream
     timestamp: Timestamp
     other_id: str
 
     def transaction(self) -> EndorserTransaction:
         """An ordinary valid transaction to be spoilt: it writes one key and sets an event."""
-        nonce = self.draws.nonce()
+        nonce = self.random.nonce()
         transaction = EndorserTransaction(
             channel=self.network.channel,
             chaincode=KINDLEDGER,
             args=[b"PutNote", nonce.hex().encode(), b"x"],
-            creator=self.draws.pick(self.network.clients),
+            creator=self.random.pick(self.network.clients),
             endorsers=self.network.endorsers,
             nonce=nonce,
             timestamp=self.timestamp,
@@ -121,14 +121,16 @@ class Bench:
         return transaction
 
 
-Builder = Callable[[Bench], Forged]
+Builder = Callable[[HostileContext], HostileEnvelope]
 
 
-def catalogue() -> dict[str, Builder]:
+def hostile_builders() -> dict[str, Builder]:
     """Every builder by its name; the oversized transaction stands apart."""
     builders: dict[str, Builder] = {
-        "envelope_empty": lambda _: Forged(b"", BAD_COMMON_HEADER),
-        "envelope_unparsable": lambda _: Forged(wire.UNPARSABLE, INVALID_OTHER_REASON),
+        "envelope_empty": lambda _: HostileEnvelope(b"", BAD_COMMON_HEADER),
+        "envelope_unparsable": lambda _: HostileEnvelope(
+            wire_format.UNPARSABLE, INVALID_OTHER_REASON
+        ),
         "envelope_unknown_field": _unknown_field,
         "channel_other": _other_channel,
         "creator_signature_false": _false_signature,
@@ -145,7 +147,9 @@ def catalogue() -> dict[str, Builder]:
         "event_of_another_transaction": _event_of_another,
         "tx_id_of_another_transaction": _id_of_another,
     }
-    families: Sequence[tuple[str, Callable[..., Forged], Mapping[str, tuple[object, ...]]]] = (
+    families: Sequence[
+        tuple[str, Callable[..., HostileEnvelope], Mapping[str, tuple[object, ...]]]
+    ] = (
         (
             "unparsable",
             _unparsable,
@@ -175,11 +179,11 @@ def catalogue() -> dict[str, Builder]:
     return builders
 
 
-def oversized(bench: Bench, size: int = OVERSIZED_BYTES) -> Forged:
+def oversized(bench: HostileContext, size: int = OVERSIZED_BYTES) -> HostileEnvelope:
     """A valid transaction that writes one value of `size` bytes."""
     transaction = bench.transaction()
-    transaction.results = _write(f"note:{transaction.tx_id}", bench.draws.take(64) * (size // 64))
-    return Forged(transaction.seal(), VALID)
+    transaction.results = _write(f"note:{transaction.tx_id}", bench.random.take(64) * (size // 64))
+    return HostileEnvelope(transaction.seal(), VALID)
 
 
 def _write(key: str, value: bytes) -> bytes:
@@ -188,135 +192,137 @@ def _write(key: str, value: bytes) -> bytes:
     return simulation.results()
 
 
-def _unparsable(level: Level, code: int, bench: Bench) -> Forged:
+def _unparsable(level: Level, code: int, bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
-    transaction.replaced = {level: wire.UNPARSABLE}
-    return Forged(transaction.seal(), code)
+    transaction.replaced = {level: wire_format.UNPARSABLE}
+    return HostileEnvelope(transaction.seal(), code)
 
 
-def _results(results: bytes, bench: Bench) -> Forged:
+def _results(results: bytes, bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     transaction.results = results
-    return Forged(transaction.seal(), BAD_RWSET)
+    return HostileEnvelope(transaction.seal(), BAD_RWSET)
 
 
-def _header_type(header_type: int, code: int, bench: Bench) -> Forged:
+def _header_type(header_type: int, code: int, bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     transaction.header_type = header_type
-    return Forged(transaction.seal(), code)
+    return HostileEnvelope(transaction.seal(), code)
 
 
-def _code(code: int, bench: Bench) -> Forged:
-    return Forged(bench.transaction().seal(), code)
+def _code(code: int, bench: HostileContext) -> HostileEnvelope:
+    return HostileEnvelope(bench.transaction().seal(), code)
 
 
-def _tx_id(tx_id: str, bench: Bench) -> Forged:
+def _tx_id(tx_id: str, bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     transaction.tx_id = tx_id
-    return Forged(transaction.seal(), BAD_PROPOSAL_TXID)
+    return HostileEnvelope(transaction.seal(), BAD_PROPOSAL_TXID)
 
 
-def _id_of_another(bench: Bench) -> Forged:
+def _id_of_another(bench: HostileContext) -> HostileEnvelope:
     return _tx_id(bench.other_id, bench)
 
 
-def _timestamp(timestamp: Timestamp | None, bench: Bench) -> Forged:
+def _timestamp(timestamp: Timestamp | None, bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     transaction.timestamp = timestamp
-    return Forged(transaction.seal(), VALID)
+    return HostileEnvelope(transaction.seal(), VALID)
 
 
-def _key(key: str, bench: Bench) -> Forged:
+def _key(key: str, bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     transaction.results = _write(key, NOT_UTF8)
-    return Forged(transaction.seal(), VALID)
+    return HostileEnvelope(transaction.seal(), VALID)
 
 
-def _event(name: str, payload: bytes, bench: Bench) -> Forged:
+def _event(name: str, payload: bytes, bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     transaction.set_event(name, payload)
-    return Forged(transaction.seal(), VALID)
+    return HostileEnvelope(transaction.seal(), VALID)
 
 
-def _event_of_another(bench: Bench) -> Forged:
+def _event_of_another(bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     event = ChaincodeEvent(
         chaincode_id="token", tx_id=bench.other_id, event_name="Mint", payload=b"{}"
     )
     transaction.event = event.SerializeToString()
-    return Forged(transaction.seal(), VALID)
+    return HostileEnvelope(transaction.seal(), VALID)
 
 
-def _unknown_field(bench: Bench) -> Forged:
-    return Forged(bench.transaction().seal() + wire.field(999, b"from a later Fabric"), VALID)
+def _unknown_field(bench: HostileContext) -> HostileEnvelope:
+    return HostileEnvelope(
+        bench.transaction().seal() + wire_format.field(999, b"from a later Fabric"), VALID
+    )
 
 
-def _other_channel(bench: Bench) -> Forged:
+def _other_channel(bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     transaction.channel = "another-channel"
-    return Forged(transaction.seal(), TARGET_CHAIN_NOT_FOUND)
+    return HostileEnvelope(transaction.seal(), TARGET_CHAIN_NOT_FOUND)
 
 
-def _false_signature(bench: Bench) -> Forged:
+def _false_signature(bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     honest = transaction.creator
     stranger = derive_key(bench.network.seed, "stranger")
     transaction.creator = Signer(honest.mspid, honest.certificate, stranger)
-    return Forged(transaction.seal(), BAD_CREATOR_SIGNATURE)
+    return HostileEnvelope(transaction.seal(), BAD_CREATOR_SIGNATURE)
 
 
-def _creator(certificate: bytes, bench: Bench) -> Forged:
+def _creator(certificate: bytes, bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     transaction.creator = Signer("Org1MSP", certificate, derive_key(bench.network.seed, "stranger"))
     transaction.claim_own_id()
-    return Forged(transaction.seal(), BAD_CREATOR_SIGNATURE)
+    return HostileEnvelope(transaction.seal(), BAD_CREATOR_SIGNATURE)
 
 
-def _unparsable_creator(bench: Bench) -> Forged:
+def _unparsable_creator(bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     creator = Signer("", b"", derive_key(bench.network.seed, "stranger"))
-    creator.serialized = wire.UNPARSABLE
+    creator.serialized = wire_format.UNPARSABLE
     transaction.creator = creator
     transaction.claim_own_id()
-    return Forged(transaction.seal(), BAD_CREATOR_SIGNATURE)
+    return HostileEnvelope(transaction.seal(), BAD_CREATOR_SIGNATURE)
 
 
-def _idemix_creator(bench: Bench) -> Forged:
+def _idemix_creator(bench: HostileContext) -> HostileEnvelope:
     """Valid where the channel has an idemix MSP; its zero-knowledge proof is random here."""
     transaction = bench.transaction()
     identity = SerializedIdemixIdentity(
-        nym_x=bench.draws.take(32),
-        nym_y=bench.draws.take(32),
+        nym_x=bench.random.take(32),
+        nym_y=bench.random.take(32),
         ou=b"client",
         role=b"\x01",
-        proof=bench.draws.take(400),
+        proof=bench.random.take(400),
     )
     transaction.creator = PlaceholderSigner(
         "IdemixMSP", identity.SerializeToString(), derive_key(bench.network.seed, "idemix")
     )
     transaction.claim_own_id()
-    return Forged(transaction.seal(), VALID)
+    return HostileEnvelope(transaction.seal(), VALID)
 
 
-def _unendorsed(bench: Bench) -> Forged:
+def _unendorsed(bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     transaction.endorsers = ()
-    return Forged(transaction.seal(), ENDORSEMENT_POLICY_FAILURE)
+    return HostileEnvelope(transaction.seal(), ENDORSEMENT_POLICY_FAILURE)
 
 
-def _actions(count: int, bench: Bench) -> Forged:
+def _actions(count: int, bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     transaction.actions = count
-    return Forged(transaction.seal(), INVALID_ENDORSER_TRANSACTION)
+    return HostileEnvelope(transaction.seal(), INVALID_ENDORSER_TRANSACTION)
 
 
-def _arguments(args: Sequence[bytes], bench: Bench) -> Forged:
+def _arguments(args: Sequence[bytes], bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     transaction.args = args
-    return Forged(transaction.seal(), VALID)
+    return HostileEnvelope(transaction.seal(), VALID)
 
 
-def _binary_response(bench: Bench) -> Forged:
+def _binary_response(bench: HostileContext) -> HostileEnvelope:
     transaction = bench.transaction()
     transaction.response = NOT_UTF8
-    return Forged(transaction.seal(), VALID)
+    return HostileEnvelope(transaction.seal(), VALID)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from google.protobuf.message import DecodeError
 
-from devnet.peer.seek import RefusedError, SeekRequest
+from devnet.peer.seek_request import RefusedError, SeekRequest
 from protos.common_pb2 import BAD_REQUEST, FORBIDDEN, ChannelHeader
 from protos.msp_pb2 import SerializedIdentity
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from devnet.servers.errors import BinaryMissing
+from devnet.servers.errors import ProgramNotFoundError
 from devnet.servers.mongod import Mongod
 from devnet.servers.parallel import in_parallel
 from devnet.servers.postgres import Postgres
@@ -17,11 +17,11 @@ from devnet.servers.server import Server
 def provide(server: Server, environ: Mapping[str, str]) -> str:
     """Start `server` and return its address; without its program, the address that `environ` names instead.
 
-    Raises BinaryMissing if there is neither, ServerError if the server does not start.
+    Raises ProgramNotFoundError if there is neither, ServerError if the server does not start.
     """
     try:
         server.start()
-    except BinaryMissing:
+    except ProgramNotFoundError:
         given = environ.get(server.program.variable)
         if not given:
             raise

