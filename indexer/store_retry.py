@@ -28,7 +28,7 @@ async def retry_while_unavailable(
         failures.failed(error=message)
 
     result = await retry(
-        call, is_transient=is_transient, failed=failed, budget_s=budget_s, what="MongoDB"
+        call, is_transient=is_transient, on_failure=failed, budget_s=budget_s, server="MongoDB"
     )
     failures.recovered()
     return result

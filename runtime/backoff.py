@@ -1,4 +1,4 @@
-"""Delays between tries: exponential, with full jitter, so that many clients do not come back at once."""
+"""Delays between attempts: exponential, with full jitter, so that clients do not retry in step."""
 
 import random
 from collections.abc import Callable
@@ -17,10 +17,10 @@ class Backoff:
         self._bound = initial
 
     def next_delay(self) -> float:
-        """Return the seconds to wait before the next try."""
+        """Return the number of seconds to wait before the next attempt."""
         bound, self._bound = self._bound, min(self._bound * 2, self._maximum)
         return self._draw(0, bound)
 
     def reset(self) -> None:
-        """Begin with the initial bound again, after a success."""
+        """Start with the initial bound again; call this after a success."""
         self._bound = self._initial

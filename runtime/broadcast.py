@@ -1,35 +1,35 @@
-"""Wakes everybody who waits for the next change of something."""
+"""Wakes all tasks that wait for the next change."""
 
 import asyncio
 
 
 class Broadcast:
-    """Lets any number of tasks wait until somebody announces a change, or an error.
+    """Lets any number of tasks wait until a change, or an error, is announced.
 
-    A task that is cancelled while it waits disturbs no other one.
+    The cancellation of one waiting task does not disturb the others.
     """
 
     def __init__(self) -> None:
-        self._next: asyncio.Future[None] | None = None
+        self._next_change: asyncio.Future[None] | None = None
 
     @property
     def awaited(self) -> bool:
-        """Whether a task has asked for the next change since the last one."""
-        return self._next is not None
+        """Whether a task has started to wait since the last announcement."""
+        return self._next_change is not None
 
     async def wait(self) -> None:
-        """Wait for the next change. Raise the error that is announced instead of one."""
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._next)
+        """Wait for the next announcement. Raise the error that it announces, if any."""
+        if self._next_change is None:
+            self._next_change = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._next_change)
 
     def announce(self, error: BaseException | None = None) -> None:
-        """Wake every task that waits now; with `error` each of them raises it."""
-        waited, self._next = self._next, None
-        if waited is None or waited.done():
+        """Wake every task that waits now; with `error`, each of them raises it."""
+        change, self._next_change = self._next_change, None
+        if change is None or change.done():
             return
         if error is None:
-            waited.set_result(None)
+            change.set_result(None)
         else:
-            waited.set_exception(error)
-            waited.exception()  # whoever waited may be gone
+            change.set_exception(error)
+            change.exception()  # else asyncio warns if no task is left to raise it

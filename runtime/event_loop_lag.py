@@ -1,31 +1,29 @@
-"""How late the event loop is: whatever waits for its turn, such as an answer, waits at least as long."""
+"""Measures how late the event loop runs its tasks: every response is delayed at least as long."""
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from runtime.histogram import SECONDS, Histogram
 
-_INTERVAL_S: Final = 0.1
-_WINDOW_S: Final = 10.0
-
 
 class LoopLag(Collector):
-    """Sleeps for a short time, again and again, and notes how much longer it was. One a process."""
+    """Measures by how much each of many short sleeps overruns. One instance serves the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval_s: float = 0.1, window_s: float = 10.0) -> None:
+        self._interval_s, self._window_s = interval_s, window_s
         self._delays = Histogram(SECONDS)
-        self._latest: deque[tuple[float, float]] = deque()  # when, how late
+        self._recent: deque[tuple[float, float]] = deque()
+        """The time and the delay of each measurement within the window, in seconds."""
 
     @asynccontextmanager
     async def measuring(self) -> AsyncIterator[None]:
-        """Measures while the context lasts."""
+        """Measure while the context lasts."""
         measuring = asyncio.create_task(self._measure())
         try:
             yield
@@ -34,21 +32,21 @@ class LoopLag(Collector):
 
     async def _measure(self) -> None:
         while True:
-            due = time.monotonic() + _INTERVAL_S
-            await asyncio.sleep(_INTERVAL_S)
+            due = time.monotonic() + self._interval_s
+            await asyncio.sleep(self._interval_s)
             now = time.monotonic()
             self._delays.observe(now - due)
-            self._latest.append((now, now - due))
-            self._forget(now)
+            self._recent.append((now, now - due))
+            self._drop_old_measurements(now)
 
-    def _forget(self, now: float) -> None:
-        while self._latest and self._latest[0][0] < now - _WINDOW_S:
-            self._latest.popleft()
+    def _drop_old_measurements(self, now: float) -> None:
+        while self._recent and self._recent[0][0] < now - self._window_s:
+            self._recent.popleft()
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now."""
-        self._forget(time.monotonic())
-        longest = max((late for _, late in self._latest), default=0.0)
+        """Yield the metrics with their present values."""
+        self._drop_old_measurements(time.monotonic())
+        longest = max((delay for _, delay in self._recent), default=0.0)
         yield GaugeMetricFamily(
             "kindledger_event_loop_lag_seconds",
             "How late the event loop was at most in the last ten seconds.",
@@ -56,7 +54,7 @@ class LoopLag(Collector):
         )
         yield HistogramMetricFamily(
             "kindledger_event_loop_tick_delay_seconds",
-            "How late the event loop was, each time that it was measured.",
+            "How late the event loop was, at each measurement.",
             self._delays.cumulated(),
             self._delays.sum,
         )

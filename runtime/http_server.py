@@ -1,4 +1,4 @@
-"""Serves an aiohttp application, with the security headers that every response has."""
+"""Serves an aiohttp application, and holds the security headers of every response."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,10 +16,10 @@ SECURITY_HEADERS: Final = {
 
 
 async def listen(runner: web.AppRunner, host: str, port: int) -> int:
-    """Start the runner on the address; return the port, which for 0 is a free one.
+    """Start to serve on the address. Return the port, which is a free one if `port` is 0.
 
-    Whoever calls ends it with `cleanup()`. Raises `OSError` where the address cannot be used, and has
-    cleaned up then.
+    To stop serving, call `runner.cleanup()`. Raises `OSError` when the address cannot be used;
+    then the runner is cleaned up already.
     """
     await runner.setup()
     try:
@@ -33,8 +33,8 @@ async def listen(runner: web.AppRunner, host: str, port: int) -> int:
 @asynccontextmanager
 async def serving(runner: web.AppRunner, host: str, port: int) -> AsyncIterator[int]:
     """Serve while the context lasts; yield the port. Raises `OSError` as `listen` does."""
-    bound = await listen(runner, host, port)
+    bound_port = await listen(runner, host, port)
     try:
-        yield bound
+        yield bound_port
     finally:
         await runner.cleanup()

@@ -1,11 +1,11 @@
-"""Metrics that are read when Prometheus scrapes them: nothing is pushed, nothing is counted twice."""
+"""Metrics whose values are read when Prometheus scrapes them, so that nothing is counted twice."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Generic, TypeVar
 
-from msgspec import Struct
 from prometheus_client import (
     CollectorRegistry,
     GCCollector,
@@ -26,12 +26,14 @@ from runtime.histogram import Histogram
 
 T = TypeVar("T")
 Value = float | Histogram | None
+"""The value of a metric; None is unknown, and is not exported."""
 
 
-class MetricDefinition(Struct, Generic[T], frozen=True):
-    """A metric: `read` gives its value for a channel, or with a `label` one for each value of that.
+@dataclass(frozen=True)
+class MetricDefinition(Generic[T]):
+    """A metric of subjects of type `T`, and the function that reads its value from one of them.
 
-    What is None is not known, and not shown.
+    With a `label`, the function returns a mapping with one value for each value of the label.
     """
 
     name: str
@@ -42,18 +44,17 @@ class MetricDefinition(Struct, Generic[T], frozen=True):
         GaugeMetricFamily
     )
 
-    def metric(self, subjects: Mapping[str, T]) -> Metric:
-        """As it is now, for each channel."""
-        family = self.family(
-            self.name, self.help, labels=("channel", *((self.label,) if self.label else ()))
-        )
-        for channel, subject in subjects.items():
-            found = self.read(subject)
-            if isinstance(found, Mapping):
-                for key, value in found.items():
-                    _add(family, (channel, key), value)
+    def metric(self, subject_label: str, subjects: Mapping[str, T]) -> Metric:
+        """Return the present values for all subjects, each a value of the label `subject_label`."""
+        labels = (subject_label, self.label) if self.label is not None else (subject_label,)
+        family = self.family(self.name, self.help, labels=labels)
+        for name, subject in subjects.items():
+            value = self.read(subject)
+            if isinstance(value, Mapping):
+                for label_value, labelled_value in value.items():
+                    _add(family, (name, label_value), labelled_value)
             else:
-                _add(family, (channel,), found)
+                _add(family, (name,), value)
         return family
 
 
@@ -75,25 +76,32 @@ def one_hot(state: Enum) -> dict[str, Value]:
 
 
 def timestamp(at: datetime | None) -> float | None:
-    """In seconds since 1970."""
+    """Return the time in seconds since 1970; None for None."""
     return at.timestamp() if at is not None else None
 
 
 class MetricCollector(Collector, Generic[T]):
-    """Reads figures of channels."""
+    """Exports the same metrics for several subjects, each a value of the label `subject_label`."""
 
-    def __init__(self, figures: Sequence[MetricDefinition[T]], channels: Mapping[str, T]) -> None:
-        self._figures, self._channels = figures, channels
+    def __init__(
+        self,
+        definitions: Sequence[MetricDefinition[T]],
+        subject_label: str,
+        subjects: Mapping[str, T],
+    ) -> None:
+        self._definitions, self._subject_label = definitions, subject_label
+        self._subjects = subjects
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now."""
-        for figure in self._figures:
-            yield figure.metric(self._channels)
+        """Yield the metrics with their present values."""
+        for definition in self._definitions:
+            yield definition.metric(self._subject_label, self._subjects)
 
 
 def process_registry(version: str) -> CollectorRegistry:
-    """A registry with what holds for every process of the program: CPU, memory, files, collections, version."""
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and nobody looks at them
+    """Return a registry with the metrics of the process: CPU, memory, files, garbage, version."""
+    # The creation time of each series doubles the number of series, and is of no use here.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

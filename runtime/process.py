@@ -1,27 +1,33 @@
-"""Tunes the Python process for what it does: much decoding in threads beside an event loop."""
+"""Tunes the Python process for much decoding in threads beside an event loop."""
 
 import ctypes
 import gc
 import resource
 import sys
+from typing import Final
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of glibc's malloc.h
-_LARGE_BYTES = 4 << 20
-_ARENAS = 2
-_SWITCH_INTERVAL_S = 0.001
+_LARGE_BYTES: Final = 4 << 20
+_MAX_ARENAS: Final = 2
+_THREAD_SWITCH_S: Final = 0.001
 
 
 def tune_process() -> None:
-    """To be called once, when everything is imported."""
-    _calm_collector()
-    _tidy_allocator()
-    sys.setswitchinterval(
-        _SWITCH_INTERVAL_S
-    )  # the event loop must not wait long for the thread that decodes
+    """Tune garbage collection, memory allocation and thread switching of this process.
+
+    Call it once, when all modules are imported.
+    """
+    _collect_garbage_rarely()
+    _return_large_memory_at_once()
+    # A thread that decodes must hand over to the event loop quickly.
+    sys.setswitchinterval(_THREAD_SWITCH_S)
 
 
 def allow_open_files(needed: int) -> int:
-    """Lets this process open that many files, or as many as the system lets it; returns how many of them."""
+    """Raise this process's limit of open files to `needed`, or as far as the system permits.
+
+    Return how many of the needed files may be open.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return needed
@@ -30,24 +36,26 @@ def allow_open_files(needed: int) -> int:
     return allowed
 
 
-def _calm_collector() -> None:
-    """Makes Python's cyclic collection rare.
+def _collect_garbage_rarely() -> None:
+    """Make Python look for reference cycles rarely.
 
-    Decoding makes and drops thousands of containers a second, none of them in a cycle; at the default thresholds the
-    collector looks through them, and all of the program, again and again: a quarter of the time.
+    Decoding creates and drops thousands of containers a second, none of them in a cycle. At the
+    default thresholds the collector examines them, and all of the program's objects, again and
+    again, which takes a quarter of the time.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
 
 
-def _tidy_allocator() -> None:
-    """Gives the memory of large blocks back to the system at once, where the C library is glibc.
+def _return_large_memory_at_once() -> None:
+    """Make glibc's malloc, if this is the C library, return freed memory of large blocks at once.
 
-    Left to itself, glibc's malloc learns from a block of 10 MB to keep such pieces on its heaps, one for each thread,
-    where they leave holes: a quarter of the process.
+    By default malloc raises its threshold after a block of 10 MB, and from then on keeps such
+    allocations on its heaps. There is one heap for each thread, and the gaps in them take a
+    quarter of the process's memory.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
-        mallopt(_M_ARENA_MAX, _ARENAS)
+        mallopt(_M_ARENA_MAX, _MAX_ARENAS)

@@ -1,4 +1,4 @@
-"""Repeats a call that may succeed later, ever more slowly."""
+"""Repeats calls that failed, with longer and longer delays."""
 
 import asyncio
 import time
@@ -12,25 +12,25 @@ T = TypeVar("T")
 
 
 class GaveUpError(Exception):
-    """A call failed for longer than its retry budget; the message says which server."""
+    """A call failed for longer than its retry budget; the message names the server."""
 
 
 async def retry(
     call: Callable[[], Awaitable[T]],
     *,
     is_transient: Callable[[Exception], bool],
-    failed: Callable[[Exception], None] = lambda _: None,
+    on_failure: Callable[[Exception], None] = lambda _: None,
     budget_s: float | None = None,
-    what: str = "the server",
+    server: str = "the server",
     backoff: Backoff | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
     """Return the result of `call`, which must be safe to repeat.
 
-    `what` names the server in the message of `GaveUpError`; `failed` is told each error after which
-    the call is repeated. Raises `GaveUpError` when the call
-    fails more than `budget_s` seconds after the first try (never if that is None), and at once every
-    error that is not transient.
+    `on_failure` receives each error after which the call is repeated. Without `budget_s` the call
+    is repeated without end. Raises `GaveUpError`, which names the `server`, when the call fails
+    more than `budget_s` seconds after the first attempt, and raises errors that are not transient
+    at once.
     """
     delays = backoff or Backoff()
     deadline = None if budget_s is None else clock() + budget_s
@@ -42,8 +42,10 @@ async def retry(
             if not is_transient(error):
                 raise
             if deadline is not None and clock() > deadline:
-                raise GaveUpError(f"{what} did not answer for {budget_s:.0f} s: {error}") from error
-            failed(error)
+                raise GaveUpError(
+                    f"{server} did not answer for {budget_s:.0f} s: {error}"
+                ) from error
+            on_failure(error)
             await asyncio.sleep(delays.next_delay())
         else:
             raise_if_cancelled()

@@ -1,4 +1,4 @@
-"""Computes a result once for all who ask for it at the same time."""
+"""Computes a result once for all callers that ask for it at the same time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -8,35 +8,38 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Runs one computation for each key at a time; callers that come meanwhile share its result."""
+    """Runs at most one computation for each key at a time; concurrent callers share its outcome.
+
+    When the caller that runs the computation is cancelled, one of the others starts it again.
+    """
 
     def __init__(self) -> None:
-        self._running: dict[Hashable, asyncio.Future[T | None]] = {}
+        self._running: dict[Hashable, asyncio.Future[T]] = {}
 
     async def once(self, key: Hashable, compute: Callable[[], Awaitable[T]]) -> T:
-        """Return the result of `compute`, or of another caller's that is running; share its error too."""
+        """Return the result of `compute`, or of a running computation; raise its error."""
         while True:
             running = self._running.get(key)
             if running is None:
                 return await self._compute(key, compute)
-            result = await asyncio.shield(running)
-            if result is not None:
-                return result  # else the caller who computed it was cancelled
+            await asyncio.wait((running,))
+            if not running.cancelled():
+                return running.result()
 
     async def _compute(self, key: Hashable, compute: Callable[[], Awaitable[T]]) -> T:
-        future: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
-        self._running[key] = future
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._running[key] = outcome
         try:
             result = await compute()
         except Exception as error:
-            future.set_exception(error)
-            future.exception()  # no other caller need be waiting for it
+            outcome.set_exception(error)
+            outcome.exception()  # else asyncio warns if no other caller shares it
             raise
         except BaseException:
-            future.set_result(None)
+            outcome.cancel()
             raise
         else:
-            future.set_result(result)
+            outcome.set_result(result)
             return result
         finally:
             del self._running[key]

@@ -1,4 +1,4 @@
-"""Tasks that run side by side: how they restart, how they end, and which error is reported."""
+"""Concurrent tasks: how they restart, how they end, and which of their errors is raised."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -9,13 +9,15 @@ import structlog
 
 log = structlog.get_logger()
 
-_RESTART_DELAY_S: Final = 1.0
 _CANCEL_AGAIN_S: Final = 0.5
 
 
 @contextmanager
 def unwrap_exception_group() -> Iterator[None]:
-    """Raise the first error of an exception group by itself, so that callers can decide by its type."""
+    """Raise the first error of an exception group instead of the group.
+
+    So callers can handle the error by its type.
+    """
     try:
         yield
     except BaseExceptionGroup as group:
@@ -28,22 +30,26 @@ def _first_error(error: BaseException) -> BaseException:
     return error
 
 
-async def restart_on_failure(work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work` until it returns or is cancelled; log whatever it raises and start it again."""
+async def restart_on_failure(work: Callable[[], Awaitable[None]], delay_s: float = 1.0) -> None:
+    """Run `work` until it returns or is cancelled; after an error, log it and start `work` again.
+
+    Use it for background work on whose results other tasks wait.
+    """
     while True:
         try:
             await work()
-        except (
-            Exception
-        ):  # the last resort: others would wait for ever for what the work keeps fresh
+        except Exception:
             log.exception("background_failed", work=getattr(work, "__qualname__", None))
-            await asyncio.sleep(_RESTART_DELAY_S)
+            await asyncio.sleep(delay_s)
         else:
             return
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks and wait until all have ended; cancel again those that still run after a while."""
+    """Cancel the tasks and wait until all have ended.
+
+    Tasks that still run after half a second are cancelled again: see `raise_if_cancelled`.
+    """
     running = set(tasks)
     while running:
         for task in running:

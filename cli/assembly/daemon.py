@@ -124,7 +124,7 @@ async def _reconciled(
     store = LedgerStore(client, member.database.name)
     async with reconciliation(settings, store, member.progress) as part:
         progress = {member.progress.channel: part.reconciler.progress}
-        registry.register(MetricCollector(RECONCILIATION_METRICS, progress))
+        registry.register(MetricCollector(RECONCILIATION_METRICS, "channel", progress))
         yield replace(member, reconciliation=part.reconciler.progress, companions=part.companions)
 
 

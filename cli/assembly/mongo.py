@@ -14,7 +14,7 @@ from cli.configuration.redaction import unusable_address
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError
 from ledger.mongodb.collections import RESERVED_DATABASES, SYNC_STATE
-from runtime.mongo_connections import MongoConnections
+from runtime.mongo_pool_metrics import MongoPoolMetrics
 
 _SELECTION_TIMEOUT_MS = 5000
 _GOODBYE_S = 1.0
@@ -35,7 +35,7 @@ async def mongo_client(
             "mongo.uri (KINDLEDGER_MONGO__URI): not set; give the address of the replica set, such as "
             "mongodb://host:27017/?replicaSet=rs0"
         )
-    connections = MongoConnections()
+    connections = MongoPoolMetrics()
     if registry is not None:
         registry.register(connections)
     timeout_ms = int(settings.mongo.timeout_s * 1000)

@@ -43,7 +43,7 @@ async def monitored(
         for member in members
         if member.reconciliation is not None
     }
-    registry.register(MetricCollector(CHANNEL_METRICS, channels))
+    registry.register(MetricCollector(CHANNEL_METRICS, "channel", channels))
     async with AsyncExitStack() as stack:
         if settings.port is not None:
             app = Monitor(channels, reconciled, registry).app()

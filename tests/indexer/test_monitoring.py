@@ -97,7 +97,7 @@ async def watched(*members: DaemonChannel) -> AsyncIterator[Watched]:
     """Runs a daemon with its monitor while the context lasts."""
     channels = {member.progress.channel: member.progress for member in members}
     registry = process_registry("1.2.3")
-    registry.register(MetricCollector(CHANNEL_METRICS, channels))
+    registry.register(MetricCollector(CHANNEL_METRICS, "channel", channels))
     daemon = Daemon(members, "test")
     async with (
         serving(Monitor(channels, {}, registry).app(), "127.0.0.1", 0) as port,

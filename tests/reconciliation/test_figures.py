@@ -19,7 +19,7 @@ HOUR_S = 3600.0
 def figures(progress: ReconciliationProgress) -> dict[str, dict[str, float]]:
     """By the name of the sample without the prefix, then by its label other than the channel."""
     found: dict[str, dict[str, float]] = {}
-    for metric in MetricCollector(RECONCILIATION_METRICS, {CHANNEL: progress}).collect():
+    for metric in MetricCollector(RECONCILIATION_METRICS, "channel", {CHANNEL: progress}).collect():
         for sample in metric.samples:
             (label,) = [value for name, value in sample.labels.items() if name != "channel"] or [""]
             found.setdefault(sample.name.removeprefix("kindledger_"), {})[label] = sample.value

@@ -1,4 +1,4 @@
-"""How many connections to MongoDB there are, and how many are in use."""
+"""Metrics of connection pools: how many connections to MongoDB are open, and how many are used."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from prometheus_client.registry import Collector
 from pymongo import monitoring
 
 
-class MongoConnections(monitoring.ConnectionPoolListener, Collector):
-    """Listens to the pools of a client, one for each member of the replica set."""
+class MongoPoolMetrics(monitoring.ConnectionPoolListener, Collector):
+    """Counts the connections of one client, which has a pool for each member of the replica set."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
@@ -17,7 +17,7 @@ class MongoConnections(monitoring.ConnectionPoolListener, Collector):
         self._refused: Counter[str] = Counter()
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now."""
+        """Yield the metrics with their present values."""
         families = (
             (
                 GaugeMetricFamily,
@@ -28,62 +28,62 @@ class MongoConnections(monitoring.ConnectionPoolListener, Collector):
             (
                 GaugeMetricFamily,
                 "kindledger_mongodb_used_connections",
-                "Those of them that carry out an operation.",
+                "Connections to MongoDB that carry out an operation.",
                 self._in_use,
             ),
             (
                 CounterMetricFamily,
                 "kindledger_mongodb_refused_connections_total",
-                "How often an operation got no connection.",
+                "Operations that failed because they got no connection.",
                 self._refused,
             ),
         )
-        for family, name, text, counted in families:
-            metric = family(name, text, labels=("server",))
+        for family, name, help_text, counts in families:
+            metric = family(name, help_text, labels=("server",))
             for server in self._open:
-                metric.add_metric((server,), counted[server])
+                metric.add_metric((server,), counts[server])
             yield metric
 
     def pool_created(self, event: monitoring.PoolCreatedEvent) -> None:
-        """A member is known."""
+        """Export the member from now on, even without a connection."""
         self._open[_server(event.address)] += 0
 
     def connection_created(self, event: monitoring.ConnectionCreatedEvent) -> None:
-        """One more."""
+        """Count an open connection more."""
         self._open[_server(event.address)] += 1
 
     def connection_closed(self, event: monitoring.ConnectionClosedEvent) -> None:
-        """One less."""
+        """Count an open connection less."""
         self._open[_server(event.address)] -= 1
 
     def connection_checked_out(self, event: monitoring.ConnectionCheckedOutEvent) -> None:
-        """An operation begins."""
+        """Count a used connection more: an operation begins."""
         self._in_use[_server(event.address)] += 1
 
     def connection_checked_in(self, event: monitoring.ConnectionCheckedInEvent) -> None:
-        """An operation is done."""
+        """Count a used connection less: an operation is done."""
         self._in_use[_server(event.address)] -= 1
 
     def connection_check_out_failed(self, event: monitoring.ConnectionCheckOutFailedEvent) -> None:
-        """An operation failed for want of a connection."""
+        """Count an operation that failed because it got no connection."""
         self._refused[_server(event.address)] += 1
 
     def pool_ready(self, event: monitoring.PoolReadyEvent) -> None:
-        """Counts nothing."""
+        """Ignore the event."""
 
     def pool_cleared(self, event: monitoring.PoolClearedEvent) -> None:
-        """Counts nothing: each connection is closed too."""
+        """Ignore the event: the pool closes each connection too, which is counted."""
 
     def pool_closed(self, event: monitoring.PoolClosedEvent) -> None:
-        """Counts nothing."""
+        """Ignore the event."""
 
     def connection_ready(self, event: monitoring.ConnectionReadyEvent) -> None:
-        """Counts nothing."""
+        """Ignore the event."""
 
     def connection_check_out_started(
         self, event: monitoring.ConnectionCheckOutStartedEvent
     ) -> None:
-        """Counts nothing."""
+        """Ignore the event."""
 
 
 def _server(address: tuple[str, int | None]) -> str:
