@@ -206,7 +206,7 @@ async def _bare(dsn: str, backlog: Backlog, hashes: list[str]) -> float:
 async def _settle(dsn: str, store: LedgerStore, height: int) -> float:
     """From the first look at the ledger until the cursor stands at its height."""
     ledger = ChannelProgress(_CHANNEL, time.monotonic, lambda: datetime.now(UTC))
-    ledger.saw_peer_height(height)
+    ledger.record_peer_height(height)
     ledger.resume(0, height)
     progress = ReconciliationProgress(_CHANNEL, lambda: datetime.now(UTC), lambda: None)
 

@@ -53,12 +53,12 @@ class ChannelIndexer:
         *,
         first: int = 0,
         limits: PipelineLimits = PipelineLimits(),  # noqa: B008 - frozen
-        patience: PeerTimeouts = PeerTimeouts(),  # noqa: B008 - frozen
+        timeouts: PeerTimeouts = PeerTimeouts(),  # noqa: B008 - frozen
         indexes: IndexOptions = IndexOptions(),  # noqa: B008 - frozen
     ) -> None:
         self._store, self._sources, self._progress, self._first = store, sources, progress, first
         self._indexes = indexes
-        self._limits, self._patience = limits, patience
+        self._limits, self._timeouts = limits, timeouts
         self._stop = asyncio.Event()
         self._failures = ThrottledLog(
             "peer_unavailable", "peer_available", channel=progress.channel
@@ -130,15 +130,15 @@ class ChannelIndexer:
                 if source.finite:
                     return
             except _SkippedError:
-                self._progress.reconnected("skipped")
+                self._progress.record_reconnect("skipped")
                 continue
             except SourceUnavailableError as error:
-                self._progress.reconnected(error.reason)
-                self._progress.failed(str(error), ChannelState.WAITING, ErrorSource.PEER)
+                self._progress.record_reconnect(error.reason)
+                self._progress.record_error(str(error), ChannelState.WAITING, ErrorSource.PEER)
                 self._failures.failed(error=str(error), peer=source.name, reason=error.reason)
             if pipeline.wanted > wanted:
                 backoff.reset()
-            if time.monotonic() - self._last_contact > self._patience.peer_retry_s:
+            if time.monotonic() - self._last_contact > self._timeouts.peer_retry_s:
                 last = (
                     self._progress.error.message if self._progress.error is not None else "no error"
                 )
@@ -152,7 +152,7 @@ class ChannelIndexer:
         self._progress.peer = source.name
         await self._ask_height(source, pipeline)
         tip = pipeline.wanted - 1 if pipeline.wanted > self._progress.start_block else None
-        quiet_s, wait_s = 0.0, min(_FIRST_POLL_S, self._patience.poll_s)
+        quiet_s, wait_s = 0.0, min(_FIRST_POLL_S, self._timeouts.poll_s)
         async with aclosing(source.blocks(pipeline.wanted, tip)) as blocks:
             following = asyncio.ensure_future(anext(blocks, None))
             try:
@@ -160,7 +160,7 @@ class ChannelIndexer:
                     done, _ = await asyncio.wait((following,), timeout=wait_s)
                     if not done:
                         quiet_s += wait_s
-                        wait_s = self._patience.poll_s
+                        wait_s = self._timeouts.poll_s
                         await self._quiet(source, pipeline, quiet_s)
                         continue
                     delivered = following.result()
@@ -189,18 +189,18 @@ class ChannelIndexer:
     async def _ask_height(self, source: BlockSource, pipeline: Pipeline) -> None:
         """Learns the source's height; compares its highest block with ours if it has no more than we have."""
         try:
-            async with asyncio.timeout(self._patience.stall_s):
+            async with asyncio.timeout(self._timeouts.stall_s):
                 newest = await source.newest()
         except TimeoutError:
             raise SourceUnavailableError(
                 "stalled",
-                f"{source.name} did not tell its height within {self._patience.stall_s:.0f} s",
+                f"{source.name} did not tell its height within {self._timeouts.stall_s:.0f} s",
             ) from None
         if newest is None:
             return
         self._last_contact = time.monotonic()
         height = newest.block.header.number + 1
-        self._progress.saw_peer_height(height)
+        self._progress.record_peer_height(height)
         if height < pipeline.wanted:
             await pipeline.put(newest)
             raise SourceUnavailableError(
@@ -217,7 +217,7 @@ class ChannelIndexer:
             self._progress.set_state(ChannelState.FOLLOWING)
         elif (
             self._progress.peer_height or 0
-        ) > pipeline.wanted and quiet_s >= self._patience.stall_s:
+        ) > pipeline.wanted and quiet_s >= self._timeouts.stall_s:
             raise SourceUnavailableError(
                 "stalled",
                 f"{source.name} delivered nothing for {quiet_s:.0f} s, though it has more",

@@ -84,7 +84,7 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
     MetricDefinition(
         "kindledger_known_blocks_total",
         "Blocks that were delivered again, and compared with what is stored.",
-        lambda channel: channel.known_blocks,
+        lambda channel: channel.redelivered_blocks,
         family=CounterMetricFamily,
     ),
     MetricDefinition(

@@ -58,7 +58,7 @@ class ChannelProgress:
         self.transactions = 0
         self.events = 0
         self.undecodable = 0
-        self.known_blocks = 0
+        self.redelivered_blocks = 0
         self.error: LastError | None = None
         self.started_at = now()
         self.state_since = self.started_at
@@ -88,7 +88,7 @@ class ChannelProgress:
         self.resumed = True
         self._notify()
 
-    def saw_peer_height(self, height: int) -> None:
+    def record_peer_height(self, height: int) -> None:
         """A peer said how many blocks it has."""
         if self.peer_height is not None and height < self.peer_height:
             self._missing.clear()  # another peer, which has less
@@ -96,7 +96,7 @@ class ChannelProgress:
         self._note_missing()
         self.changed.set()
 
-    def saw(self, number: int, size: int) -> None:
+    def record_delivery(self, number: int, size: int) -> None:
         """A block was delivered."""
         self.seen_height = max(self.seen_height, number + 1)
         if self.peer_height is not None:
@@ -113,7 +113,7 @@ class ChannelProgress:
             now, _ = self._missing.pop()
         self._missing.append((now, known))
 
-    def committed(
+    def record_commit(
         self, height: int, blocks: int, transactions: int, events: int, undecodable: int
     ) -> None:
         """A batch of blocks became durable."""
@@ -182,7 +182,7 @@ class ChannelProgress:
         """Counts how long the stage takes for a chunk or a batch."""
         return self.stages[stage].timed(self._clock)
 
-    def reconnected(self, reason: str) -> None:
+    def record_reconnect(self, reason: str) -> None:
         """A connection to a peer ended, or could not be made. Peers may think of reasons: all too many become one."""
         known = reason in self.reconnects or len(self.reconnects) < _MOST_REASONS
         self.reconnects[reason if known else "other"] += 1
@@ -193,8 +193,8 @@ class ChannelProgress:
             self.state, self.state_since = state, self._now()
         self.changed.set()
 
-    def failed(self, message: str, state: ChannelState, trouble: ErrorSource) -> None:
+    def record_error(self, message: str, state: ChannelState, source: ErrorSource) -> None:
         """Notes the error that holds the channel up."""
         self.error = LastError(self._now(), message)
-        self.errors[trouble] += 1
+        self.errors[source] += 1
         self.set_state(state)

@@ -1,12 +1,12 @@
-"""Runs the channels of one daemon side by side, and keeps their progress where the API finds it."""
+"""Runs the channels of one daemon concurrently, and stores their status for the API."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import structlog
-from msgspec import Struct
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 
@@ -20,103 +20,108 @@ from runtime.tasks import unwrap_exception_group
 
 log = structlog.get_logger()
 
-_STATUS_INTERVAL_S = 1.0
-_HEARTBEAT_S = 10.0
-_STOP_GRACE_S = 10.0
-_STATUS_TIMEOUT_S = 5.0
+_STATUS_INTERVAL_S: Final = 1.0
+_HEARTBEAT_S: Final = 10.0
+_STATUS_TIMEOUT_S: Final = 5.0
+_STOP_GRACE_S: Final = 10.0
 
 
-class DaemonChannel(Struct, frozen=True):
-    """One channel of the daemon."""
+@dataclass(frozen=True)
+class DaemonChannel:
+    """A channel of the daemon: its indexer, and what runs and is stored with it."""
 
     indexer: ChannelIndexer
     progress: ChannelProgress
     database: AsyncDatabase[Any]
     reconciliation: ReconciliationState | None = None
-    companions: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
-    """What runs beside the indexers, and is cancelled when these have ended."""
+    background_tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
+    """Tasks that run beside the indexers, and are cancelled when all indexers have ended."""
 
 
 class Daemon:
-    """Runs every channel until it is stopped. One that must not go on stops alone; the others run on."""
+    """Runs every channel until it is stopped. A channel that fails does not stop the others."""
 
-    def __init__(self, members: Sequence[DaemonChannel], version: str) -> None:
-        self._members, self._version = members, version
+    def __init__(self, channels: Sequence[DaemonChannel], version: str) -> None:
+        self._channels, self._version = channels, version
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
-        """Asks for an orderly end: what was taken becomes durable first, within seconds."""
+        """Make `run` return within seconds; blocks that were delivered are stored first."""
         self._stop.set()
-        for member in self._members:
-            member.indexer.stop()
+        for channel in self._channels:
+            channel.indexer.stop()
 
     async def run(self) -> None:
-        """Runs until stopped. Raises the last `LedgerError` when no channel is left, and `GaveUpError` at once."""
+        """Run all channels until stopped, or until the last one ends.
+
+        Raises the last `LedgerError` when every channel has failed, and `GaveUpError` at once.
+        """
         with unwrap_exception_group():
             async with asyncio.TaskGroup() as group:
-                statuses = [group.create_task(self._publish(member)) for member in self._members]
-                channels = [
-                    group.create_task(self._run_channel(member)) for member in self._members
+                indexers = [
+                    group.create_task(self._run_indexer(channel)) for channel in self._channels
                 ]
-                stopping = group.create_task(self._limit_stop(channels))
-                companions = [
-                    group.create_task(companion())
-                    for member in self._members
-                    for companion in member.companions
+                others = [
+                    group.create_task(self._force_stop(indexers)),
+                    *(group.create_task(self._keep_status(each)) for each in self._channels),
+                    *(
+                        group.create_task(background_task())
+                        for channel in self._channels
+                        for background_task in channel.background_tasks
+                    ),
                 ]
-                failures = await asyncio.gather(*channels)
-                for task in (stopping, *companions, *statuses):
+                outcomes = await asyncio.gather(*indexers)
+                for task in others:
                     task.cancel()
-        for member in self._members:
-            await self._write_status(member)
-        remaining = [failure for failure in failures if failure is not None]
-        if len(remaining) == len(self._members) and remaining:
-            raise remaining[-1]
+        for channel in self._channels:
+            await self._write_status(channel)
+        errors = [error for error in outcomes if error is not None]
+        if errors and len(errors) == len(self._channels):
+            raise errors[-1]
 
-    async def _run_channel(self, member: DaemonChannel) -> LedgerError | None:
+    async def _run_indexer(self, channel: DaemonChannel) -> LedgerError | None:
+        """Run the channel's indexer to its end. Return the error with which it failed."""
         try:
-            await member.indexer.run()
+            await channel.indexer.run()
         except LedgerError as error:
-            log.error(  # noqa: TRY400 - the message says it all, a trace would hide it
-                "channel_failed", channel=member.progress.channel, error=str(error)
+            log.error(  # noqa: TRY400 - the message is complete, a traceback would bury it
+                "channel_failed", channel=channel.progress.channel, error=str(error)
             )
-            member.progress.failed(str(error), ChannelState.FAILED, ErrorSource.LEDGER)
+            channel.progress.record_error(str(error), ChannelState.FAILED, ErrorSource.LEDGER)
             return error
-        member.progress.set_state(ChannelState.STOPPED)
+        channel.progress.set_state(ChannelState.STOPPED)
         return None
 
-    async def _limit_stop(self, channels: Sequence[asyncio.Task[LedgerError | None]]) -> None:
+    async def _force_stop(self, indexers: Sequence[asyncio.Task[LedgerError | None]]) -> None:
+        """Cancel the indexers if they still run a while after the daemon was told to stop."""
         await self._stop.wait()
         await asyncio.sleep(_STOP_GRACE_S)
         log.warning("stop_forced", seconds=_STOP_GRACE_S)
-        for channel in channels:
-            channel.cancel()
+        for indexer in indexers:
+            indexer.cancel()
 
-    async def _publish(self, member: DaemonChannel) -> None:
-        """Writes the progress at most once a second, and now and then when nothing changes."""
+    async def _keep_status(self, channel: DaemonChannel) -> None:
+        """Write the channel's status after changes, at most once a second, and as a heartbeat."""
         while True:
-            member.progress.changed.clear()
-            await self._write_status(member)
+            channel.progress.changed.clear()
+            await self._write_status(channel)
             await asyncio.sleep(_STATUS_INTERVAL_S)
             try:
                 async with asyncio.timeout(_HEARTBEAT_S):
-                    await member.progress.changed.wait()
+                    await channel.progress.changed.wait()
             except TimeoutError:
                 continue
 
-    async def _write_status(self, member: DaemonChannel) -> None:
+    async def _write_status(self, channel: DaemonChannel) -> None:
         try:
             async with asyncio.timeout(_STATUS_TIMEOUT_S):
-                await write_sync_state(
-                    member.database, self._state_of(member.progress, member.reconciliation)
-                )
+                await write_sync_state(channel.database, self._status_of(channel))
         except (PyMongoError, TimeoutError) as error:
-            log.debug("status_not_written", channel=member.progress.channel, error=str(error))
+            log.debug("status_not_written", channel=channel.progress.channel, error=str(error))
         raise_if_cancelled()
 
-    def _state_of(
-        self, progress: ChannelProgress, reconciliation: ReconciliationState | None
-    ) -> SyncState:
+    def _status_of(self, channel: DaemonChannel) -> SyncState:
+        progress, reconciliation = channel.progress, channel.reconciliation
         return SyncState(
             channel=progress.channel,
             state=progress.state,

@@ -1,7 +1,6 @@
-"""What the daemon shows of itself over HTTP: whether it is alive, whether all is well, and its metrics."""
+"""The daemon's HTTP server for operators: liveness, readiness, health and metrics."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal
 
@@ -13,24 +12,27 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 from indexer.channel_progress import ChannelProgress
 from indexer.reconciliation_state import ReconciliationState
 from ledger.mongodb.sync_state import ChannelState, LastError
+from runtime.http_server import SECURITY_HEADERS
 
-Verdict = Literal["ok", "degraded", "catching_up", "broken"]
+HealthStatus = Literal["ok", "degraded", "catching_up", "broken"]
+"""From best to worst. A degraded channel is indexed, but its business rows are not settled."""
 
-_STATUS: Final[dict[Verdict, int]] = {"ok": 200, "degraded": 200, "catching_up": 202, "broken": 503}
-"""From the best to the worst. Degraded is a channel that is indexed while its business rows are not settled."""
-_HELD_UP: Final = (ChannelState.WAITING, ChannelState.FAILED)
-_IN_STEP_S: Final = 10.0
-_SHUTDOWN_S: Final = 1.0
-_HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Server": "kindledger",
-    "X-Content-Type-Options": "nosniff",
+_HTTP_STATUS: Final[dict[HealthStatus, int]] = {
+    "ok": 200,
+    "degraded": 200,
+    "catching_up": 202,
+    "broken": 503,
 }
+_SEVERITY: Final = list(_HTTP_STATUS)
+_BLOCKED_STATES: Final = (ChannelState.WAITING, ChannelState.FAILED)
+_MAX_LAG_S: Final = 10.0
+"""A channel that is followed counts as catching up when it lags longer."""
+_SHUTDOWN_S: Final = 1.0
+_HEADERS: Final = SECURITY_HEADERS | {"Cache-Control": "no-store"}
 
 
 class ReconciliationHealth(Struct, frozen=True):
-    """What reconciliation does, since when, and what holds it up."""
+    """The state of a channel's reconciliation, and the error that blocks it."""
 
     state: ChannelState
     since: datetime
@@ -38,10 +40,10 @@ class ReconciliationHealth(Struct, frozen=True):
 
 
 class ChannelHealth(Struct, frozen=True, rename="camel"):
-    """What the daemon does about a channel, since when, and what holds it up. Heights are numbers of blocks."""
+    """The state of a channel, and the error that blocks it. Heights are numbers of blocks."""
 
     channel: str
-    status: Verdict
+    status: HealthStatus
     state: ChannelState
     since: datetime
     error: LastError | None
@@ -51,21 +53,27 @@ class ChannelHealth(Struct, frozen=True, rename="camel"):
 
 
 class Health(Struct, frozen=True):
-    """The worst of the channels, and each of them."""
+    """The health of every channel, and the worst status of them."""
 
-    status: Verdict
+    status: HealthStatus
     channels: list[ChannelHealth]
 
 
 class Readiness(Struct, frozen=True):
-    """Channels that were not taken up yet: what MongoDB holds of them is not known."""
+    """Whether the daemon is ready: it has read from MongoDB what is stored of each channel.
+
+    `starting` names the channels of which it has not.
+    """
 
     status: Literal["ready", "starting"]
     starting: list[str]
 
 
-class Monitor:
-    """Answers from the figures of the channels; asks no server. `reconciliations` has those that are reconciled."""
+class HealthServer:
+    """Serves the health of the channels from what the daemon knows; it asks no other server.
+
+    `reconciliations` holds the state of the channels that are reconciled.
+    """
 
     def __init__(
         self,
@@ -75,29 +83,30 @@ class Monitor:
     ) -> None:
         self._channels, self._reconciliations, self._registry = channels, reconciliations, registry
 
-    def app(self) -> web.Application:
-        """GET and HEAD of four addresses."""
+    def runner(self) -> web.AppRunner:
+        """Return the server's runner, for `runtime.http_server.serving`."""
         app = web.Application()
         app.router.add_get("/live", self._live)
         app.router.add_get("/ready", self._ready)
         app.router.add_get("/health", self._health)
         app.router.add_get("/metrics", self._metrics)
         app.on_response_prepare.append(_add_headers)
-        return app
+        return web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_S
+        )
 
     async def _live(self, _: web.Request) -> web.Response:
-        """The event loop turns, or nobody would answer."""
-        return _json({"status": "live"}, 200)
+        """Respond that the process is alive: its event loop runs, or there would be no response."""
+        return _json_response({"status": "live"}, 200)
 
     async def _ready(self, _: web.Request) -> web.Response:
         starting = [name for name, channel in self._channels.items() if not channel.resumed]
-        return _json(
-            Readiness("starting" if starting else "ready", starting), 503 if starting else 200
-        )
+        readiness = Readiness("starting" if starting else "ready", starting)
+        return _json_response(readiness, 503 if starting else 200)
 
     async def _health(self, _: web.Request) -> web.Response:
         health = self.health()
-        return _json(health, _STATUS[health.status])
+        return _json_response(health, _HTTP_STATUS[health.status])
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(
@@ -105,41 +114,50 @@ class Monitor:
         )
 
     def health(self) -> Health:
-        """As it is now."""
-        channels = [self._channel(name) for name in self._channels]
-        worst = max((channel.status for channel in channels), key=list(_STATUS).index)
+        """Return the present health of all channels."""
+        channels = [self._channel_health(name) for name in self._channels]
+        worst = max((channel.status for channel in channels), key=_SEVERITY.index)
         return Health(worst, channels)
 
-    def _channel(self, name: str) -> ChannelHealth:
-        progress, reconciled = self._channels[name], self._reconciliations.get(name)
+    def _channel_health(self, name: str) -> ChannelHealth:
+        progress, reconciliation = self._channels[name], self._reconciliations.get(name)
         return ChannelHealth(
             channel=name,
-            status=_verdict(progress, reconciled),
+            status=_health_status(progress, reconciliation),
             state=progress.state,
             since=progress.state_since,
-            error=progress.error if progress.state in _HELD_UP else None,
+            error=progress.error if progress.state in _BLOCKED_STATES else None,
             peer_height=progress.peer_height,
             committed_height=progress.committed_height,
-            reconciliation=_reconciliation(reconciled) if reconciled is not None else None,
+            reconciliation=_reconciliation_health(reconciliation)
+            if reconciliation is not None
+            else None,
         )
 
 
-def _verdict(progress: ChannelProgress, reconciled: ReconciliationState | None) -> Verdict:
-    if progress.state in _HELD_UP:
+def _health_status(
+    progress: ChannelProgress, reconciliation: ReconciliationState | None
+) -> HealthStatus:
+    if progress.state in _BLOCKED_STATES:
         return "broken"
     if progress.state is ChannelState.STOPPED:
         return "degraded"
-    if progress.state is not ChannelState.FOLLOWING or progress.lag_s > _IN_STEP_S:
+    if progress.state is not ChannelState.FOLLOWING or progress.lag_s > _MAX_LAG_S:
         return "catching_up"
-    return "degraded" if reconciled is not None and reconciled.state in _HELD_UP else "ok"
+    if reconciliation is not None and reconciliation.state in _BLOCKED_STATES:
+        return "degraded"
+    return "ok"
 
 
-def _reconciliation(progress: ReconciliationState) -> ReconciliationHealth:
-    error = progress.error if progress.state in _HELD_UP else None
-    return ReconciliationHealth(progress.state, progress.state_since, error)
+def _reconciliation_health(reconciliation: ReconciliationState) -> ReconciliationHealth:
+    return ReconciliationHealth(
+        state=reconciliation.state,
+        since=reconciliation.state_since,
+        error=reconciliation.error if reconciliation.state in _BLOCKED_STATES else None,
+    )
 
 
-def _json(value: object, status: int) -> web.Response:
+def _json_response(value: object, status: int) -> web.Response:
     return web.Response(
         body=msgspec.json.encode(value), status=status, content_type="application/json"
     )
@@ -147,15 +165,3 @@ def _json(value: object, status: int) -> web.Response:
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(_HEADERS)
-
-
-@asynccontextmanager
-async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
-    """Serves while the context lasts; yields the port, which for 0 is a free one. Raises `OSError`."""
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()

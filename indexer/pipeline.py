@@ -80,7 +80,7 @@ class Pipeline:
     async def put(self, delivered: DeliveredBlock) -> None:
         """Adds a block that a source delivered, when there is room."""
         number = delivered.block.header.number
-        self._progress.saw(number, delivered.size)
+        self._progress.record_delivery(number, delivered.size)
         self.wanted = max(self.wanted, number + 1)
         await self._delivered.put(delivered, delivered.size)
 
@@ -128,7 +128,7 @@ class Pipeline:
         """Compares a block that was delivered again."""
         if frame.number in known:
             compare_known(frame, known[frame.number])
-            self._progress.known_blocks += 1
+            self._progress.redelivered_blocks += 1
 
     async def _encode(self, blocks: list[Block]) -> None:
         doubtful: set[str] = set().union(*map(ids_to_look_up, blocks))
@@ -180,7 +180,7 @@ class Pipeline:
         self._pending_ids = {
             tx_id: number for tx_id, number in self._pending_ids.items() if number >= height
         }
-        self._progress.committed(
+        self._progress.record_commit(
             height,
             blocks=len(batch),
             transactions=sum(len(block.transactions) for block in batch),

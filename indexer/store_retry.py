@@ -24,7 +24,7 @@ async def retry_while_unavailable(
 
     def failed(error: Exception) -> None:
         message = f"MongoDB: {error}"
-        progress.failed(message, ChannelState.WAITING, ErrorSource.MONGODB)
+        progress.record_error(message, ChannelState.WAITING, ErrorSource.MONGODB)
         failures.failed(error=message)
 
     result = await retry(

@@ -5,11 +5,11 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 
@@ -103,7 +103,7 @@ def _member(
         progress,
         first=settings.channels[channel].start_block,
         limits=limits_of(settings.indexer),
-        patience=PeerTimeouts(
+        timeouts=PeerTimeouts(
             poll_s=settings.indexer.poll_s,
             stall_s=settings.indexer.stall_s,
             peer_retry_s=settings.indexer.peer_retry_s,
@@ -125,7 +125,11 @@ async def _reconciled(
     async with reconciliation(settings, store, member.progress) as part:
         progress = {member.progress.channel: part.reconciler.progress}
         registry.register(MetricCollector(RECONCILIATION_METRICS, "channel", progress))
-        yield replace(member, reconciliation=part.reconciler.progress, companions=part.companions)
+        yield replace(
+            member,
+            reconciliation=part.reconciler.progress,
+            background_tasks=part.background_tasks,
+        )
 
 
 async def until_signal(daemon: Daemon) -> Exit:

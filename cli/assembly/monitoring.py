@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import structlog
-from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
@@ -13,8 +13,9 @@ from cli.errors import ConfigurationError
 from indexer.channel_metrics import CHANNEL_METRICS
 from indexer.daemon import DaemonChannel
 from indexer.head_publisher import HeadPublisher
-from indexer.health_server import Monitor, serving
+from indexer.health_server import HealthServer
 from runtime.event_loop_lag import LoopLag
+from runtime.http_server import serving
 from runtime.metrics import MetricCollector, process_registry
 
 log = structlog.get_logger()
@@ -46,9 +47,11 @@ async def monitored(
     registry.register(MetricCollector(CHANNEL_METRICS, "channel", channels))
     async with AsyncExitStack() as stack:
         if settings.port is not None:
-            app = Monitor(channels, reconciled, registry).app()
+            runner = HealthServer(channels, reconciled, registry).runner()
             try:
-                port = await stack.enter_async_context(serving(app, settings.host, settings.port))
+                port = await stack.enter_async_context(
+                    serving(runner, settings.host, settings.port)
+                )
             except OSError as error:
                 raise ConfigurationError(
                     f"monitoring: {settings.host}:{settings.port}: cannot listen: {error.strerror}"
@@ -60,4 +63,4 @@ async def monitored(
 def announced(member: DaemonChannel, redis: Redis) -> DaemonChannel:
     """The same channel, with its new heights told to whoever listens."""
     announcer = HeadPublisher(redis, member.database.name, member.progress)
-    return replace(member, companions=(*member.companions, announcer.run))
+    return replace(member, background_tasks=(*member.background_tasks, announcer.run))

@@ -37,7 +37,7 @@ class Reconciliation(Struct, frozen=True):
     caches: CacheRefresher | None
 
     @property
-    def companions(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
+    def background_tasks(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
         """What runs beside the channel's indexer."""
         return (
             (self.reconciler.run,)

@@ -91,7 +91,7 @@ def _say_what_was_done(progress: ChannelProgress, seconds: float) -> None:
     rate = progress.transactions / seconds if seconds else 0
     messages.print(
         f"{progress.blocks:,} new blocks, {progress.transactions:,} transactions, {progress.events:,} events in "
-        f"{seconds:.1f} s ({rate:,.0f} tx/s); {progress.known_blocks:,} blocks were there already; "
+        f"{seconds:.1f} s ({rate:,.0f} tx/s); {progress.redelivered_blocks:,} blocks were there already; "
         f"{progress.undecodable:,} envelopes could not be decoded to the bottom",
         highlight=False,
         soft_wrap=True,

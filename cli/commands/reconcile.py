@@ -205,6 +205,6 @@ async def _stored_ledger(store: LedgerStore, channel: str) -> ChannelProgress:
     if told is not None and told.peer_height is not None and told.state is ChannelState.FOLLOWING:
         age = datetime.now(UTC) - told.updated_at
         if age.total_seconds() < _FRESH_S:
-            progress.saw_peer_height(told.peer_height)
+            progress.record_peer_height(told.peer_height)
             progress.set_state(ChannelState.FOLLOWING)
     return progress

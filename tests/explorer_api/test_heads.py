@@ -99,7 +99,7 @@ async def test_a_block_that_the_daemon_announces_is_seen_at_once(
                 await daemons.publish("kindledger:head:elsewhere", "9")
                 await asyncio.sleep(0.2)
                 assert await height(api) == 1, "nobody told"
-            progress.committed(number + 1, blocks=1, transactions=1, events=0, undecodable=0)
+            progress.record_commit(number + 1, blocks=1, transactions=1, events=0, undecodable=0)
             delays.append(await seen_after(api, number + 1))
         assert statistics.median(delays) < 0.1, delays
         for garbage in (b"", b"\xff\xfe", b"-1", b"x" * 1_000_000):

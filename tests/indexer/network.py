@@ -199,12 +199,12 @@ class Run:
         *,
         channel: str = CHANNEL,
         first: int = 0,
-        patience: PeerTimeouts = QUICK,
+        timeouts: PeerTimeouts = QUICK,
         limits: PipelineLimits = SMALL,
     ) -> None:
         self.progress = new_progress(channel)
         self.indexer = ChannelIndexer(
-            store, sources, self.progress, first=first, limits=limits, patience=patience
+            store, sources, self.progress, first=first, limits=limits, timeouts=timeouts
         )
         self.task = asyncio.create_task(self.indexer.run())
 
@@ -228,11 +228,11 @@ async def indexing(
     *sources: BlockSource,
     channel: str = CHANNEL,
     first: int = 0,
-    patience: PeerTimeouts = QUICK,
+    timeouts: PeerTimeouts = QUICK,
     limits: PipelineLimits = SMALL,
 ) -> AsyncIterator[Run]:
     """Indexes while the context lasts; what the run raises comes out at its end."""
-    run = Run(store, sources, channel=channel, first=first, patience=patience, limits=limits)
+    run = Run(store, sources, channel=channel, first=first, timeouts=timeouts, limits=limits)
     try:
         yield run
         run.indexer.stop()
@@ -244,10 +244,10 @@ async def indexing(
 
 
 async def failure_of(
-    store: LedgerStore, *sources: BlockSource, first: int = 0, patience: PeerTimeouts = QUICK
+    store: LedgerStore, *sources: BlockSource, first: int = 0, timeouts: PeerTimeouts = QUICK
 ) -> LedgerError:
     """The error that stops the channel."""
-    run = Run(store, sources, first=first, patience=patience)
+    run = Run(store, sources, first=first, timeouts=timeouts)
     try:
         with pytest.raises(LedgerError) as caught:
             await asyncio.wait_for(run.task, WITHIN_S)

@@ -68,7 +68,7 @@ async def announcing(url: str, progress: ChannelProgress) -> AsyncIterator[None]
 
 
 def commit(progress: ChannelProgress, height: int) -> None:
-    progress.committed(height, blocks=1, transactions=1, events=0, undecodable=0)
+    progress.record_commit(height, blocks=1, transactions=1, events=0, undecodable=0)
 
 
 async def failures(progress: ChannelProgress, times: int) -> None:
@@ -89,7 +89,7 @@ async def test_listeners_hear_of_the_blocks_of_a_daemon(
     async with peer_of(ledger) as peer, listening(redis_url, name) as subscription:
         progress = new_progress()
         indexer = ChannelIndexer(
-            store, [client.source(peer)], progress, limits=SMALL, patience=QUICK
+            store, [client.source(peer)], progress, limits=SMALL, timeouts=QUICK
         )
         daemon = Daemon(
             [announced(DaemonChannel(indexer, progress, store.database), redis)], "test"

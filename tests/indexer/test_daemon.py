@@ -41,11 +41,11 @@ STOPS_WITHIN_S = 5.0
 
 
 def member(
-    store: LedgerStore, channel: str, *sources: PeerSource, patience: PeerTimeouts = QUICK
+    store: LedgerStore, channel: str, *sources: PeerSource, timeouts: PeerTimeouts = QUICK
 ) -> DaemonChannel:
     progress = new_progress(channel)
     return DaemonChannel(
-        ChannelIndexer(store, sources, progress, limits=SMALL, patience=patience),
+        ChannelIndexer(store, sources, progress, limits=SMALL, timeouts=timeouts),
         progress,
         store.database,
     )
@@ -75,7 +75,7 @@ async def test_a_daemon_stops_within_seconds(
         peer_of(TRUNK) as peer,
     ):
         following = member(
-            LedgerStore(mongo, database_name), CHANNEL, client.source(peer), patience=PeerTimeouts()
+            LedgerStore(mongo, database_name), CHANNEL, client.source(peer), timeouts=PeerTimeouts()
         )
         daemon = Daemon([following], "test")
         running = asyncio.create_task(daemon.run())

@@ -64,7 +64,7 @@ async def test_a_restarted_indexer_goes_on_where_it_stopped(
         async with indexing(store, client.source(peer)) as run:
             await run.wait_for_height(HEIGHT)
             assert run.progress.blocks == HEIGHT - 12, "nothing is stored twice"
-            assert run.progress.known_blocks == 1, "the head, to compare the chains"
+            assert run.progress.redelivered_blocks == 1, "the head, to compare the chains"
     await assert_stored(store, TRUNK)
 
 
@@ -95,7 +95,7 @@ async def test_a_stream_that_breaks_after_a_long_time_is_no_reason_to_give_up(
     impatient = PeerTimeouts(poll_s=30, stall_s=30, peer_retry_s=1)
     async with (
         peer_of(TRUNK, *faults) as peer,
-        indexing(store, client.source(peer), patience=impatient) as run,
+        indexing(store, client.source(peer), timeouts=impatient) as run,
     ):
         await run.wait_for_height(HEIGHT)
     await assert_stored(store, TRUNK)

@@ -19,12 +19,13 @@ from indexer.channel_indexer import ChannelIndexer
 from indexer.channel_metrics import CHANNEL_METRICS
 from indexer.channel_progress import ErrorSource, Stage
 from indexer.daemon import Daemon, DaemonChannel
-from indexer.health_server import Monitor, serving
+from indexer.health_server import HealthServer
 from indexer.store_retry import retry_while_unavailable
 from ledger.mongodb.collections import EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
 from runtime.event_loop_lag import LoopLag
+from runtime.http_server import serving
 from runtime.metrics import MetricCollector, process_registry
 from runtime.retry import GaveUpError
 from tests.indexer.network import (
@@ -100,7 +101,7 @@ async def watched(*members: DaemonChannel) -> AsyncIterator[Watched]:
     registry.register(MetricCollector(CHANNEL_METRICS, "channel", channels))
     daemon = Daemon(members, "test")
     async with (
-        serving(Monitor(channels, {}, registry).app(), "127.0.0.1", 0) as port,
+        serving(HealthServer(channels, {}, registry).runner(), "127.0.0.1", 0) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         running = asyncio.create_task(daemon.run())
@@ -119,7 +120,7 @@ def member(
     progress = new_progress(channel)
     sources = [client.source(peer, channel) for peer in peers]
     return DaemonChannel(
-        ChannelIndexer(store, sources, progress, limits=SMALL, patience=QUICK),
+        ChannelIndexer(store, sources, progress, limits=SMALL, timeouts=QUICK),
         progress,
         store.database,
     )
@@ -252,7 +253,7 @@ async def test_health_while_a_channel_is_taken_up_and_catches_up() -> None:
     channel = new_progress()
     async with (
         serving(
-            Monitor({CHANNEL: channel}, {}, process_registry("1")).app(), "127.0.0.1", 0
+            HealthServer({CHANNEL: channel}, {}, process_registry("1")).runner(), "127.0.0.1", 0
         ) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
@@ -264,7 +265,7 @@ async def test_health_while_a_channel_is_taken_up_and_catches_up() -> None:
         )
         assert (await daemon.health())[0] == 202
         channel.resume(0, 5)
-        channel.saw_peer_height(9)
+        channel.record_peer_height(9)
         channel.set_state(ChannelState.CATCHING_UP)
         status, health = await daemon.health()
         assert (status, health["status"], health["channels"][0]["peerHeight"]) == (
@@ -273,7 +274,7 @@ async def test_health_while_a_channel_is_taken_up_and_catches_up() -> None:
             9,
         )
         assert (await daemon.ask("/ready")).status == 200
-        channel.committed(9, blocks=4, transactions=9, events=0, undecodable=0)
+        channel.record_commit(9, blocks=4, transactions=9, events=0, undecodable=0)
         head = await daemon.ask("/health", "HEAD")
         assert (head.status, head.text) == (200, "")
         assert (head.headers["Cache-Control"], head.headers["X-Content-Type-Options"]) == (

@@ -126,7 +126,7 @@ async def complaint_of(store: LedgerStore, source: PeerSource) -> str:
     with pytest.raises(
         GaveUpError, match="no peer of channel kindledger could be followed"
     ) as gave_up:
-        await asyncio.wait_for(Run(store, [source], patience=BRIEF).task, WITHIN_S)
+        await asyncio.wait_for(Run(store, [source], timeouts=BRIEF).task, WITHIN_S)
     await assert_stored(store, [])
     return str(gave_up.value)
 

@@ -100,7 +100,10 @@ OVERCOME: dict[str, tuple[Callable[[], list[Fault]], int]] = {
     ),
     "a number flipped": (lambda: [tamper(once(at(12)), block_edits.flip_header("number"))], 1),
     "trickling": (lambda: [delay(EVERY, 0.02)], 0),
-    "503 in the middle": (lambda: [send_status(once(at(n)), SERVICE_UNAVAILABLE) for n in (7, 8)], 1),
+    "503 in the middle": (
+        lambda: [send_status(once(at(n)), SERVICE_UNAVAILABLE) for n in (7, 8)],
+        1,
+    ),
     "broken off": (lambda: [abort(once(at(n))) for n in (0, 1, 12, HEIGHT - 1)], 1),
     "broken off for another reason": (lambda: [abort(once(at(6)), grpc.StatusCode.INTERNAL)], 1),
     "three blocks a stream": (lambda: [for_a_while(abort(after(3)), 4)], 4),
@@ -116,10 +119,10 @@ async def test_the_copy_is_right_in_the_end(
     """F10, F11, F20: whatever comes twice, late, out of order or not at all, once it is sought again."""
     async with (
         peer_of(TRUNK, *faults()) as peer,
-        indexing(store, client.source(peer), patience=HASTY) as run,
+        indexing(store, client.source(peer), timeouts=HASTY) as run,
     ):
         await run.wait_for_height(HEIGHT)
-        await run.until(lambda progress: progress.known_blocks >= repeated)
+        await run.until(lambda progress: progress.redelivered_blocks >= repeated)
         assert (run.progress.blocks, run.progress.committed_height) == (HEIGHT, HEIGHT)
     await assert_stored(store, TRUNK)
 
@@ -133,7 +136,7 @@ async def test_connections_that_break_in_the_middle_of_a_message(
     async with (
         peer_of(TRUNK) as peer,
         cutting(peer, lambda: limits.randrange(4_000, 250_000), freezes=freezes) as address,
-        indexing(store, client.source(address), patience=HASTY) as run,
+        indexing(store, client.source(address), timeouts=HASTY) as run,
     ):
         await run.waits_for(address)
         await run.wait_for_height(HEIGHT)
@@ -215,7 +218,12 @@ STOPPED: dict[str, tuple[list[Fault], Stop]] = {
     "the genesis block's envelope": (
         damaged(block_edits.flip_envelope(0), 0),
         Stop(
-            CorruptBlockError, 0, 0, "header.data_hash", after_edit(block_edits.flip_envelope(0), 0), ""
+            CorruptBlockError,
+            0,
+            0,
+            "header.data_hash",
+            after_edit(block_edits.flip_envelope(0), 0),
+            "",
         ),
     ),
     "an envelope left out": (
@@ -401,7 +409,7 @@ async def test_a_peer_from_a_snapshot_serves_a_store_that_begins_there(
             await run.wait_for_height(HEIGHT)
         async with indexing(store, client.source(peer)) as run:
             await run.until(lambda progress: progress.state is ChannelState.FOLLOWING)
-            assert (run.progress.start_block, run.progress.known_blocks) == (11, 1)
+            assert (run.progress.start_block, run.progress.redelivered_blocks) == (11, 1)
     stored = await stored_documents(store.database)
     assert_equal_documents(stored, expected_documents(TRUNK[11:]))
 
@@ -429,7 +437,7 @@ async def test_a_peer_that_says_nothing_is_left_for_the_next_one(
     async with (
         peer_of(TRUNK, stall(EVERY)) as silent,
         peer_of(TRUNK) as good,
-        indexing(store, client.source(silent), client.source(good), patience=HASTY) as run,
+        indexing(store, client.source(silent), client.source(good), timeouts=HASTY) as run,
     ):
         await run.waits_for(f"{silent.address} did not tell its height")
         await run.wait_for_height(HEIGHT)

@@ -102,8 +102,8 @@ class GrowingLedger:
 
     def reveal(self, height: int) -> None:
         """Says that so many blocks are committed."""
-        self.progress.saw_peer_height(height)
-        self.progress.committed(height, blocks=0, transactions=0, events=0, undecodable=0)
+        self.progress.record_peer_height(height)
+        self.progress.record_commit(height, blocks=0, transactions=0, events=0, undecodable=0)
 
 
 def reconciler(
