@@ -51,7 +51,7 @@ def create_app(
     channels: Mapping[str, str] | None,
     *,
     version: str,
-    options: Options = Options(),  # noqa: B008 - frozen
+    options: Options = Options(),
     redis: Redis | None = None,
     business: BusinessReports | None = None,
     registry: CollectorRegistry | None = None,

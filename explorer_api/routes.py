@@ -9,36 +9,37 @@ from explorer_api.http.parameters import CURSOR, LIMIT, ORDER
 from explorer_api.http.responses import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
 from explorer_api.live.status_history import StatusHistory
 from explorer_api.resources import audit, blocks, events, series, transactions
-from explorer_api.resources.audit import Audit, DiscrepancyList
-from explorer_api.resources.chaincodes import (
-    ChaincodeDetail,
-    ChaincodeList,
-    get_chaincode,
-    list_chaincodes,
-)
-from explorer_api.resources.health import Health, Liveness, health, live, ready
-from explorer_api.resources.keys import KeyHistory, get_key_history
+from explorer_api.resources.chaincodes import get_chaincode, list_chaincodes
+from explorer_api.resources.health import health, live, ready
+from explorer_api.resources.keys import get_key_history
 from explorer_api.resources.metrics import PROMETHEUS, expose_metrics
 from explorer_api.resources.overview import (
-    ChannelDetail,
-    ChannelList,
-    Status,
     get_channel,
     get_history,
     get_status,
     list_channels,
 )
-from explorer_api.resources.search import Findings, Q, search
-from explorer_api.resources.stats import HALF_A_MINUTE, Stats, get_stats
+from explorer_api.resources.search import Q, search
+from explorer_api.resources.stats import HALF_A_MINUTE, get_stats
 from explorer_api.resources.stream import (
     EVENT_STREAM,
     STREAM_PARAMETERS,
-    StreamMessage,
     open_stream,
 )
-from explorer_api.resources.transaction_lookup import TransactionPlaces, find_transaction
-from explorer_api.schemas.rows import BlockDetail, BlockPage, EventPage, TransactionPage
-from explorer_api.schemas.transaction_detail import TransactionDetail
+from explorer_api.resources.transaction_lookup import find_transaction
+from explorer_api.schemas.audit import Audit, DiscrepancyList
+from explorer_api.schemas.blocks import BlockDetail, BlockPage
+from explorer_api.schemas.chaincodes import ChaincodeDetail, ChaincodeList
+from explorer_api.schemas.channels import ChannelDetail, ChannelList
+from explorer_api.schemas.events import EventPage
+from explorer_api.schemas.health import Health, Liveness
+from explorer_api.schemas.keys import KeyHistory
+from explorer_api.schemas.search import SearchResults
+from explorer_api.schemas.stats import Series, Stats
+from explorer_api.schemas.status import Status
+from explorer_api.schemas.stream import StreamMessage
+from explorer_api.schemas.transaction_lookup import TransactionLocations
+from explorer_api.schemas.transactions import TransactionDetail, TransactionPage
 
 API: Final = "/api/v1"
 CHANNEL: Final = f"{API}/channels/{{channel}}"
@@ -140,7 +141,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=find_transaction,
         tag=_LEDGER,
         answers=TransactionDetail,
-        others={300: TransactionPlaces},
+        others={300: TransactionLocations},
         example=f"{API}/transactions/{{txId}}",
     ),
     ChannelRoute(
@@ -175,7 +176,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path=f"{CHANNEL}/search",
         handler=search,
         tag=_LEDGER,
-        answers=Findings,
+        answers=SearchResults,
         problems=("query-too-short",),
         caching=("max-age=10",),
         parameters=(Q,),
@@ -194,7 +195,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path=f"{CHANNEL}/stats/series",
         handler=series.get_series,
         tag=_STATISTICS,
-        answers=series.Series,
+        answers=Series,
         problems=("range-too-large", "summing"),
         caching=(HALF_A_MINUTE, ONE_DAY),
         parameters=(series.METRIC, series.INTERVAL, series.FROM, series.TO),

@@ -10,7 +10,7 @@ from msgspec import Struct
 from multidict import CIMultiDict
 
 from explorer_api.live.heads import HeadSnapshot
-from explorer_api.schemas.values import encode_json
+from explorer_api.schemas.encoding import encode_json
 
 NO_STORE: Final = "no-store"
 NO_CACHE: Final = "no-cache"

@@ -1,21 +1,18 @@
 """What the last cross-check found: of the ledger's copy against itself and the chain, of business rows against it."""
 
-from datetime import datetime
 from typing import Literal
-
-from msgspec import Struct
 
 from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.page_cursors import PageCursor, query_digest, read_cursor, write_cursor
 from explorer_api.http.parameters import CURSOR, LIMIT, choice
 from explorer_api.http.problems import ProblemError, unavailable
 from explorer_api.http.responses import NO_STORE, ApiResponse
-from explorer_api.schemas.rows import PageInfo
-from ledger.mongodb.sync_state import ChannelState, DifferenceCounts, Reconciliation, Verification
+from explorer_api.schemas.audit import Audit, DiscrepancyList, LedgerAudit, RowsAudit
+from explorer_api.schemas.paging import PageInfo
+from ledger.mongodb.sync_state import ChannelState, Reconciliation, Verification
 from reconciliation.reports import (
     BusinessReports,
     BusinessUnavailableError,
-    Discrepancy,
     DiscrepancyKind,
     DiscrepancyState,
     SettlementStatus,
@@ -23,48 +20,6 @@ from reconciliation.reports import (
 
 KIND = choice("kind", *DiscrepancyKind)
 STATE = choice("state", *DiscrepancyState, default=DiscrepancyState.OPEN)
-
-
-class LedgerAudit(Struct, frozen=True, rename="camel"):
-    """The last `kindledger verify`: when, blocks below which height, and how many differences of each kind it found.
-
-    `equal` says that every document was compared with the chain's blocks (`verify --source`), `consistent` only that
-    what is stored does not contradict itself. `kinds` are null where an older version of this program counted.
-    """
-
-    verdict: Literal["equal", "consistent", "different", "unknown"]
-    at: datetime | None
-    height: int | None
-    differences: int | None
-    kinds: DifferenceCounts | None
-
-
-class RowsAudit(Struct, frozen=True, rename="camel"):
-    """Business rows against the ledger: what the daemon last reported, and what the business database says now.
-
-    `standing` is null while the business database does not answer, or where this API has none. `unknown` says that
-    neither that nor a daemon that follows the ledger can tell.
-    """
-
-    verdict: Literal["equal", "different", "unknown"]
-    reported: Reconciliation | None
-    standing: SettlementStatus | None
-    unavailable: bool
-
-
-class Audit(Struct, frozen=True):
-    """The last cross-check of a channel whose ledger has `height` blocks now; `rows` is null where none are kept."""
-
-    height: int
-    ledger: LedgerAudit
-    rows: RowsAudit | None
-
-
-class DiscrepancyList(Struct, frozen=True):
-    """Discrepancies, the newest first. A page can end before its limit."""
-
-    items: list[Discrepancy]
-    page: PageInfo
 
 
 async def get_audit(call: ChannelCall) -> ApiResponse:

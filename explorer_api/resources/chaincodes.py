@@ -1,63 +1,20 @@
 """Chaincodes: what was seen of each on the channel, and how each was defined."""
 
-from datetime import datetime
 from typing import Any
-
-from msgspec import Struct
 
 from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.problems import ProblemError, quoted
 from explorer_api.http.responses import ApiResponse
 from explorer_api.live.running_totals import ChannelTotals
 from explorer_api.resources.stats import HALF_A_MINUTE, MAX_NAMES, channel_totals
-from explorer_api.schemas.rows import transaction_id
-from explorer_api.schemas.values import Omitted, Text, listed, text
+from explorer_api.schemas.chaincodes import (
+    ChaincodeDetail,
+    ChaincodeList,
+    ChaincodeRow,
+    read_definition,
+)
+from explorer_api.schemas.stored_values import read_text
 from ledger.documents.format import Document
-
-
-class ChaincodeRow(Struct, frozen=True, rename="camel"):
-    """A chaincode in a list.
-
-    `version` and `sequence` are those of the definition in force, null for system chaincodes and ones deployed before
-    lifecycle definitions. `transactions` name it, whatever became of them, in `first_block` to `last_block`, which are
-    null if none does; `events` are those of VALID ones.
-    """
-
-    name: str
-    version: Text | None
-    sequence: int | None
-    transactions: int
-    events: int
-    first_block: int | None
-    last_block: int | None
-
-
-class ChaincodeList(Struct, frozen=True):
-    """Chaincodes seen in blocks below `height`, those with most transactions first; `more` if there are above 500."""
-
-    items: list[ChaincodeRow]
-    more: bool
-    height: int
-
-
-class Definition(Struct, frozen=True, rename="camel"):
-    """A chaincode definition that the channel committed; `collections` names those of private data."""
-
-    sequence: int
-    version: Text
-    init_required: bool
-    collections: list[Text] | Omitted
-    block: int
-    tx_index: int
-    tx_id: Text | None
-    ts: datetime | None
-
-
-class ChaincodeDetail(ChaincodeRow, frozen=True, rename="camel"):
-    """A chaincode with all its definitions, the newest first, as of blocks below `height`."""
-
-    definitions: list[Definition]
-    height: int
 
 
 async def list_chaincodes(call: ChannelCall) -> ApiResponse:
@@ -89,7 +46,7 @@ async def get_chaincode(call: ChannelCall) -> ApiResponse:
         )
     detail = ChaincodeDetail(
         **_row_fields(name, counted, definitions[-1] if definitions else None),
-        definitions=[_definition(document) for document in reversed(definitions)],
+        definitions=[read_definition(document) for document in reversed(definitions)],
         height=call.standing.height,
     )
     return ApiResponse(detail, HALF_A_MINUTE)
@@ -113,24 +70,10 @@ def _row_fields(name: str, counted: ChannelTotals, definition: Document | None) 
     in_force = definition["lifecycle"] if definition is not None else None
     return {
         "name": name,
-        "version": text(in_force["version"]) if in_force is not None else None,
+        "version": read_text(in_force["version"]) if in_force is not None else None,
         "sequence": in_force["sequence"] if in_force is not None else None,
         "transactions": seen.transactions if seen is not None else 0,
         "events": counted.events.get(name, 0),
         "first_block": seen.first_block if seen is not None else None,
         "last_block": seen.last_block if seen is not None else None,
     }
-
-
-def _definition(document: Document) -> Definition:
-    lifecycle = document["lifecycle"]
-    return Definition(
-        sequence=lifecycle["sequence"],
-        version=text(lifecycle["version"]),
-        init_required=lifecycle["initRequired"],
-        collections=listed(lifecycle["collections"], text),
-        block=document["blockNumber"],
-        tx_index=document["txIndex"],
-        tx_id=transaction_id(document["txId"]),
-        ts=document["ts"],
-    )

@@ -5,7 +5,7 @@ from explorer_api.http.parameters import ParameterFamily, block_number, names, t
 from explorer_api.http.problems import filter_not_indexed, invalid_parameter
 from explorer_api.http.responses import ApiResponse
 from explorer_api.resources.page_requests import PageRequest, check_range, one_of
-from explorer_api.schemas.rows import EventPage, event
+from explorer_api.schemas.events import EventPage, event_row
 from ledger.mongodb.event_queries import EventFilter
 from ledger.ownership import MAX_TX_ID_BYTES
 
@@ -42,7 +42,7 @@ async def list_events(call: ChannelCall) -> ApiResponse:
     page = await call.channel.reader.matching_events(
         wanted, first or 0, listing.last(highest), listing.window
     )
-    items = [event(document) for document in page.documents]
+    items = [event_row(document) for document in page.documents]
     return ApiResponse(
         EventPage(items, listing.page_info(page), listing.height),
         listing.caching(page, call, highest),

@@ -4,9 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import Literal
 
-from msgspec import Struct
 from pymongo.errors import PyMongoError
 
 from explorer_api.http.dispatch import Call
@@ -14,38 +12,14 @@ from explorer_api.http.problems import ProblemError, unavailable
 from explorer_api.http.responses import NO_STORE, ApiResponse
 from explorer_api.live.channels import Channel
 from explorer_api.live.redis_cache import SharedCache
+from explorer_api.schemas.health import Check, Health, Liveness, Verdict
 from ledger.documents.format import FORMAT
 from ledger.mongodb.sync_state import ChannelState, SyncState
 from reconciliation.reports import BusinessReports, BusinessUnavailableError
 
-Verdict = Literal["ok", "catching_up", "degraded", "broken"]
-
 _CHECK_S = 2.0
 _STALE_S = 60.0
 _STATUS = {"ok": 200, "degraded": 200, "catching_up": 202, "broken": 503}
-
-
-class Liveness(Struct, frozen=True):
-    """`live` or `ready`; anything else is a problem."""
-
-    status: str
-
-
-class Check(Struct, frozen=True, rename="camel"):
-    """One thing that was looked at. `since` is when it became what it is, as far as this process saw it."""
-
-    name: str
-    status: Verdict
-    detail: str | None
-    latency_ms: float | None
-    since: datetime
-
-
-class Health(Struct, frozen=True):
-    """The worst of all checks, and each of them. `degraded`: slower or less complete, but right."""
-
-    status: Verdict
-    checks: list[Check]
 
 
 async def live(_: Call) -> ApiResponse:

@@ -1,10 +1,7 @@
 """The channels, and the state of the whole service."""
 
 import time
-from datetime import datetime
 from typing import Any
-
-from msgspec import Struct
 
 from explorer_api.http.dispatch import Call, ChannelCall
 from explorer_api.http.responses import NO_CACHE, NO_STORE, ApiResponse
@@ -12,81 +9,14 @@ from explorer_api.live.channels import Channel
 from explorer_api.live.heads import HeadSnapshot
 from explorer_api.live.running_totals import TotalsNotReadyError
 from explorer_api.resources.stats import channel_totals
+from explorer_api.schemas.channels import ChannelDetail, ChannelList, ChannelRow, Counts
+from explorer_api.schemas.status import ChannelStatus, Status
 from ledger.documents.format import Document
 from ledger.mongodb.reader import Window
-from ledger.mongodb.sync_state import LastError, Reconciliation
 
 _RECENT_BLOCKS = 10
 _REPORT_S = 1.0
 """How often the daemon reports."""
-
-
-class ChannelRow(Struct, frozen=True, rename="camel"):
-    """A channel and its heights; a height is the highest block's number plus one."""
-
-    name: str
-    height: int
-    peer_height: int | None
-    lag_blocks: int | None
-    state: str | None
-
-
-class ChannelList(Struct, frozen=True):
-    """Every channel, by name."""
-
-    items: list[ChannelRow]
-
-
-class Counts(Struct, frozen=True, rename="camel"):
-    """Sums over all blocks."""
-
-    blocks: int
-    transactions: int
-    valid_transactions: int
-    events: int
-
-
-class ChannelDetail(ChannelRow, frozen=True, rename="camel"):
-    """A channel whole. The organisations and the ordering service are those of the configuration block in force.
-
-    They are null while that block is not stored, as in a ledger that begins later; `counts` are while the service adds
-    up the ledger after its start.
-    """
-
-    start_block: int | None
-    head_hash: str | None
-    genesis_hash: str | None
-    last_config_block: int | None
-    organisations: list[Any] | None
-    orderer_organisations: list[Any] | None
-    orderers: list[Any] | None
-    consensus_type: str | None
-    counts: Counts | None
-
-
-class ChannelStatus(Struct, frozen=True, rename="camel"):
-    """A channel's progress, as the daemon last reported it; the committed height is read from the store itself."""
-
-    name: str
-    state: str | None
-    peer: str | None
-    peer_height: int | None
-    seen_height: int | None
-    committed_height: int
-    lag_blocks: int | None
-    transactions_per_second: float | None
-    eta_seconds: float | None
-    error: LastError | None
-    reconciliation: Reconciliation | None
-    updated_at: datetime | None
-
-
-class Status(Struct, frozen=True, rename="camel"):
-    """The service: its version, how long it runs, and every channel."""
-
-    version: str
-    uptime_seconds: float
-    channels: list[ChannelStatus]
 
 
 async def list_channels(call: Call) -> ApiResponse:

@@ -10,7 +10,7 @@ from explorer_api.http.page_cursors import PageCursor, query_digest, read_cursor
 from explorer_api.http.parameters import CURSOR, LIMIT, ORDER, Parameter
 from explorer_api.http.problems import filter_not_indexed, invalid_cursor, invalid_parameter
 from explorer_api.http.responses import NO_CACHE, ONE_DAY
-from explorer_api.schemas.rows import PageInfo
+from explorer_api.schemas.paging import PageInfo
 from ledger.documents.format import Document
 from ledger.mongodb.reader import Page, Window
 

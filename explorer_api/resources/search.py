@@ -2,8 +2,7 @@
 
 import re
 from dataclasses import replace
-from datetime import datetime
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from msgspec import Struct
@@ -15,7 +14,17 @@ from explorer_api.http.responses import ApiResponse
 from explorer_api.live.running_totals import TotalsNotReadyError
 from explorer_api.resources.chaincodes import known_chaincodes
 from explorer_api.resources.stats import channel_totals
-from explorer_api.schemas.values import Text, optional_text
+from explorer_api.schemas.search import (
+    BlockHit,
+    ChaincodeHit,
+    EventHit,
+    Hit,
+    HitType,
+    KeyHit,
+    SearchResults,
+    TransactionHit,
+)
+from explorer_api.schemas.stored_values import read_optional_text
 from ledger.documents.format import Document
 from ledger.ownership import MAX_TX_ID_BYTES
 from ledger.position import MAX_BLOCK_NUMBER
@@ -32,8 +41,6 @@ _PATIENCE: Final = 0.1
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 _HASH = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 
-HitType = Literal["block", "transaction", "chaincode", "event", "key"]
-
 _TEXT = text_parameter(
     "q",
     "a block's number or hash, a transaction id or its beginning, a name, a key",
@@ -44,66 +51,6 @@ _TEXT = text_parameter(
 Q = replace(
     _TEXT, parse=lambda value: value and _TEXT.parse(value)
 )  # nothing in it is answered as no q is
-
-
-class BlockHit(Struct, frozen=True, tag_field="type", tag="block"):
-    """A block of that number or hash."""
-
-    number: int
-    hash: str
-    ts: datetime | None
-    href: str
-
-
-class TransactionHit(Struct, frozen=True, rename="camel", tag_field="type", tag="transaction"):
-    """A transaction whose id is, or begins with, what was searched for."""
-
-    tx_id: str
-    block: int
-    tx_index: int
-    status: str
-    chaincode: Text | None
-    ts: datetime | None
-    href: str
-
-
-class ChaincodeHit(Struct, frozen=True, tag_field="type", tag="chaincode"):
-    """A chaincode of that name, or whose name begins so."""
-
-    name: str
-    href: str
-
-
-class EventHit(Struct, frozen=True, tag_field="type", tag="event"):
-    """There are events of that name; `href` lists them."""
-
-    name: str
-    href: str
-
-
-class KeyHit(Struct, frozen=True, tag_field="type", tag="key"):
-    """A key that was written in a namespace; `href` is its history."""
-
-    namespace: str
-    key: str
-    href: str
-
-
-Hit = BlockHit | TransactionHit | ChaincodeHit | EventHit | KeyHit
-
-
-class Findings(Struct, frozen=True, rename="camel"):
-    """What `query` may stand for in blocks below `height`, at most 10 of each type; `more` names types with others.
-
-    `not_searched` names types that were left out: `key` where writes are not indexed by key, `chaincode` for a moment
-    after the service's start. Each `href` is a path of this API.
-    """
-
-    query: str
-    items: list[Hit]
-    more: list[HitType]
-    not_searched: list[HitType]
-    height: int
 
 
 async def search(call: ChannelCall) -> ApiResponse:
@@ -128,7 +75,7 @@ async def search(call: ChannelCall) -> ApiResponse:
     more = [looked.type for looked in found if len(looked.hits) > MAX_HITS]
     not_searched = [looked.type for looked in found if not looked.searched]
     return ApiResponse(
-        Findings(query, items, more, not_searched, call.standing.height), _CACHING, _KEPT_S
+        SearchResults(query, items, more, not_searched, call.standing.height), _CACHING, _KEPT_S
     )
 
 
@@ -175,7 +122,7 @@ def _transaction(call: ChannelCall, row: Document) -> TransactionHit:
         block=row["blockNumber"],
         tx_index=row["txIndex"],
         status=row["status"],
-        chaincode=optional_text(row["chaincodeId"]),
+        chaincode=read_optional_text(row["chaincodeId"]),
         ts=row["ts"],
         href=_href(call, "transactions", row["txId"]),
     )

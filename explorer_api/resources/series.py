@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 from bson.codec_options import CodecOptions
 from bson.datetime_ms import DatetimeMS
-from msgspec import Struct, field
 
 from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.parameters import Parameter, choice, time
@@ -14,14 +13,12 @@ from explorer_api.http.problems import ProblemError, invalid_parameter
 from explorer_api.http.responses import ONE_DAY, ApiResponse
 from explorer_api.resources.page_requests import check_range
 from explorer_api.resources.stats import HALF_A_MINUTE, channel_totals
+from explorer_api.schemas.stats import Interval, Metric, Point, Series
 from ledger.mongodb.totals import BlockTotals
 
 MAX_INTERVALS: Final = 1_500
 MAX_BLOCKS_READ: Final = 250_000
 """For a series by minute, whose blocks are read; the hours that its range touches have no more."""
-
-Metric = Literal["transactions", "valid", "blocks", "events", "bytes"]
-Interval = Literal["minute", "hour", "day"]
 
 _Totals = Mapping[datetime | None, BlockTotals]
 
@@ -57,30 +54,6 @@ _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 _END: Final = datetime(9999, 12, 31, tzinfo=UTC)
 _UTC: Final = CodecOptions[dict[str, Any]](tz_aware=True)
 _KEPT_S: Final = 30.0
-
-
-class Point(Struct, frozen=True):
-    """One interval, from `start` on, and the sum over the blocks whose time is in it."""
-
-    start: datetime
-    value: int
-
-
-class Series(Struct, frozen=True, rename="camel"):
-    """A metric over time: every interval that begins in [`from`, `to`), in order, of blocks below `height`.
-
-    `total` is the sum over them. A block's time is the lower median of what its clients claimed; `untimed_blocks`
-    have none, because no client claimed one, and are in no interval of any series.
-    """
-
-    metric: Metric
-    interval: Interval
-    since: datetime = field(name="from")
-    until: datetime = field(name="to")
-    items: list[Point]
-    total: int
-    untimed_blocks: int
-    height: int
 
 
 async def get_series(call: ChannelCall) -> ApiResponse:

@@ -3,11 +3,16 @@
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from msgspec import Struct
-
 from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.responses import ApiResponse
 from explorer_api.live.running_totals import ChannelTotals
+from explorer_api.schemas.stats import (
+    ChaincodeActivity,
+    OrganisationTotal,
+    Stats,
+    StatusTotal,
+    TypeTotal,
+)
 from ledger.mongodb.transaction_queries import validation_code
 
 N = TypeVar("N", bound=str | None)
@@ -15,58 +20,6 @@ N = TypeVar("N", bound=str | None)
 HALF_A_MINUTE: Final = "max-age=30"
 MAX_NAMES: Final = 500
 """Of each kind, so many are listed: those with most transactions."""
-
-
-class StatusTotal(Struct, frozen=True):
-    """Transactions with one validation code."""
-
-    status: str
-    code: int | None
-    transactions: int
-
-
-class TypeTotal(Struct, frozen=True):
-    """Envelopes of one header type, null where it could not be read."""
-
-    type: str | None
-    transactions: int
-
-
-class OrganisationTotal(Struct, frozen=True, rename="camel"):
-    """Transactions whose creator is of one organisation, null where that could not be read."""
-
-    msp_id: str | None
-    transactions: int
-
-
-class ChaincodeActivity(Struct, frozen=True):
-    """Transactions that name a chaincode, null for those that name none, and the events of VALID ones."""
-
-    name: str | None
-    transactions: int
-    events: int
-
-
-class Stats(Struct, frozen=True, rename="camel"):
-    """Sums over the blocks below `height`.
-
-    Each transaction counts once in each of the four lists, of which every one has no more than 500 names, those with
-    most transactions; names of more than 1,024 characters count as null, as
-    do those after the first 10,000. `untimed_blocks` have no time, since none of
-    their transactions has one.
-    """
-
-    height: int
-    blocks: int
-    transactions: int
-    valid: int
-    events: int
-    bytes: int
-    untimed_blocks: int
-    statuses: list[StatusTotal]
-    types: list[TypeTotal]
-    organisations: list[OrganisationTotal]
-    chaincodes: list[ChaincodeActivity]
 
 
 async def channel_totals(call: ChannelCall, patience: float = 0.8) -> ChannelTotals:

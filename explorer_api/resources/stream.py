@@ -9,14 +9,13 @@ from typing import Final
 
 import structlog
 from aiohttp import web
-from msgspec import Struct
 
 from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.parameters import Parameter, choice, several, text
 from explorer_api.http.problems import ProblemError, invalid_parameter
 from explorer_api.http.responses import HEADERS, NO_STORE
 from explorer_api.live.heads import HeadSnapshot
-from explorer_api.schemas.rows import BlockRow, Event, TransactionRow
+from explorer_api.schemas.stream import Lagged, StreamState
 from explorer_api.streams.chunk_reader import FIRST_LIMITS, ChainReplacedError
 from explorer_api.streams.connection import SlowClientError, StreamConnection
 from explorer_api.streams.feed import Subscription
@@ -65,29 +64,6 @@ LAST_EVENT_ID = Parameter(
     {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+\.[te])?$"},
 )
 STREAM_PARAMETERS = (TYPES, CHAINCODE, EVENT, LAST_EVENT_ID)
-
-
-class StreamState(Struct, frozen=True, rename="camel"):
-    """The first message: where the channel stands. Its id is the position at which the stream begins."""
-
-    height: int
-    peer_height: int | None
-    lag_blocks: int | None
-    state: str | None
-
-
-class Lagged(Struct, frozen=True, rename="camel"):
-    """The last message of a stream that is closed: the client took messages too slowly.
-
-    `position` is the id from which the stream is resumed; messages from `kept_from` on were still kept.
-    """
-
-    position: str
-    kept_from: str
-
-
-StreamMessage = StreamState | TransactionRow | Event | BlockRow | Lagged
-"""The data of the messages `state`, `transaction`, `event`, `block` and `lagged`."""
 
 
 async def open_stream(
@@ -226,7 +202,7 @@ class _Stream:
             self._news.set()
             timers[0] = loop.call_later(PING_S, due)
 
-        timers = [loop.call_later(random.uniform(0, PING_S), due)]  # noqa: S311 - no secret
+        timers = [loop.call_later(random.uniform(0, PING_S), due)]
         try:
             yield
         finally:

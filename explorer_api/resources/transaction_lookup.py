@@ -2,26 +2,12 @@
 
 from urllib.parse import quote
 
-from msgspec import Struct
-
 from explorer_api.http.dispatch import Call, ChannelCall
 from explorer_api.http.responses import NO_CACHE, ApiResponse
 from explorer_api.live.channels import Channel
 from explorer_api.live.heads import HeadSnapshot
 from explorer_api.resources.transactions import decode_tx_id, get_transaction, transaction_not_found
-
-
-class TransactionPlace(Struct, frozen=True):
-    """A channel that has the transaction, and its address there."""
-
-    channel: str
-    href: str
-
-
-class TransactionPlaces(Struct, frozen=True):
-    """Every channel that has the transaction."""
-
-    items: list[TransactionPlace]
+from explorer_api.schemas.transaction_lookup import TransactionLocation, TransactionLocations
 
 
 async def find_transaction(call: Call) -> ApiResponse:
@@ -37,13 +23,13 @@ async def find_transaction(call: Call) -> ApiResponse:
         raise transaction_not_found(tx_id)
     if len(found) > 1:
         places = [
-            TransactionPlace(
+            TransactionLocation(
                 channel.name,
                 f"/api/v1/channels/{quote(channel.name, safe='')}/transactions/{quote(tx_id, safe='')}",
             )
             for channel, _ in found
         ]
-        return ApiResponse(TransactionPlaces(places), NO_CACHE, status=300)
+        return ApiResponse(TransactionLocations(places), NO_CACHE, status=300)
     channel, standing = found[0]
     return await get_transaction(
         ChannelCall(call.services, call.path, call.query, channel, standing, certain=True)

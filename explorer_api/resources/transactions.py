@@ -13,8 +13,12 @@ from explorer_api.http.problems import ProblemError, filter_not_indexed, invalid
 from explorer_api.http.responses import IMMUTABLE, NO_CACHE, ApiResponse
 from explorer_api.resources.blocks import find_block
 from explorer_api.resources.page_requests import PageRequest, check_range, one_of, resumed_ts
-from explorer_api.schemas.rows import TransactionPage, transaction_row
-from explorer_api.schemas.transaction_detail import MAX_REPEATS, transaction_detail
+from explorer_api.schemas.transactions import (
+    MAX_REPEATS,
+    TransactionPage,
+    transaction_detail,
+    transaction_row,
+)
 from ledger.mongodb.reader import Page
 from ledger.mongodb.transaction_queries import STATUS_NAMES, TransactionFilter, validation_code
 from ledger.ownership import MAX_TX_ID_BYTES

@@ -1,1 +1,1 @@
-"""The types of the JSON responses, and how they are made from stored documents."""
+"""The types of the API's response bodies, and how they are made from stored documents."""

@@ -11,8 +11,10 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-from explorer_api.schemas.rows import block_row, event, transaction_row
-from explorer_api.schemas.values import encode_json
+from explorer_api.schemas.blocks import block_row
+from explorer_api.schemas.encoding import encode_json
+from explorer_api.schemas.events import event_row
+from explorer_api.schemas.transactions import transaction_row
 from ledger.documents.format import Document
 from ledger.documents.payloads import payload_bytes
 from ledger.position import MAX_BLOCK_NUMBER
@@ -149,7 +151,7 @@ def render(kind: Kind, document: Document) -> Message:
     return Message(place, kind, data, document.get("chaincodeId"), document.get("eventName"))
 
 
-_REPRESENTED: Final = {"block": block_row, "transaction": transaction_row, "event": event}
+_REPRESENTED: Final = {"block": block_row, "transaction": transaction_row, "event": event_row}
 
 
 def server_sent(name: str, position: int, body: Any) -> bytes:

@@ -206,7 +206,7 @@ async def append(
     client: AsyncMongoClient[Any],
     database: str,
     blocks: Sequence[Block],
-    indexes: IndexOptions = IndexOptions(),  # noqa: B008 - frozen
+    indexes: IndexOptions = IndexOptions(),
 ) -> None:
     """Stores the blocks as the indexer does."""
     store = LedgerStore(client, database)

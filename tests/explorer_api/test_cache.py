@@ -29,9 +29,9 @@ from explorer_api.live.heads import HeadSnapshot, HeadWatch
 from explorer_api.live.response_cache import CacheHit, ResponseCache
 from explorer_api.options import Options
 from explorer_api.resources import overview
-from explorer_api.resources.overview import Status
 from explorer_api.routes import CHANNEL as CHANNEL_PATH
 from explorer_api.routes import ROUTES
+from explorer_api.schemas.status import Status
 from ledger.mongodb.collections import SYNC_STATE
 from ledger.mongodb.sync_state import ChannelState, write_sync_state
 from runtime.single_flight import SingleFlight

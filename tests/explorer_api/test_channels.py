@@ -37,7 +37,7 @@ async def test_the_recorded_channel(
         assert detail["counts"] == {
             "blocks": await database.blocks.count_documents({}),
             "transactions": await database.transactions_ledger.count_documents({}),
-            "validTransactions": await database.transactions_ledger.count_documents(
+            "valid": await database.transactions_ledger.count_documents(
                 {"status": "VALID"}
             ),
             "events": await database.chaincode_events.count_documents({}),
@@ -69,7 +69,7 @@ async def test_an_empty_channel(api: Api) -> None:
         "ordererOrganisations": None,
         "orderers": None,
         "consensusType": None,
-        "counts": {"blocks": 0, "transactions": 0, "validTransactions": 0, "events": 0},
+        "counts": {"blocks": 0, "transactions": 0, "valid": 0, "events": 0},
     }
     for route in ("/blocks", "/events"):
         assert await api.channel(route) == {
@@ -166,7 +166,7 @@ async def test_counts_follow_a_database_that_is_indexed_anew(
     assert (await api.channel())["counts"] == {
         "blocks": 5,
         "transactions": 0,
-        "validTransactions": 0,
+        "valid": 0,
         "events": 0,
     }
 

@@ -83,9 +83,9 @@ async def test_a_torn_write_is_invisible(
             (await api.request("GET", f"/api/v1/channels/{CHANNEL}/blocks/1")).status,
         ]
 
-    counts = {"blocks": 1, "transactions": 1, "validTransactions": 1, "events": 1}
+    counts = {"blocks": 1, "transactions": 1, "valid": 1, "events": 1}
     assert await seen() == [["zero"], ["zero"], [], [], [0], counts, 404, 404, 404]
     await store.insert_blocks(torn)
-    counts = {"blocks": 2, "transactions": 3, "validTransactions": 3, "events": 2}
+    counts = {"blocks": 2, "transactions": 3, "valid": 3, "events": 2}
     ids = ["one", "zero"]
     assert await seen() == [ids, ids, ["one"], ["one"], [1, 0], counts, 200, 200, 200]

@@ -1,0 +1,62 @@
+"""The last verification of the stored ledger, and the reconciliation of business rows with it."""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from explorer_api.schemas.paging import PageInfo
+from ledger.mongodb.sync_state import DifferenceCounts, Reconciliation
+from reconciliation.reports import Discrepancy, SettlementStatus
+
+LedgerVerdict = Literal["equal", "consistent", "different", "unknown"]
+RowsVerdict = Literal["equal", "different", "unknown"]
+
+
+class LedgerAudit(Struct, frozen=True, rename="camel"):
+    """The result of the last `kindledger verify`, which checked the blocks below `height`.
+
+    `verdict` is `equal` if every document was compared with the blocks of the chain (`verify
+    --source`) and none differs. It is `consistent` if the stored documents were compared only with
+    each other and none contradicts another. `differences` counts the differences, and `kinds`
+    counts them by kind; `kinds` is null if an older version of this program wrote the result.
+    """
+
+    verdict: LedgerVerdict
+    at: datetime | None
+    height: int | None
+    differences: int | None
+    kinds: DifferenceCounts | None
+
+
+class RowsAudit(Struct, frozen=True, rename="camel"):
+    """The reconciliation of business rows with the ledger.
+
+    `reported` is the last report of the daemon. `standing` is the settlement status in the business
+    database now; it is null if the API has no business database, or if the database does not
+    answer, which `unavailable` tells apart. `verdict` is `unknown` if neither the business database
+    nor a daemon that follows the ledger can tell the number of open discrepancies.
+    """
+
+    verdict: RowsVerdict
+    reported: Reconciliation | None
+    standing: SettlementStatus | None
+    unavailable: bool
+
+
+class Audit(Struct, frozen=True):
+    """The last verification of a channel whose ledger has `height` blocks now.
+
+    `rows` is null if no business rows are reconciled with the channel.
+    """
+
+    height: int
+    ledger: LedgerAudit
+    rows: RowsAudit | None
+
+
+class DiscrepancyList(Struct, frozen=True):
+    """A page of discrepancies, the newest first."""
+
+    items: list[Discrepancy]
+    page: PageInfo

@@ -1,0 +1,101 @@
+"""Blocks: as rows of a list, and with all their fields."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from explorer_api.schemas.identities import Identity, read_identity
+from explorer_api.schemas.paging import PageInfo
+from explorer_api.schemas.stored_values import Omitted, read_integer, read_list
+from explorer_api.schemas.transactions import TransactionRow, transaction_row
+from ledger.documents.format import Document
+
+
+class Signer(Struct, frozen=True, rename="camel"):
+    """The signer of a block.
+
+    With the Raft ordering service it is an `identity`. With SmartBFT it is a `consenterId`, the
+    number of a consenter in the channel configuration.
+    """
+
+    identity: Identity | None
+    consenter_id: int | None
+
+
+class BlockRow(Struct, frozen=True, rename="camel"):
+    """A block in a list.
+
+    `ts` is the lower median of the times that the clients of its transactions claimed. `size` is
+    the number of bytes of its envelopes.
+    """
+
+    number: int
+    hash: str
+    previous_hash: str
+    data_hash: str
+    ts: datetime | None
+    transaction_count: int
+    valid_count: int
+    event_count: int
+    size: int
+
+
+class BlockDetail(BlockRow, frozen=True, rename="camel"):
+    """A block with all its fields.
+
+    `last_config` is the number of the block whose channel configuration is in force.
+    `transactions` is null unless the request has `include=transactions`.
+    """
+
+    commit_hash: str | None
+    last_config: int | None
+    signers: list[Signer] | Omitted
+    transactions: list[TransactionRow] | None
+
+
+class BlockPage(Struct, frozen=True):
+    """A page of blocks below `height`, which was the ledger's height when the paging began."""
+
+    items: list[BlockRow]
+    page: PageInfo
+    height: int
+
+
+def block_row(document: Document) -> BlockRow:
+    """Return a block document as a row of a list."""
+    return BlockRow(**_row_fields(document))
+
+
+def block_detail(document: Document, transactions: Sequence[Document] | None) -> BlockDetail:
+    """Return a block document with all its fields, and its transactions if they are given."""
+    last_config = document["lastConfig"]
+    rows = [transaction_row(row) for row in transactions] if transactions is not None else None
+    return BlockDetail(
+        **_row_fields(document),
+        commit_hash=document["commitHash"],
+        last_config=read_integer(last_config) if last_config is not None else None,
+        signers=read_list(document["signers"], _read_signer),
+        transactions=rows,
+    )
+
+
+def _row_fields(document: Document) -> dict[str, Any]:
+    return {
+        "number": document["number"],
+        "hash": document["blockHash"],
+        "previous_hash": document["previousHash"],
+        "data_hash": document["dataHash"],
+        "ts": document["ts"],
+        "transaction_count": document["transactionCount"],
+        "valid_count": document["validCount"],
+        "event_count": document["eventCount"],
+        "size": document["size"],
+    }
+
+
+def _read_signer(stored: Document) -> Signer:
+    if "consenterId" in stored:
+        return Signer(identity=None, consenter_id=stored["consenterId"])
+    return Signer(identity=read_identity(stored), consenter_id=None)

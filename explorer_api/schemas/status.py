@@ -1,0 +1,35 @@
+"""The status of the service and the progress of its channels."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from ledger.mongodb.sync_state import LastError, Reconciliation
+
+
+class ChannelStatus(Struct, frozen=True, rename="camel"):
+    """The progress of a channel, as the daemon last reported it.
+
+    `committed_height` is the height of the store itself, whatever the daemon reported.
+    """
+
+    name: str
+    state: str | None
+    peer: str | None
+    peer_height: int | None
+    seen_height: int | None
+    committed_height: int
+    lag_blocks: int | None
+    transactions_per_second: float | None
+    eta_seconds: float | None
+    error: LastError | None
+    reconciliation: Reconciliation | None
+    updated_at: datetime | None
+
+
+class Status(Struct, frozen=True, rename="camel"):
+    """The version of the service, the time since its start, and the progress of all channels."""
+
+    version: str
+    uptime_seconds: float
+    channels: list[ChannelStatus]
