@@ -6,16 +6,12 @@ are stored are compared in both directions, byte for byte.
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from enum import StrEnum
 from functools import partial
-from typing import TypeAlias
 
-from bson.codec_options import CodecOptions
-from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
-from pymongo import ASCENDING, DESCENDING
 
 from indexer.block_source import DeliveredBlock
 from ledger.decoding.blocks import check_block, decode_block
@@ -24,18 +20,20 @@ from ledger.documents.format import Document, status_name
 from ledger.errors import StoreConflictError
 from ledger.hashes import block_hash
 from ledger.model import VALID, Block
-from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.block_range import stored_range
 from ledger.mongodb.comparison import compare_documents
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DifferenceCounts
+from ledger.mongodb.verification_queries import (
+    StoredBlockDocuments,
+    StoredDocuments,
+    comparable_documents,
+    stored_documents_by_block,
+)
 from ledger.ownership import decide_owners, ids_to_look_up
 from ledger.position import pack_position
 
-_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _REPORT_EVERY = 100
-
-_Groups: TypeAlias = AsyncGenerator[tuple[int, list[Document]], None]
-"""Documents by the number of their block."""
 
 
 class Kind(StrEnum):
@@ -91,41 +89,34 @@ class Verifier:
 
     async def against_itself(self) -> int:
         """Checks the stored blocks from the lowest to what is the highest now; returns the height that was checked."""
-        lowest = await self._database[BLOCKS].find_one({}, {"_id": 1}, sort=[("_id", ASCENDING)])
-        highest = await self._database[BLOCKS].find_one({}, {"_id": 1}, sort=[("_id", DESCENDING)])
-        if lowest is None or highest is None:
+        stored = await stored_range(self._database)
+        if stored is None:
             return 0
-        committed = {
-            "_id": {"$lte": highest["_id"]}
-        }  # what a daemon adds meanwhile is left to the next time
-        blocks = self._grouped(BLOCKS, "_id", committed)
-        transactions = self._grouped(
-            TRANSACTIONS, "blockNumber", {}, "txId", "status", "validationCode"
-        )
-        events = self._grouped(EVENTS, "blockNumber", {}, "txId")
         previous: Document | None = None
-        async with aclosing(blocks), aclosing(transactions), aclosing(events):
-            async for number, (block, stored, emitted) in _side_by_side(
-                blocks, transactions, events
-            ):
-                self._check_events(number, stored, emitted)
-                if block:
-                    self._check_chain(block[0], previous)
-                    self._check_counts(block[0], stored, emitted)
-                    previous = block[0]
+        async with aclosing(stored_documents_by_block(self._database, stored.highest)) as blocks:
+            async for documents in blocks:
+                self._check_events(documents)
+                block = documents.block
+                if block is not None:
+                    self._check_chain(block, previous)
+                    self._check_counts(block, documents.transactions, documents.events)
+                    previous = block
                 else:
-                    self._check_orphans(
-                        number, lowest["_id"], {TRANSACTIONS: stored, EVENTS: emitted}
-                    )
-                if number % _REPORT_EVERY == 0:
-                    self._advance(number + 1)
-        return int(highest["_id"]) + 1
+                    self._check_orphans(documents, stored.lowest)
+                if documents.number % _REPORT_EVERY == 0:
+                    self._advance(documents.number + 1)
+        return stored.height
 
-    def _check_orphans(self, number: int, start: int, stored: dict[str, list[Document]]) -> None:
+    def _check_orphans(self, documents: StoredBlockDocuments, start: int) -> None:
+        number = documents.number
         why = ", but no block document" if number >= start else f" below the start block {start}"
-        for name, documents in stored.items():
-            if documents:
-                self._differs(number, Kind.COUNTS, f"{name}: {len(documents)} documents{why}")
+        for stored in (documents.transactions, documents.events):
+            if stored.documents:
+                self._differs(
+                    number,
+                    Kind.COUNTS,
+                    f"{stored.collection}: {len(stored.documents)} documents{why}",
+                )
 
     def _check_chain(self, block: Document, previous: Document | None) -> None:
         number = block["_id"]
@@ -154,46 +145,45 @@ class Verifier:
             )
 
     def _check_counts(
-        self, block: Document, stored: list[Document], emitted: list[Document]
+        self, block: Document, transactions: StoredDocuments, events: StoredDocuments
     ) -> None:
         number, codes = block["_id"], bytes(block["validationCodes"])
         differs = partial(self._differs, number, Kind.COUNTS)
-        if not len(stored) == len(codes) == block["transactionCount"]:
+        name, count = transactions.collection, len(transactions.documents)
+        if not count == len(codes) == block["transactionCount"]:
             differs(
-                f"{TRANSACTIONS}: {len(stored)} documents, the block counts {block['transactionCount']} "
+                f"{name}: {count} documents, the block counts {block['transactionCount']} "
                 f"and has {len(codes)} codes"
             )
-        by_position = {document["_id"]: document for document in stored}
+        by_position = {document["_id"]: document for document in transactions.documents}
         for index, code in enumerate(codes):
             document = by_position.get(pack_position(number, index))
             if document is None:
-                differs(f"{TRANSACTIONS}: none at index {index}")
+                differs(f"{name}: none at index {index}")
             elif document["validationCode"] != code or document["status"] != status_name(code):
-                differs(
-                    f"{TRANSACTIONS}: index {index} has status {document['status']}, not code {code}"
-                )
-        if len(emitted) != block["eventCount"]:
-            differs(f"{EVENTS}: {len(emitted)} documents, the block counts {block['eventCount']}")
+                differs(f"{name}: index {index} has status {document['status']}, not code {code}")
+        count = len(events.documents)
+        if count != block["eventCount"]:
+            differs(
+                f"{events.collection}: {count} documents, the block counts {block['eventCount']}"
+            )
 
-    def _check_events(self, number: int, stored: list[Document], emitted: list[Document]) -> None:
-        by_position = {document["_id"]: document for document in stored}
-        for event in emitted:
+    def _check_events(self, documents: StoredBlockDocuments) -> None:
+        events = documents.events
+        by_position = {document["_id"]: document for document in documents.transactions.documents}
+        for event in events.documents:
             transaction = by_position.get(event["_id"])
             if (
                 transaction is None
                 or transaction["txId"] != event["txId"]
                 or transaction["validationCode"] != VALID
             ):
-                what = (
-                    f"{EVENTS}: event of {event['txId']} has no VALID transaction at its position"
+                self._differs(
+                    documents.number,
+                    Kind.EVENTS_WITHOUT_TRANSACTION,
+                    f"{events.collection}: event of {event['txId']} has no VALID transaction "
+                    "at its position",
                 )
-                self._differs(number, Kind.EVENTS_WITHOUT_TRANSACTION, what)
-
-    def _grouped(self, name: str, number: str, query: Document, *fields: str) -> _Groups:
-        """Documents in chain order, those of one block together; of all fields unless some are named."""
-        projection = [number, *fields] if fields else None
-        cursor = self._database[name].find(query, projection, sort=[("_id", ASCENDING)])
-        return _group(cursor, lambda document: int(document[number]))
 
     async def against_blocks(
         self, blocks: AsyncIterator[DeliveredBlock], start: int, height: int
@@ -226,14 +216,9 @@ class Verifier:
 
     async def _compare_block(self, block: Block, expected: EncodedBlock) -> None:
         number = block.number
-        for name, documents, query in (
-            (BLOCKS, [expected.block], {"_id": number}),
-            (TRANSACTIONS, expected.transactions, _range(number)),
-            (EVENTS, expected.events, _range(number)),
-        ):
-            collection = self._database[name].with_options(codec_options=_RAW)
-            stored = {document["_id"]: document async for document in collection.find(query)}
-            for document in documents:
+        async for comparable in comparable_documents(self._database, expected):
+            name, stored = comparable.collection, comparable.stored
+            for document in comparable.expected:
                 found = stored.pop(document["_id"], None)
                 if found is None:
                     self._differs(number, Kind.DOCUMENTS, f"{name}: {document['_id']} is missing")
@@ -250,35 +235,3 @@ class Verifier:
                 self._differs(
                     number, Kind.DOCUMENTS, f"{name}: {key} is stored, but not on the chain"
                 )
-
-
-def _range(number: int) -> Document:
-    return {"_id": {"$gte": pack_position(number, 0), "$lt": pack_position(number + 1, 0)}}
-
-
-async def _group(documents: AsyncIterator[Document], key: Callable[[Document], int]) -> _Groups:
-    group: list[Document] = []
-    async for document in documents:
-        if group and key(document) != key(group[0]):
-            yield key(group[0]), group
-            group = []
-        group.append(document)
-    if group:
-        yield key(group[0]), group
-
-
-async def _side_by_side(
-    *streams: _Groups,
-) -> AsyncGenerator[tuple[int, list[list[Document]]], None]:
-    """What each stream has of a number, number by number in ascending order, until the first stream ends."""
-    heads = [await anext(stream, None) for stream in streams]
-    while heads[0] is not None:
-        number = min(head[0] for head in heads if head is not None)
-        groups: list[list[Document]] = []
-        for index, head in enumerate(heads):
-            if head is not None and head[0] == number:
-                groups.append(head[1])
-                heads[index] = await anext(streams[index], None)
-            else:
-                groups.append([])
-        yield number, groups

@@ -7,27 +7,19 @@ from typing import Any, Final
 
 from bson.int64 import Int64
 from msgspec import Struct
-from pymongo import ASCENDING
 
 from ledger.documents.format import Document
 from ledger.model import VALID
-from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.block_range import lowest_block_number
+from ledger.mongodb.outcome_queries import OutcomeQueries
 from ledger.mongodb.store import LedgerStore
-from ledger.position import pack_position
+from ledger.position import BlockNumber, Height
 from reconciliation.comparison import Fact, is_usable
 from reconciliation.mapping import BusinessMapping
 from runtime.cancellation import raise_if_cancelled
 
 BATCH_TRANSACTIONS: Final = 5_000
 _BATCH_BLOCKS = 500
-_TRANSACTION = {
-    "txId": 1,
-    "status": 1,
-    "validationCode": 1,
-    "blockNumber": 1,
-    "chaincodeId": 1,
-    "function": 1,
-}
 _MOST_DIGITS = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -48,15 +40,15 @@ class LedgerFacts:
 
     def __init__(self, store: LedgerStore, business: BusinessMapping) -> None:
         self._store = store
-        self._database = store.database
+        self._queries = OutcomeQueries(store.database)
         self._business = business
-        self._paths = {amount.event: amount.path.split(".") for amount in business.amounts}
+        self._paths = {amount.event: amount.path for amount in business.amounts}
 
     async def start_block(self) -> int | None:
         """The lowest block that is stored; None before the first."""
-        lowest = await self._database[BLOCKS].find_one({}, {"_id": 1}, sort=[("_id", ASCENDING)])
+        lowest = await lowest_block_number(self._store.database)
         raise_if_cancelled()
-        return None if lowest is None else int(lowest["_id"])
+        return lowest
 
     async def block_hash(self, number: int) -> str | None:
         """The hash of a stored block, in hex."""
@@ -69,10 +61,12 @@ class LedgerFacts:
         blocks = await self._blocks(first, height)
         if not blocks:
             return None
-        end = blocks[-1]["_id"] + 1
-        within = {"_id": {"$gte": pack_position(first, 0), "$lt": pack_position(end, 0)}}
-        documents = await self._list(TRANSACTIONS, within, _TRANSACTION)
-        amounts = await self._amounts(within)
+        end = Height(blocks[-1]["_id"] + 1)
+        documents = await self._queries.outcomes_of_blocks(BlockNumber(first), end)
+        raise_if_cancelled()
+        events = await self._queries.events_of_blocks(BlockNumber(first), end, self._paths)
+        raise_if_cancelled()
+        amounts = self._amounts(events)
         times = {block["_id"]: _time(block["ts"]) for block in blocks}
         facts, unusable = {}, 0
         for document in documents:
@@ -90,55 +84,42 @@ class LedgerFacts:
         wanted = list(tx_ids)
         if not wanted:
             return {}
-        owned = {"txId": {"$in": wanted}}
-        found = await self._list(TRANSACTIONS, owned, _TRANSACTION)
-        documents = [document for document in found if document["_id"] < pack_position(height, 0)]
-        amounts = await self._amounts({"_id": {"$in": [document["_id"] for document in documents]}})
-        numbers = {document["blockNumber"] for document in documents}
-        blocks = await self._list(BLOCKS, {"_id": {"$in": list(numbers)}}, {"ts": 1})
+        documents = await self._queries.outcomes_of_ids(wanted, Height(height))
+        raise_if_cancelled()
+        positions = [document["_id"] for document in documents]
+        events = await self._queries.events_at(positions, self._paths)
+        raise_if_cancelled()
+        amounts = self._amounts(events)
+        blocks = await self._queries.block_times(
+            {document["blockNumber"] for document in documents}
+        )
+        raise_if_cancelled()
         times = {block["_id"]: _time(block["ts"]) for block in blocks}
         return {document["txId"]: self._fact(document, times, amounts) for document in documents}
 
     async def _blocks(self, first: int, height: int) -> list[Document]:
         """Whole blocks that have a batch of transactions together, at least one block; contiguous."""
-        wanted = {"_id": {"$gte": first, "$lt": height}}
-        fields = {"transactionCount": 1, "ts": 1, "blockHash": 1}
-        cursor = (
-            self._database[BLOCKS].find(wanted, fields).sort("_id", ASCENDING).limit(_BATCH_BLOCKS)
-        )
+        stored = await self._queries.blocks(BlockNumber(first), Height(height), _BATCH_BLOCKS)
+        raise_if_cancelled()
         blocks: list[Document] = []
         transactions = 0
-        for block in await cursor.to_list():
+        for block in stored:
             transactions += block["transactionCount"]
             if block["_id"] != first + len(blocks) or (
                 blocks and transactions > BATCH_TRANSACTIONS
             ):
                 break
             blocks.append(block)
-        raise_if_cancelled()
         return blocks
 
-    async def _amounts(self, within: Document) -> dict[Int64, Decimal]:
-        """Amounts that events state, by the position of their transaction."""
-        if not self._paths:
-            return {}
-        query = within | {"eventName": {"$in": list(self._paths)}}
-        fields = {"eventName": 1} | {
-            f"payload.{'.'.join(path)}": 1 for path in self._paths.values()
-        }
+    def _amounts(self, events: Iterable[Document]) -> dict[Int64, Decimal]:
+        """Return the amounts that events state, by the position of their transaction."""
         amounts: dict[Int64, Decimal] = {}
-        for event in await self._list(EVENTS, query, fields, hint="_id_"):
-            amount = _amount(event.get("payload"), self._paths[event["eventName"]])
+        for event in events:
+            amount = _amount(event.get("payload"), self._paths[event["eventName"]].split("."))
             if amount is not None:
                 amounts[event["_id"]] = amount
         return amounts
-
-    async def _list(
-        self, name: str, query: Document, fields: Mapping[str, int], hint: str | None = None
-    ) -> list[Document]:
-        documents = await self._database[name].find(query, fields, hint=hint).to_list()
-        raise_if_cancelled()
-        return documents
 
     def _fact(
         self,

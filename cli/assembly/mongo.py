@@ -13,7 +13,7 @@ from pymongo.errors import ConfigurationError as MongoConfigurationError
 from cli.configuration.redaction import unusable_address
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError
-from ledger.mongodb.collections import RESERVED_DATABASES, SYNC_STATE
+from ledger.mongodb.stored_channels import find_channels
 from runtime.mongo_pool_metrics import MongoPoolMetrics
 
 _SELECTION_TIMEOUT_MS = 5000
@@ -70,11 +70,4 @@ async def stored_channels(
     """Channels with their databases: the configured ones, else every one that MongoDB holds."""
     if settings.channels:
         return {channel: settings.database_of(channel) for channel in settings.channels}
-    found: dict[str, str] = {}
-    for name in await client.list_database_names():
-        if name not in RESERVED_DATABASES:
-            async for state in client[name][SYNC_STATE].find(
-                {"channel": {"$exists": True}}, {"channel": 1}
-            ):
-                found[state["channel"]] = name
-    return found
+    return await find_channels(client)

@@ -4,12 +4,11 @@ from typing import Any
 
 import click
 import msgspec
-from pymongo import DESCENDING, AsyncMongoClient
 
 from cli.assembly.mongo import mongo_client, stored_channels
 from cli.configuration.settings import Settings
 from cli.output.console import print_json, print_table
-from ledger.mongodb.collections import BLOCKS
+from ledger.mongodb.block_range import stored_height
 from ledger.mongodb.sync_state import LastError, Reconciliation, SyncState, read_sync_state
 
 
@@ -20,7 +19,7 @@ async def show_status(settings: Settings, *, as_json: bool) -> None:
             (
                 channel,
                 database,
-                await _stored_height(client, database),
+                await stored_height(client[database]),
                 await read_sync_state(client[database]),
             )
             for channel, database in (await stored_channels(client, settings)).items()
@@ -57,11 +56,6 @@ async def show_status(settings: Settings, *, as_json: bool) -> None:
             ),
             (_reconciliation_row(channel, state) for channel, state in reconciled),
         )
-
-
-async def _stored_height(client: AsyncMongoClient[dict[str, Any]], database: str) -> int:
-    highest = await client[database][BLOCKS].find_one({}, {"_id": 1}, sort=[("number", DESCENDING)])
-    return highest["_id"] + 1 if highest is not None else 0
 
 
 def _as_json(channel: str, database: str, height: int, state: SyncState | None) -> dict[str, Any]:

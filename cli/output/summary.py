@@ -6,7 +6,8 @@ from msgspec import Struct
 from pymongo.asynchronous.database import AsyncDatabase
 
 from cli.output.console import print_json, print_table
-from ledger.mongodb.collections import BLOCKS
+from ledger.mongodb.block_range import stored_range
+from ledger.mongodb.totals import LedgerTotals, TotalsQueries
 
 
 class Summary(Struct, frozen=True, rename="camel"):
@@ -22,32 +23,20 @@ class Summary(Struct, frozen=True, rename="camel"):
 
 
 async def summarise(database: AsyncDatabase[Any], channel: str) -> Summary:
-    """Adds up what the block documents say."""
-    totals = {
-        "_id": None,
-        "transactions": {"$sum": "$transactionCount"},
-        "events": {"$sum": "$eventCount"},
-    }
-    ends = {"start": {"$min": "$_id"}, "last": {"$max": "$_id"}}
-    total: dict[str, Any] = {}
-    async for document in await database[BLOCKS].aggregate([{"$group": totals | ends}]):
-        total = document
-    by_status: list[dict[str, Any]] = [
-        {"$unwind": "$sums.statuses"},
-        {"$group": {"_id": "$sums.statuses.name", "count": {"$sum": "$sums.statuses.count"}}},
-        {"$sort": {"count": -1, "_id": 1}},
-    ]
+    """Return the summary of a channel's ledger, read from its block documents."""
+    stored = await stored_range(database)
+    totals = LedgerTotals()
+    if stored is not None:
+        totals = await TotalsQueries(database).sums(stored.lowest, stored.highest)
+    statuses = sorted(totals.statuses.items(), key=lambda status: (-status[1], status[0]))
     return Summary(
         channel=channel,
         database=database.name,
-        start_block=total.get("start"),
-        height=total["last"] + 1 if total else 0,
-        transactions=total.get("transactions", 0),
-        statuses={
-            document["_id"]: document["count"]
-            async for document in await database[BLOCKS].aggregate(by_status)
-        },
-        events=total.get("events", 0),
+        start_block=stored.lowest if stored is not None else None,
+        height=stored.height if stored is not None else 0,
+        transactions=totals.totals.transactions,
+        statuses=dict(statuses),
+        events=totals.totals.events,
     )
 
 

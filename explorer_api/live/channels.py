@@ -7,10 +7,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-import msgspec
-from bson.errors import BSONError
 from pymongo import AsyncMongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 
 from explorer_api.http.problems import ProblemError
 from explorer_api.live.head_notifications import hear_changes
@@ -20,13 +18,12 @@ from explorer_api.live.redis_cache import SharedCache
 from explorer_api.live.running_totals import RunningTotals
 from explorer_api.options import Options
 from explorer_api.streams.feed import Feed
-from ledger.mongodb.collections import RESERVED_DATABASES, database_name
 from ledger.mongodb.reader import LedgerReader
+from ledger.mongodb.stored_channels import find_channels
 from runtime.cancellation import raise_if_cancelled
 from runtime.tasks import cancel_and_wait, restart_on_failure
 
 DISCOVERY_SECONDS: Final = 2.0
-_UNAUTHORIZED = 13
 
 
 class Channel:
@@ -158,29 +155,8 @@ class Channels:
             ):
                 return
             with self._database.contact():
-                found = await self._found()
+                found = await find_channels(self._client)
             self._databases = found
             for key in self._channels.keys() - found.items():
                 self._channels.pop(key).watch.forget()
             self._discovered_at = time.monotonic()
-
-    async def _found(self) -> dict[str, str]:
-        """The databases that hold a channel, by its name."""
-        found: dict[str, str] = {}
-        for database in sorted(await self._client.list_database_names()):
-            name = await self._channel_in(database) if database not in RESERVED_DATABASES else None
-            if name is not None and (name not in found or database == database_name(name)):
-                found[name] = database
-        return found
-
-    async def _channel_in(self, database: str) -> str | None:
-        """The channel that the database holds; None if it is another application's, or closed to us."""
-        try:
-            sync = await LedgerReader(self._client, database).sync_state()
-        except (msgspec.ValidationError, BSONError):
-            return None
-        except OperationFailure as error:
-            if error.code == _UNAUTHORIZED:
-                return None
-            raise
-        return sync.channel if sync is not None else None

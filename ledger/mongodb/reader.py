@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from bson.datetime_ms import DatetimeMS
 from msgspec import Struct
-from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, ReadPreference
+from pymongo import ASCENDING, AsyncMongoClient, ReadPreference
 from pymongo.read_concern import ReadConcern
 
 from ledger.documents.format import Document
+from ledger.mongodb.block_range import highest_block, lowest_block
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.event_queries import EventQueries
 from ledger.mongodb.indexes import INDEXES, IndexOptions, payload_path, ready_indexes
@@ -68,11 +69,11 @@ class LedgerReader(TransactionQueries, EventQueries, KeyQueries, TotalsQueries):
 
     async def head(self) -> Document | None:
         """The highest block document; None if no block is stored."""
-        return await self._database[BLOCKS].find_one({}, sort=[("number", DESCENDING)])
+        return await highest_block(self._database)
 
     async def first_block(self) -> Document | None:
         """The lowest block document; None if no block is stored."""
-        return await self._database[BLOCKS].find_one({}, sort=[("number", ASCENDING)])
+        return await lowest_block(self._database)
 
     async def block(self, number: int) -> Document | None:
         """The block document of that number."""

@@ -15,7 +15,7 @@ import pymongo
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
-from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, ReadPreference
+from pymongo import AsyncMongoClient, ReadPreference
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError
@@ -24,6 +24,7 @@ from pymongo.write_concern import WriteConcern
 
 from ledger.documents.encoding import EncodedBlock
 from ledger.documents.format import Document
+from ledger.mongodb.block_range import stored_range
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.comparison import compare_documents
 from ledger.mongodb.indexes import IndexOptions, ready_indexes
@@ -85,14 +86,11 @@ class LedgerStore:
 
     async def checkpoint(self) -> Checkpoint | None:
         """The highest block up to which none is missing, read from the documents; None if no block is stored."""
-        blocks = self.database[BLOCKS]
-        lowest = await blocks.find_one({}, {"_id": 1}, sort=[("_id", ASCENDING)])
-        highest = await blocks.find_one({}, {"_id": 1}, sort=[("_id", DESCENDING)])
-        if lowest is None or highest is None:
+        stored = await stored_range(self.database)
+        if stored is None:
             return None
-        start = lowest["_id"]
-        head = await self.block(await self._last_contiguous(start, highest["_id"]))
-        return Checkpoint(start, head) if head is not None else None
+        head = await self.block(await self._last_contiguous(stored.lowest, stored.highest))
+        return Checkpoint(stored.lowest, head) if head is not None else None
 
     async def _last_contiguous(self, start: int, end: int) -> int:
         """The last number from `start` to `end` before a gap, by halving: each half is counted on the index."""
