@@ -17,7 +17,7 @@ from explorer_api.http.responses import IMMUTABLE, NO_CACHE, ApiResponse
 from explorer_api.resources.page_requests import PageRequest, check_range, resumed_ts
 from explorer_api.schemas.blocks import BlockPage, block_detail, block_row
 from ledger.documents.format import Document
-from ledger.mongodb.reader import Page
+from ledger.mongodb.paging import Page
 from ledger.position import MAX_BLOCK_NUMBER
 
 NUMBER_GE = block_number("number.ge")

@@ -12,7 +12,7 @@ from explorer_api.resources.stats import channel_totals
 from explorer_api.schemas.channels import ChannelDetail, ChannelList, ChannelRow, Counts
 from explorer_api.schemas.status import ChannelStatus, Status
 from ledger.documents.format import Document
-from ledger.mongodb.reader import Window
+from ledger.mongodb.paging import Window
 
 _RECENT_BLOCKS = 10
 _REPORT_S = 1.0

@@ -12,7 +12,7 @@ from explorer_api.http.problems import filter_not_indexed, invalid_cursor, inval
 from explorer_api.http.responses import NO_CACHE, ONE_DAY
 from explorer_api.schemas.paging import PageInfo
 from ledger.documents.format import Document
-from ledger.mongodb.reader import Page, Window
+from ledger.mongodb.paging import Page, Window
 
 
 class PageRequest:

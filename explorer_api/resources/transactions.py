@@ -19,7 +19,7 @@ from explorer_api.schemas.transactions import (
     transaction_detail,
     transaction_row,
 )
-from ledger.mongodb.reader import Page
+from ledger.mongodb.paging import Page
 from ledger.mongodb.transaction_queries import STATUS_NAMES, TransactionFilter, validation_code
 from ledger.ownership import MAX_TX_ID_BYTES
 from reconciliation.reports import BusinessRows, BusinessUnavailableError

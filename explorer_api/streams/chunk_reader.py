@@ -20,7 +20,8 @@ from explorer_api.streams.messages import (
 )
 from ledger.documents.format import Document
 from ledger.mongodb.event_queries import EventFilter
-from ledger.mongodb.reader import LedgerReader, Page, Window
+from ledger.mongodb.paging import Page, Window
+from ledger.mongodb.reader import LedgerReader
 from ledger.mongodb.transaction_queries import TransactionFilter
 from ledger.position import pack_position
 

@@ -14,7 +14,8 @@ from pymongo.errors import PyMongoError
 from explorer_api.live.heads import HeadSnapshot, HeadWatch
 from explorer_api.streams.chunk_reader import FIRST_LIMITS, ChainReplacedError, read_chunk
 from explorer_api.streams.messages import EVERYTHING, Chunk, Selection, block_start
-from ledger.mongodb.reader import LedgerReader, Window
+from ledger.mongodb.paging import Window
+from ledger.mongodb.reader import LedgerReader
 from runtime.cancellation import raise_if_cancelled
 
 T = TypeVar("T")
