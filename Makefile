@@ -50,7 +50,7 @@ protos: $(VENV)/ready
 	cd $(ROOT) && $(BIN)/python -m protos.generate
 
 docs: $(VENV)/ready
-	cd $(ROOT) && $(BIN)/python -m explorer_api.generate
+	cd $(ROOT) && $(BIN)/python -m explorer_api.generate_docs
 
 bench: $(VENV)/ready
 	cd $(ROOT) && $(BIN)/python -m benchmarks $(if $(LEDGER),--ledger $(LEDGER)) $(ARGS)

@@ -9,11 +9,12 @@ from urllib.parse import unquote
 from explorer_api.docs import route_docs
 from explorer_api.docs.json_schemas import REFERENCE, Json, schemas
 from explorer_api.docs.path_variables import PATH_VARIABLES, PathVariable
-from explorer_api.http.dispatch import AnyRoute, Call, Route, StreamRoute
 from explorer_api.http.parameters import Parameter, ParameterFamily
 from explorer_api.http.problems import TYPE_PREFIX
 from explorer_api.http.responses import NO_STORE, ApiResponse
 from explorer_api.resources.stream import LAST_EVENT_ID
+from explorer_api.routing.calls import Call
+from explorer_api.routing.route import AnyRoute, Route, StreamRoute
 
 TITLE: Final = "KindLedger explorer API"
 
@@ -93,7 +94,7 @@ async def get_openapi(call: Call) -> ApiResponse:
 def document(routes: Sequence[AnyRoute], version: str) -> Json:
     """The whole document. Raises `KeyError` for a route of which a path variable or problem is not described."""
     bodies, components = schemas(
-        body for route in routes for body in (route.answers, *route.others.values())
+        body for route in routes for body in (route.body_type, *route.other_body_types.values())
     )
     return {
         "openapi": "3.1.1",
@@ -196,12 +197,12 @@ def _parameter_family(family: ParameterFamily) -> Json:
 
 def _responses(route: AnyRoute, bodies: dict[Any, Json]) -> Json:
     responses = {
-        str(status): _answer(route, bodies[route.answers], route.content_type)
+        str(status): _answer(route, bodies[route.body_type], route.content_type)
         for status in route.statuses
     }
     responses |= {
         str(status): _answer(route, bodies[body], "application/json")
-        for status, body in route.others.items()
+        for status, body in route.other_body_types.items()
     }
     if route_docs.has_etag(route):
         responses["304"] = {
@@ -223,7 +224,7 @@ def _responses(route: AnyRoute, bodies: dict[Any, Json]) -> Json:
 def _answer(route: AnyRoute, schema: Json, content_type: str) -> Json:
     if content_type == "text/event-stream":
         schema = {"type": "string", "contentMediaType": content_type, "contentSchema": schema}
-    content = {"schema": schema} if route.answers is not bytes else {}
+    content = {"schema": schema} if route.body_type is not bytes else {}
     return {
         "description": "The answer.",
         "headers": _answer_headers(route),
@@ -237,7 +238,9 @@ def _answer_headers(route: AnyRoute) -> Json:
         names += ["Ledger-Height", "Ledger-Peer-Height"]
     if route_docs.has_etag(route):
         names.append("ETag")
-    return {name: _header(name) for name in names} | {"Cache-Control": _caching(*route.caching)}
+    return {name: _header(name) for name in names} | {
+        "Cache-Control": _caching(*route.cache_controls)
+    }
 
 
 def _caching(*values: str) -> Json:

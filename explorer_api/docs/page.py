@@ -8,8 +8,8 @@ from html import escape
 from typing import Final, assert_never
 
 from explorer_api.docs.content import Block, Code, Items, Paragraph, Section, Table
-from explorer_api.http.dispatch import Call
 from explorer_api.http.responses import NO_STORE, ApiResponse
+from explorer_api.routing.calls import Call
 
 HTML: Final = "text/html; charset=utf-8"
 

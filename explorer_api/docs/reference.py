@@ -9,8 +9,8 @@ from explorer_api.docs.content import Block, Code, Paragraph, Section, Table, sl
 from explorer_api.docs.guide import DEMO, guide
 from explorer_api.docs.json_schemas import REFERENCE, Json, schemas
 from explorer_api.docs.openapi import TAGS, TITLE
-from explorer_api.http.dispatch import AnyRoute
 from explorer_api.http.parameters import Parameter
+from explorer_api.routing.route import AnyRoute
 
 _ANY_TRANSACTION = (
     f"TX=$(curl -s '{DEMO}/api/v1/channels/kindledger/events?limit=1' | "
@@ -21,7 +21,7 @@ _ANY_TRANSACTION = (
 def reference(routes: Sequence[AnyRoute]) -> Section:
     """The whole documentation."""
     bodies, components = schemas(
-        body for route in routes for body in (route.answers, *route.others.values())
+        body for route in routes for body in (route.body_type, *route.other_body_types.values())
     )
     having = Counter(
         kind for route in routes for kinds in route_docs.problems(route).values() for kind in kinds
@@ -89,9 +89,10 @@ def _answers(route: AnyRoute, bodies: Mapping[object, Json]) -> Paragraph:
     statuses = ", ".join(f"`{status}`" for status in route.statuses)
     text = f"Answers {statuses} with {_body(route, bodies)}"
     text += "".join(
-        f"; `{status}` with {_words(bodies[body])}" for status, body in route.others.items()
+        f"; `{status}` with {_words(bodies[body])}"
+        for status, body in route.other_body_types.items()
     )
-    caching = " or ".join(f"`{value}`" for value in route.caching)
+    caching = " or ".join(f"`{value}`" for value in route.cache_controls)
     return Paragraph(
         f"{text}. [Caching](#caching): {caching}{', with an ETag' if route_docs.has_etag(route) else ''}."
     )
@@ -99,11 +100,11 @@ def _answers(route: AnyRoute, bodies: Mapping[object, Json]) -> Paragraph:
 
 def _body(route: AnyRoute, bodies: Mapping[object, Json]) -> str:
     if route.content_type == "application/json":
-        return _words(bodies[route.answers])
+        return _words(bodies[route.body_type])
     content_type = f"`{route.content_type}`"
-    if route.answers in (str, bytes):
+    if route.body_type in (str, bytes):
         return content_type
-    return f"{content_type}, of which each message's data is {_words(bodies[route.answers])}"
+    return f"{content_type}, of which each message's data is {_words(bodies[route.body_type])}"
 
 
 def _problems(route: AnyRoute, common: Sequence[str]) -> Paragraph:

@@ -7,9 +7,9 @@ from explorer_api.docs.json_schemas import prose
 from explorer_api.docs.path_variables import PATH_VARIABLES, PathVariable
 from explorer_api.docs.problem_kinds import PROBLEM_KINDS
 from explorer_api.http.access import OPEN_PATHS
-from explorer_api.http.dispatch import AnyRoute, Route
 from explorer_api.http.parameters import CURSOR
 from explorer_api.http.responses import NO_STORE
+from explorer_api.routing.route import AnyRoute, Route
 
 _VARIABLE = re.compile(r"{(\w+)}")
 
@@ -40,7 +40,7 @@ def example_url(route: AnyRoute) -> str:
 
 def has_etag(route: AnyRoute) -> bool:
     """Whether an answer can be kept, and be asked for again with `If-None-Match`."""
-    return set(route.caching) != {NO_STORE}
+    return set(route.cache_controls) != {NO_STORE}
 
 
 def needs_token(route: AnyRoute) -> bool:

@@ -1,4 +1,7 @@
-"""What every request passes, answered from memory or not: a request id, security headers, tokens, rates, problems."""
+"""The steps that every request passes: request id, access control, rate limits, error handling.
+
+A cached response is returned before a route is looked for.
+"""
 
 import re
 import time
@@ -22,9 +25,9 @@ from explorer_api.http.access import (
 from explorer_api.http.problems import ProblemError, problem_response
 from explorer_api.http.rate_limits import RateLimiter
 from explorer_api.http.request_metrics import ApiMetrics
-from explorer_api.http.responses import HEADERS, http_response
-from explorer_api.live.response_cache import ResponseCache
+from explorer_api.http.responses import HEADERS, CacheHit, http_response
 from explorer_api.options import Options
+from runtime.http_server import SECURITY_HEADERS
 
 log = structlog.get_logger()
 
@@ -33,87 +36,80 @@ Handler = Callable[[R], Awaitable[web.StreamResponse]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _NO_ROUTE: Final = "none"
-_READS: Final = frozenset({"GET", "HEAD"})
-
-
-SECURITY_HEADERS: Final = CIMultiDict(
-    {
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-        "X-Frame-Options": "DENY",
-        "Referrer-Policy": "no-referrer",
-        "Server": "kindledger",
-    }
-)
+_CACHEABLE_METHODS: Final = frozenset({"GET", "HEAD"})
+_CLIENT_GONE: Final = 499
+_GENERAL_HEADERS: Final = CIMultiDict(SECURITY_HEADERS)
 
 
 def general_headers(request_id: str) -> CIMultiDict[str]:
-    """What every answer has among its headers."""
-    headers = SECURITY_HEADERS.copy()
+    """Return the headers that every response has."""
+    headers = _GENERAL_HEADERS.copy()
     headers["X-Request-ID"] = request_id
     return headers
 
 
 def new_request_id() -> str:
-    """A name for a request that brings none; unique, not secret."""
+    """Return an id for a request that has none: unique, but not secret."""
     return f"{getrandbits(128):032x}"
 
 
 class Middleware:
-    """Lets requests in, turns every failure into a problem, and adds what does not depend on the answer."""
+    """Checks requests, turns every failure into a problem, and counts the responses.
+
+    `cached` returns the cached response to the raw path and query of a request, if there is one.
+    """
 
     def __init__(
         self,
         options: Options,
         limiter: RateLimiter | None,
         metrics: ApiMetrics,
-        cache: ResponseCache,
+        cached: Callable[[str], CacheHit | None],
     ) -> None:
-        self._options, self._limiter, self._metrics, self._cache = options, limiter, metrics, cache
+        self._options, self._limiter, self._metrics = options, limiter, metrics
+        self._cached = cached
         self._clients = ClientAddresses(options.trusted_proxies)
 
     async def handle(self, request: R, application: Handler[R]) -> web.StreamResponse:
-        """Answers from memory before a route is looked for; what is not kept there, the application does."""
-        kept = self._cache.get(request.raw_path) if request.method in _READS else None
-        if kept is None:
+        """Respond from the cache, or else let the application respond."""
+        hit = self._cached(request.raw_path) if request.method in _CACHEABLE_METHODS else None
+        if hit is None:
             return await application(request)
 
-        async def recall(request: web.BaseRequest) -> web.Response:
-            return http_response(request, kept.rendered, kept.standing)
+        async def respond(request: web.BaseRequest) -> web.Response:
+            return http_response(request, hit.response, hit.headers)
 
-        return await self._serve(request, recall, kept.route)
+        return await self._serve(request, respond, hit.route)
 
     @web.middleware
     async def middleware(
         self, request: web.Request, handler: Handler[web.Request]
     ) -> web.StreamResponse:
-        """Answers a request that has its handler, whatever happens."""
-        return await self._serve(request, handler, _route(request))
+        """Respond to a request whose handler is known, also when the handler fails."""
+        return await self._serve(request, handler, _route_template(request))
 
     async def _serve(self, request: R, handler: Handler[R], route: str) -> web.StreamResponse:
-        began = time.perf_counter()
-        given = request.headers.get("X-Request-ID")
-        headers = general_headers(
-            given if given is not None and _REQUEST_ID.fullmatch(given) else new_request_id()
-        )
+        started_at = time.perf_counter()
+        sent_id = request.headers.get("X-Request-ID")
+        has_valid_id = sent_id is not None and _REQUEST_ID.fullmatch(sent_id)
+        headers = general_headers(sent_id if sent_id and has_valid_id else new_request_id())
         headers.update(cors_headers(request, self._options.cors_origins))
         request[HEADERS] = headers
-        status = 499  # the client went away
+        status = _CLIENT_GONE
         self._metrics.in_progress += 1
         try:
-            response = await self._answer(request, handler, headers, route)
+            response = await self._respond(request, handler, headers, route)
             status = response.status
-            if (
-                not response.prepared and "X-Request-ID" not in response.headers
-            ):  # else they are among its own
+            if not response.prepared and "X-Request-ID" not in response.headers:
                 for name, value in headers.items():
                     response.headers.setdefault(name, value)
             return response
         finally:
             self._metrics.in_progress -= 1
-            self._metrics.answered(route, request.method, status, time.perf_counter() - began)
+            seconds = time.perf_counter() - started_at
+            self._metrics.count_response(route, request.method, status, seconds)
 
-    async def _answer(
+    async def _respond(
         self, request: R, handler: Handler[R], headers: CIMultiDict[str], route: str
     ) -> web.StreamResponse:
         try:
@@ -123,13 +119,13 @@ class Middleware:
                 if self._options.token_digests:
                     check_token(request, self._options.token_digests)
                 if self._limiter is not None:
-                    await self._limit(request, self._limiter, route)
+                    await self._limit_rate(request, self._limiter, route)
             return await handler(request)
         except ProblemError as problem:
             return problem_response(problem, headers["X-Request-ID"])
         except web.HTTPException as error:
             return problem_response(_http_problem(error), headers["X-Request-ID"])
-        except Exception:  # the last resort: logged in full, the client learns the request id only
+        except Exception:  # the last resort: the log has all of it, the client gets the request id
             log.exception(
                 "request_failed",
                 request_id=headers["X-Request-ID"],
@@ -138,7 +134,7 @@ class Middleware:
             )
             return problem_response(_internal_error(), headers["X-Request-ID"])
 
-    async def _limit(self, request: web.BaseRequest, limiter: RateLimiter, route: str) -> None:
+    async def _limit_rate(self, request: web.BaseRequest, limiter: RateLimiter, route: str) -> None:
         client = self._clients.address(request)
         if is_loopback(client):
             return
@@ -149,7 +145,7 @@ class Middleware:
             raise
 
 
-def _route(request: web.Request) -> str:
+def _route_template(request: web.Request) -> str:
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else _NO_ROUTE
 
@@ -169,8 +165,8 @@ def _http_problem(error: web.HTTPException) -> ProblemError:
             404,
             "route-not-found",
             "Route not found",
-            "There is nothing at this address.",
-            "Everything is below /api/v1, such as /api/v1/channels, but for what /docs lists.",
+            "No route has this path.",
+            "The routes are listed at /docs; most of them begin with /api/v1, as /api/v1/channels.",
         )
     return ProblemError(
         error.status,
@@ -186,6 +182,6 @@ def _internal_error() -> ProblemError:
         500,
         "internal-error",
         "Internal error",
-        "The answer could not be made: a fault of this program.",
-        "Tell the operator the requestId; the log says what happened.",
+        "The request failed because of a fault in this program.",
+        "Tell the operator the requestId; the log has the details.",
     )

@@ -1,7 +1,7 @@
 """What the service counts and measures of itself, for Prometheus."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -14,9 +14,6 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from explorer_api.live.channels import Channel
-from explorer_api.live.redis_cache import SharedCache
-from explorer_api.live.response_cache import ResponseCache
 from runtime.histogram import Histogram
 
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -48,7 +45,7 @@ class ApiMetrics(Collector):
             registry=registry,
         )
 
-    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+    def count_response(self, route: str, method: str, status: int, seconds: float) -> None:
         """Counts an answer."""
         self._requests[route, method if method in _METHODS else "other", status] += 1
         durations = self._durations.get(route)
@@ -83,58 +80,3 @@ class ApiMetrics(Collector):
         )
         in_progress.add_metric((), self.in_progress)
         yield in_progress
-
-
-class StateCollector(Collector):
-    """Reads caches and heads when it is asked: nothing is pushed."""
-
-    def __init__(
-        self,
-        cache: ResponseCache,
-        shared: SharedCache | None,
-        channels: Callable[[], Iterable[Channel]],
-        clock: Callable[[], float],
-    ) -> None:
-        self._cache, self._shared, self._channels, self._clock = cache, shared, channels, clock
-
-    def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now."""
-        requests = CounterMetricFamily(
-            "kindledger_api_cache_requests",
-            "Questions to the caches of answers.",
-            labels=("cache", "result"),
-        )
-        requests.add_metric(("memory", "hit"), self._cache.hits)
-        requests.add_metric(("memory", "miss"), self._cache.misses)
-        if self._shared is not None:
-            requests.add_metric(("redis", "hit"), self._shared.hits)
-            requests.add_metric(("redis", "miss"), self._shared.misses)
-            requests.add_metric(("redis", "error"), self._shared.errors)
-        yield requests
-        size = GaugeMetricFamily("kindledger_api_cache_bytes", "Bytes of answers kept in memory.")
-        size.add_metric((), self._cache.bytes)
-        yield size
-        ages = GaugeMetricFamily(
-            "kindledger_api_head_age_seconds",
-            "Since when the channel's head was last read.",
-            labels=("channel",),
-        )
-        heights = GaugeMetricFamily(
-            "kindledger_api_channel_height",
-            "Blocks of the channel that are shown.",
-            labels=("channel",),
-        )
-        peers = GaugeMetricFamily(
-            "kindledger_api_peer_height",
-            "Blocks that a peer is known to have.",
-            labels=("channel",),
-        )
-        for channel in self._channels():
-            standing = channel.watch.known
-            if standing is None:
-                continue
-            ages.add_metric((channel.name,), max(0.0, self._clock() - standing.read_at))
-            heights.add_metric((channel.name,), standing.height)
-            if standing.peer_height is not None:
-                peers.add_metric((channel.name,), standing.peer_height)
-        yield from (ages, heights, peers)

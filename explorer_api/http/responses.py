@@ -1,15 +1,13 @@
-"""Answers, and what is kept of them: bytes with their ETag, and how long they hold."""
+"""Responses before and after encoding, their caching, and conditional requests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 from msgspec import Struct
 from multidict import CIMultiDict
 
-from explorer_api.live.heads import HeadSnapshot
 from explorer_api.schemas.encoding import encode_json
 
 NO_STORE: Final = "no-store"
@@ -19,27 +17,27 @@ IMMUTABLE: Final = "max-age=31536000, immutable"
 JSON: Final = "application/json"
 
 HEADERS: Final = web.RequestKey("headers", CIMultiDict[str])
-"""What every answer to a request has among its headers, whatever it is."""
+"""The headers that every response to a request has; the middleware sets them."""
 
 
-@dataclass(frozen=True)
-class ApiResponse:
-    """What to answer: anything msgspec encodes, and the Cache-Control. Whatever may be kept has an ETag.
+class ApiResponse(Struct, frozen=True):
+    """A response as a handler returns it: a body that msgspec can encode, and the Cache-Control.
 
-    The service keeps an answer for as long as the ledger shows the same head (an immutable one, the same chain), and
-    for no more than `seconds` where it depends on more than the ledger.
+    This service caches a response while the ledger's head stays the same (an immutable response,
+    while the chain stays the same), and at most for `seconds` where the body depends on more than
+    the ledger.
     """
 
     body: Any
-    caching: str
+    cache_control: str
     seconds: float | None = None
     content_type: str = JSON
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
 class EncodedResponse(Struct, frozen=True):
-    """An answer as bytes."""
+    """A response as bytes. Every cacheable response has an ETag."""
 
     body: bytes
     status: int
@@ -49,51 +47,62 @@ class EncodedResponse(Struct, frozen=True):
 
     @property
     def immutable(self) -> bool:
-        """Whether it holds for as long as the chain is the same."""
+        """Whether the response is valid for as long as the chain stays the same."""
         return self.headers["Cache-Control"] == IMMUTABLE
 
     @property
     def size(self) -> int:
-        """Bytes in memory, about."""
+        """The approximate number of bytes in memory."""
         return len(self.body) + 700
 
 
-def encode_response(answer: ApiResponse) -> EncodedResponse:
-    """Encodes an answer, and gives it a strong ETag if it may be kept."""
-    body = answer.body if isinstance(answer.body, bytes) else encode_json(answer.body)
+class CacheHit(NamedTuple):
+    """A cached response, the path template of its route, and headers that tell the current head."""
+
+    route: str
+    response: EncodedResponse
+    headers: Mapping[str, str]
+
+
+def encode_response(response: ApiResponse) -> EncodedResponse:
+    """Encode a response, and give it a strong ETag if it is cacheable."""
+    body = response.body if isinstance(response.body, bytes) else encode_json(response.body)
     headers = {
-        **answer.headers,
-        "Content-Type": answer.content_type,
-        "Cache-Control": answer.caching,
+        **response.headers,
+        "Content-Type": response.content_type,
+        "Cache-Control": response.cache_control,
     }
     etag = None
-    if answer.caching != NO_STORE:
+    if response.cache_control != NO_STORE:
         etag = sha256(body).hexdigest()[:32]
         headers["ETag"] = f'"{etag}"'
-    return EncodedResponse(body, answer.status, headers, etag, answer.seconds)
+    return EncodedResponse(body, response.status, headers, etag, response.seconds)
 
 
 def http_response(
-    request: web.BaseRequest, rendered: EncodedResponse, standing: HeadSnapshot | None
+    request: web.BaseRequest, response: EncodedResponse, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """The response: 304 instead of 200 if the client has that body already (RFC 9110 section 13.2.1)."""
-    headers = request[HEADERS].copy()
-    headers.update(rendered.headers)
-    if standing is not None:
-        headers.update(standing.headers)
-    known = (
-        rendered.etag is not None
+    """Return the response for aiohttp, with further `headers`.
+
+    The status is 304 instead of 200 if the client has the same body already (RFC 9110 section
+    13.2.1).
+    """
+    all_headers = request[HEADERS].copy()
+    all_headers.update(response.headers)
+    if headers is not None:
+        all_headers.update(headers)
+    client_has_it = (
+        response.etag is not None
         and "If-None-Match" in request.headers
-        and _is_known(request, rendered.etag)
+        and _matches(request, response.etag)
     )
-    if known and rendered.status == 200:
-        return web.Response(status=304, headers=headers)
-    return web.Response(status=rendered.status, body=rendered.body, headers=headers)
+    if client_has_it and response.status == 200:
+        return web.Response(status=304, headers=all_headers)
+    return web.Response(status=response.status, body=response.body, headers=all_headers)
 
 
-def _is_known(request: web.BaseRequest, etag: str) -> bool:
-    if (
-        request.headers["If-None-Match"] == f'"{etag}"'
-    ):  # as nearly always; parsing it takes a tenth of the answer
+def _matches(request: web.BaseRequest, etag: str) -> bool:
+    # The fast path is the usual case: parsing the header takes a tenth of the response time.
+    if request.headers["If-None-Match"] == f'"{etag}"':
         return True
-    return any(known.value in (etag, "*") for known in request.if_none_match or ())
+    return any(sent.value in (etag, "*") for sent in request.if_none_match or ())

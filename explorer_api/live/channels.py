@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -14,10 +14,8 @@ from explorer_api.http.problems import ProblemError
 from explorer_api.live.head_notifications import hear_changes
 from explorer_api.live.heads import HeadSnapshot, HeadWatch
 from explorer_api.live.mongo_calls import MongoCalls
-from explorer_api.live.redis_cache import SharedCache
+from explorer_api.live.redis_cache import RedisCache
 from explorer_api.live.running_totals import RunningTotals
-from explorer_api.options import Options
-from explorer_api.streams.feed import Feed
 from ledger.mongodb.reader import LedgerReader
 from ledger.mongodb.stored_channels import find_channels
 from runtime.cancellation import raise_if_cancelled
@@ -27,23 +25,21 @@ DISCOVERY_SECONDS: Final = 2.0
 
 
 class Channel:
-    """One channel: its name, its database, its head, the sums over its blocks, and what its streams share."""
+    """One channel: its name, its database, its head, and the totals over its blocks."""
 
     def __init__(
         self,
         name: str,
         reader: LedgerReader,
         head_age_s: float,
-        stream_buffer_bytes: int,
-        shared: SharedCache | None,
+        shared: RedisCache | None,
     ) -> None:
         self.name = name
         self.reader = reader
         self.watch = HeadWatch(reader, head_age_s)
-        self.sums = RunningTotals(reader, self.watch, shared)
-        self.feed = Feed(reader, self.watch, stream_buffer_bytes)
+        self.totals = RunningTotals(reader, self.watch, shared)
 
-    async def standing(self) -> HeadSnapshot:
+    async def snapshot(self) -> HeadSnapshot:
         """Where it stands. Raises `PyMongoError` where that must be read and cannot."""
         return await self.watch.fresh()
 
@@ -62,12 +58,12 @@ class Channels:
         head_age_s: float,
         *,
         hears_changes: bool,
-        stream_buffer_bytes: int = Options().stream_buffer_bytes,
-        shared: SharedCache | None = None,
+        shared: RedisCache | None = None,
+        background: Sequence[Callable[["Channel"], Awaitable[None]]] = (),
     ) -> None:
         self._client, self._database = client, database
         self._head_age_s, self._hears_changes = head_age_s, hears_changes
-        self._stream_buffer_bytes, self._shared = stream_buffer_bytes, shared
+        self._shared, self._background = shared, background
         self._databases = dict(configured) if configured is not None else {}
         self._discovers = configured is None
         self._discovered_at: float | None = None
@@ -90,7 +86,7 @@ class Channels:
             await self._discover()
         return self._channel(name) if name in self._databases else None
 
-    def known(self) -> list[Channel]:
+    def loaded(self) -> list[Channel]:
         """The channels that were asked for so far, without a look."""
         return list(self._channels.values())
 
@@ -128,9 +124,9 @@ class Channels:
 
     def _start(self, channel: Channel, database: str) -> list[asyncio.Task[None]]:
         works: list[Callable[[], Awaitable[None]]] = [
-            partial(channel.watch.follow, self._database.contact),
-            channel.sums.follow,
-            channel.feed.follow,
+            partial(channel.watch.follow, self._database.probe),
+            channel.totals.follow,
+            *(partial(work, channel) for work in self._background),
         ]
         if self._hears_changes:
             works.append(partial(hear_changes, self._client, database, channel.watch.wake))
@@ -140,9 +136,7 @@ class Channels:
         key = (name, self._databases[name])
         if key not in self._channels:
             reader = LedgerReader(self._client, key[1])
-            self._channels[key] = Channel(
-                name, reader, self._head_age_s, self._stream_buffer_bytes, self._shared
-            )
+            self._channels[key] = Channel(name, reader, self._head_age_s, self._shared)
         return self._channels[key]
 
     async def _discover(self) -> None:
@@ -154,7 +148,7 @@ class Channels:
                 and time.monotonic() - self._discovered_at < DISCOVERY_SECONDS
             ):
                 return
-            with self._database.contact():
+            with self._database.probe():
                 found = await find_channels(self._client)
             self._databases = found
             for key in self._channels.keys() - found.items():

@@ -58,7 +58,7 @@ class HeadSnapshot(Struct, frozen=True):
 
 
 class HeadWatch:
-    """Knows the standing of one channel, at most `max_age_s` old."""
+    """Knows the snapshot of one channel, at most `max_age_s` old."""
 
     def __init__(
         self, reader: LedgerReader, max_age_s: float, clock: Callable[[], float] = time.monotonic
@@ -69,12 +69,12 @@ class HeadWatch:
         self._moved: asyncio.Future[None] | None = None
         self._chains = 0
         self._gone = False
-        self.known: HeadSnapshot | None = None
+        self.latest: HeadSnapshot | None = None
         """As it was last read, whenever that was."""
 
     def current(self) -> HeadSnapshot | None:
         """What is known, if it is not too old."""
-        known = self.known
+        known = self.latest
         return (
             known
             if known is not None and self._clock() - known.read_at <= self._max_age_s
@@ -82,17 +82,17 @@ class HeadWatch:
         )
 
     async def fresh(self) -> HeadSnapshot:
-        """The standing, not too old. Raises `PyMongoError` where it must be read and cannot."""
+        """The snapshot, not too old. Raises `PyMongoError` where it must be read and cannot."""
         return self.current() or await self._read(self._clock() - self._max_age_s)
 
-    async def newest(self) -> HeadSnapshot:
-        """The standing, read after this call began."""
+    async def read_now(self) -> HeadSnapshot:
+        """The snapshot, read after this call began."""
         return await self._read(self._clock())
 
     async def _read(self, since: float) -> HeadSnapshot:
         """Whoever asks while another one reads waits, and takes what that one found if it is new enough."""
         async with self._lock:
-            known, now = self.known, self._clock()
+            known, now = self.latest, self._clock()
             if known is not None and known.read_at >= since:
                 return known
             with pymongo.timeout(_READ_S):
@@ -101,11 +101,11 @@ class HeadWatch:
                 head = await self._reader.head()
                 if head is not None and not await self._continues(known, head):
                     self._chains += 1
-            standing = _standing(head, first, sync, now, self._chains)
-            self.known = None if self._gone else standing
-        if known is None or known.version != standing.version:
+            snapshot = _snapshot(head, first, sync, now, self._chains)
+            self.latest = None if self._gone else snapshot
+        if known is None or known.version != snapshot.version:
             self._tell()
-        return standing
+        return snapshot
 
     async def _sync_state(self) -> SyncState | None:
         """None too for what a newer daemon reports and this program cannot read: nothing is decided from it."""
@@ -128,12 +128,12 @@ class HeadWatch:
         self._moved = None
 
     async def moves(self, beyond: HeadSnapshot) -> HeadSnapshot:
-        """Waits for a standing of another version. Somebody must `follow` meanwhile."""
-        while self.known is None or self.known.version == beyond.version:
+        """Waits for a snapshot of another version. Somebody must `follow` meanwhile."""
+        while self.latest is None or self.latest.version == beyond.version:
             if self._moved is None:
                 self._moved = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._moved)
-        return self.known
+        return self.latest
 
     def wake(self) -> None:
         """News came: a new head."""
@@ -141,7 +141,7 @@ class HeadWatch:
 
     def forget(self) -> None:
         """The channel is gone, for ever: nothing is known any more, and nothing holds that was kept for it."""
-        self._gone, self.known = True, None
+        self._gone, self.latest = True, None
 
     async def follow(self, contact: Callable[[], AbstractContextManager[None]]) -> None:
         """Reads twice in the longest age, and when there are news; until cancelled.
@@ -151,7 +151,7 @@ class HeadWatch:
         while True:
             self._news.clear()
             with suppress(Exception), contact():
-                await self.newest()
+                await self.read_now()
             raise_if_cancelled()
             await asyncio.sleep(_PAUSE_S)
             try:
@@ -161,7 +161,7 @@ class HeadWatch:
                 continue
 
 
-def _standing(
+def _snapshot(
     head: Document | None, first: Document | None, sync: SyncState | None, now: float, chains: int
 ) -> HeadSnapshot:
     chain = version = ""
@@ -170,12 +170,12 @@ def _standing(
     else:
         chain = f"{block_name(first)}.{chains}"
         version = f"{block_name(first)}.{block_name(head)}"
-    standing = HeadSnapshot(head, first, sync, now, version, chain, {})
-    peer_height = standing.peer_height if standing.peer_height is not None else standing.height
-    standing.headers.update(
-        {"Ledger-Height": str(standing.height), "Ledger-Peer-Height": str(peer_height)}
+    snapshot = HeadSnapshot(head, first, sync, now, version, chain, {})
+    peer_height = snapshot.peer_height if snapshot.peer_height is not None else snapshot.height
+    snapshot.headers.update(
+        {"Ledger-Height": str(snapshot.height), "Ledger-Peer-Height": str(peer_height)}
     )
-    return standing
+    return snapshot
 
 
 def block_name(block: Document) -> str:

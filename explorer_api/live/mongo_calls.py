@@ -23,7 +23,7 @@ _OUTAGES = frozenset({"database-unavailable", "database-refused"})
 class MongoCalls:
     """Bounds the calls that are made, and logs an outage, at most one a minute, and its end.
 
-    Its end is what those say that keep in `contact`: a request may have been answered from memory. A missing index is
+    Its end is what those say that keep in `probe`: a request may have been answered from memory. A missing index is
     logged as such, as often; a question that takes too long is its client's affair.
     """
 
@@ -35,7 +35,7 @@ class MongoCalls:
         self._told = False
 
     @contextmanager
-    def calls(self) -> Iterator[None]:
+    def bounded(self) -> Iterator[None]:
         """Every call made inside ends in time. Raises `ProblemError` where MongoDB cannot answer."""
         began = time.monotonic()
         try:
@@ -54,9 +54,9 @@ class MongoCalls:
             raise problem from error
 
     @contextmanager
-    def contact(self) -> Iterator[None]:
-        """As `calls`, for what surely asks MongoDB and is asked again and again: outages end with it."""
-        with self.calls():
+    def probe(self) -> Iterator[None]:
+        """As `bounded`, for what surely asks MongoDB and is asked again and again: outages end with it."""
+        with self.bounded():
             yield
         self._answered = time.monotonic()
         if self._since is not None and self._told:

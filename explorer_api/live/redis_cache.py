@@ -27,7 +27,7 @@ _MAX_BYTES: Final = 1 << 20
 _LOG_INTERVAL_S: Final = 60.0
 
 
-class SharedCache:
+class RedisCache:
     """Whatever Redis does - refuse, hang, forget, hold something else at a key - costs a moment, and changes no answer.
 
     After a failure Redis is left alone for a while. `redis` must not decode responses.

@@ -18,7 +18,7 @@ from pymongo.errors import PyMongoError
 
 from explorer_api.http.problems import RETRY_SECONDS, ProblemError
 from explorer_api.live.heads import HeadSnapshot, HeadWatch, block_name
-from explorer_api.live.redis_cache import SharedCache
+from explorer_api.live.redis_cache import RedisCache
 from ledger.mongodb.reader import LedgerReader
 from ledger.mongodb.totals import BlockTotals, ChaincodeTotals, LedgerTotals
 from runtime.cancellation import raise_if_cancelled
@@ -107,7 +107,7 @@ class RunningTotals:
         self,
         reader: LedgerReader,
         watch: HeadWatch,
-        shared: SharedCache | None = None,
+        shared: RedisCache | None = None,
         blocks_at_a_time: int = BLOCKS_AT_A_TIME,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -127,45 +127,45 @@ class RunningTotals:
     def _last(self) -> _Part:
         return self._parts[-1] if self._parts else self._base
 
-    async def up_to(self, standing: HeadSnapshot, wait_s: float) -> ChannelTotals:
-        """The sums over all stored blocks up to the standing's head, neither more nor less.
+    async def up_to(self, snapshot: HeadSnapshot, wait_s: float) -> ChannelTotals:
+        """The sums over all stored blocks up to the snapshot's head, neither more nor less.
 
         Raises `TotalsNotReadyError` where they are not known within `wait_s`, `PyMongoError` where MongoDB does not answer.
         Somebody must `follow` meanwhile.
         """
-        if standing.head is None:
+        if snapshot.head is None:
             return ChannelTotals()
         try:
             async with asyncio.timeout(wait_s):
-                while not self._covers(standing):
+                while not self._covers(snapshot):
                     await self._step_taken()
         except TimeoutError:
-            raise self._summing(standing) from None
-        if self._view is None or self._view[0].version != standing.version:
-            self._view = (standing, await self._sum(standing))
+            raise self._summing(snapshot) from None
+        if self._view is None or self._view[0].version != snapshot.version:
+            self._view = (snapshot, await self._sum(snapshot))
         return self._view[1]
 
-    def _covers(self, standing: HeadSnapshot) -> bool:
+    def _covers(self, snapshot: HeadSnapshot) -> bool:
         """Whether it is counted, and not so long ago that it is no more told apart from what came before."""
-        if standing.chain != self._chain or standing.height > self._last.last + 1:
+        if snapshot.chain != self._chain or snapshot.height > self._last.last + 1:
             return False
-        return _agrees([self._base, *self._parts_up_to(standing)][-1], standing)
+        return _agrees([self._base, *self._parts_up_to(snapshot)][-1], snapshot)
 
-    def _parts_up_to(self, standing: HeadSnapshot) -> list[_Part]:
-        return [part for part in self._parts if part.last < standing.height]
+    def _parts_up_to(self, snapshot: HeadSnapshot) -> list[_Part]:
+        return [part for part in self._parts if part.last < snapshot.height]
 
-    async def _sum(self, standing: HeadSnapshot) -> ChannelTotals:
-        parts = self._parts_up_to(standing)
+    async def _sum(self, snapshot: HeadSnapshot) -> ChannelTotals:
+        parts = self._parts_up_to(snapshot)
         counted = _total(self._base, parts)
         last = [self._base, *parts][-1].last
-        if last < standing.height - 1:  # a head that was passed over
-            counted = counted.plus(await self._count(last + 1, standing.height - 1))
+        if last < snapshot.height - 1:  # a head that was passed over
+            counted = counted.plus(await self._count(last + 1, snapshot.height - 1))
         return counted
 
-    def _summing(self, standing: HeadSnapshot) -> TotalsNotReadyError:
-        done = self._last.last + 1 - self._first if self._chain == standing.chain else 0
-        first = standing.first["number"] if standing.first is not None else 0
-        blocks = standing.height - first
+    def _summing(self, snapshot: HeadSnapshot) -> TotalsNotReadyError:
+        done = self._last.last + 1 - self._first if self._chain == snapshot.chain else 0
+        first = snapshot.first["number"] if snapshot.first is not None else 0
+        blocks = snapshot.height - first
         left_s = (self._clock() - self._began_at) / done * (blocks - done) if done else None
         return TotalsNotReadyError(done, blocks, left_s)
 
@@ -210,13 +210,13 @@ class RunningTotals:
 
     async def _step(self) -> bool:
         """Counts some blocks; says whether there were any, or what was counted before is no longer true."""
-        standing = self._watch.known or await self._watch.newest()
-        if standing.head is None or standing.first is None:
+        snapshot = self._watch.latest or await self._watch.read_now()
+        if snapshot.head is None or snapshot.first is None:
             self._begin("", 0)
             return False
-        if not self._belongs(standing):
-            self._begin(standing.chain, standing.first["number"])
-        first, highest = self._last.last + 1, standing.height - 1
+        if not self._belongs(snapshot):
+            self._begin(snapshot.chain, snapshot.first["number"])
+        first, highest = self._last.last + 1, snapshot.height - 1
         if first > highest:
             return False
         start = first - first % self._blocks_at_a_time
@@ -224,20 +224,20 @@ class RunningTotals:
         whole = first == max(start, self._first) and last == start + self._blocks_at_a_time - 1
         counted = await (self._count_once(first, last) if whole else self._count(first, last))
         before, block_hash = await self._hash(first - 1), await self._hash(last)
-        changed = last == highest and block_hash != standing.head["blockHash"]
+        changed = last == highest and block_hash != snapshot.head["blockHash"]
         if changed or block_hash is None or before != self._last.block_hash:
             self._begin("", 0)  # dropped, and perhaps indexed anew, while it was read
-            await self._watch.newest()
+            await self._watch.read_now()
             return True
         self._parts.append(_Part(last, block_hash, counted, self._clock()))
         self._forget_parts()
         return True
 
-    def _belongs(self, standing: HeadSnapshot) -> bool:
+    def _belongs(self, snapshot: HeadSnapshot) -> bool:
         """Whether what was counted belongs to this chain; a head that is lower than it cannot be of the same one."""
-        if standing.chain != self._chain or standing.height <= self._last.last:
+        if snapshot.chain != self._chain or snapshot.height <= self._last.last:
             return False
-        return _agrees(self._last, standing)
+        return _agrees(self._last, snapshot)
 
     def _forget_parts(self) -> None:
         """Adds what is older than a while to the base; now and then only, since that can be large."""
@@ -292,10 +292,10 @@ def _bounded(counts: dict[str | None, V], plus: Callable[[V, V], V]) -> dict[str
     return bounded
 
 
-def _agrees(part: _Part, standing: HeadSnapshot) -> bool:
-    """Whether the part does not end with another block than the standing's head, where their numbers are the same."""
-    return part.last < standing.height - 1 or (
-        standing.head is not None and part.block_hash == standing.head["blockHash"]
+def _agrees(part: _Part, snapshot: HeadSnapshot) -> bool:
+    """Whether the part does not end with another block than the snapshot's head, where their numbers are the same."""
+    return part.last < snapshot.height - 1 or (
+        snapshot.head is not None and part.block_hash == snapshot.head["blockHash"]
     )
 
 

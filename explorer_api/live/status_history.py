@@ -84,7 +84,7 @@ class StatusRecorder:
         self._service: deque[ServiceSample] = deque(maxlen=MAX_SAMPLES)
         self._samples: dict[str, deque[ChannelSample]] = {}
 
-    def view(self) -> StatusHistory:
+    def history(self) -> StatusHistory:
         """All samples."""
         channels = [
             ChannelHistory(name, list(samples)) for name, samples in sorted(self._samples.items())
@@ -107,7 +107,7 @@ class StatusRecorder:
             name: self._samples.get(name, deque(maxlen=MAX_SAMPLES)) for name in channels
         }
         for name, channel in channels.items():
-            known = channel.watch.known
+            known = channel.watch.latest
             is_new = known is not None and clock - known.read_at <= 2 * self._interval_s
             self._samples[name].append(_sample(known if is_new else None, at))
 
@@ -142,8 +142,8 @@ def _quantile(cumulative: dict[float, int], share: float) -> float | None:
     return None
 
 
-def _sample(standing: HeadSnapshot | None, at: datetime) -> ChannelSample:
-    sync = standing.sync if standing is not None else None
+def _sample(snapshot: HeadSnapshot | None, at: datetime) -> ChannelSample:
+    sync = snapshot.sync if snapshot is not None else None
     if (
         sync is not None
         and sync.state is not ChannelState.STOPPED
@@ -153,9 +153,9 @@ def _sample(standing: HeadSnapshot | None, at: datetime) -> ChannelSample:
     reconciliation = sync.reconciliation if sync is not None else None
     return ChannelSample(
         at=at,
-        height=standing.height if standing is not None else None,
-        peer_height=standing.peer_height if standing is not None else None,
-        lag_blocks=standing.lag_blocks if standing is not None else None,
+        height=snapshot.height if snapshot is not None else None,
+        peer_height=snapshot.peer_height if snapshot is not None else None,
+        lag_blocks=snapshot.lag_blocks if snapshot is not None else None,
         transactions_per_second=sync.transactions_per_second if sync is not None else None,
         state=sync.state if sync is not None else None,
         settled_height=reconciliation.height if reconciliation is not None else None,

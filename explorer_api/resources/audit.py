@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.page_cursors import PageCursor, query_digest, read_cursor, write_cursor
 from explorer_api.http.parameters import CURSOR, LIMIT, choice
 from explorer_api.http.problems import ProblemError, unavailable
 from explorer_api.http.responses import NO_STORE, ApiResponse
+from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.audit import Audit, DiscrepancyList, LedgerAudit, RowsAudit
 from explorer_api.schemas.paging import PageInfo
 from ledger.mongodb.sync_state import ChannelState, Reconciliation, Verification
@@ -24,12 +24,12 @@ STATE = choice("state", *DiscrepancyState, default=DiscrepancyState.OPEN)
 
 async def get_audit(call: ChannelCall) -> ApiResponse:
     """The last cross-check: when, how far, and what it found."""
-    sync = call.standing.sync
+    sync = call.snapshot.sync
     verification = sync.verification if sync is not None else None
     reported = sync.reconciliation if sync is not None else None
     books = _books(call)
     rows = await _rows(books, reported) if books is not None or reported is not None else None
-    return ApiResponse(Audit(call.standing.height, _ledger(verification), rows), NO_STORE)
+    return ApiResponse(Audit(call.snapshot.height, _ledger(verification), rows), NO_STORE)
 
 
 def _ledger(verification: Verification | None) -> LedgerAudit:
@@ -97,5 +97,5 @@ async def list_discrepancies(call: ChannelCall) -> ApiResponse:
 
 
 def _books(call: ChannelCall) -> BusinessReports | None:
-    business = call.services.business
+    business = call.services.business_reports
     return business if business is not None and business.channel == call.channel.name else None

@@ -4,7 +4,6 @@ import re
 
 from bson.datetime_ms import DatetimeMS
 
-from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.parameters import block_number, choice, time
 from explorer_api.http.problems import (
     ProblemError,
@@ -15,6 +14,7 @@ from explorer_api.http.problems import (
 )
 from explorer_api.http.responses import IMMUTABLE, NO_CACHE, ApiResponse
 from explorer_api.resources.page_requests import PageRequest, check_range, resumed_ts
+from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.blocks import BlockPage, block_detail, block_row
 from ledger.documents.format import Document
 from ledger.mongodb.paging import Page
@@ -92,13 +92,13 @@ async def find_block(call: ChannelCall) -> Document:
     """The block that the path names, by number, by hash, or as the latest. Raises `ProblemError`."""
     reader, reference = call.channel.reader, call.path["block"].decode(errors="replace")
     if reference == "latest":
-        if call.standing.head is None:
+        if call.snapshot.head is None:
             raise _missing_number(0, call)
-        return call.standing.head
+        return call.snapshot.head
     if _HASH.fullmatch(reference):
         found = await reader.block_by_hash(reference.lower(), call.last)
         if found is None:
-            call.doubt()
+            call.require_fresh_head()
             raise block_not_found(
                 f"with hash {reference.lower()}",
                 "Block hashes are those of the headers; a new block may be on its way.",
@@ -116,14 +116,14 @@ async def find_block(call: ChannelCall) -> Document:
 
 
 def _missing_number(number: int, call: ChannelCall) -> ProblemError:
-    call.doubt()
-    standing = call.standing
-    if standing.height <= number < (standing.peer_height or 0):
-        return block_not_indexed_yet(str(number), standing.height, standing.peer_height or 0)
-    if standing.first is None:
+    call.require_fresh_head()
+    snapshot = call.snapshot
+    if snapshot.height <= number < (snapshot.peer_height or 0):
+        return block_not_indexed_yet(str(number), snapshot.height, snapshot.peer_height or 0)
+    if snapshot.first is None:
         return block_not_found(
             str(number), "Nothing of this channel is indexed yet; see /api/v1/status."
         )
     return block_not_found(
-        str(number), f"Indexed are blocks {standing.first['number']} to {standing.height - 1}."
+        str(number), f"Indexed are blocks {snapshot.first['number']} to {snapshot.height - 1}."
     )

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.problems import ProblemError, quoted
 from explorer_api.http.responses import ApiResponse
 from explorer_api.live.running_totals import ChannelTotals
 from explorer_api.resources.stats import HALF_A_MINUTE, MAX_NAMES, channel_totals
+from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.chaincodes import (
     ChaincodeDetail,
     ChaincodeList,
@@ -26,7 +26,7 @@ async def list_chaincodes(call: ChannelCall) -> ApiResponse:
     ]
     rows.sort(key=lambda row: (-row.transactions, row.name))
     return ApiResponse(
-        ChaincodeList(rows[:MAX_NAMES], len(rows) > MAX_NAMES, call.standing.height), HALF_A_MINUTE
+        ChaincodeList(rows[:MAX_NAMES], len(rows) > MAX_NAMES, call.snapshot.height), HALF_A_MINUTE
     )
 
 
@@ -36,7 +36,7 @@ async def get_chaincode(call: ChannelCall) -> ApiResponse:
     counted = await channel_totals(call)
     definitions = await _definitions(call, name)
     if not definitions and name not in counted.blocks.chaincodes and name not in counted.events:
-        call.doubt()
+        call.require_fresh_head()
         raise ProblemError(
             404,
             "chaincode-not-found",
@@ -47,7 +47,7 @@ async def get_chaincode(call: ChannelCall) -> ApiResponse:
     detail = ChaincodeDetail(
         **_row_fields(name, counted, definitions[-1] if definitions else None),
         definitions=[read_definition(document) for document in reversed(definitions)],
-        height=call.standing.height,
+        height=call.snapshot.height,
     )
     return ApiResponse(detail, HALF_A_MINUTE)
 

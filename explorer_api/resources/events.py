@@ -1,10 +1,10 @@
 """Chaincode events."""
 
-from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.parameters import ParameterFamily, block_number, names, text
 from explorer_api.http.problems import filter_not_indexed, invalid_parameter
 from explorer_api.http.responses import ApiResponse
 from explorer_api.resources.page_requests import PageRequest, check_range, one_of
+from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.events import EventPage, event_row
 from ledger.mongodb.event_queries import EventFilter
 from ledger.ownership import MAX_TX_ID_BYTES

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 from pymongo.errors import PyMongoError
 
-from explorer_api.http.dispatch import Call
 from explorer_api.http.problems import ProblemError, unavailable
 from explorer_api.http.responses import NO_STORE, ApiResponse
 from explorer_api.live.channels import Channel
-from explorer_api.live.redis_cache import SharedCache
+from explorer_api.live.redis_cache import RedisCache
+from explorer_api.routing.calls import Call
 from explorer_api.schemas.health import Check, Health, Liveness, Verdict
 from ledger.documents.format import FORMAT
 from ledger.mongodb.sync_state import ChannelState, SyncState
@@ -39,7 +39,7 @@ async def ready(call: Call) -> ApiResponse:
 
 async def _unreadable(channel: Channel) -> tuple[str, str] | None:
     """What keeps this program from reading the channel's database, and what to do about it."""
-    head = (await channel.standing()).head
+    head = (await channel.snapshot()).head
     if head is None:
         return None  # nothing indexed yet, nothing to read
     if head["format"] > FORMAT:
@@ -60,10 +60,10 @@ async def health(call: Call) -> ApiResponse:
     """Everything that the answers stand on: 200 in step, 202 catching up, 503 broken."""
     services = call.services
     asked = [_timed(call, "mongodb", _mongodb(call), silent="broken")]
-    if services.business is not None:
-        asked.append(_timed(call, "postgresql", _postgresql(services.business)))
-    if services.shared is not None:
-        asked.append(_timed(call, "redis", _redis(services.shared)))
+    if services.business_reports is not None:
+        asked.append(_timed(call, "postgresql", _postgresql(services.business_reports)))
+    if services.redis_cache is not None:
+        asked.append(_timed(call, "redis", _redis(services.redis_cache)))
     checks = await asyncio.gather(*asked)
     if checks[0].status == "ok":
         asked = [
@@ -92,12 +92,12 @@ async def _timed(
     except TimeoutError:
         status, detail = silent, f"no answer within {limit_s:.1f} s"
     latency = round(1000 * (time.perf_counter() - began), 3)
-    return Check(name, status, detail, latency, call.services.since.of(name, status))
+    return Check(name, status, detail, latency, call.services.status_since.of(name, status))
 
 
 async def _mongodb(call: Call) -> _Outcome:
     try:
-        with call.services.database.calls():
+        with call.services.mongo_calls.bounded():
             await call.services.channels.ping()
     except (PyMongoError, ProblemError) as error:
         return "broken", f"MongoDB does not answer: {type(error.__cause__ or error).__name__}"
@@ -107,23 +107,23 @@ async def _mongodb(call: Call) -> _Outcome:
 async def _channels(call: Call) -> list[Channel]:
     """Those that are known from before, where MongoDB has just gone away."""
     try:
-        with call.services.database.calls():
+        with call.services.mongo_calls.bounded():
             return await call.services.channels.all()
     except (PyMongoError, ProblemError):
-        return call.services.channels.known()
+        return call.services.channels.loaded()
 
 
 async def _channel(channel: Channel) -> _Outcome:
     try:
         problem = await _unreadable(channel)
-        standing = await channel.standing()
+        snapshot = await channel.snapshot()
     except (PyMongoError, ProblemError) as error:
         return "broken", f"cannot be read: {type(error).__name__}"
     if problem is not None:
         return "broken", problem[0]
-    if standing.sync is None:
+    if snapshot.sync is None:
         return "ok", "no daemon has reported: the ledger was imported"
-    return _progress(standing.sync, standing.lag_blocks, datetime.now(UTC))
+    return _progress(snapshot.sync, snapshot.lag_blocks, datetime.now(UTC))
 
 
 def _progress(sync: SyncState, lag_blocks: int | None, now: datetime) -> _Outcome:
@@ -150,7 +150,7 @@ async def _postgresql(business: BusinessReports) -> _Outcome:
     return "ok", None
 
 
-async def _redis(shared: SharedCache) -> _Outcome:
+async def _redis(shared: RedisCache) -> _Outcome:
     if await shared.ping():
         return "ok", None
     return "degraded", "Redis does not answer: served without it"

@@ -1,9 +1,9 @@
 """The history of a key: every committed write of it."""
 
-from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.problems import filter_not_indexed, invalid_parameter
 from explorer_api.http.responses import ApiResponse
 from explorer_api.resources.page_requests import PageRequest
+from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.keys import KeyHistory, key_write
 
 

@@ -4,8 +4,8 @@ from typing import Final
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from explorer_api.http.dispatch import Call
 from explorer_api.http.responses import NO_STORE, ApiResponse
+from explorer_api.routing.calls import Call
 
 PROMETHEUS: Final = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -13,5 +13,5 @@ PROMETHEUS: Final = CONTENT_TYPE_PLAIN_0_0_4
 async def expose_metrics(call: Call) -> ApiResponse:
     """Everything that this process counts and measures, in Prometheus' text format."""
     return ApiResponse(
-        generate_latest(call.services.metrics.registry), NO_STORE, content_type=PROMETHEUS
+        generate_latest(call.services.request_metrics.registry), NO_STORE, content_type=PROMETHEUS
     )

@@ -3,12 +3,12 @@
 import time
 from typing import Any
 
-from explorer_api.http.dispatch import Call, ChannelCall
 from explorer_api.http.responses import NO_CACHE, NO_STORE, ApiResponse
 from explorer_api.live.channels import Channel
 from explorer_api.live.heads import HeadSnapshot
 from explorer_api.live.running_totals import TotalsNotReadyError
 from explorer_api.resources.stats import channel_totals
+from explorer_api.routing.calls import Call, ChannelCall
 from explorer_api.schemas.channels import ChannelDetail, ChannelList, ChannelRow, Counts
 from explorer_api.schemas.status import ChannelStatus, Status
 from ledger.documents.format import Document
@@ -22,7 +22,7 @@ _REPORT_S = 1.0
 async def list_channels(call: Call) -> ApiResponse:
     """Every channel."""
     rows = [
-        ChannelRow(**_row_fields(channel, await channel.standing()))
+        ChannelRow(**_row_fields(channel, await channel.snapshot()))
         for channel in await call.services.channels.all()
     ]
     return ApiResponse(ChannelList(rows), NO_CACHE)
@@ -30,11 +30,11 @@ async def list_channels(call: Call) -> ApiResponse:
 
 async def get_channel(call: ChannelCall) -> ApiResponse:
     """One channel, with its configuration and counts."""
-    head, first = call.standing.head, call.standing.first
+    head, first = call.snapshot.head, call.snapshot.first
     config = await _configuration(call, head) if head is not None else None
     counts = await _counts(call)
     body = ChannelDetail(
-        **_row_fields(call.channel, call.standing),
+        **_row_fields(call.channel, call.snapshot),
         start_block=first["number"] if first is not None else None,
         head_hash=head["blockHash"] if head is not None else None,
         genesis_hash=first["blockHash"] if first is not None and first["number"] == 0 else None,
@@ -76,13 +76,13 @@ def _last_config(head: Document | None) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _row_fields(channel: Channel, standing: HeadSnapshot) -> dict[str, Any]:
+def _row_fields(channel: Channel, snapshot: HeadSnapshot) -> dict[str, Any]:
     return {
         "name": channel.name,
-        "height": standing.height,
-        "peer_height": standing.peer_height,
-        "lag_blocks": standing.lag_blocks,
-        "state": standing.sync.state if standing.sync is not None else None,
+        "height": snapshot.height,
+        "peer_height": snapshot.peer_height,
+        "lag_blocks": snapshot.lag_blocks,
+        "state": snapshot.sync.state if snapshot.sync is not None else None,
     }
 
 
@@ -95,44 +95,44 @@ async def get_status(call: Call) -> ApiResponse:
 
 async def get_history(call: Call) -> ApiResponse:
     """The last hour: heights, lag, rates and times to answer, sampled every ten seconds."""
-    return ApiResponse(call.services.history.view(), NO_STORE)
+    return ApiResponse(call.services.status_recorder.history(), NO_STORE)
 
 
 async def _channel_status(channel: Channel) -> ChannelStatus:
-    standing = await channel.standing()
-    sync = standing.sync
+    snapshot = await channel.snapshot()
+    sync = snapshot.sync
     return ChannelStatus(
         name=channel.name,
         state=sync.state if sync is not None else None,
         peer=sync.peer if sync is not None else None,
-        peer_height=standing.peer_height,
-        seen_height=max(sync.seen_height, standing.height) if sync is not None else None,
-        committed_height=standing.height,
-        lag_blocks=standing.lag_blocks,
+        peer_height=snapshot.peer_height,
+        seen_height=max(sync.seen_height, snapshot.height) if sync is not None else None,
+        committed_height=snapshot.height,
+        lag_blocks=snapshot.lag_blocks,
         transactions_per_second=sync.transactions_per_second if sync is not None else None,
-        eta_seconds=await _eta(channel, standing),
+        eta_seconds=await _eta(channel, snapshot),
         error=sync.error if sync is not None else None,
         reconciliation=sync.reconciliation if sync is not None else None,
         updated_at=sync.updated_at if sync is not None else None,
     )
 
 
-async def _eta(channel: Channel, standing: HeadSnapshot) -> float | None:
+async def _eta(channel: Channel, snapshot: HeadSnapshot) -> float | None:
     """Seconds until the peer's height, if the blocks to come are as large as the last ones; None if none can tell."""
-    if standing.lag_blocks == 0:
+    if snapshot.lag_blocks == 0:
         return 0.0
     if (
-        standing.lag_blocks is None
-        or standing.sync is None
-        or standing.sync.transactions_per_second <= 0
+        snapshot.lag_blocks is None
+        or snapshot.sync is None
+        or snapshot.sync.transactions_per_second <= 0
     ):
         return None
     recent = await channel.reader.blocks(
-        0, standing.height - 1, Window(_RECENT_BLOCKS, descending=True)
+        0, snapshot.height - 1, Window(_RECENT_BLOCKS, descending=True)
     )
     if not recent.documents:
         return None
     per_block = sum(int(block["transactionCount"]) for block in recent.documents) / len(
         recent.documents
     )
-    return round(standing.lag_blocks * per_block / standing.sync.transactions_per_second, 1)
+    return round(snapshot.lag_blocks * per_block / snapshot.sync.transactions_per_second, 1)

@@ -5,11 +5,11 @@ from typing import Any, cast
 
 from bson.datetime_ms import DatetimeMS
 
-from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.page_cursors import PageCursor, query_digest, read_cursor, write_cursor
 from explorer_api.http.parameters import CURSOR, LIMIT, ORDER, Parameter
 from explorer_api.http.problems import filter_not_indexed, invalid_cursor, invalid_parameter
 from explorer_api.http.responses import NO_CACHE, ONE_DAY
+from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.paging import PageInfo
 from ledger.documents.format import Document
 from ledger.mongodb.paging import Page, Window
@@ -30,12 +30,12 @@ class PageRequest:
         self._question = query_digest(route, call.channel.name, order, *filters)
         self._limit = call.query.require(LIMIT)
         text = call.query.get(CURSOR)
-        self._height = call.standing.height if height is None else height
+        self._height = call.snapshot.height if height is None else height
         after: int | None = None
         if text is not None:
             cursor = read_cursor(text, self._question)
             if cursor.height > self._height:
-                call.doubt()
+                call.require_fresh_head()
                 raise invalid_cursor(f"began at height {cursor.height}, above {self._height}")
             self._height, after = cursor.height, cursor.after
         self.window = Window(self._limit, order == "desc", after)

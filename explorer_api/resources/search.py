@@ -7,13 +7,13 @@ from urllib.parse import quote, urlencode
 
 from msgspec import Struct
 
-from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.parameters import text as text_parameter
 from explorer_api.http.problems import ProblemError
 from explorer_api.http.responses import ApiResponse
 from explorer_api.live.running_totals import TotalsNotReadyError
 from explorer_api.resources.chaincodes import known_chaincodes
 from explorer_api.resources.stats import channel_totals
+from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.search import (
     BlockHit,
     ChaincodeHit,
@@ -71,11 +71,11 @@ async def search(call: ChannelCall) -> ApiResponse:
     found = [await look(call, query) for look in _LOOKS]
     items = [hit for looked in found for hit in looked.hits[:MAX_HITS]]
     if not items:
-        call.doubt()
+        call.require_fresh_head()
     more = [looked.type for looked in found if len(looked.hits) > MAX_HITS]
     not_searched = [looked.type for looked in found if not looked.searched]
     return ApiResponse(
-        SearchResults(query, items, more, not_searched, call.standing.height), _CACHING, _KEPT_S
+        SearchResults(query, items, more, not_searched, call.snapshot.height), _CACHING, _KEPT_S
     )
 
 

@@ -7,12 +7,12 @@ from typing import Any, Final, cast
 from bson.codec_options import CodecOptions
 from bson.datetime_ms import DatetimeMS
 
-from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.parameters import Parameter, choice, time
 from explorer_api.http.problems import ProblemError, invalid_parameter
 from explorer_api.http.responses import ONE_DAY, ApiResponse
 from explorer_api.resources.page_requests import check_range
 from explorer_api.resources.stats import HALF_A_MINUTE, channel_totals
+from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.stats import Interval, Metric, Point, Series
 from ledger.mongodb.totals import BlockTotals
 
@@ -76,7 +76,7 @@ async def get_series(call: ChannelCall) -> ApiResponse:
     items = [Point(start, _value(metric, totals, start, _PARTS[interval])) for start in starts]
     total = sum(point.value for point in items)
     series = Series(
-        metric, interval, since, until, items, total, counted.untimed_blocks, call.standing.height
+        metric, interval, since, until, items, total, counted.untimed_blocks, call.snapshot.height
     )
     return ApiResponse(series, ONE_DAY if _is_closed(call, until) else HALF_A_MINUTE, _KEPT_S)
 
@@ -125,7 +125,7 @@ def _moment(call: ChannelCall, parameter: Parameter[DatetimeMS]) -> datetime | N
 
 def _head_time(call: ChannelCall) -> datetime:
     """The time of the head, which is none's but its clients' word; now where it has none."""
-    head = call.standing.head
+    head = call.snapshot.head
     return head["ts"] if head is not None and head["ts"] is not None else datetime.now(UTC)
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
-from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.responses import ApiResponse
 from explorer_api.live.running_totals import ChannelTotals
+from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.stats import (
     ChaincodeActivity,
     OrganisationTotal,
@@ -27,8 +27,8 @@ async def channel_totals(call: ChannelCall, patience: float = 0.8) -> ChannelTot
 
     Raises `TotalsNotReadyError` if they are not known within that share of the time that a request may take.
     """
-    return await call.channel.sums.up_to(
-        call.standing, call.services.options.seconds_per_request * patience
+    return await call.channel.totals.up_to(
+        call.snapshot, call.services.options.seconds_per_request * patience
     )
 
 
@@ -38,7 +38,7 @@ async def get_stats(call: ChannelCall) -> ApiResponse:
     blocks, totals = counted.blocks, counted.blocks.totals
     chaincodes = {name: chaincode.transactions for name, chaincode in blocks.chaincodes.items()}
     stats = Stats(
-        height=call.standing.height,
+        height=call.snapshot.height,
         blocks=totals.blocks,
         transactions=totals.transactions,
         valid=totals.valid_transactions,

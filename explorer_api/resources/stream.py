@@ -10,11 +10,11 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.parameters import Parameter, choice, several, text
 from explorer_api.http.problems import ProblemError, invalid_parameter
 from explorer_api.http.responses import HEADERS, NO_STORE
 from explorer_api.live.heads import HeadSnapshot
+from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.stream import Lagged, StreamState
 from explorer_api.streams.chunk_reader import FIRST_LIMITS, ChainReplacedError
 from explorer_api.streams.connection import SlowClientError, StreamConnection
@@ -84,30 +84,30 @@ async def open_stream(
     )
     position = _last_position(call, request)
     if position is None:
-        position = block_start(call.standing.height)
-    elif position > block_start(call.standing.height):
-        call = replace(call, standing=await call.channel.watch.newest())
+        position = block_start(call.snapshot.height)
+    elif position > block_start(call.snapshot.height):
+        call = replace(call, snapshot=await call.channel.watch.read_now())
     _check_position(position, call)
-    call.services.streams.check(request)
+    call.services.open_streams.check(request)
     return _Stream(call, request, selection, position).serve
 
 
 def _check_position(position: int, call: ChannelCall) -> None:
     """Raises `ProblemError` if a stream cannot begin there."""
-    standing = call.standing
-    if position > block_start(standing.height):
+    snapshot = call.snapshot
+    if position > block_start(snapshot.height):
         raise ProblemError(
             409,
             "replay-ahead",
             "Replay ahead",
-            f"The stream was left at {position_id(position)}, and the height is {standing.height}: the ledger is being "
+            f"The stream was left at {position_id(position)}, and the height is {snapshot.height}: the ledger is being "
             "indexed anew, or this server is behind another one.",
             "Try again later, or read the lists and open a new stream without Last-Event-ID.",
-            height=standing.height,
+            height=snapshot.height,
         )
-    lowest = standing.height - call.services.options.replay_blocks
-    if standing.first is not None:
-        lowest = max(lowest, int(standing.first["number"]))
+    lowest = snapshot.height - call.services.options.replay_blocks
+    if snapshot.first is not None:
+        lowest = max(lowest, int(snapshot.first["number"]))
     if block_at(position) < lowest:
         raise ProblemError(
             409,
@@ -115,7 +115,7 @@ def _check_position(position: int, call: ChannelCall) -> None:
             "Replay too old",
             f"The stream was left at {position_id(position)}; streams can be resumed from block {lowest} on.",
             "Read the lists up to now, and open a new stream without Last-Event-ID.",
-            height=standing.height,
+            height=snapshot.height,
         )
 
 
@@ -143,7 +143,10 @@ class _Stream:
             selection,
             position,
         )
-        self._feed, self._open_streams = call.channel.feed, call.services.streams
+        self._feed, self._open_streams = (
+            call.services.feeds.of(call.channel),
+            call.services.open_streams,
+        )
         self._limits = FIRST_LIMITS
         self._news = asyncio.Event()
         self._ping_due = False
@@ -151,7 +154,7 @@ class _Stream:
     async def serve(self) -> web.StreamResponse:
         """Sends messages until the client is gone or too slow, or the stream must end."""
         general = self._request[HEADERS]
-        headers = {**general, **self._call.standing.headers, **_HEADERS}
+        headers = {**general, **self._call.snapshot.headers, **_HEADERS}
         if self._request.method == "HEAD":
             return web.StreamResponse(headers=headers)
         connection = StreamConnection(self._request, headers)
@@ -209,9 +212,9 @@ class _Stream:
             timers[0].cancel()
 
     async def _send_messages(self, connection: StreamConnection) -> None:
-        await connection.send(_greeting(self._position, self._call.standing))
+        await connection.send(_greeting(self._position, self._call.snapshot))
         feed, was_live = self._feed, False
-        while feed.is_of(self._call.standing.chain):
+        while feed.is_of(self._call.snapshot.chain):
             self._news.clear()
             if self._ping_due:
                 self._ping_due = False
@@ -245,25 +248,25 @@ class _Stream:
 
     async def _read_history(self) -> tuple[bytes, int]:
         channel = self._call.channel
-        standing = channel.watch.known or self._call.standing
-        lowest = block_start(int(standing.first["number"])) if standing.first is not None else 0
+        snapshot = channel.watch.latest or self._call.snapshot
+        lowest = block_start(int(snapshot.first["number"])) if snapshot.first is not None else 0
         chunk = await self._call.services.replays.chunk(
             channel.reader,
-            standing.chain,
+            snapshot.chain,
             self._selection,
             start=max(
                 self._position, lowest
             ),  # a ledger that was empty when the stream began may begin anywhere
-            height=standing.height,
+            height=snapshot.height,
             limits=self._limits,
         )
         self._limits = chunk.limits
         return chunk.beyond(self._position, EVERYTHING), chunk.end
 
 
-def _greeting(position: int, standing: HeadSnapshot) -> bytes:
-    state = standing.sync.state if standing.sync is not None else None
-    body = StreamState(standing.height, standing.peer_height, standing.lag_blocks, state)
+def _greeting(position: int, snapshot: HeadSnapshot) -> bytes:
+    state = snapshot.sync.state if snapshot.sync is not None else None
+    body = StreamState(snapshot.height, snapshot.peer_height, snapshot.lag_blocks, state)
     return b"retry: %d\n" % _RETRY_MS + server_sent("state", position, body)
 
 

@@ -2,11 +2,11 @@
 
 from urllib.parse import quote
 
-from explorer_api.http.dispatch import Call, ChannelCall
 from explorer_api.http.responses import NO_CACHE, ApiResponse
 from explorer_api.live.channels import Channel
 from explorer_api.live.heads import HeadSnapshot
 from explorer_api.resources.transactions import decode_tx_id, get_transaction, transaction_not_found
+from explorer_api.routing.calls import Call, ChannelCall
 from explorer_api.schemas.transaction_lookup import TransactionLocation, TransactionLocations
 
 
@@ -14,10 +14,10 @@ async def find_transaction(call: Call) -> ApiResponse:
     """The transaction that owns the id, whichever channel has it; a list of channels if several have it."""
     tx_id = decode_tx_id(call.path["txId"])
     channels = await call.services.channels.all()
-    found = await _owners(tx_id, [(channel, await channel.standing()) for channel in channels])
+    found = await _owners(tx_id, [(channel, await channel.snapshot()) for channel in channels])
     if not found:
         found = await _owners(
-            tx_id, [(channel, await channel.watch.newest()) for channel in channels]
+            tx_id, [(channel, await channel.watch.read_now()) for channel in channels]
         )
     if not found:
         raise transaction_not_found(tx_id)
@@ -30,9 +30,9 @@ async def find_transaction(call: Call) -> ApiResponse:
             for channel, _ in found
         ]
         return ApiResponse(TransactionLocations(places), NO_CACHE, status=300)
-    channel, standing = found[0]
+    channel, snapshot = found[0]
     return await get_transaction(
-        ChannelCall(call.services, call.path, call.query, channel, standing, certain=True)
+        ChannelCall(call.services, call.path, call.query, channel, snapshot, head_is_fresh=True)
     )
 
 
@@ -40,7 +40,7 @@ async def _owners(
     tx_id: str, channels: list[tuple[Channel, HeadSnapshot]]
 ) -> list[tuple[Channel, HeadSnapshot]]:
     return [
-        (channel, standing)
-        for channel, standing in channels
-        if await channel.reader.owner(tx_id, standing.height - 1) is not None
+        (channel, snapshot)
+        for channel, snapshot in channels
+        if await channel.reader.owner(tx_id, snapshot.height - 1) is not None
     ]

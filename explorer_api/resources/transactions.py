@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from bson.datetime_ms import DatetimeMS
 
-from explorer_api.http.dispatch import ChannelCall
 from explorer_api.http.page_cursors import decode_cursor
 from explorer_api.http.parameters import CURSOR, Parameter, block_number, several, text, time
 from explorer_api.http.problems import ProblemError, filter_not_indexed, invalid_parameter, quoted
 from explorer_api.http.responses import IMMUTABLE, NO_CACHE, ApiResponse
 from explorer_api.resources.blocks import find_block
 from explorer_api.resources.page_requests import PageRequest, check_range, one_of, resumed_ts
+from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.transactions import (
     MAX_REPEATS,
     TransactionPage,
@@ -211,9 +211,9 @@ async def get_transaction(call: ChannelCall) -> ApiResponse:
     tx_id = decode_tx_id(call.path["txId"])
     record = await call.channel.reader.transaction_record(tx_id, call.last, MAX_REPEATS)
     if record is None:
-        call.doubt()
+        call.require_fresh_head()
         raise transaction_not_found(tx_id)
-    business = call.services.business
+    business = call.services.business_reports
     if business is None or business.channel != call.channel.name:
         return ApiResponse(
             transaction_detail(record.transaction, record.event, record.repeats), NO_CACHE

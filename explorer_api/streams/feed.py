@@ -97,24 +97,24 @@ class Feed:
                 self._stop()
 
     async def _run(self) -> None:
-        standing = await _patiently(self._watch.fresh)
-        start = block_start(await _patiently(partial(self._recent_block, standing)))
-        self._chain, self.start, self.end = standing.chain, start, start
+        snapshot = await _patiently(self._watch.fresh)
+        start = block_start(await _patiently(partial(self._recent_block, snapshot)))
+        self._chain, self.start, self.end = snapshot.chain, start, start
         await self._tell()
         while True:
-            await self._read_up_to(standing)
+            await self._read_up_to(snapshot)
             if not self._subscriptions:
                 return
-            standing = await self._watch.moves(beyond=standing)
-            if self._chain and standing.chain != self._chain:
+            snapshot = await self._watch.moves(beyond=snapshot)
+            if self._chain and snapshot.chain != self._chain:
                 raise ChainReplacedError
-            self._chain = standing.chain
+            self._chain = snapshot.chain
 
-    async def _recent_block(self, standing: HeadSnapshot) -> int:
+    async def _recent_block(self, snapshot: HeadSnapshot) -> int:
         """The number of the first block to keep, the height if that is the one to come."""
-        number, transactions = standing.height, 0
+        number, transactions = snapshot.height, 0
         page = await self._reader.blocks(
-            0, standing.height - 1, Window(_RECENT_BLOCKS, descending=True)
+            0, snapshot.height - 1, Window(_RECENT_BLOCKS, descending=True)
         )
         for block in page.documents:
             transactions += int(block["transactionCount"])
@@ -123,15 +123,15 @@ class Feed:
             number = int(block["number"])
         return number
 
-    async def _read_up_to(self, standing: HeadSnapshot) -> None:
-        if standing.first is None:
+    async def _read_up_to(self, snapshot: HeadSnapshot) -> None:
+        if snapshot.first is None:
             return
-        while self._subscriptions and self.end < block_start(standing.height):
+        while self._subscriptions and self.end < block_start(snapshot.height):
             start = max(
-                self.end, block_start(standing.first["number"])
+                self.end, block_start(snapshot.first["number"])
             )  # an empty ledger need not begin at block 0
             limits = self._chunks[-1].limits if self._chunks else FIRST_LIMITS
-            read = partial(read_chunk, self._reader, EVERYTHING, start, standing.height, limits)
+            read = partial(read_chunk, self._reader, EVERYTHING, start, snapshot.height, limits)
             self._keep(await _patiently(read))
             await self._tell()
 

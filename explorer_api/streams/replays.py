@@ -43,7 +43,7 @@ class Replays:
                 await asyncio.sleep(self._rests_until - time.monotonic())
                 began = time.monotonic()
                 try:
-                    with self._database.calls():
+                    with self._database.bounded():
                         self._kept[key] = await read_chunk(reader, selection, start, height, limits)
                     raise_if_cancelled()
                 finally:

@@ -19,8 +19,8 @@ from yarl import URL
 from cli.assembly.redis import redis_client
 from devnet.servers import Redis as RedisServer
 from explorer_api.http.access import token_digest
-from explorer_api.http.middleware import SECURITY_HEADERS
 from explorer_api.options import Options
+from runtime.http_server import SECURITY_HEADERS
 from tests.explorer_api.support import CHANNEL, Api, Response, running_api
 
 C = f"/api/v1/channels/{CHANNEL}"

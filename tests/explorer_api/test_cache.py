@@ -15,22 +15,24 @@ from redis.asyncio import ConnectionPool, Redis
 
 from cli.assembly.redis import redis_client
 from explorer_api import app
-from explorer_api.http.dispatch import ChannelCall, ChannelRoute
 from explorer_api.http.problems import ProblemError
 from explorer_api.http.responses import (
     IMMUTABLE,
     NO_CACHE,
     NO_STORE,
     ApiResponse,
+    CacheHit,
     EncodedResponse,
     encode_response,
 )
 from explorer_api.live.heads import HeadSnapshot, HeadWatch
-from explorer_api.live.response_cache import CacheHit, ResponseCache
+from explorer_api.live.response_cache import ResponseCache
 from explorer_api.options import Options
 from explorer_api.resources import overview
 from explorer_api.routes import CHANNEL as CHANNEL_PATH
 from explorer_api.routes import ROUTES
+from explorer_api.routing.calls import ChannelCall
+from explorer_api.routing.route import ChannelRoute
 from explorer_api.schemas.status import Status
 from ledger.mongodb.collections import SYNC_STATE
 from ledger.mongodb.sync_state import ChannelState, write_sync_state
@@ -80,8 +82,8 @@ class CacheMachine(RuleBasedStateMachine):
         """The head is read."""
         name = f"chain {chain}"
         head = {"number": height - 1} if height else None
-        self.watches[which].known = HeadSnapshot(
-            head, None, None, self.now, f"{name} at {height}", name, {}
+        self.watches[which].latest = HeadSnapshot(
+            head, None, None, self.now, f"{name} at {height}", name, {"at": str(self.now)}
         )
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 3.0]))
@@ -104,16 +106,16 @@ class CacheMachine(RuleBasedStateMachine):
     def put(
         self, key: str, which: int, size: int, caching: str, seconds: float | None, content: int
     ) -> None:
-        standing = self.watches[which].known
-        if standing is None:
+        snapshot = self.watches[which].latest
+        if snapshot is None:
             return
         rendered = encode_response(ApiResponse(bytes([content]) * size, caching, seconds))
-        self.cache.put(key, ROUTE, rendered, self.watches[which], standing)
+        self.cache.put(key, ROUTE, rendered, self.watches[which], snapshot)
         if caching == NO_STORE or rendered.size + len(key) > MAX_BYTES // 4:
             return
         until = self.now + seconds if seconds is not None else float("inf")
         self.kept = [entry for entry in self.kept if entry[0] != key]
-        self.kept.append((key, rendered, self.watches[which], standing, until))
+        self.kept.append((key, rendered, self.watches[which], snapshot, until))
         while sum(entry[1].size + len(entry[0]) for entry in self.kept) > MAX_BYTES:
             del self.kept[0]
 
@@ -131,18 +133,18 @@ class CacheMachine(RuleBasedStateMachine):
             self.kept.sort(key=lambda entry: entry[0] == key)  # the one used last is forgotten last
 
     def expected(self, key: str) -> CacheHit | None:
-        for name, rendered, watch, standing, until in self.kept:
-            if name != key or watch.known is None or self.now >= until:
+        for name, rendered, watch, snapshot, until in self.kept:
+            if name != key or watch.latest is None or self.now >= until:
                 continue
             if rendered.headers["Cache-Control"] == IMMUTABLE:
-                same = watch.known.chain == standing.chain
+                same = watch.latest.chain == snapshot.chain
             else:
                 same = (
-                    watch.known.version == standing.version
-                    and self.now - watch.known.read_at <= MAX_AGE_S
+                    watch.latest.version == snapshot.version
+                    and self.now - watch.latest.read_at <= MAX_AGE_S
                 )
             if same:
-                return CacheHit(ROUTE, rendered, watch.known)
+                return CacheHit(ROUTE, rendered, watch.latest.headers)
         return None
 
     @invariant()
@@ -235,7 +237,9 @@ class CountingRedis(Redis):
 
 
 KEPT = [
-    route for route in ROUTES if isinstance(route, ChannelRoute) and route.caching != (NO_STORE,)
+    route
+    for route in ROUTES
+    if isinstance(route, ChannelRoute) and route.cache_controls != (NO_STORE,)
 ]
 
 
@@ -360,11 +364,11 @@ class Costly:
 
     async def answer(self, call: ChannelCall) -> ApiResponse:
         """What it costs."""
-        self.computed.append(call.standing.height)
+        self.computed.append(call.snapshot.height)
         await asyncio.sleep(0.2)
         if self.fails:
             raise ProblemError(404, "gone", "Gone", "There is none.", "Look elsewhere.")
-        return ApiResponse({"height": call.standing.height}, NO_CACHE)
+        return ApiResponse({"height": call.snapshot.height}, NO_CACHE)
 
 
 @pytest.fixture
@@ -374,7 +378,7 @@ def costly(monkeypatch: pytest.MonkeyPatch) -> Costly:
         path=f"{CHANNEL_PATH}/costly",
         handler=costly.answer,
         tag="Ledger",
-        answers=Status,
+        body_type=Status,
         example=f"{CHANNEL_PATH}/costly",
         costly=True,
     )

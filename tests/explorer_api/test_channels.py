@@ -37,9 +37,7 @@ async def test_the_recorded_channel(
         assert detail["counts"] == {
             "blocks": await database.blocks.count_documents({}),
             "transactions": await database.transactions_ledger.count_documents({}),
-            "valid": await database.transactions_ledger.count_documents(
-                {"status": "VALID"}
-            ),
+            "valid": await database.transactions_ledger.count_documents({"status": "VALID"}),
             "events": await database.chaincode_events.count_documents({}),
         }
     assert detail["genesisHash"] == (await recorded_api.channel("/blocks/0"))["hash"]

@@ -303,7 +303,7 @@ async def test_an_api_that_ends_leaves_no_task(
         ) as api:
             await api.get("/live")
             await asyncio.sleep(wait_s)
-            assert "endure" in tasks_of_the_api()
+            assert "restart_on_failure" in tasks_of_the_api()
             ended = time.monotonic()
         return time.monotonic() - ended
 

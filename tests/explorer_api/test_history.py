@@ -104,23 +104,23 @@ async def test_history_is_bounded_and_says_what_is_not_known(
     await write_sync_state(client[database_name], report)
     channels = Channels(client, MongoCalls(1.0), {CHANNEL: database_name}, 2.0, hears_changes=False)
     (channel,) = await channels.all()
-    standing = await channel.standing()
+    snapshot = await channel.snapshot()
     kept = StatusRecorder(
-        channels.known, registry, 10.0, clock.now, lambda: standing.read_at + clock.seconds
+        channels.loaded, registry, 10.0, clock.now, lambda: snapshot.read_at + clock.seconds
     )
 
     for seconds in (0.003, 0.003, 0.003, 7.0):
-        metrics.answered("/x", "GET", 200, seconds)
-        metrics.answered("/channels/{channel}/stream", "GET", 200, 600.0)
+        metrics.count_response("/x", "GET", 200, seconds)
+        metrics.count_response("/channels/{channel}/stream", "GET", 200, 600.0)
     clock.seconds = 4.0
     kept.sample()
-    (fresh,) = kept.view().channels[0].samples
+    (fresh,) = kept.history().channels[0].samples
     assert (fresh.height, fresh.state, fresh.transactions_per_second) == (
         1,
         ChannelState.FOLLOWING,
         1.0,
     )
-    (service,) = kept.view().service
+    (service,) = kept.history().service
     assert service.requests_per_second == 1.0
     assert service.p50_ms is not None
     assert 2.5 < service.p50_ms < 5.0
@@ -128,16 +128,16 @@ async def test_history_is_bounded_and_says_what_is_not_known(
 
     clock.seconds = 10.0  # the daemon is silent
     kept.sample()
-    silent = kept.view().channels[0].samples[-1]
+    silent = kept.history().channels[0].samples[-1]
     assert (silent.height, silent.state, silent.transactions_per_second) == (1, None, None)
-    idle = kept.view().service[-1]
+    idle = kept.history().service[-1]
     assert (idle.requests_per_second, idle.p50_ms, idle.p99_ms) == (0.0, None, None)
     clock.seconds = 70.0  # so is MongoDB
     kept.sample()
-    away = kept.view().channels[0].samples[-1]
+    away = kept.history().channels[0].samples[-1]
     assert (away.height, away.peer_height, away.lag_blocks) == (None, None, None)
 
     for _ in range(2 * MAX_SAMPLES):
         kept.sample()
-    assert len(kept.view().channels[0].samples) == len(kept.view().service) == MAX_SAMPLES
-    assert kept.view().since == MOMENT
+    assert len(kept.history().channels[0].samples) == len(kept.history().service) == MAX_SAMPLES
+    assert kept.history().since == MOMENT

@@ -230,12 +230,12 @@ async def test_a_question_that_takes_too_long_is_no_outage(mongod: Mongod) -> No
         database = MongoCalls(0.5)
 
         async def ask(question: Awaitable[object]) -> None:
-            with database.calls():
+            with database.bounded():
                 await question
 
         async def keep_in_contact(question: Awaitable[object]) -> None:
             await asyncio.sleep(0.1)
-            with database.contact():
+            with database.probe():
                 await question
 
         slow = client[DATABASE][BLOCKS].find({"$where": "sleep(700) || true"}).to_list()

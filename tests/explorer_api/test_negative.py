@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from explorer_api.docs.route_docs import variables
-from explorer_api.http.dispatch import AnyRoute, StreamRoute
 from explorer_api.http.parameters import CURSOR, ORDER, Parameter
 from explorer_api.routes import ROUTES
+from explorer_api.routing.route import AnyRoute, StreamRoute
 from tests.explorer_api.examples import check, path
 from tests.explorer_api.support import Api, Json, Response
 

@@ -19,11 +19,11 @@ from jsonschema_rs import meta
 
 import explorer_api
 from explorer_api.docs.content import Block, Code, Paragraph, Section, Table, nested, slug
-from explorer_api.docs.generate import TARGET, generated
 from explorer_api.docs.markdown import read_markdown, write_markdown
 from explorer_api.docs.page import page
 from explorer_api.docs.problem_kinds import PROBLEM_KINDS
 from explorer_api.docs.reference import reference
+from explorer_api.generate_docs import TARGET, generated
 from explorer_api.routes import ROUTES
 from tests.explorer_api.examples import ANSWERED, DOCUMENT, check, example, resolved
 from tests.explorer_api.support import Api

@@ -150,7 +150,7 @@ class Books:
         await self.check()
         return DiscrepancyPage([], None)
 
-    async def standing(self) -> SettlementStatus:
+    async def status(self) -> SettlementStatus:
         await self.check()
         return SettlementStatus(1, 1, 0, None, [], [])
 

@@ -424,7 +424,7 @@ async def test_a_computation_that_failed_keeps_nobody_waiting(
     client: AsyncMongoClient[Any], recorded_database: str, server: RedisServer, redis: Redis
 ) -> None:
     """Neither here nor in another process."""
-    cache = [redis_cache.SharedCache(AsyncRedis.from_url(server.url), "test") for _ in range(2)]
+    cache = [redis_cache.RedisCache(AsyncRedis.from_url(server.url), "test") for _ in range(2)]
 
     async def fails() -> Any:
         raise LookupError

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from explorer_api.docs.route_docs import operation_id, problems
-from explorer_api.http.dispatch import AnyRoute, StreamRoute
 from explorer_api.http.parameters import CURSOR
 from explorer_api.routes import ROUTES
+from explorer_api.routing.route import AnyRoute, StreamRoute
 from tests.explorer_api.examples import ANSWERED
 from tests.explorer_api.support import CHANNEL, Api
 

@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 
 from cli.assembly.redis import redis_client
 from explorer_api.live.heads import HeadSnapshot, HeadWatch
-from explorer_api.live.redis_cache import SharedCache
+from explorer_api.live.redis_cache import RedisCache
 from explorer_api.live.running_totals import ChannelTotals, RunningTotals, TotalsNotReadyError
 from explorer_api.options import Options
 from ledger.model import Block, Timestamp
@@ -95,15 +95,15 @@ async def test_every_head_that_was_seen_keeps_its_sums(
                 database_name,
                 [some(n) for n in range(2 if height == 3 else height - 1, height)],
             )
-            seen.append(await watch.newest())
+            seen.append(await watch.read_now())
             if height in (9, 12, 15):  # the others are passed over
-                for standing in reversed(seen):
-                    counted = await sums.up_to(standing, PATIENCE_S)
-                    assert figures(counted) == expected(2, standing.height), standing.height
+                for snapshot in reversed(seen):
+                    counted = await sums.up_to(snapshot, PATIENCE_S)
+                    assert figures(counted) == expected(2, snapshot.height), snapshot.height
                 clock.now += 20.0
         clock.now += 100.0
         await append(client, database_name, [some(15)])
-        assert figures(await sums.up_to(await watch.newest(), PATIENCE_S)) == expected(2, 16)
+        assert figures(await sums.up_to(await watch.read_now(), PATIENCE_S)) == expected(2, 16)
         with pytest.raises(TotalsNotReadyError):  # so old that it is forgotten
             await sums.up_to(seen[0], 0.1)
 
@@ -115,14 +115,14 @@ async def test_a_request_that_comes_too_early_is_told_how_far_it_is(
     reader = LedgerReader(client, database_name)
     watch = HeadWatch(reader, max_age_s=10.0)
     sums = RunningTotals(reader, watch)
-    standing = await watch.fresh()
+    snapshot = await watch.fresh()
     with pytest.raises(TotalsNotReadyError) as caught:
-        await sums.up_to(standing, 0.05)
+        await sums.up_to(snapshot, 0.05)
     problem = caught.value
     assert (problem.status, problem.name) == (503, "summing")
     assert int(problem.headers["Retry-After"]) > 0
     assert problem.members == {"counted": 0, "blocks": 5}
-    waiting = asyncio.create_task(sums.up_to(standing, PATIENCE_S))
+    waiting = asyncio.create_task(sums.up_to(snapshot, PATIENCE_S))
     async with running(sums):
         assert figures(await waiting) == expected(2, 7)
 
@@ -145,7 +145,7 @@ async def test_a_ledger_that_is_indexed_anew_is_counted_anew(
     fork = [block(n, [transaction(0, f"{n}")], b"fork") for n in range(1, height)]
     await append(client, database_name, [some(0, b"" if same_beginning else b"fork"), *fork])
     async with running(sums):
-        assert figures(await sums.up_to(await watch.newest(), PATIENCE_S))[:2] == (
+        assert figures(await sums.up_to(await watch.read_now(), PATIENCE_S))[:2] == (
             height,
             2 + len(fork),
         )
@@ -159,10 +159,10 @@ async def test_a_service_that_starts_counts_only_what_no_other_did(
         reader = LedgerReader(client, database_name)
         watch = HeadWatch(reader, max_age_s=10.0)
         sums = RunningTotals(
-            reader, watch, SharedCache(redis, f"test:{database_name}"), blocks_at_a_time=4
+            reader, watch, RedisCache(redis, f"test:{database_name}"), blocks_at_a_time=4
         )
         async with running(sums):
-            return await sums.up_to(await watch.newest(), PATIENCE_S)
+            return await sums.up_to(await watch.read_now(), PATIENCE_S)
 
     async def counted() -> tuple[int, int, int, int]:
         return figures(await count())
@@ -327,9 +327,9 @@ async def test_an_error_reaches_the_request_that_waits(
     reader = LedgerReader(client, database_name)
     watch = HeadWatch(reader, max_age_s=10.0)
     sums = RunningTotals(reader, watch)
-    standing = await watch.fresh()
+    snapshot = await watch.fresh()
     async with running(sums):
         with pytest.raises(OperationFailure):
-            await sums.up_to(standing, PATIENCE_S)
+            await sums.up_to(snapshot, PATIENCE_S)
         await LedgerStore(client, database_name).prepare()
-        assert figures(await sums.up_to(standing, PATIENCE_S)) == expected(0, 5)
+        assert figures(await sums.up_to(snapshot, PATIENCE_S)) == expected(0, 5)

@@ -14,6 +14,9 @@ from pymongo.monitoring import (
     CommandSucceededEvent,
 )
 
+_ROOMS = ("/explorer_api/", "/runtime/")
+"""Where the functions are that the API runs as tasks."""
+
 _DRIVERS = {"hello", "ismaster", "endSessions", "killCursors"}
 
 
@@ -55,5 +58,5 @@ def tasks_of_the_api() -> list[str]:
     return [
         code.co_qualname
         for code in codes
-        if "/explorer_api/" in code.co_filename.replace("tests/explorer_api", "")
+        if any(room in code.co_filename for room in _ROOMS) and "/tests/" not in code.co_filename
     ]

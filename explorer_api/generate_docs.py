@@ -1,4 +1,4 @@
-"""Regenerates docs/api.md from the route table (a developer's tool)."""
+"""Writes docs/api.md from the route table (a developer's tool)."""
 
 import sys
 from pathlib import Path
@@ -10,11 +10,14 @@ from explorer_api.routes import ROUTES
 
 TARGET: Final = Path(__file__).parent.parent / "docs" / "api.md"
 
-_NOTICE: Final = "<!-- Made by `make docs` from routes.py and docs/guide.py of explorer_api: change those. -->\n\n"
+_NOTICE: Final = (
+    "<!-- Made by `make docs` from routes.py and docs/guide.py of explorer_api: "
+    "change those. -->\n\n"
+)
 
 
 def generated() -> str:
-    """What the file must say."""
+    """Return the content that the file must have."""
     return _NOTICE + write_markdown(reference(ROUTES))
 
 
