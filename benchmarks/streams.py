@@ -19,7 +19,7 @@ from cli.assembly.daemon import new_progress
 from cli.configuration.settings import LogSettings
 from cli.output.logs import configure_logs
 from devnet.forge.forger import forge
-from devnet.shutdown import ended
+from devnet.shutdown import wait_for_shutdown
 from indexer.block_source import DeliveredBlock, parse_delivered
 from indexer.channel_indexer import ChannelIndexer
 from ledger.mongodb.store import LedgerStore
@@ -84,7 +84,7 @@ async def _hold(port: int, path: str, count: int) -> None:
             await asyncio.gather(*(stream.began for stream in opened))
             streams += opened
     _say(open=len(streams))
-    await ended(parent)
+    await wait_for_shutdown(parent)
     _say(
         open=sum(stream.is_open for stream in streams),
         messages=sum(stream.messages for stream in streams),
@@ -125,7 +125,7 @@ async def _grow(uri: str, database: str) -> None:
             progress.changed.clear()
             await progress.changed.wait()
         _say(height=progress.committed_height)
-        await ended(parent)
+        await wait_for_shutdown(parent)
         indexer.stop()
         await running
 

@@ -1,8 +1,10 @@
-"""`python -m devnet.live_network FOLDER`: a Fabric network in one process: it forges blocks for ever and serves them.
+"""`python -m devnet.live_network FOLDER`: a Fabric network that forges a block each interval.
 
-The chain is kept in the folder, so a second start goes on where the first one stopped. With `--postgres`, KindLedger's
-applications are there too: they write rows for what they submit. Prints one line of JSON once it
-listens: `{"port", "channel", "height"}`. Ends at SIGTERM, SIGINT, or its parent's death.
+The folder holds the chain, so a second start continues where the first ended. With `--postgres`
+the simulated business application runs too and writes a row for each transaction.
+
+The process prints one line of JSON once it listens: `{"port", "channel", "height"}`. It ends at
+SIGTERM, at SIGINT, or when its parent process ends.
 """
 
 import asyncio
@@ -22,14 +24,14 @@ from devnet.forge.forger import ForgedBlock, Recipe, forge
 from devnet.peer import Ledger, Peer, block_files
 from devnet.peer.channel_config import organisations
 from devnet.peer.tls import server_tls_from
-from devnet.shutdown import ended
+from devnet.shutdown import wait_for_shutdown
 
 IDENTITY = "identity"
 TLS = "tls"
 _BLOCKS = "blocks"
-_STARTED = "started"
-_ENTERED_AGAIN = 20
-"""Blocks whose business rows are written again at a start: those that may be missing after the last end."""
+_START_TIME = "started"
+_RESUBMITTED_BLOCKS = 20
+"""The last blocks whose rows are written again at a start: the previous end may have lost them."""
 
 
 @click.command()
@@ -43,86 +45,87 @@ _ENTERED_AGAIN = 20
     help="Time between blocks.",
 )
 @click.option(
-    "--at-once",
+    "--initial-blocks",
     default=200,
     show_default=True,
-    help="Blocks that a new network has from the start.",
+    help="Blocks of a new network at its start.",
 )
 @click.option(
     "--postgres",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with the address of a database that has KindLedger's schema: business rows are written there.",
+    help="File with the address of a database with KindLedger's schema, for business rows.",
 )
 def main(
-    *, folder: Path, channel: str, interval_ms: int, at_once: int, postgres: Path | None
+    *, folder: Path, channel: str, interval_ms: int, initial_blocks: int, postgres: Path | None
 ) -> None:
-    """Forge and serve a network whose chain and TLS files are kept in FOLDER."""
+    """Forge and serve a network whose chain and TLS files are in FOLDER."""
     dsn = None if postgres is None else postgres.read_text().strip()
     interval = timedelta(milliseconds=interval_ms)
-    asyncio.run(
-        _run(folder, channel, interval=interval, at_once=at_once, dsn=dsn, parent=os.getppid())
+    recipe = Recipe(
+        channel=channel,
+        started=_start_time(folder, initial_blocks * interval),
+        interval_milliseconds=interval_ms,
+        hostile_share=0.005,
     )
+    asyncio.run(_run(folder, recipe, initial_blocks, dsn, parent=os.getppid()))
 
 
 async def _run(
-    folder: Path, channel: str, *, interval: timedelta, at_once: int, dsn: str | None, parent: int
+    folder: Path, recipe: Recipe, initial_blocks: int, dsn: str | None, *, parent: int
 ) -> None:
-    recipe = Recipe(
-        channel=channel,
-        started=_started(folder, at_once * interval),
-        interval_milliseconds=interval // timedelta(milliseconds=1),
-        hostile_share=0.005,
-    )
     recipe.network().client.write(folder / IDENTITY)
     blocks = folder / _BLOCKS
-    blocks.mkdir(exist_ok=True)
-    files = block_files(blocks)[1] if any(blocks.glob("*.block")) else []
-    chain = forge(recipe)
-    history = await asyncio.to_thread(_skip, chain, len(files))
-    ledger = Ledger(files)
-    for _ in range(at_once - len(files)):
-        history.append(next(chain))
-        ledger.append(_keep(history[-1], blocks))
+    chain, ledger, recent = await asyncio.to_thread(_resume, recipe, blocks, initial_blocks)
     peer = Peer(
-        {channel: ledger},
+        {recipe.channel: ledger},
         tls=server_tls_from(folder / TLS, mutual=True),
         organisations=organisations(ledger.block(0)),
     )
+    interval = timedelta(milliseconds=recipe.interval_milliseconds)
     async with peer, asyncio.TaskGroup() as tasks:
-        sys.stdout.write(
-            json.dumps({"port": peer.port, "channel": channel, "height": ledger.height}) + "\n"
-        )
+        ready = {"port": peer.port, "channel": recipe.channel, "height": ledger.height}
+        sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         application = None if dsn is None else BusinessApplication(dsn)
         running = []
         if application is not None:
-            for block in history:
+            for block in recent:
                 application.submit(block, recipe.started + block.number * interval)
             running.append(tasks.create_task(application.run()))
         running.append(tasks.create_task(_forge(chain, ledger, blocks, interval, application)))
-        await ended(parent)
+        await wait_for_shutdown(parent)
         for task in running:
             task.cancel()
 
 
-def _started(folder: Path, history: timedelta) -> datetime:
-    """The time of the genesis block, to the second: a new network looks back on some history."""
+def _start_time(folder: Path, history: timedelta) -> datetime:
+    """Return the time of the genesis block; for a new network it lies `history` in the past."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / _STARTED
+    path = folder / _START_TIME
     if not path.exists():
         path.write_text((datetime.now(UTC) - history).isoformat(timespec="seconds"))
     return datetime.fromisoformat(path.read_text())
 
 
-def _skip(chain: Iterator[ForgedBlock], count: int) -> list[ForgedBlock]:
-    """Go on to block `count`; returns the last ones before it.
+def _resume(
+    recipe: Recipe, folder: Path, initial_blocks: int
+) -> tuple[Iterator[ForgedBlock], Ledger, list[ForgedBlock]]:
+    """Return the chain after its stored blocks, the ledger, and the blocks to submit again.
 
-    Forging them anew brings back what the chain depends on.
+    Stored blocks are forged again, because each block depends on the state that its predecessors
+    leave. A new network gets its initial blocks here.
     """
-    return list(deque(islice(chain, count), maxlen=_ENTERED_AGAIN))
+    folder.mkdir(exist_ok=True)
+    files = block_files(folder)[1] if any(folder.glob("*.block")) else []
+    chain = forge(recipe)
+    recent = list(deque(islice(chain, len(files)), maxlen=_RESUBMITTED_BLOCKS))
+    for _ in range(initial_blocks - len(files)):
+        recent.append(next(chain))
+        files.append(_save(recent[-1], folder))
+    return chain, Ledger(files), recent
 
 
-def _keep(block: ForgedBlock, folder: Path) -> Path:
+def _save(block: ForgedBlock, folder: Path) -> Path:
     path = folder / f"{block.number:06}.block"
     partial = path.with_suffix(".partial")
     partial.write_bytes(block.data)
@@ -136,13 +139,13 @@ async def _forge(
     interval: timedelta,
     application: BusinessApplication | None,
 ) -> None:
-    """Add a block each interval; what is in it is submitted one interval before."""
+    """Append a block each interval; its transactions are submitted one interval earlier."""
     while True:
         block = next(chain)
         if application is not None:
             application.submit(block, datetime.now(UTC))
         await asyncio.sleep(interval.total_seconds())
-        ledger.append(_keep(block, folder))
+        ledger.append(_save(block, folder))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""KindLedger's applications: they note in PostgreSQL what they submit to the forged network."""
+"""The simulated KindLedger application: writes a business row for each transaction it submits."""
 
 from devnet.application.business_application import BusinessApplication
 

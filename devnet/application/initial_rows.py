@@ -1,13 +1,15 @@
-"""The organisations and users that KindLedger's applications know from the start."""
+"""The organisations and users that the business application has from the start."""
 
 from typing import NamedTuple
-from uuid import NAMESPACE_OID, UUID, uuid5
+from uuid import UUID
 
-_NO_PASSWORD = "!"  # noqa: S105 - no hash of any password, so nobody logs in with it
+from devnet.application.business_rows import primary_key
+
+_NO_PASSWORD = "!"  # noqa: S105 - the hash of no password: nobody can log in with it
 
 
 class Organisation(NamedTuple):
-    """A row of `organizations`."""
+    """A row of the table `organizations`."""
 
     id: UUID
     name: str
@@ -16,7 +18,7 @@ class Organisation(NamedTuple):
 
 
 class User(NamedTuple):
-    """A row of `users`."""
+    """A row of the table `users`."""
 
     id: UUID
     username: str
@@ -29,21 +31,24 @@ class User(NamedTuple):
 
 
 def _organisation(name: str, kind: str, msp_id: str) -> Organisation:
-    return Organisation(key(f"organisation/{msp_id}"), name, kind, msp_id)
+    return Organisation(primary_key(f"organisation/{msp_id}"), name, kind, msp_id)
 
 
 def _user(
     username: str, full_name: str, role: str, organisation: Organisation | None = None
 ) -> User:
-    member_of = (organisation.id, organisation.msp_id) if organisation else (None, None)
-    return User(
-        key(f"user/{username}"), username, f"{username}@example.com", full_name, role, *member_of
+    organisation_id, msp_id = (
+        (organisation.id, organisation.msp_id) if organisation else (None,) * 2
     )
-
-
-def key(name: str) -> UUID:
-    """The primary key of what `name` stands for, the same in every run."""
-    return uuid5(NAMESPACE_OID, f"kindledger/{name}")
+    return User(
+        id=primary_key(f"user/{username}"),
+        username=username,
+        email=f"{username}@example.com",
+        full_name=full_name,
+        role=role,
+        organization_id=organisation_id,
+        msp_id=msp_id,
+    )
 
 
 _CHARITY = _organisation("Quỹ Hy Vọng Vùng Cao", "CHARITY", "Org1MSP")
@@ -52,20 +57,18 @@ _SUPPLIER = _organisation("Vật tư Trường Sơn", "SUPPLIER", "SupplierMSP")
 _AUDITOR = _organisation("Kiểm toán Minh Bạch", "AUDITOR", "AuditorMSP")
 ORGANISATIONS = (_CHARITY, _BANK, _SUPPLIER, _AUDITOR)
 
-OWNERS = (
+CAMPAIGN_OWNERS = (
     _user("ha.le", "Lê Thu Hà", "CHARITY", _CHARITY),
     _user("huy.dang", "Đặng Đức Huy", "CHARITY", _CHARITY),
 )
-"""Who opens campaigns."""
 DONORS = (
     _user("anh.nguyen", "Nguyễn Thị Ánh", "USER"),
     _user("binh.tran", "Trần Văn Bình", "USER"),
     _user("chau.pham", "Phạm Minh Châu", "USER"),
     _user("lan.vu", "Vũ Ngọc Lan", "USER"),
 )
-"""Who gives."""
 USERS = (
-    *OWNERS,
+    *CAMPAIGN_OWNERS,
     *DONORS,
     _user("dung.hoang", "Hoàng Quốc Dũng", "ADMIN", _BANK),
     _user("ngan.bui", "Bùi Bảo Ngân", "SUPPLIER", _SUPPLIER),

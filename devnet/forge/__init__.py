@@ -1,5 +1,6 @@
-"""A forger of valid Fabric chains: from a seed, real blocks with real signatures and no Fabric network.
+"""Forges valid Fabric chains from a seed: real blocks with real signatures, without a network.
 
-The same seed and parameters give the same bytes. `forger.Forger` and `forger.forge` yield whole chains;
-`chain.Chain`, `workload.Workload` and `hostile.catalogue` are the parts for tests that choose every envelope.
+Equal seeds and parameters give equal bytes. `forger.forge` yields whole chains. Tests that choose
+every envelope use the parts: `chain.Chain`, `workload.Workload`,
+`hostile_envelopes.hostile_builders`.
 """

@@ -1,4 +1,4 @@
-"""The orderer and the committing peer: they put envelopes into blocks, chain, sign and mark them."""
+"""Cuts envelopes into blocks: chained and signed as by the orderer, validated as by a peer."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -28,30 +28,30 @@ _RAFT_ENTRIES_BEFORE_GENESIS = 2
 
 
 class Chain:
-    """One channel's chain, of which it keeps the head only.
+    """The chain of one channel, of which only the head is kept in memory.
 
-    Blocks are serialized `common.Block` messages as a peer serves them, with five metadata entries. Times are in
-    seconds since 1970.
+    Blocks are serialized `common.Block` messages as a peer serves them, with five metadata entries.
+    Times are in seconds since 1970.
     """
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self.config = Config(channel_group=channel_group(network))
-        """The channel's configuration after the newest CONFIG block."""
+        """The configuration of the channel after the newest CONFIG block."""
         self.height = 0
-        """Number of the next block."""
+        """The number of the next block."""
         self._last_config = 0
         self._previous_hash = b""
         self._commit_hash = b""
 
     def genesis(self, seconds: int) -> bytes:
-        """Block 0, the channel's creation. It has no signature, no LAST_CONFIG and no commit hash.
+        """Return block 0, which has no signature, no LAST_CONFIG and no commit hash.
 
-        RuntimeError if it was cut before.
+        Raises RuntimeError if the chain already has a block 0.
         """
         if self.height:
             raise RuntimeError(
-                f"block 0 exists: the next one is {self.height}, use cut() or configure()"
+                f"block 0 exists and the next block is {self.height}: call cut() or configure()"
             )
         signatures = Metadata(
             value=OrdererBlockMetadata(last_config=LastConfig()).SerializeToString()
@@ -63,7 +63,10 @@ class Chain:
         )
 
     def cut(self, transactions: Sequence[tuple[bytes, int]]) -> bytes:
-        """The next block, of serialized envelopes with the validation code (0 to 255) that the peer gave each."""
+        """Return the next block, made of serialized envelopes and validation codes (0 to 255).
+
+        Raises RuntimeError if the chain has no block 0 yet.
+        """
         number = self.height
         if not number:
             raise RuntimeError("the chain has no block 0 yet: call genesis() first")
@@ -85,14 +88,14 @@ class Chain:
         return _block(header, envelopes, metadata)
 
     def configure(self, update: ConfigUpdate, admins: Sequence[Signer], seconds: int) -> bytes:
-        """The next block, with nothing but a CONFIG envelope that carries out an update signed by `admins`."""
+        """Return the next block: one CONFIG envelope with the update, signed by `admins`."""
         envelope, self.config = config_envelope(
             self.config,
             update,
             admins=admins,
             orderer=self._network.ordering.orderer,
             seconds=seconds,
-            random=self._random(f"configuration/{self.height}"),
+            random=self._random_stream(f"configuration/{self.height}"),
         )
         self._last_config = self.height
         return self.cut([(envelope, VALID)])
@@ -106,14 +109,15 @@ class Chain:
         return header
 
     def _signatures(self, header: BlockHeader) -> bytes:
-        """The SIGNATURES entry as a Raft orderer makes it."""
+        """Return the SIGNATURES entry as a Raft orderer makes it."""
         orderer = self._network.ordering.orderer
         value = OrdererBlockMetadata(
             last_config=LastConfig(index=self._last_config),
             consenter_metadata=_raft_metadata(header.number + _RAFT_ENTRIES_BEFORE_GENESIS),
         ).SerializeToString()
         signature_header = SignatureHeader(
-            creator=orderer.serialized, nonce=self._random(f"orderer/{header.number}").nonce()
+            creator=orderer.serialized,
+            nonce=self._random_stream(f"orderer/{header.number}").nonce(),
         ).SerializeToString()
         signed = (
             value
@@ -125,19 +129,19 @@ class Chain:
         )
         return Metadata(value=value, signatures=[signature]).SerializeToString()
 
-    def _random(self, purpose: str) -> RandomStream:
+    def _random_stream(self, purpose: str) -> RandomStream:
         return RandomStream(f"{self._network.seed}/{self._network.channel}/{purpose}")
 
 
 def _raft_metadata(raft_index: int) -> bytes:
-    """`etcdraft.BlockMetadata` of a single consenter, in a `common.Metadata`."""
+    """Return `etcdraft.BlockMetadata` of a single consenter, in a `common.Metadata`."""
     consenter_ids = wire_format.field(1, wire_format.varint(1))
     block_metadata = consenter_ids + wire_format.integer(2, 2) + wire_format.integer(3, raft_index)
     return Metadata(value=block_metadata).SerializeToString()
 
 
 def _block(header: BlockHeader, envelopes: list[bytes], metadata: list[bytes]) -> bytes:
-    """The serialized block; put together by hand, because that is five times faster for its many large parts."""
+    """Return the serialized block; encoding its many large parts by hand is five times faster."""
     data = b"".join(
         wire_format.field(BlockData.DATA_FIELD_NUMBER, envelope) for envelope in envelopes
     )

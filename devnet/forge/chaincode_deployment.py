@@ -1,17 +1,17 @@
-"""Deploying a chaincode: an approval by each organisation, then the commit of the definition."""
+"""Deploys chaincodes: each organisation approves a definition, then the definition is committed."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from devnet.forge import lifecycle
-from devnet.forge.chaincodes import Outcome, Stub
+from devnet.forge.chaincode_stub import Outcome, Stub
 from devnet.forge.gateway import Endorsed, Gateway
 from devnet.forge.lifecycle import Definition
 from devnet.forge.network import Network, Organisation
 from devnet.forge.random_stream import RandomStream
 
 
-class Deployment:
-    """The `_lifecycle` transactions of one channel; they are submitted by administrators."""
+class ChaincodeDeployment:
+    """Makes the `_lifecycle` transactions of one channel, which administrators submit."""
 
     def __init__(self, network: Network, gateway: Gateway) -> None:
         self._network = network
@@ -25,7 +25,7 @@ class Deployment:
         random: RandomStream,
         timestamp: Timestamp,
     ) -> Endorsed:
-        """An organisation's approval, endorsed by its own peer."""
+        """Return the approval of an organisation, endorsed by the organisation's own peer."""
 
         def execute(stub: Stub) -> Outcome:
             lifecycle.approve(stub.simulation, definition, organisation.mspid)
@@ -44,7 +44,10 @@ class Deployment:
     def commit(
         self, definition: Definition, *, random: RandomStream, timestamp: Timestamp
     ) -> Endorsed:
-        """The commit of what all organisations approved, endorsed by a majority's peers."""
+        """Return the commit of a definition that all organisations approved.
+
+        The peers of a majority endorse it.
+        """
         mspids = [organisation.mspid for organisation in self._network.organisations]
 
         def execute(stub: Stub) -> Outcome:

@@ -1,7 +1,7 @@
-"""Updates of the channel's configuration: what changes, who signs it, and the CONFIG envelope that results.
+"""Updates of the channel configuration: their read and write sets, signatures and envelopes.
 
-The rules of versions are Fabric's (`common/configtx`): an element is changed by one with the next version; a group
-with the next version lists all its members.
+Versions follow Fabric's rules (`common/configtx`): a changed element has the next version, and a
+group with the next version lists all its members.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ ORDERER = "Orderer"
 
 
 def anchor_peer_update(channel: str, config: Config, organisation: Organisation) -> ConfigUpdate:
-    """Give an organisation its first anchor peer; its own administrators sign."""
+    """Return the update that sets an organisation's first anchor peer; its administrators sign."""
     update, read, write = _update(channel, config, APPLICATION)
     current = config.channel_group.groups[APPLICATION].groups[organisation.mspid]
     read.groups[organisation.mspid].CopyFrom(_versions(current))
@@ -50,7 +50,7 @@ def anchor_peer_update(channel: str, config: Config, organisation: Organisation)
 
 
 def batch_size_update(channel: str, config: Config, max_message_count: int) -> ConfigUpdate:
-    """Change how many envelopes the orderer puts into a block; the orderer's administrators sign."""
+    """Return the update of the orderer's batch size; the orderer's administrators sign."""
     update, _, write = _update(channel, config, ORDERER)
     version = config.channel_group.groups[ORDERER].values["BatchSize"].version + 1
     set_value(write, "BatchSize", batch_size(max_message_count), version)
@@ -58,7 +58,10 @@ def batch_size_update(channel: str, config: Config, max_message_count: int) -> C
 
 
 def organisation_update(channel: str, config: Config, organisation: Organisation) -> ConfigUpdate:
-    """Let a new organisation in; the administrators of a majority of the old ones sign."""
+    """Return the update that adds an organisation.
+
+    The administrators of a majority of the existing organisations sign.
+    """
     update, read, write = _update(channel, config, APPLICATION)
     current = config.channel_group.groups[APPLICATION]
     read.CopyFrom(_versions(current))
@@ -70,7 +73,10 @@ def organisation_update(channel: str, config: Config, organisation: Organisation
 
 
 def acl_update(channel: str, config: Config, resources: dict[str, str]) -> ConfigUpdate:
-    """Set the policies that guard the peers' interfaces, such as `event/Block`; a majority of administrators signs."""
+    """Return the update that sets the access policies of peer resources, for example `event/Block`.
+
+    The administrators of a majority of the organisations sign.
+    """
     update, read, write = _update(channel, config, APPLICATION)
     current = config.channel_group.groups[APPLICATION]
     acls = ACLs(acls={name: APIResource(policy_ref=policy) for name, policy in resources.items()})
@@ -94,9 +100,9 @@ def config_envelope(
     seconds: int,
     random: RandomStream,
 ) -> tuple[bytes, Config]:
-    """The CONFIG envelope that the orderer makes of a signed update, and the configuration after it.
+    """Return the CONFIG envelope that the orderer makes of an update, and the new configuration.
 
-    `admins` sign the update, the first of them submits it. Neither header has a transaction id.
+    All `admins` sign the update, and the first one submits it. Neither header has a transaction id.
     """
     config_update = serialize(update)
     signatures = [_config_signature(config_update, admin, random) for admin in admins]
@@ -121,7 +127,7 @@ def config_envelope(
 def _update(
     channel: str, config: Config, section: str
 ) -> tuple[ConfigUpdate, ConfigGroup, ConfigGroup]:
-    """An update that changes nothing yet, with the groups of `section` in its read set and its write set."""
+    """Return an empty update, with the groups of `section` in its read set and its write set."""
     update = ConfigUpdate(channel_id=channel)
     for part in (update.read_set, update.write_set):
         part.version = config.channel_group.version
@@ -130,19 +136,19 @@ def _update(
 
 
 def _versions(group: ConfigGroup) -> ConfigGroup:
-    """The group with the versions of its members and nothing else."""
-    bare = ConfigGroup(version=group.version)
+    """Return the group reduced to the versions of its members."""
+    versions = ConfigGroup(version=group.version)
     for name, value in group.values.items():
-        bare.values[name].version = value.version
+        versions.values[name].version = value.version
     for name, policy in group.policies.items():
-        bare.policies[name].version = policy.version
+        versions.policies[name].version = policy.version
     for name, member in group.groups.items():
-        bare.groups[name].version = member.version
-    return bare
+        versions.groups[name].version = member.version
+    return versions
 
 
 def _apply(current: ConfigGroup, written: ConfigGroup) -> ConfigGroup:
-    """The group after an update's write set: Fabric's rules, for updates that Fabric would accept."""
+    """Return the group after the write set of a valid update, by Fabric's rules."""
     result = ConfigGroup()
     if written.version == current.version:
         result.CopyFrom(current)
@@ -156,8 +162,8 @@ def _apply(current: ConfigGroup, written: ConfigGroup) -> ConfigGroup:
         unchanged = name in current.policies and current.policies[name].version == policy.version
         result.policies[name].CopyFrom(current.policies[name] if unchanged else policy)
     for name, member in written.groups.items():
-        known = name in current.groups
-        result.groups[name].CopyFrom(_apply(current.groups[name], member) if known else member)
+        exists = name in current.groups
+        result.groups[name].CopyFrom(_apply(current.groups[name], member) if exists else member)
     return result
 
 

@@ -1,4 +1,4 @@
-"""An endorser transaction from the client's proposal to the signed envelope in the block."""
+"""Builds the signed envelope of an endorser transaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ Level = Literal[
     "chaincode_action",
     "event",
 ]
-"""The messages that are embedded as bytes, and so can be unparsable while everything around them parses."""
+"""The messages embedded as bytes: each can be unparsable while the messages around it parse."""
 
 _SUCCESS = 200
 
@@ -65,9 +65,10 @@ class Chaincode(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class EndorserTransaction:
-    """Everything that an ordinary transaction says. The defaults say what an honest client and honest peers say.
+    """The content of an endorser transaction; the defaults are those of a correct client and peers.
 
-    `replaced`: bytes that stand in place of a level's message; what is signed or hashed around it stays true.
+    `replaced`: bytes in place of the message of a level. Hashes and signatures over the replaced
+    bytes stay correct.
     """
 
     channel: str
@@ -86,20 +87,20 @@ class EndorserTransaction:
     replaced: Mapping[Level, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.claim_own_id()
+        self.use_computed_id()
 
-    def claim_own_id(self) -> None:
-        """Set the id that follows from nonce and creator, the only one that Fabric accepts."""
+    def use_computed_id(self) -> None:
+        """Set the id computed from nonce and creator: the only id that Fabric accepts."""
         self.tx_id = transaction_id(self.nonce, self.creator.serialized)
 
     def set_event(self, name: str, payload: bytes) -> None:
-        """Let the chaincode set an event."""
+        """Add an event of the chaincode."""
         self.event = ChaincodeEvent(
             chaincode_id=self.chaincode.name, tx_id=self.tx_id, event_name=name, payload=payload
         ).SerializeToString()
 
     def seal(self) -> bytes:
-        """The serialized and signed envelope."""
+        """Return the serialized and signed envelope."""
         channel_header = self._level("channel_header", self._channel_header())
         signature_header = self._level(
             "signature_header",

@@ -1,4 +1,4 @@
-"""Whole chains, as long as one likes: genesis, set-up, and then KindLedger's business for ever."""
+"""Forges endless chains: the genesis block, the set-up, then KindLedger's transactions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 from devnet.forge import lifecycle
 from devnet.forge.chain import Chain
-from devnet.forge.chaincode_deployment import Deployment
-from devnet.forge.chaincodes import WRITE_ONCE, definitions
+from devnet.forge.chaincode_definitions import definitions
+from devnet.forge.chaincode_deployment import ChaincodeDeployment
+from devnet.forge.chaincodes import WRITE_ONCE
 from devnet.forge.config_updates import (
     acl_update,
     anchor_peer_update,
@@ -16,32 +17,35 @@ from devnet.forge.config_updates import (
 )
 from devnet.forge.gateway import Endorsed, Gateway, Submission, timestamp
 from devnet.forge.identities import Signer
-from devnet.forge.invocations import BULK, EVERYDAY, Business
+from devnet.forge.invocations import BULK, EVERYDAY, InvocationGenerator
 from devnet.forge.network import Network
 from devnet.forge.random_stream import RandomStream
 from devnet.forge.workload import Workload
-from devnet.forge.world_state import Height, WorldState
+from devnet.forge.world_state import KeyVersion, WorldState
 from protos.configuration_pb2 import ConfigUpdate
 
-_CONFIG_EVERY = 100
+_BLOCKS_PER_CONFIG_UPDATE = 100
 _ACLS = {
     "event/Block": "/Channel/Application/Readers",
     "event/FilteredBlock": "/Channel/Application/Readers",
 }
-_LEAST_ACCOUNTS = 1_000
+_MIN_ACCOUNTS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """What decides a chain: equal recipes give equal blocks, byte for byte.
+    """The parameters of a chain: equal recipes give equal blocks, byte for byte.
 
-    `transactions_per_block`: a number, or a range of which each block random one.
-    `invalid_share`: how often, from 0 to 1, a transaction is made to fail (a quarter of these need a valid one more).
-    `hostile_share`: how often, from 0 to 1, an envelope comes from the hostile catalogue.
-    `bulk`: nothing but donations, mints and transfers, as benchmarks submit them.
-    `signed`: False puts placeholders in place of clients' and endorsers' signatures, which is several times faster.
-    `started`: the time of the genesis block; block n's transactions are signed n intervals later.
-    `branch_at`: from this block on the chain takes another course, so that it forks off the one without a branch.
+    `transactions_per_block`: a number, or a range from which each block takes a random number.
+    `invalid_share`: the share of transactions that fail, from 0 to 1. A quarter of them need an
+    additional valid transaction.
+    `hostile_share`: the share of hostile envelopes, from 0 to 1.
+    `bulk`: only donations, mints and transfers, as in the benchmarks.
+    `signed`: False replaces the signatures of clients and endorsers by placeholders, which is
+    several times faster.
+    `started`: the time of the genesis block; the transactions of block n are signed n intervals
+    later.
+    `branch_at`: the first block that differs from the chain without a branch.
     """
 
     seed: int = 1
@@ -57,13 +61,13 @@ class Recipe:
     branch_at: int | None = None
 
     def network(self) -> Network:
-        """The identities of the chain."""
+        """Return the network whose members sign the chain."""
         return Network(self.seed, self.channel, self.organisations, signed=self.signed)
 
 
 @dataclass(frozen=True, slots=True)
 class ForgedBlock:
-    """A serialized `common.Block`, and what was submitted to be in it: nothing for a CONFIG block."""
+    """A serialized `common.Block` and its submissions; a CONFIG block has no submissions."""
 
     number: int
     data: bytes
@@ -71,10 +75,11 @@ class ForgedBlock:
 
 
 def forge(recipe: Recipe) -> Iterator[ForgedBlock]:
-    """An endless chain from its genesis block on.
+    """Yield an endless chain from its genesis block on.
 
-    Anchor peers, approvals and commits of both chaincodes come first, as on every new channel; every hundredth block
-    is a change of the configuration. To go on at block n, forge anew and skip n blocks.
+    As on every new channel, anchor peers, approvals and commits of both chaincodes come first.
+    Every hundredth block is a configuration update. To continue at block n, forge again and skip n
+    blocks.
     """
     return _Forge(recipe).blocks()
 
@@ -88,14 +93,14 @@ class _Forge:
         sizes = recipe.transactions_per_block
         self._sizes = sizes if isinstance(sizes, range) else range(sizes, sizes + 1)
         gateway = Gateway(self._network, self._state)
-        self._deployment = Deployment(self._network, gateway)
+        self._deployment = ChaincodeDeployment(self._network, gateway)
         self._workload = Workload(
             self._network,
             self._state,
             gateway,
-            Business(
+            InvocationGenerator(
                 BULK if recipe.bulk else EVERYDAY,
-                accounts=max(_LEAST_ACCOUNTS, 2 * self._sizes[-1]),
+                accounts=max(_MIN_ACCOUNTS, 2 * self._sizes[-1]),
             ),
             invalid_share=recipe.invalid_share,
             hostile_share=recipe.hostile_share,
@@ -105,7 +110,11 @@ class _Forge:
         yield ForgedBlock(0, self._chain.genesis(self._milliseconds() // 1000))
         yield from self._set_up()
         while True:
-            yield self._reconfigure() if self._chain.height % _CONFIG_EVERY == 0 else self._work()
+            yield (
+                self._reconfigure()
+                if self._chain.height % _BLOCKS_PER_CONFIG_UPDATE == 0
+                else self._work()
+            )
 
     def _set_up(self) -> Iterator[ForgedBlock]:
         for organisation in self._network.organisations:
@@ -116,23 +125,23 @@ class _Forge:
                 approval = self._deployment.approve(
                     definition,
                     organisation,
-                    random=self._random(),
+                    random=self._random_stream(),
                     timestamp=timestamp(self._milliseconds()),
                 )
                 yield self._deploy("ApproveChaincodeDefinitionForMyOrg", approval)
             commit = self._deployment.commit(
-                definition, random=self._random(), timestamp=timestamp(self._milliseconds())
+                definition, random=self._random_stream(), timestamp=timestamp(self._milliseconds())
             )
             yield self._deploy("CommitChaincodeDefinition", commit)
 
     def _deploy(self, function: str, endorsed: Endorsed) -> ForgedBlock:
-        code = self._state.commit(endorsed.simulation, Height(self._chain.height, 0))
+        code = self._state.commit(endorsed.simulation, KeyVersion(self._chain.height, 0))
         return self._cut(
             [Submission(endorsed.envelope, code, endorsed.tx_id, lifecycle.NAMESPACE, function)]
         )
 
     def _work(self) -> ForgedBlock:
-        random = self._random()
+        random = self._random_stream()
         size = random.pick(self._sizes)
         return self._cut(
             self._workload.batch(self._chain.height, size, random, self._milliseconds())
@@ -146,14 +155,14 @@ class _Forge:
         return ForgedBlock(number, data, tuple(submissions))
 
     def _reconfigure(self) -> ForgedBlock:
-        """A new organisation, then access rules, then batch sizes for ever."""
+        """Return the next update: first an organisation, then access policies, then batch sizes."""
         channel, config = self._network.channel, self._chain.config
-        turn = self._chain.height // _CONFIG_EVERY
+        count = self._chain.height // _BLOCKS_PER_CONFIG_UPDATE
         organisations = self._network.organisations
         majority = [
             organisation.admin for organisation in organisations[: len(organisations) // 2 + 1]
         ]
-        match turn:
+        match count:
             case 1:
                 return self._configure(
                     organisation_update(channel, config, self._network.newcomer), majority
@@ -161,7 +170,7 @@ class _Forge:
             case 2:
                 return self._configure(acl_update(channel, config, _ACLS), majority)
         return self._configure(
-            batch_size_update(channel, config, 500 + turn), [self._network.ordering.admin]
+            batch_size_update(channel, config, 500 + count), [self._network.ordering.admin]
         )
 
     def _configure(self, update: ConfigUpdate, admins: list[Signer]) -> ForgedBlock:
@@ -170,7 +179,7 @@ class _Forge:
             number, self._chain.configure(update, admins, self._milliseconds() // 1000)
         )
 
-    def _random(self) -> RandomStream:
+    def _random_stream(self) -> RandomStream:
         recipe, number = self._recipe, self._chain.height
         branch = (
             "branch" if recipe.branch_at is not None and number >= recipe.branch_at else "trunk"
@@ -178,6 +187,6 @@ class _Forge:
         return RandomStream(f"{recipe.seed}/{recipe.channel}/{branch}/{number}")
 
     def _milliseconds(self) -> int:
-        """The time of the next block, since 1970."""
+        """Return the time of the next block, since 1970."""
         started = int(self._recipe.started.timestamp() * 1000)
         return started + self._chain.height * self._recipe.interval_milliseconds

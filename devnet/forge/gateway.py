@@ -1,11 +1,11 @@
-"""From a client's wish to a sealed envelope: propose, simulate at the endorsers, sign."""
+"""Turns a chaincode invocation into a signed envelope, as client, gateway and endorsers do."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from devnet.forge.chaincodes import Outcome, Stub
+from devnet.forge.chaincode_stub import Outcome, Stub
 from devnet.forge.envelopes import Chaincode, EndorserTransaction
 from devnet.forge.identities import Signer
 from devnet.forge.network import Network
@@ -15,7 +15,7 @@ from devnet.forge.world_state import Simulation, WorldState
 
 @dataclass(frozen=True, slots=True)
 class Endorsed:
-    """A transaction that is ready to be ordered."""
+    """A signed transaction that is ready to be ordered."""
 
     envelope: bytes
     tx_id: str
@@ -24,9 +24,9 @@ class Endorsed:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """An envelope with the validation code that the peer gave it, and what the client asked for.
+    """An envelope with its validation code, and the invocation that the client submitted.
 
-    A hostile envelope has neither `tx_id` nor the fields after it; a lifecycle transaction has no `args`.
+    A hostile envelope has no `tx_id` and no fields after it. A lifecycle transaction has no `args`.
     """
 
     envelope: bytes
@@ -38,7 +38,7 @@ class Submission:
 
 
 class Gateway:
-    """Builds transactions of one channel against its world state."""
+    """Endorses transactions of one channel against its world state."""
 
     def __init__(self, network: Network, state: WorldState) -> None:
         self._network = network
@@ -56,7 +56,10 @@ class Gateway:
         timestamp: Timestamp,
         claimed_id: str | None = None,
     ) -> Endorsed:
-        """Run `execute` as the chaincode's code. `claimed_id` stands in the header in place of the right id."""
+        """Return the transaction in which the chaincode runs `execute`.
+
+        `claimed_id` is written to the header instead of the computed transaction id.
+        """
         transaction = EndorserTransaction(
             channel=self._network.channel,
             chaincode=chaincode,
@@ -78,6 +81,6 @@ class Gateway:
 
 
 def timestamp(milliseconds: int) -> Timestamp:
-    """A moment, given in milliseconds since 1970, as clients write it."""
-    seconds, rest = divmod(milliseconds, 1000)
-    return Timestamp(seconds=seconds, nanos=rest * 1_000_000)
+    """Return the timestamp for a time in milliseconds since 1970."""
+    seconds, remaining_ms = divmod(milliseconds, 1000)
+    return Timestamp(seconds=seconds, nanos=remaining_ms * 1_000_000)

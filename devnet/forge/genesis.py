@@ -1,4 +1,4 @@
-"""The channel's configuration tree and its genesis block's envelope, shaped as `configtxgen` makes them.
+"""The initial channel configuration and the genesis envelope, as `configtxgen` makes them.
 
 Groups, values, policies and versions are those of a real channel with the etcdraft profile.
 """
@@ -41,13 +41,12 @@ from protos.orderer_pb2 import BatchSize, BatchTimeout, ConsensusType
 
 ADMINS = "Admins"
 
-
 _ANY = ImplicitMetaPolicy.ANY
 _MAJORITY = ImplicitMetaPolicy.MAJORITY
 
 
 def genesis_envelope(network: Network, config: Config, seconds: int) -> bytes:
-    """The only envelope of block 0: unsigned, without a creator, and with a transaction id."""
+    """Return the only envelope of block 0: unsigned, without a creator, with a transaction id."""
     nonce = RandomStream(f"{network.seed}/{network.channel}/genesis").nonce()
     header = Header(
         channel_header=ChannelHeader(
@@ -64,12 +63,12 @@ def genesis_envelope(network: Network, config: Config, seconds: int) -> bytes:
 
 
 def serialize(message: Message) -> bytes:
-    """A message's bytes, the same in every process: maps are written in the order of their keys."""
+    """Return the bytes of a message, equal in every process: maps are sorted by key."""
     return message.SerializeToString(deterministic=True)
 
 
 def channel_group(network: Network) -> ConfigGroup:
-    """The root of the configuration tree at the channel's creation."""
+    """Return the root of the configuration tree of a new channel."""
     group = _group(
         {"Readers": (_ANY, "Readers"), "Writers": (_ANY, "Writers"), ADMINS: (_MAJORITY, ADMINS)}
     )
@@ -82,7 +81,7 @@ def channel_group(network: Network) -> ConfigGroup:
 
 
 def organisation_group(organisation: Organisation) -> ConfigGroup:
-    """An organisation of the application: its policies and its MSP."""
+    """Return the group of an application organisation: its policies and its MSP."""
     group = ConfigGroup(mod_policy=ADMINS)
     for name, roles in {
         "Readers": (MSPRole.ADMIN, MSPRole.PEER, MSPRole.CLIENT),
@@ -91,7 +90,7 @@ def organisation_group(organisation: Organisation) -> ConfigGroup:
         "Endorsement": (MSPRole.PEER,),
     }.items():
         _set_signature_policy(
-            group, name, [MSPRole(msp_identifier=organisation.mspid, role=r) for r in roles]
+            group, name, [MSPRole(msp_identifier=organisation.mspid, role=role) for role in roles]
         )
     msp = _msp(organisation.mspid, organisation.authority, organisation.tls_authority)
     set_value(group, "MSP", msp)
@@ -99,14 +98,14 @@ def organisation_group(organisation: Organisation) -> ConfigGroup:
 
 
 def set_value(group: ConfigGroup, name: str, value: Message, version: int = 0) -> None:
-    """Put a value that the group's administrators may change."""
+    """Set a value that the administrators of the group may change."""
     group.values[name].CopyFrom(
         ConfigValue(version=version, value=serialize(value), mod_policy=ADMINS)
     )
 
 
 def signature_policy(n: int, roles: list[MSPRole]) -> SignaturePolicyEnvelope:
-    """`n` signatures out of one for each of `roles`."""
+    """Return the policy that asks for `n` signatures out of one for each of `roles`."""
     rules = [SignaturePolicy(signed_by=index) for index in range(len(roles))]
     return SignaturePolicyEnvelope(
         rule=SignaturePolicy(n_out_of=SignaturePolicy.NOutOf(n=n, rules=rules)),
@@ -149,7 +148,7 @@ def _orderer_group(ordering: OrderingOrganisation) -> ConfigGroup:
 
 
 def batch_size(max_message_count: int) -> BatchSize:
-    """How the orderer cuts blocks: at this many envelopes or at 512 KiB, and never above 99 MiB."""
+    """Return the limits of a block: the number of envelopes, preferably 512 KiB, at most 99 MiB."""
     return BatchSize(
         max_message_count=max_message_count,
         absolute_max_bytes=99 * 2**20,

@@ -1,4 +1,4 @@
-"""What a hostile client writes where a reader expects text, JSON, a time or a number."""
+"""Values of a hostile client, in places where a reader expects text, JSON, a time or a number."""
 
 from collections.abc import Mapping
 
@@ -72,7 +72,7 @@ RESULTS: Mapping[str, bytes] = {
     ).SerializeToString(),
     "namespace_not_utf8": wire_format.field(2, wire_format.field(1, NOT_UTF8)),
 }
-"""Read/write sets that cannot be read: a `TxReadWriteSet` or something inside it does not parse."""
+"""Read/write sets with a `TxReadWriteSet`, or a message inside it, that cannot be parsed."""
 
 EVENT_NAMES: Mapping[str, str] = {
     "empty": "",
@@ -87,12 +87,17 @@ EVENT_PAYLOADS: Mapping[str, bytes] = {
     "nul_byte": b'{"a":"\0"}',
     "nul_escape": b'{"text":"a\\u0000b"}',
     "nul_in_key": b'{"a\\u0000b":1}',
-    "dollar_keys": b'{"$set":{"status":"VALID"},"$where":"sleep(1)","$date":"2026-01-01","$oid":"x"}',
+    "dollar_keys": (
+        b'{"$set":{"status":"VALID"},"$where":"sleep(1)","$date":"2026-01-01","$oid":"x"}'
+    ),
     "dotted_keys": b'{"a.b":1,"a":{"b":2},".":3,"":4}',
-    "large_integers": b'{"a":9223372036854775807,"b":9223372036854775808,"c":-9223372036854775809,"d":1'
-    + b"0" * 400
-    + b"}",
-    "floats": b'{"a":1.0,"b":1e400,"c":-0.0,"d":0.1000000000000000055511151231257827,"e":1E5,"f":5e-324}',
+    "large_integers": (
+        b'{"a":9223372036854775807,"b":9223372036854775808,'
+        b'"c":-9223372036854775809,"d":1' + b"0" * 400 + b"}"
+    ),
+    "floats": (
+        b'{"a":1.0,"b":1e400,"c":-0.0,"d":0.1000000000000000055511151231257827,"e":1E5,"f":5e-324}'
+    ),
     "not_numbers": b'{"a":NaN,"b":Infinity,"c":-Infinity}',
     "nested_99": b'{"a":' * 98 + b"[1]" + b"}" * 98,
     "nested_200": b"[" * 200 + b"]" * 200,
@@ -114,4 +119,4 @@ EVENT_PAYLOADS: Mapping[str, bytes] = {
     "markup": b'{"name":"<img src=x onerror=alert(1)>"}',
     "many_keys": b"{" + b",".join(b'"k%d":%d' % (n, n) for n in range(5_000)) + b"}",
 }
-"""Payloads that are JSON in an awkward way, or nearly; one of them is no text at all."""
+"""Payloads that are unusual JSON, almost JSON, or not text."""

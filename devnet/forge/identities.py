@@ -1,7 +1,7 @@
-"""Identities as `cryptogen` makes them, derived from a seed: authorities, certificates and signers.
+"""Certificate authorities, certificates and signers as `cryptogen` makes them, from a seed.
 
-Keys, serial numbers and signatures (RFC 6979) depend on the seed alone, so a network forged again is the
-same network, byte for byte. These keys are public knowledge: never use them outside a devnet.
+Keys, serial numbers and signatures (RFC 6979) depend only on the seed, so equal seeds give equal
+networks, byte for byte. Anyone can compute these keys: never use them outside a devnet.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ _ECDSA = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
 
 
 def derive_key(seed: int, label: str) -> ec.EllipticCurvePrivateKey:
-    """The P-256 key that `label` has in the network of `seed`."""
+    """Return the P-256 key of the member `label` in the network of `seed`."""
     digest = sha512(f"{seed}/{label}".encode()).digest()
     return ec.derive_private_key(
         int.from_bytes(digest, "big") % (P256_ORDER - 1) + 1, ec.SECP256R1()
@@ -44,7 +44,7 @@ def derive_key(seed: int, label: str) -> ec.EllipticCurvePrivateKey:
 
 
 def is_low_s(signature: bytes) -> bool:
-    """True if the DER signature has the lower of its two possible S: Fabric refuses the other.
+    """Return whether the DER signature has the lower of its two possible S, as Fabric requires.
 
     Raises ValueError if it is not a DER signature.
     """
@@ -52,7 +52,7 @@ def is_low_s(signature: bytes) -> bool:
 
 
 class Signer:
-    """A member of an organisation who can sign."""
+    """A member of an organisation, with a private key to sign with."""
 
     def __init__(self, mspid: str, certificate: bytes, key: ec.EllipticCurvePrivateKey) -> None:
         self.mspid = mspid
@@ -61,7 +61,7 @@ class Signer:
         self._key = key
 
     def write(self, folder: Path) -> None:
-        """Write `cert.pem` and `key.pem` (mode 0600) into `folder`, which is made if it is missing."""
+        """Write `cert.pem` and `key.pem` (mode 0600) to `folder`, which is created if absent."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "cert.pem").write_bytes(self.certificate)
         key = folder / "key.pem"
@@ -71,23 +71,23 @@ class Signer:
         )
 
     def sign(self, message: bytes) -> bytes:
-        """ECDSA over SHA-256, as DER with the low S that Fabric demands."""
+        """Return the ECDSA signature over SHA-256, as DER with the low S that Fabric requires."""
         r, s = decode_dss_signature(self._key.sign(message, _ECDSA))
         return encode_dss_signature(r, min(s, P256_ORDER - s))
 
 
 class PlaceholderSigner(Signer):
-    """A signer whose signatures have the right form but verify nothing, at a tenth of the cost."""
+    """A signer with well-formed but invalid signatures, which are ten times faster to make."""
 
     def sign(self, message: bytes) -> bytes:
-        """70 bytes of DER that depend on the message."""
+        """Return 70 bytes of DER that depend on the message."""
         digest = sha256(message).digest()
         half = bytes((digest[0] & 0x3F | 0x40,)) + digest[1:]
         return b"\x30\x44\x02\x20" + half + b"\x02\x20" + half
 
 
 class CertificateAuthority:
-    """A root that issues the certificates of one organisation."""
+    """The root authority that issues the certificates of one organisation."""
 
     def __init__(self, seed: int, domain: str, *, name: str) -> None:
         self._seed = seed
@@ -118,7 +118,7 @@ class CertificateAuthority:
         signer: type[Signer] = Signer,
         valid_to: datetime = VALID_TO,
     ) -> Signer:
-        """A member whose role is its organisational unit: client, peer, admin or orderer (NodeOUs)."""
+        """Return a new member with the role `unit`: client, peer, admin or orderer (NodeOUs)."""
         key = derive_key(self._seed, common_name)
         certificate = self._certify(
             common_name,
@@ -134,7 +134,7 @@ class CertificateAuthority:
         return signer(mspid, certificate, key)
 
     def issue_server(self, host: str) -> bytes:
-        """The PEM certificate of a TLS server; the forger has no use for its key."""
+        """Return the certificate (PEM) of a TLS server; its key is not needed."""
         label = f"tls/{host}"
         return self._certify(
             label,
@@ -183,7 +183,7 @@ class CertificateAuthority:
             certificate = builder.serial_number(serial + 1).sign(
                 self._key, hashes.SHA256(), ecdsa_deterministic=True
             )
-            # Fabric's MSP rewrites a certificate that has a high S; the like of that never reaches a block.
+            # Fabric's MSP rewrites certificates with a high S, so blocks contain only low S.
             if is_low_s(certificate.signature):
                 return certificate.public_bytes(Encoding.PEM)
         raise AssertionError("unreachable: half of all serial numbers give a low S")

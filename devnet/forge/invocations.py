@@ -1,6 +1,7 @@
-"""What goes on at KindLedger: who does what next, with which arguments.
+"""Generates the invocations of KindLedger's chaincodes, with their arguments.
 
-Within a block an action avoids the keys that an earlier one writes, so that it succeeds, unless asked otherwise.
+An invocation avoids the keys that earlier invocations of the block write, so that it succeeds. Only
+`conflicting` and `phantom` return invocations that fail.
 """
 
 from collections import deque
@@ -8,14 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from devnet.forge.chaincodes import FUNCTIONS, KINDLEDGER, TOKEN, Outcome, Stub
+from devnet.forge.chaincode_stub import Outcome, Stub
+from devnet.forge.chaincodes import FUNCTIONS, KINDLEDGER, TOKEN
 from devnet.forge.envelopes import Chaincode
 from devnet.forge.lifecycle import read_sequence
 from devnet.forge.random_stream import RandomStream
 
-CAMPAIGNS_AT_FIRST = 10
-_CAMPAIGNS_REMEMBERED = 200
-_KEYS_REMEMBERED = 100
+INITIAL_CAMPAIGNS = 10
+_MAX_KNOWN_CAMPAIGNS = 200
+_MAX_KNOWN_KEYS = 100
 
 _CAUSES = (
     "Áo ấm vùng cao",
@@ -52,31 +54,33 @@ _GIVEN_NAMES = (
     "Bảo Ngân",
 )
 _STATUSES = ("FUNDED", "PAUSED", "CLOSED", "OPEN")
-_STORY = "Chiến dịch quyên góp “{}”, ủng hộ {}₫ \0 và \u2028 hết"
+_STORY_TEXT = "Chiến dịch quyên góp “{}”, ủng hộ {}₫ \0 và \u2028 hết"
 
 
-class Kind(NamedTuple):
-    """A function of a chaincode."""
+class ChaincodeFunction(NamedTuple):
+    """A chaincode and the name of one of its functions."""
 
     chaincode: Chaincode
-    function: str
+    name: str
 
 
-class Action(NamedTuple):
-    """An invocation that somebody wants."""
+class Invocation(NamedTuple):
+    """A chaincode function and its arguments."""
 
-    kind: Kind
+    function: ChaincodeFunction
     args: tuple[str, ...]
 
     def execute(self, stub: Stub) -> Outcome:
-        """Run the chaincode's function."""
-        read_sequence(stub.simulation, self.kind.chaincode.name)
-        return FUNCTIONS[self.kind.function](stub, *self.args)
+        """Run the chaincode function."""
+        read_sequence(stub.simulation, self.function.chaincode.name)
+        return FUNCTIONS[self.function.name](stub, *self.args)
 
 
-def _mix(weights: Mapping[str, int]) -> tuple[Kind, ...]:
+def _mix(weights: Mapping[str, int]) -> tuple[ChaincodeFunction, ...]:
     return tuple(
-        Kind(KINDLEDGER, function) for function, weight in weights.items() for _ in range(weight)
+        ChaincodeFunction(KINDLEDGER, function)
+        for function, weight in weights.items()
+        for _ in range(weight)
     )
 
 
@@ -105,163 +109,169 @@ EVERYDAY = (
             "EmptyEvent": 1,
         }
     ),
-    Kind(TOKEN, "Mint"),
-    Kind(TOKEN, "Transfer"),
+    ChaincodeFunction(TOKEN, "Mint"),
+    ChaincodeFunction(TOKEN, "Transfer"),
 )
-"""Everything that the chaincodes can do, often or seldom; an element is drawn with equal chance."""
+"""All chaincode functions; a frequent function occurs several times."""
 
 BULK = _mix({"Donate": 2, "Mint": 1, "Transfer": 1})
-"""The load of a benchmark."""
+"""The chaincode functions of the benchmarks."""
 
 
 @dataclass(slots=True)
-class _Busy:
-    """What earlier transactions of the same block write."""
+class _BlockWrites:
+    """The keys that earlier transactions of the block write."""
 
     updated: set[str] = field(default_factory=set)
     created: list[str] = field(default_factory=list)
     minted: list[str] = field(default_factory=list)
 
 
-class Business:
-    """Decides what is done next.
+class InvocationGenerator:
+    """Generates invocations, at random but reproducibly.
 
-    `accounts`: how many token accounts there are; at least twice as many as a block has transactions, because they
-    are used in turn and none may come up twice in a block.
+    `mix` holds the functions to choose from. `accounts` is the number of token accounts: at least
+    twice the number of transactions in a block, because the accounts take turns and none may occur
+    twice in a block.
     """
 
-    def __init__(self, mix: tuple[Kind, ...], accounts: int) -> None:
+    def __init__(self, mix: tuple[ChaincodeFunction, ...], accounts: int) -> None:
         self._mix = mix
         self._accounts = accounts
         self._next_account = 0
         self._campaigns_created = 0
-        self._campaigns: deque[str] = deque(maxlen=_CAMPAIGNS_REMEMBERED)
-        self._private_keys: deque[str] = deque(maxlen=_KEYS_REMEMBERED)
-        self._notes: deque[str] = deque(maxlen=_KEYS_REMEMBERED)
-        self._busy = _Busy()
+        self._campaigns: deque[str] = deque(maxlen=_MAX_KNOWN_CAMPAIGNS)
+        self._private_keys: deque[str] = deque(maxlen=_MAX_KNOWN_KEYS)
+        self._notes: deque[str] = deque(maxlen=_MAX_KNOWN_KEYS)
+        self._written = _BlockWrites()
         self._random = RandomStream("")
         self._arguments: dict[str, Callable[[], tuple[str, ...] | None]] = {
             "CreateCampaign": self._create_campaign,
             "UpdateStatus": self._update_status,
-            "Donate": lambda: (self._quiet_campaign(), self._person(), self._amount()),
-            "DonatePrivate": lambda: (self._quiet_campaign(),),
-            "DonatePrivateOrg1": lambda: (self._quiet_campaign(),),
-            "DeletePrivate": self._forget_private,
-            "PurgePrivate": self._forget_private,
-            "Disburse": lambda: (self._quiet_campaign(), self._amount()),
+            "Donate": lambda: (self._unchanged_campaign(), self._person(), self._amount()),
+            "DonatePrivate": lambda: (self._unchanged_campaign(),),
+            "DonatePrivateOrg1": lambda: (self._unchanged_campaign(),),
+            "DeletePrivate": self._private_key,
+            "PurgePrivate": self._private_key,
+            "Disburse": lambda: (self._unchanged_campaign(), self._amount()),
             "Mint": self._mint,
             "Transfer": lambda: (self._account(), self._account(), self._amount()),
-            "TokenDonate": lambda: (self._quiet_campaign(), self._account(), self._amount()),
+            "TokenDonate": lambda: (self._unchanged_campaign(), self._account(), self._amount()),
             "RangeCount": self._range_count,
-            "Query": lambda: (f"campaign:{self._quiet_campaign()}",),
-            "PutNote": lambda: (self._token(), f"Ghi chú của {self._person()}"),
+            "Query": lambda: (f"campaign:{self._unchanged_campaign()}",),
+            "PutNote": lambda: (self._random_id(), f"Ghi chú của {self._person()}"),
             "DeleteNotes": self._delete_notes,
-            "SetKeyPolicy": lambda: (self._token(), "Org1MSP"),
+            "SetKeyPolicy": lambda: (self._random_id(), "Org1MSP"),
             "TellStory": lambda: (
-                self._token(),
-                _STORY.format(self._random.pick(_CAUSES), self._amount()),
+                self._random_id(),
+                _STORY_TEXT.format(self._random.pick(_CAUSES), self._amount()),
             ),
-            "BinaryEvent": lambda: (self._token(),),
+            "BinaryEvent": lambda: (self._random_id(),),
             "EmptyEvent": tuple,
             "NoOp": tuple,
         }
 
     @property
-    def has_begun(self) -> bool:
-        """True once there are campaigns to give to; until then only `open_campaign` makes sense."""
+    def has_campaigns(self) -> bool:
+        """Whether campaigns exist; until then only `open_campaign` succeeds."""
         return bool(self._campaigns)
 
     def begin_block(self, random: RandomStream) -> None:
-        """Forget what the former block was busy with; decide by `random` from here on."""
+        """Start a block without written keys, and take random values from `random` from now on."""
         self._random = random
-        self._busy = _Busy()
+        self._written = _BlockWrites()
 
-    def next(self) -> Action:
-        """An action that will succeed."""
-        kind = self._random.pick(self._mix)
-        args = self._arguments[kind.function]()
-        return self.donation() if args is None else Action(kind, args)
+    def next(self) -> Invocation:
+        """Return an invocation that will succeed."""
+        function = self._random.pick(self._mix)
+        args = self._arguments[function.name]()
+        return self.donation() if args is None else Invocation(function, args)
 
-    def donation(self) -> Action:
-        """A donation that will succeed."""
-        return Action(
-            Kind(KINDLEDGER, "Donate"), (self._quiet_campaign(), self._person(), self._amount())
+    def donation(self) -> Invocation:
+        """Return a donation that will succeed."""
+        return Invocation(
+            ChaincodeFunction(KINDLEDGER, "Donate"),
+            (self._unchanged_campaign(), self._person(), self._amount()),
         )
 
-    def open_campaign(self) -> Action:
-        """A new campaign."""
-        return Action(Kind(KINDLEDGER, "CreateCampaign"), self._create_campaign())
+    def open_campaign(self) -> Invocation:
+        """Return the creation of a campaign."""
+        return Invocation(ChaincodeFunction(KINDLEDGER, "CreateCampaign"), self._create_campaign())
 
-    def mint(self) -> Action:
-        """Tokens for an account that no earlier transaction of the block touches."""
-        return Action(Kind(KINDLEDGER, "Mint"), self._mint())
+    def mint(self) -> Invocation:
+        """Return the creation of tokens in an account that the block does not use yet."""
+        return Invocation(ChaincodeFunction(KINDLEDGER, "Mint"), self._mint())
 
-    def update(self) -> Action | None:
-        """A change of a campaign's status; None while too many campaigns change already."""
+    def update(self) -> Invocation | None:
+        """Return a status change; None if the block changes too many campaigns already."""
         args = self._update_status()
-        return args and Action(Kind(KINDLEDGER, "UpdateStatus"), args)
+        return args and Invocation(ChaincodeFunction(KINDLEDGER, "UpdateStatus"), args)
 
-    def conflicting(self) -> Action | None:
-        """An action that reads what an earlier one of the block writes; None if there is no such thing."""
-        if not self._busy.minted:
+    def conflicting(self) -> Invocation | None:
+        """Return an invocation that reads a key written in the block; None without such a key."""
+        if not self._written.minted:
             return None
-        account = self._random.pick(self._busy.minted)
-        return Action(Kind(KINDLEDGER, "Mint"), (account, self._amount()))
+        account = self._random.pick(self._written.minted)
+        return Invocation(ChaincodeFunction(KINDLEDGER, "Mint"), (account, self._amount()))
 
-    def phantom(self) -> Action | None:
-        """A range query over a campaign that the block creates; None if it creates none."""
-        if not self._busy.created:
+    def phantom(self) -> Invocation | None:
+        """Return a range query over a campaign created in the block; None if none was created."""
+        if not self._written.created:
             return None
-        return Action(
-            Kind(KINDLEDGER, "RangeCount"), _window(self._random.pick(self._busy.created)[:-1])
+        return Invocation(
+            ChaincodeFunction(KINDLEDGER, "RangeCount"),
+            _campaign_range(self._random.pick(self._written.created)[:-1]),
         )
 
-    def committed(self, action: Action, tx_id: str) -> None:
-        """Take note of an action that turned out valid."""
-        match action.kind.function:
+    def committed(self, invocation: Invocation, tx_id: str) -> None:
+        """Record the new keys of a valid invocation, for later invocations to use."""
+        match invocation.function.name:
             case "CreateCampaign":
-                self._campaigns.append(action.args[0])
+                self._campaigns.append(invocation.args[0])
             case "DonatePrivate":
-                self._private_keys.append(f"donor:{action.args[0]}:{tx_id}")
+                self._private_keys.append(f"donor:{invocation.args[0]}:{tx_id}")
             case "PutNote":
-                self._notes.append(action.args[0])
+                self._notes.append(invocation.args[0])
 
     def _create_campaign(self) -> tuple[str, str, str]:
         self._campaigns_created += 1
         campaign = f"cd-{self._campaigns_created:06d}"
-        self._busy.created.append(campaign)
+        self._written.created.append(campaign)
         name = f"{self._random.pick(_CAUSES)} {self._campaigns_created}"
         return campaign, name, str((self._random.below(500) + 1) * 1_000_000)
 
     def _update_status(self) -> tuple[str, str] | None:
-        if (len(self._busy.updated) + 1) * 2 > len(self._campaigns):
+        if (len(self._written.updated) + 1) * 2 > len(self._campaigns):
             return None
-        campaign = self._quiet_campaign()
-        self._busy.updated.add(campaign)
+        campaign = self._unchanged_campaign()
+        self._written.updated.add(campaign)
         return campaign, self._random.pick(_STATUSES)
 
     def _mint(self) -> tuple[str, str]:
         account = self._account()
-        self._busy.minted.append(account)
+        self._written.minted.append(account)
         return account, self._amount()
 
     def _range_count(self) -> tuple[str, str] | None:
         campaign = self._random.pick(self._campaigns)
         prefix = campaign[: -1 - self._random.below(2)]
-        if any(busy.startswith(prefix) for busy in (*self._busy.updated, *self._busy.created)):
+        if any(
+            campaign.startswith(prefix)
+            for campaign in (*self._written.updated, *self._written.created)
+        ):
             return None
-        return _window(prefix)
+        return _campaign_range(prefix)
 
-    def _forget_private(self) -> tuple[str] | None:
+    def _private_key(self) -> tuple[str] | None:
         return (self._private_keys.popleft(),) if self._private_keys else None
 
     def _delete_notes(self) -> tuple[str, ...] | None:
         return (self._notes.popleft(), "never-written") if self._notes else None
 
-    def _quiet_campaign(self) -> str:
-        """A campaign that no earlier transaction of the block changes."""
+    def _unchanged_campaign(self) -> str:
+        """Return a campaign that no earlier transaction of the block changes."""
         campaign = self._random.pick(self._campaigns)
-        while campaign in self._busy.updated:
+        while campaign in self._written.updated:
             campaign = self._random.pick(self._campaigns)
         return campaign
 
@@ -276,10 +286,10 @@ class Business:
     def _amount(self) -> str:
         return str((self._random.below(2_000) + 1) * 1_000)
 
-    def _token(self) -> str:
+    def _random_id(self) -> str:
         return self._random.take(6).hex()
 
 
-def _window(prefix: str) -> tuple[str, str]:
-    """The range of all campaigns whose id begins with `prefix`."""
+def _campaign_range(prefix: str) -> tuple[str, str]:
+    """Return the range of keys of all campaigns whose id begins with `prefix`."""
     return f"campaign:{prefix}", f"campaign:{prefix}~"

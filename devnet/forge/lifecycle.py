@@ -1,6 +1,6 @@
-"""The `_lifecycle` system chaincode: how organisations approve and commit a chaincode's definition.
+"""The `_lifecycle` system chaincode: organisations approve and commit chaincode definitions.
 
-The keys, the values and who reads what follow `core/chaincode/lifecycle` in Fabric.
+Keys, values and reads follow `core/chaincode/lifecycle` in Fabric.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _PARAMETERS = ("EndorsementInfo", "ValidationInfo", "Collections")
 
 @dataclass(frozen=True)
 class Definition:
-    """What the organisations agree on about a chaincode, in its first sequence."""
+    """A chaincode definition that the organisations agree on, with sequence 1."""
 
     name: str
     version: str
@@ -39,7 +39,7 @@ class Definition:
 
     @cached_property
     def parameters(self) -> dict[str, bytes]:
-        """The values of the fields that organisations approve one by one."""
+        """The values of the fields that an organisation approves, by field name."""
         endorsement = wire_field(1, self.version.encode()) + wire_field(3, b"escc")
         validation = wire_field(1, b"vscc") + wire_field(2, self.validation_parameter)
         collections = b"" if self.collections is None else serialize(self.collections)
@@ -51,12 +51,12 @@ class Definition:
 
     @cached_property
     def validation_parameter(self) -> bytes:
-        """The endorsement policy as the definition holds it."""
+        """The serialized endorsement policy."""
         return serialize(ApplicationPolicy(signature_policy=self.policy))
 
 
 def approve_arguments(definition: Definition) -> list[bytes]:
-    """The arguments of ApproveChaincodeDefinitionForMyOrg."""
+    """Return the arguments of ApproveChaincodeDefinitionForMyOrg."""
     source = ChaincodeSource(local_package=ChaincodeSource.Local(package_id=definition.package_id))
     arguments = ApproveChaincodeDefinitionForMyOrgArgs(
         sequence=_SEQUENCE,
@@ -70,7 +70,7 @@ def approve_arguments(definition: Definition) -> list[bytes]:
 
 
 def commit_arguments(definition: Definition) -> list[bytes]:
-    """The arguments of CommitChaincodeDefinition."""
+    """Return the arguments of CommitChaincodeDefinition."""
     arguments = CommitChaincodeDefinitionArgs(
         sequence=_SEQUENCE,
         name=definition.name,
@@ -82,7 +82,10 @@ def commit_arguments(definition: Definition) -> list[bytes]:
 
 
 def approve(simulation: Simulation, definition: Definition, mspid: str) -> None:
-    """An organisation's approval: writes to its implicit collection, of which the ledger holds hashes."""
+    """Record the reads and writes of an approval.
+
+    The writes go to the implicit collection of the organisation; the ledger holds their hashes.
+    """
     _read_definition(simulation, definition.name)
     private = f"{NAMESPACE}$_implicit_org_{mspid}"
     approved = f"{definition.name}#{_SEQUENCE}"
@@ -100,7 +103,7 @@ def approve(simulation: Simulation, definition: Definition, mspid: str) -> None:
 
 
 def commit(simulation: Simulation, definition: Definition, mspids: list[str]) -> None:
-    """The definition's commit: reads what the organisations approved and writes it for everyone."""
+    """Record the reads and writes of a commit: it reads the approvals and writes the definition."""
     _read_definition(simulation, definition.name)
     approved = f"{definition.name}#{_SEQUENCE}"
     for mspid in mspids:
@@ -116,12 +119,12 @@ def commit(simulation: Simulation, definition: Definition, mspids: list[str]) ->
 
 
 def read_sequence(simulation: Simulation, chaincode: str) -> None:
-    """What every invocation reads of the definition of a chaincode that it calls."""
+    """Record the read that every invocation makes of the called chaincode's definition."""
     simulation.get(NAMESPACE, f"namespaces/fields/{chaincode}/Sequence")
 
 
 def read_collections(simulation: Simulation, chaincode: str) -> None:
-    """What an invocation reads, besides, if it touches private data."""
+    """Record the additional reads of an invocation that uses private data."""
     for name in _PARAMETERS:
         simulation.get(NAMESPACE, f"namespaces/fields/{chaincode}/{name}")
     simulation.get(NAMESPACE, f"namespaces/metadata/{chaincode}")
@@ -134,7 +137,7 @@ def _read_definition(simulation: Simulation, chaincode: str) -> None:
 
 
 def _metadata(datatype: str, fields: tuple[str, ...]) -> bytes:
-    """`lifecycle.StateMetadata`: the type of a structure in the state and the names of its fields."""
+    """Return `lifecycle.StateMetadata`: the type of a stored structure and its field names."""
     return wire_field(1, datatype.encode()) + b"".join(
         wire_field(2, name.encode()) for name in fields
     )

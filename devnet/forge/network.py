@@ -1,4 +1,4 @@
-"""The members of a forged network: application organisations, an ordering organisation and the channel they share."""
+"""The members of a forged network: application organisations and an ordering organisation."""
 
 from functools import cached_property
 from typing import NamedTuple
@@ -7,14 +7,14 @@ from devnet.forge.identities import CertificateAuthority, PlaceholderSigner, Sig
 
 
 class Endpoint(NamedTuple):
-    """Where a node would listen."""
+    """The address of a node, as the channel configuration names it."""
 
     host: str
     port: int
 
 
 class Organisation:
-    """An organisation of the application: its authorities, one peer, one administrator and two clients."""
+    """An application organisation: two authorities, a peer, an administrator and two clients."""
 
     def __init__(self, seed: int, number: int, *, signer: type[Signer]) -> None:
         self.mspid = f"Org{number}MSP"
@@ -48,11 +48,11 @@ class OrderingOrganisation:
 
 
 class Network:
-    """Everyone who signs on one channel.
+    """All members that sign on one channel.
 
-    `seed` decides every key. `organisations`: how many of the application are members from the genesis block on.
-    Without `signed` the signatures of clients and endorsers are placeholders, which forges several times faster;
-    the orderer's are always real.
+    `seed` determines every key. `organisations` is the number of application organisations from the
+    genesis block on. With `signed=False` the signatures of clients and endorsers are placeholders,
+    which makes forging several times faster. The orderer's signatures are always real.
     """
 
     def __init__(
@@ -68,24 +68,24 @@ class Network:
 
     @cached_property
     def newcomer(self) -> Organisation:
-        """An organisation that is no member at first, for a configuration update that lets it in."""
+        """An organisation that joins the channel later, by a configuration update."""
         return self._organisation(len(self.organisations) + 1)
 
     @property
     def client(self) -> Signer:
-        """An ordinary member of the first organisation, with the channel's right to read."""
+        """A client of the first organisation, which may read the channel."""
         return self.organisations[0].clients[0]
 
     @cached_property
     def clients(self) -> tuple[Signer, ...]:
-        """The clients of every organisation."""
+        """The clients of all organisations."""
         return tuple(
             client for organisation in self.organisations for client in organisation.clients
         )
 
     @cached_property
     def endorsers(self) -> tuple[Signer, ...]:
-        """The peers that endorse: one each of just as many organisations as a majority needs."""
+        """The endorsing peers: one of each organisation of the smallest majority."""
         majority = len(self.organisations) // 2 + 1
         return tuple(organisation.peer for organisation in self.organisations[:majority])
 

@@ -1,6 +1,7 @@
-"""Deterministic random: the forger's only source of chance.
+"""Deterministic pseudo-random values: the only source of randomness of the forger.
 
-Python's `random` promises equal sequences for `random()` only; a hash promises them for everything.
+Python's `random` guarantees equal sequences between versions only for `random()`. A hash function
+guarantees them for all values.
 """
 
 from collections.abc import Sequence
@@ -22,28 +23,28 @@ class RandomStream:
         self._chunks = 0
 
     def take(self, count: int) -> bytes:
-        """The next `count` bytes, at most 8192."""
+        """Return the next `count` bytes, at most 8192."""
         end = self._position + count
         if end > len(self._chunk):
             self._chunk = shake_256(b"%d/%b" % (self._chunks, self._label)).digest(_CHUNK_BYTES)
             self._chunks += 1
             self._position, end = 0, count
-        drawn = self._chunk[self._position : end]
+        taken = self._chunk[self._position : end]
         self._position = end
-        return drawn
+        return taken
 
     def nonce(self) -> bytes:
-        """24 bytes, as many as Fabric's clients draw."""
+        """Return 24 bytes, the nonce length of Fabric's clients."""
         return self.take(24)
 
     def below(self, limit: int) -> int:
-        """An integer from 0 to `limit` - 1; the bias is under 2^-32 for limits below 2^32."""
+        """Return an integer from 0 to `limit` - 1; its bias is below 2^-32 up to 2^32."""
         return int.from_bytes(self.take(8), "big") % limit
 
     def chance(self, share: float) -> bool:
-        """True with probability `share`."""
+        """Return True with the probability `share`."""
         return int.from_bytes(self.take(8), "big") < share * 2**64
 
     def pick(self, options: Sequence[T]) -> T:
-        """One of `options`, which must not be empty."""
+        """Return one of `options`, which must not be empty."""
         return options[self.below(len(options))]

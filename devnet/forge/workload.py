@@ -1,7 +1,8 @@
-"""KindLedger's business as batches of ordered transactions, with the failures that a busy network has.
+"""Generates the transactions of each block, with the failures of a busy network.
 
-Transactions are simulated against the state after the former block, ordered, and then checked in that order as a
-peer does: conflicts arise as they do on a real network, and validation codes and versions are true.
+Transactions are simulated against the state after the previous block, ordered, and validated in
+this order as by a peer. Conflicts arise as on a real network: validation codes and versions are
+correct.
 """
 
 from collections import deque
@@ -10,12 +11,13 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from devnet.forge.gateway import Endorsed, Gateway, Submission, timestamp
-from devnet.forge.hostile_envelopes import HostileContext, hostile_builders
+from devnet.forge.hostile_builders import HostileContext
+from devnet.forge.hostile_envelopes import envelope_builders
 from devnet.forge.identities import Signer
-from devnet.forge.invocations import CAMPAIGNS_AT_FIRST, Action, Business
+from devnet.forge.invocations import INITIAL_CAMPAIGNS, Invocation, InvocationGenerator
 from devnet.forge.network import Network
 from devnet.forge.random_stream import RandomStream
-from devnet.forge.world_state import Height, WorldState
+from devnet.forge.world_state import KeyVersion, WorldState
 from protos.transaction_pb2 import (
     BAD_PROPOSAL_TXID,
     DUPLICATE_TXID,
@@ -23,23 +25,24 @@ from protos.transaction_pb2 import (
     VALID,
 )
 
-_RESUBMITTED_LATER = 50
+_MAX_RECENT = 50
+"""The number of recent valid transactions, from which resubmitted envelopes are chosen."""
 _CHOSEN_IDS = ("giao-dịch-0001", "order/2026/11/20", "0", "9f86d081884c7d659a2feaa0c55ad015", "")
 
 
 @dataclass(frozen=True, slots=True)
 class _Ordered:
-    """An envelope with its place in the order. A `code` of None is left to the check of its reads."""
+    """An envelope in the order of the block; with `code` None its reads decide the code."""
 
     envelope: bytes
     code: int | None
     endorsed: Endorsed | None = None
-    action: Action | None = None
+    invocation: Invocation | None = None
 
 
 @dataclass(slots=True)
-class _Turn:
-    """The block at work."""
+class _Block:
+    """The block that is being filled."""
 
     size: int
     random: RandomStream
@@ -62,7 +65,7 @@ class Workload:
         network: Network,
         state: WorldState,
         gateway: Gateway,
-        business: Business,
+        invocations: InvocationGenerator,
         *,
         invalid_share: float,
         hostile_share: float,
@@ -70,10 +73,10 @@ class Workload:
         self._network = network
         self._state = state
         self._gateway = gateway
-        self._business = business
+        self._invocations = invocations
         self._invalid_share = invalid_share
         self._hostile_share = hostile_share
-        self._hostile_builders = cycle(hostile_builders().values())
+        self._hostile_builders = cycle(envelope_builders().values())
         self._failures = (
             self._conflict,
             self._late,
@@ -82,136 +85,154 @@ class Workload:
             self._resubmitted,
             self._chosen_id,
         )
-        self._late_ones: list[_Ordered] = []
-        self._recent: deque[_Ordered] = deque(maxlen=_RESUBMITTED_LATER)
+        self._postponed: list[_Ordered] = []
+        self._recent: deque[_Ordered] = deque(maxlen=_MAX_RECENT)
 
     def batch(
         self, number: int, size: int, random: RandomStream, milliseconds: int
     ) -> list[Submission]:
-        """The transactions of block `number`, which clients signed at `milliseconds` since 1970.
+        """Return the transactions of block `number`, signed at `milliseconds` since 1970.
 
-        The first batch of a chain opens campaigns, at most ten.
+        The first batch of a chain creates campaigns, at most ten.
         """
-        turn = _Turn(size, random, milliseconds, self._late_ones)
-        self._late_ones = []
-        self._business.begin_block(random)
-        if not self._business.has_begun:
-            actions = [self._business.open_campaign() for _ in range(min(size, CAMPAIGNS_AT_FIRST))]
-            turn.ordered = [self._order(turn, action) for action in actions]
+        block = _Block(size, random, milliseconds, self._postponed)
+        self._postponed = []
+        self._invocations.begin_block(random)
+        if not self._invocations.has_campaigns:
+            invocations = [
+                self._invocations.open_campaign() for _ in range(min(size, INITIAL_CAMPAIGNS))
+            ]
+            block.ordered = [self._order(block, invocation) for invocation in invocations]
         else:
-            while len(turn.ordered) < size:
-                turn.ordered += self._next(turn)
-        return self._commit(number, turn.ordered)
+            while len(block.ordered) < size:
+                block.ordered += self._next(block)
+        return self._commit(number, block.ordered)
 
-    def _next(self, turn: _Turn) -> list[_Ordered]:
-        if turn.random.chance(self._hostile_share):
-            return [self._hostile(turn)]
-        if turn.random.chance(self._invalid_share):
-            return turn.random.pick(self._failures)(turn)
-        return [self._order(turn, self._business.next())]
+    def _next(self, block: _Block) -> list[_Ordered]:
+        if block.random.chance(self._hostile_share):
+            return [self._hostile(block)]
+        if block.random.chance(self._invalid_share):
+            return block.random.pick(self._failures)(block)
+        return [self._order(block, self._invocations.next())]
 
     def _order(
         self,
-        turn: _Turn,
-        action: Action,
+        block: _Block,
+        invocation: Invocation,
         *,
         endorsers: Sequence[Signer] | None = None,
         claimed_id: str | None = None,
         code: int | None = None,
     ) -> _Ordered:
         endorsed = self._gateway.endorse(
-            action.kind.chaincode,
-            [action.kind.function.encode(), *(argument.encode() for argument in action.args)],
-            action.execute,
-            creator=turn.random.pick(self._network.clients),
+            invocation.function.chaincode,
+            [
+                invocation.function.name.encode(),
+                *(argument.encode() for argument in invocation.args),
+            ],
+            invocation.execute,
+            creator=block.random.pick(self._network.clients),
             endorsers=self._network.endorsers if endorsers is None else endorsers,
-            random=turn.random,
-            timestamp=timestamp(turn.milliseconds),
+            random=block.random,
+            timestamp=timestamp(block.milliseconds),
             claimed_id=claimed_id,
         )
-        return _Ordered(endorsed.envelope, code, endorsed, action)
+        return _Ordered(endorsed.envelope, code, endorsed, invocation)
 
-    def _conflict(self, turn: _Turn) -> list[_Ordered]:
-        """MVCC_READ_CONFLICT within the block, which mints for it first if it must."""
-        action = self._business.conflicting()
-        if action:
-            return [self._order(turn, action)]
-        return self._after(turn, self._business.mint(), self._business.conflicting)
+    def _conflict(self, block: _Block) -> list[_Ordered]:
+        """Return a transaction with MVCC_READ_CONFLICT within the block.
 
-    def _late(self, turn: _Turn) -> list[_Ordered]:
-        """MVCC_READ_CONFLICT across blocks: simulated now, ordered in the next block, when the key has changed."""
-        action = self._business.update()
-        if action is None:
-            return self._unendorsed(turn)
-        self._late_ones.append(self._order(turn, action))
-        return [self._order(turn, action)]
+        A transaction that writes the key comes first, unless the block already has one.
+        """
+        invocation = self._invocations.conflicting()
+        if invocation:
+            return [self._order(block, invocation)]
+        return self._after(block, self._invocations.mint(), self._invocations.conflicting)
 
-    def _phantom(self, turn: _Turn) -> list[_Ordered]:
-        """PHANTOM_READ_CONFLICT; the block opens a campaign for it first if it must."""
-        action = self._business.phantom()
-        if action:
-            return [self._order(turn, action)]
-        return self._after(turn, self._business.open_campaign(), self._business.phantom)
+    def _late(self, block: _Block) -> list[_Ordered]:
+        """Return a transaction, and order it again in the next block for MVCC_READ_CONFLICT.
+
+        The second transaction is simulated now, and its key has changed by the next block.
+        """
+        invocation = self._invocations.update()
+        if invocation is None:
+            return self._unendorsed(block)
+        self._postponed.append(self._order(block, invocation))
+        return [self._order(block, invocation)]
+
+    def _phantom(self, block: _Block) -> list[_Ordered]:
+        """Return a transaction with PHANTOM_READ_CONFLICT.
+
+        The creation of a campaign comes first, unless the block already has one.
+        """
+        invocation = self._invocations.phantom()
+        if invocation:
+            return [self._order(block, invocation)]
+        return self._after(block, self._invocations.open_campaign(), self._invocations.phantom)
 
     def _after(
-        self, turn: _Turn, first: Action, then: Callable[[], Action | None]
+        self, block: _Block, first: Invocation, failing: Callable[[], Invocation | None]
     ) -> list[_Ordered]:
-        """`first`, and what fails because of it if the block has room for both."""
-        failing = then() if turn.has_room_for_two else None
-        return [self._order(turn, action) for action in (first, failing) if action]
+        """Return `first`, and the transaction that fails because of it if the block has room."""
+        second = failing() if block.has_room_for_two else None
+        return [self._order(block, invocation) for invocation in (first, second) if invocation]
 
-    def _unendorsed(self, turn: _Turn) -> list[_Ordered]:
-        """ENDORSEMENT_POLICY_FAILURE: one endorsement fewer than the chaincode's policy asks for."""
+    def _unendorsed(self, block: _Block) -> list[_Ordered]:
+        """Return a transaction with ENDORSEMENT_POLICY_FAILURE: one endorsement too few."""
         endorsers = self._network.endorsers[1:]
-        action = self._business.donation()
-        return [self._order(turn, action, endorsers=endorsers, code=ENDORSEMENT_POLICY_FAILURE)]
+        invocation = self._invocations.donation()
+        return [
+            self._order(block, invocation, endorsers=endorsers, code=ENDORSEMENT_POLICY_FAILURE)
+        ]
 
-    def _resubmitted(self, turn: _Turn) -> list[_Ordered]:
-        """DUPLICATE_TXID: an envelope of this block or of a former one again, byte for byte."""
-        here = [earlier for earlier in turn.ordered if earlier.endorsed and earlier.code is None]
-        earlier = self._recent if self._recent and turn.random.chance(0.5) else here
-        if not earlier:
-            return self._unendorsed(turn)
-        first = turn.random.pick(earlier)
-        return [_Ordered(first.envelope, DUPLICATE_TXID, first.endorsed, first.action)]
+    def _resubmitted(self, block: _Block) -> list[_Ordered]:
+        """Return an envelope of this or an earlier block again, for DUPLICATE_TXID."""
+        here = [earlier for earlier in block.ordered if earlier.endorsed and earlier.code is None]
+        candidates = self._recent if self._recent and block.random.chance(0.5) else here
+        if not candidates:
+            return self._unendorsed(block)
+        first = block.random.pick(candidates)
+        return [_Ordered(first.envelope, DUPLICATE_TXID, first.endorsed, first.invocation)]
 
-    def _chosen_id(self, turn: _Turn) -> list[_Ordered]:
-        """BAD_PROPOSAL_TXID: an id that the client made up."""
-        claimed_id = turn.random.pick(_CHOSEN_IDS)
-        action = self._business.donation()
-        return [self._order(turn, action, claimed_id=claimed_id, code=BAD_PROPOSAL_TXID)]
+    def _chosen_id(self, block: _Block) -> list[_Ordered]:
+        """Return a transaction with an id that the client chose, for BAD_PROPOSAL_TXID."""
+        claimed_id = block.random.pick(_CHOSEN_IDS)
+        invocation = self._invocations.donation()
+        return [self._order(block, invocation, claimed_id=claimed_id, code=BAD_PROPOSAL_TXID)]
 
-    def _hostile(self, turn: _Turn) -> _Ordered:
+    def _hostile(self, block: _Block) -> _Ordered:
         others = [ordered.endorsed.tx_id for ordered in self._recent if ordered.endorsed]
-        bench = HostileContext(
+        context = HostileContext(
             network=self._network,
-            random=turn.random,
-            timestamp=timestamp(turn.milliseconds),
-            other_id=turn.random.pick(others),
+            random=block.random,
+            timestamp=timestamp(block.milliseconds),
+            other_id=block.random.pick(others),
         )
-        envelope, code = next(self._hostile_builders)(bench)
+        envelope, code = next(self._hostile_builders)(context)
         return _Ordered(envelope, code)
 
     def _commit(self, number: int, ordered: list[_Ordered]) -> list[Submission]:
         submissions = []
-        for index, each in enumerate(ordered):
-            if each.endorsed is None or each.action is None:
-                submissions.append(Submission(each.envelope, each.code or VALID))
+        for index, transaction in enumerate(ordered):
+            if transaction.endorsed is None or transaction.invocation is None:
+                submissions.append(Submission(transaction.envelope, transaction.code or VALID))
                 continue
-            code = each.code
+            code = transaction.code
             if code is None:
-                code = self._state.commit(each.endorsed.simulation, Height(number, index))
+                code = self._state.commit(
+                    transaction.endorsed.simulation, KeyVersion(number, index)
+                )
             if code == VALID:
-                self._business.committed(each.action, each.endorsed.tx_id)
-                self._recent.append(each)
-            kind, args = each.action
+                self._invocations.committed(transaction.invocation, transaction.endorsed.tx_id)
+                self._recent.append(transaction)
+            function, args = transaction.invocation
             submissions.append(
                 Submission(
-                    each.envelope,
+                    transaction.envelope,
                     code,
-                    each.endorsed.tx_id,
-                    kind.chaincode.name,
-                    kind.function,
+                    transaction.endorsed.tx_id,
+                    function.chaincode.name,
+                    function.name,
                     args,
                 )
             )

@@ -1,6 +1,6 @@
-"""The world state, the read/write set of a simulated transaction, and the check that a peer makes at commit.
+"""The world state, simulated transactions, and the validation of their reads at commit.
 
-Private data is kept under the namespace `<chaincode>$<collection>`, much as Fabric's own state database does.
+Private data has the namespace `<chaincode>$<collection>`, similar to Fabric's own state database.
 """
 
 from bisect import bisect_left, insort
@@ -32,37 +32,37 @@ from protos.transaction_pb2 import (
 )
 
 _MERKLE_DEGREE = 50
-"""Fabric records at most this many results of a range query one by one, more of them as hashes."""
+"""The most results of a range query that Fabric records in full; more results become hashes."""
 
 
-class Height(NamedTuple):
-    """Where a key was last written."""
+class KeyVersion(NamedTuple):
+    """The block and transaction that last wrote a key."""
 
     block: int
     transaction: int
 
 
 class Stored(NamedTuple):
-    """A key's value and version."""
+    """The value and version of a key."""
 
     value: bytes
-    height: Height
+    version: KeyVersion
 
 
 class RangeQuery(NamedTuple):
-    """A range query as simulated: [start, end), and the keys found."""
+    """A simulated range query over [start, end), with the keys found."""
 
     namespace: str
     start: str
     end: str
-    found: list[tuple[str, Height]]
+    found: list[tuple[str, KeyVersion]]
 
 
 class WorldState:
     """Values and versions of the keys of all namespaces.
 
-    Keys that begin with one of `write_once` are not remembered, so that an endless chain needs bounded memory:
-    the chaincode promises never to read them.
+    Keys with one of the prefixes `write_once` are not stored, so that an endless chain needs
+    bounded memory. The chaincodes never read these keys.
     """
 
     def __init__(self, *, write_once: tuple[str, ...]) -> None:
@@ -71,33 +71,36 @@ class WorldState:
         self._ordered: dict[str, list[str]] = {}
 
     def get(self, namespace: str, key: str) -> Stored | None:
-        """A key as committed; None if it does not exist."""
+        """Return the committed value and version of a key, None if the key does not exist."""
         return self._values.get(namespace, {}).get(key)
 
-    def range(self, namespace: str, start: str, end: str) -> list[tuple[str, Height]]:
-        """The keys of [start, end) in their order, with their versions."""
+    def range(self, namespace: str, start: str, end: str) -> list[tuple[str, KeyVersion]]:
+        """Return the sorted keys of [start, end), with their versions."""
         ordered = self._ordered.get(namespace, [])
         values = self._values.get(namespace, {})
         return [
-            (key, values[key].height)
+            (key, values[key].version)
             for key in ordered[bisect_left(ordered, start) : bisect_left(ordered, end)]
         ]
 
-    def commit(self, simulation: "Simulation", height: Height) -> TxValidationCode.ValueType:
-        """Apply a simulated transaction at its place in the chain, or say which of its reads no longer holds."""
+    def commit(self, simulation: "Simulation", version: KeyVersion) -> TxValidationCode.ValueType:
+        """Apply a simulated transaction as `version`; return its validation code.
+
+        A transaction with an outdated read is not applied.
+        """
         for namespace, reads in simulation.reads.items():
-            for key, seen in reads.items():
+            for key, read_version in reads.items():
                 stored = self.get(namespace, key)
-                if (stored and stored.height) != seen:
+                if (stored and stored.version) != read_version:
                     return MVCC_READ_CONFLICT
         for query in simulation.ranges:
             if self.range(query.namespace, query.start, query.end) != query.found:
                 return PHANTOM_READ_CONFLICT
         for namespace, writes in simulation.writes.items():
-            self._apply(namespace, writes, height)
+            self._apply(namespace, writes, version)
         return VALID
 
-    def _apply(self, namespace: str, writes: dict[str, bytes | None], height: Height) -> None:
+    def _apply(self, namespace: str, writes: dict[str, bytes | None], version: KeyVersion) -> None:
         values = self._values.setdefault(namespace, {})
         ordered = self._ordered.setdefault(namespace, [])
         for key, value in writes.items():
@@ -106,52 +109,52 @@ class WorldState:
             if value is not None:
                 if key not in values:
                     insort(ordered, key)
-                values[key] = Stored(value, height)
+                values[key] = Stored(value, version)
             elif values.pop(key, None):
                 del ordered[bisect_left(ordered, key)]
 
 
 class Simulation:
-    """One transaction's execution at an endorser: it reads the committed state and collects what it would write."""
+    """One transaction executed at an endorser: it reads committed state and collects writes."""
 
     def __init__(self, state: WorldState) -> None:
         self._state = state
-        self.reads: dict[str, dict[str, Height | None]] = {}
+        self.reads: dict[str, dict[str, KeyVersion | None]] = {}
         self.writes: dict[str, dict[str, bytes | None]] = {}
         self.ranges: list[RangeQuery] = []
         self._purged: set[tuple[str, str]] = set()
         self._policies: dict[str, dict[str, bytes]] = {}
 
     def get(self, namespace: str, key: str) -> bytes | None:
-        """A key's committed value, and a read of its version."""
+        """Return the committed value of a key, and record the read of its version."""
         stored = self._state.get(namespace, key)
-        self.reads.setdefault(namespace, {})[key] = stored and stored.height
+        self.reads.setdefault(namespace, {})[key] = stored and stored.version
         return stored and stored.value
 
     def put(self, namespace: str, key: str, value: bytes | None) -> None:
-        """Write a key; None deletes it."""
+        """Record the write of a key; the value None deletes it."""
         self.writes.setdefault(namespace, {})[key] = value
 
     def purge(self, namespace: str, key: str) -> None:
-        """Delete a private key and its history."""
+        """Record the deletion of a private key and of its history."""
         self.put(namespace, key, None)
         self._purged.add((namespace, key))
 
     def set_policy(self, namespace: str, key: str, policy: bytes) -> None:
-        """Give a key an endorsement policy (a SignaturePolicyEnvelope) of its own."""
+        """Record a key-level endorsement policy (a serialized SignaturePolicyEnvelope)."""
         self._policies.setdefault(namespace, {})[key] = policy
 
     def range(self, namespace: str, start: str, end: str) -> list[str]:
-        """The keys of [start, end), and a range query over them."""
+        """Return the keys of [start, end), and record the range query."""
         found = self._state.range(namespace, start, end)
         self.ranges.append(RangeQuery(namespace, start, end, found))
         return [key for key, _ in found]
 
     def results(self) -> bytes:
-        """The serialized `TxReadWriteSet`."""
-        touched = {*self.reads, *self.writes, *(query.namespace for query in self.ranges)}
-        private = sorted(namespace for namespace in touched if "$" in namespace)
-        public = sorted({namespace.partition("$")[0] for namespace in touched})
+        """Return the serialized `TxReadWriteSet`."""
+        namespaces = {*self.reads, *self.writes, *(query.namespace for query in self.ranges)}
+        private = sorted(namespace for namespace in namespaces if "$" in namespace)
+        public = sorted({namespace.partition("$")[0] for namespace in namespaces})
         return TxReadWriteSet(
             ns_rwset=[
                 NsReadWriteSet(
@@ -188,8 +191,8 @@ class Simulation:
         writes = self.writes.get(namespace, {})
         hashed = HashedRWSet(
             hashed_reads=[
-                KVReadHash(key_hash=_hash(key), version=_version(height))
-                for key, height in sorted(self.reads.get(namespace, {}).items())
+                KVReadHash(key_hash=_hash(key), version=_version(version))
+                for key, version in sorted(self.reads.get(namespace, {}).items())
             ],
             hashed_writes=[
                 KVWriteHash(
@@ -216,13 +219,13 @@ class Simulation:
 
 
 @lru_cache(maxsize=64)
-def _only_reads(reads: tuple[tuple[str, Height | None], ...]) -> bytes:
-    """Kept, because nearly every transaction reads the same of the chaincode's definition."""
+def _only_reads(reads: tuple[tuple[str, KeyVersion | None], ...]) -> bytes:
+    """Return a read set; cached, because nearly all transactions read the same definition keys."""
     return KVRWSet(reads=_reads(reads)).SerializeToString()
 
 
-def _reads(reads: Iterable[tuple[str, Height | None]]) -> list[KVRead]:
-    return [KVRead(key=key, version=_version(height)) for key, height in reads]
+def _reads(reads: Iterable[tuple[str, KeyVersion | None]]) -> list[KVRead]:
+    return [KVRead(key=key, version=_version(version)) for key, version in reads]
 
 
 def _range_query(query: RangeQuery) -> RangeQueryInfo:
@@ -245,8 +248,8 @@ def _range_query(query: RangeQuery) -> RangeQueryInfo:
     return info
 
 
-def _version(height: Height | None) -> Version | None:
-    return height and Version(block_num=height.block, tx_num=height.transaction)
+def _version(version: KeyVersion | None) -> Version | None:
+    return version and Version(block_num=version.block, tx_num=version.transaction)
 
 
 def _hash(content: str | bytes) -> bytes:

@@ -18,7 +18,7 @@ import structlog
 from devnet.peer.peer_ledger import Ledger, block_files
 from devnet.peer.server import Peer
 from devnet.peer.tls import server_tls_from
-from devnet.shutdown import ended
+from devnet.shutdown import wait_for_shutdown
 
 
 @click.command()
@@ -78,7 +78,7 @@ def main(
             release = tasks.create_task(
                 _release(ledger, held_back, live_rate or math.inf, announce=announce)
             )
-            await ended(parent)
+            await wait_for_shutdown(parent)
             release.cancel()
 
     asyncio.run(serve())

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from devnet.application import BusinessApplication
-from devnet.application.scheduled_rows import LONGEST_DELAY, Mistake, mistake_of
+from devnet.application.scheduled_rows import MAX_DELAY_BLOCKS, Mistake, mistake_of
 from devnet.forge.forger import ForgedBlock, Recipe, forge
 from devnet.forge.gateway import Submission
 from protos.transaction_pb2 import DUPLICATE_TXID, VALID
@@ -31,7 +31,7 @@ RECIPE = Recipe(
     hostile_share=0.005,
     signed=False,
 )
-CHAIN = tuple(islice(forge(RECIPE), HEIGHT + LONGEST_DELAY + 1))
+CHAIN = tuple(islice(forge(RECIPE), HEIGHT + MAX_DELAY_BLOCKS + 1))
 TYPES = {
     "CreateCampaign": "CREATE_CAMPAIGN",
     "Donate": "DONATE",
@@ -73,7 +73,7 @@ async def all_written(application: BusinessApplication) -> None:
     """Returns once every row that is due is written."""
 
     async def idle() -> bool:
-        return not application._due
+        return not application.queued_rows
 
     await until(idle)
 
@@ -225,7 +225,7 @@ async def test_most_rows_precede_their_block_and_the_others_follow_soon(
         hashed = given & (await database.donations()).keys()
         assert len(given) > len(hashed) > len(given) / 3
 
-        for block in CHAIN[newest + 1 : newest + 1 + LONGEST_DELAY]:
+        for block in CHAIN[newest + 1 : newest + 1 + MAX_DELAY_BLOCKS]:
             application.submit(block, NOW)
         await all_written(application)
         assert right <= (await database.table("transactions", "tx_hash")).keys()
@@ -286,7 +286,7 @@ async def test_rows_are_kept_while_postgresql_is_away(
     }
     assert wanted <= found.keys()
     assert said.count("\n") == 1
-    assert "are kept until PostgreSQL takes them" in said
+    assert "They are kept in memory" in said
     assert postgres_dsn.partition("@")[0].rpartition(":")[2] not in said
 
 
@@ -311,7 +311,7 @@ async def test_a_campaign_without_a_row_costs_no_other_row(
 @asynccontextmanager
 async def live(folder: Path, dsn_file: Path) -> AsyncIterator[int]:
     """The network as the demo starts it; gives its height at the start, and must end without an error."""
-    options = ("--postgres", str(dsn_file), "--interval-ms", "100", "--at-once", "40")
+    options = ("--postgres", str(dsn_file), "--interval-ms", "100", "--initial-blocks", "40")
     command = (sys.executable, "-m", "devnet.live_network", str(folder), *options)
     process: Process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, stdout=PIPE, stderr=PIPE

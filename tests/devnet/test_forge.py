@@ -19,14 +19,15 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from devnet.forge import lifecycle
-from devnet.forge.chaincodes import WRITE_ONCE, definitions
+from devnet.forge.chaincode_definitions import definitions
+from devnet.forge.chaincodes import WRITE_ONCE
 from devnet.forge.forger import ForgedBlock, Recipe, forge
 from devnet.forge.gateway import Gateway
-from devnet.forge.invocations import EVERYDAY, Business
+from devnet.forge.invocations import EVERYDAY, InvocationGenerator
 from devnet.forge.network import Network
 from devnet.forge.random_stream import RandomStream
 from devnet.forge.workload import Workload
-from devnet.forge.world_state import Height, Simulation, WorldState
+from devnet.forge.world_state import KeyVersion, Simulation, WorldState
 from ledger.hashes import block_hash, data_hash, header_bytes, transaction_id
 from ledger.signing import load_signing_identity
 from protos.common_pb2 import (
@@ -186,7 +187,7 @@ def test_configuration_and_lifecycle_equal_those_of_a_recorded_network(blocks: l
                 lifecycle.commit(simulation, recorded, ["Org1MSP", "Org2MSP"])
                 _, arguments = lifecycle.commit_arguments(recorded)
             assert (digest(arguments), digest(simulation.results())) == RECORDED_LIFECYCLE[number]
-            assert state.commit(simulation, Height(number, 0)) == VALID
+            assert state.commit(simulation, KeyVersion(number, 0)) == VALID
             number += 1
 
 
@@ -423,7 +424,7 @@ def test_many_results_of_a_range_query_are_kept_as_hashes() -> None:
     writer = Simulation(state)
     for number in range(60):
         writer.put("token", f"key-{number:02}", b"x")
-    state.commit(writer, Height(7, 3))
+    state.commit(writer, KeyVersion(7, 3))
     reader = Simulation(state)
     assert len(reader.range("token", "key-", "key-~")) == 60
     (namespace,) = TxReadWriteSet.FromString(reader.results()).ns_rwset
@@ -434,9 +435,9 @@ def test_many_results_of_a_range_query_are_kept_as_hashes() -> None:
 
 def test_business_goes_on_from_a_single_campaign() -> None:
     network, state = Network(3, organisations=3, signed=False), WorldState(write_once=WRITE_ONCE)
-    business = Business(EVERYDAY, accounts=1_000)
+    invocations = InvocationGenerator(EVERYDAY, accounts=1_000)
     workload = Workload(
-        network, state, Gateway(network, state), business, invalid_share=0, hostile_share=0
+        network, state, Gateway(network, state), invocations, invalid_share=0, hostile_share=0
     )
     (campaign,) = workload.batch(1, 1, RandomStream("first"), 0)
     many = workload.batch(2, 300, RandomStream("second"), 1_000)

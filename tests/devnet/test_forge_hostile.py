@@ -9,13 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from devnet.forge.chain import Chain
 from devnet.forge.forger import ForgedBlock, Recipe, forge
-from devnet.forge.hostile_envelopes import (
-    BROKEN_LEVELS,
-    OVERSIZED_BYTES,
-    HostileContext,
-    hostile_builders,
-    oversized,
-)
+from devnet.forge.hostile_builders import OVERSIZED_BYTES, HostileContext, oversized
+from devnet.forge.hostile_envelopes import UNPARSABLE_LEVELS, envelope_builders
 from devnet.forge.hostile_values import EVENT_PAYLOADS, KEYS, RESULTS, TIMESTAMPS, TX_IDS
 from devnet.forge.network import Network
 from devnet.forge.random_stream import RandomStream
@@ -41,19 +36,19 @@ def bench() -> HostileContext:
     )
 
 
-@pytest.mark.parametrize("level", [*BROKEN_LEVELS, "envelope"])
+@pytest.mark.parametrize("level", [*UNPARSABLE_LEVELS, "envelope"])
 def test_a_broken_level_is_the_outermost_that_does_not_parse(
     bench: HostileContext, level: str
 ) -> None:
     name = "envelope_unparsable" if level == "envelope" else f"unparsable_{level}"
-    envelope, _ = hostile_builders()[name](bench)
+    envelope, _ = envelope_builders()[name](bench)
     with pytest.raises(UnreadableError, match=f"^{level}$"):
         read(envelope)
 
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_broken_results_parse_down_to_where_they_break(bench: HostileContext, name: str) -> None:
-    envelope, code = hostile_builders()[f"results_{name}"](bench)
+    envelope, code = envelope_builders()[f"results_{name}"](bench)
     broken_at = {
         "kv_unparsable": "results_kv",
         "key_not_utf8": "results_kv",
@@ -65,7 +60,7 @@ def test_broken_results_parse_down_to_where_they_break(bench: HostileContext, na
 
 
 def test_hostile_content_arrives_as_it_was_meant(bench: HostileContext) -> None:
-    builders = hostile_builders()
+    builders = envelope_builders()
     for name, tx_id in TX_IDS.items():
         assert read(builders[f"tx_id_{name}"](bench).envelope).channel_header.tx_id == tx_id
     assert (
@@ -97,7 +92,7 @@ def test_hostile_content_arrives_as_it_was_meant(bench: HostileContext) -> None:
 
 
 def test_hostile_identities_are_no_certificates(bench: HostileContext) -> None:
-    builders = hostile_builders()
+    builders = envelope_builders()
     for name in ("creator_certificate_garbage", "creator_certificate_binary", "creator_idemix"):
         tx = read(builders[name](bench).envelope)
         member = SerializedIdentity.FromString(tx.signature_header.creator)
@@ -117,9 +112,9 @@ def test_a_whole_catalogue_passes_through_a_chain(
 ) -> None:
     chain = Chain(bench.network)
     chain.genesis(seconds=1_700_000_000)
-    block = Block.FromString(chain.cut([build(bench) for build in hostile_builders().values()]))
+    block = Block.FromString(chain.cut([build(bench) for build in envelope_builders().values()]))
     assert block.header.data_hash == data_hash(block.data.data)
-    assert len(block.data.data) == len(hostile_builders()) > 80
+    assert len(block.data.data) == len(envelope_builders()) > 80
     mixed_in = [
         submission.code
         for each in forged

@@ -13,7 +13,7 @@ import pytest
 
 from devnet.forge.chain import Chain
 from devnet.forge.gateway import timestamp
-from devnet.forge.hostile_envelopes import (
+from devnet.forge.hostile_builders import (
     OVERSIZED_BYTES,
     HostileContext,
     HostileEnvelope,
