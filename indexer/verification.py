@@ -15,8 +15,9 @@ from msgspec import Struct
 
 from indexer.block_source import DeliveredBlock
 from ledger.decoding.blocks import check_block, decode_block
+from ledger.documents.code_names import status_name
 from ledger.documents.encoding import EncodedBlock, encode_block
-from ledger.documents.format import Document, status_name
+from ledger.documents.format import Document
 from ledger.errors import StoreConflictError
 from ledger.hashes import block_hash
 from ledger.model import VALID, Block

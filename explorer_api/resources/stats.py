@@ -13,7 +13,7 @@ from explorer_api.schemas.stats import (
     StatusTotal,
     TypeTotal,
 )
-from ledger.mongodb.transaction_queries import validation_code
+from ledger.documents.code_names import validation_code
 
 N = TypeVar("N", bound=str | None)
 

@@ -19,13 +19,14 @@ from explorer_api.schemas.transactions import (
     transaction_detail,
     transaction_row,
 )
+from ledger.documents.code_names import STATUS_NAMES, validation_code
 from ledger.mongodb.paging import Page
-from ledger.mongodb.transaction_queries import STATUS_NAMES, TransactionFilter, validation_code
+from ledger.mongodb.transaction_queries import TransactionFilter
 from ledger.ownership import MAX_TX_ID_BYTES
+from ledger.position import MAX_INDEX, unpack_position
 from reconciliation.reports import BusinessRows, BusinessUnavailableError
 
 MAX_NAME_BYTES = 1 << 16
-MAX_INDEX = (1 << 20) - 1
 _INDEX = re.compile(r"0|[1-9][0-9]{0,6}", re.ASCII)
 _BUSINESS_SECONDS = 1.0
 
@@ -159,8 +160,8 @@ async def _by_time(
     reader = call.channel.reader
     after_ts = None
     if listing.window.after is not None:
-        place = listing.window.after
-        row = await reader.transaction_at(place >> 20, place & MAX_INDEX)
+        number, index = unpack_position(listing.window.after)
+        row = await reader.transaction_at(number, index)
         after_ts = resumed_ts(row, since, until)
     return await reader.transactions_by_time(
         since, until, listing.height - 1, listing.window, after_ts

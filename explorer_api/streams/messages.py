@@ -6,7 +6,6 @@ block each transaction comes before its event, and the block itself comes last: 
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -16,8 +15,9 @@ from explorer_api.schemas.encoding import encode_json
 from explorer_api.schemas.events import event_row
 from explorer_api.schemas.transactions import transaction_row
 from ledger.documents.format import Document
+from ledger.documents.omissions import omission
 from ledger.documents.payloads import payload_bytes
-from ledger.position import MAX_BLOCK_NUMBER
+from ledger.position import INDEX_BITS, MAX_BLOCK_NUMBER, MAX_INDEX
 
 Kind = Literal["block", "transaction", "event"]
 KINDS: Final[tuple[Kind, ...]] = ("block", "transaction", "event")
@@ -26,11 +26,10 @@ MAX_VALUE_BYTES: Final = 1 << 16
 """A longer value is omitted from a message; the lists have it."""
 
 _BLOCK_BITS: Final = (
-    22  # within a block: 20 for the index, one tells an event from its transaction, one is _BLOCK
+    INDEX_BITS + 2  # the index, a bit that tells an event from its transaction, and _BLOCK
 )
-_BLOCK: Final = 1 << 21
+_BLOCK: Final = 1 << (INDEX_BITS + 1)
 _WITHIN: Final = (1 << _BLOCK_BITS) - 1
-_MAX_INDEX: Final = (1 << 20) - 1
 _ID: Final = re.compile(r"(0|[1-9][0-9]{0,15})(?:\.(0|[1-9][0-9]{0,6})\.([te]))?", re.ASCII)
 _MESSAGE_BYTES: Final = 250
 
@@ -82,7 +81,7 @@ def read_position(text: str) -> int:
     if match is None:
         raise ValueError
     number, index = int(match[1]), int(match[2] or 0)
-    if number > MAX_BLOCK_NUMBER or index > _MAX_INDEX:
+    if number > MAX_BLOCK_NUMBER or index > MAX_INDEX:
         raise ValueError
     within = 0 if match[3] is None else 2 * index + "te".index(match[3]) + 1
     return block_start(number) + within
@@ -181,7 +180,7 @@ def _short(value: Any) -> Any:
         return {name: _short(part) for name, part in value.items()}
     if isinstance(value, str | bytes) and len(value) > MAX_VALUE_BYTES // 4:
         data = value.encode() if isinstance(value, str) else value
-        return _omission(data) if len(data) > MAX_VALUE_BYTES else value
+        return omission(data) if len(data) > MAX_VALUE_BYTES else value
     return value
 
 
@@ -189,11 +188,7 @@ def _short_payload(document: Document) -> Document:
     exact = payload_bytes(document)
     if exact is not None and len(exact) <= MAX_VALUE_BYTES:
         return {"payload": document["payload"]}
-    omission = (
-        document.get("payloadBytes", document["payload"]) if exact is None else _omission(exact)
+    omitted = (
+        document.get("payloadBytes", document["payload"]) if exact is None else omission(exact)
     )
-    return {"payload": omission, "payloadEncoding": "text"}
-
-
-def _omission(data: bytes) -> Document:
-    return {"omitted": True, "sha256": sha256(data).hexdigest(), "size": len(data)}
+    return {"payload": omitted, "payloadEncoding": "text"}

@@ -16,12 +16,8 @@ from ledger.decoding.transactions import decode_transaction, read_claim
 from ledger.decoding.wire import Errors, parse
 from ledger.errors import CorruptBlockError
 from ledger.model import Block, Signer, Transaction
+from ledger.position import MAX_BLOCK_NUMBER, MAX_TRANSACTIONS
 from protos import common_pb2 as common
-
-MAX_BLOCK_NUMBER = 2**43 - 1
-"""A position, number * 2^20 + index, must fit a signed 64-bit integer."""
-
-MAX_TRANSACTIONS = 2**20
 
 
 class UndecodedBlock(Struct, frozen=True):

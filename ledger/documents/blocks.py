@@ -4,7 +4,8 @@ from collections import Counter
 
 from bson.datetime_ms import DatetimeMS
 
-from ledger.documents.format import FORMAT, Document, milliseconds, status_name, type_name
+from ledger.documents.code_names import status_name, type_name
+from ledger.documents.format import FORMAT, Document, milliseconds
 from ledger.documents.identities import signer_document
 from ledger.documents.payloads import int_value
 from ledger.model import VALID, Block, Transaction

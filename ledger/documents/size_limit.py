@@ -6,17 +6,17 @@ it is: `ledger.documents.payloads.MAX_JSON_BYTES` keeps it far below the limit.
 """
 
 from collections.abc import Iterator
-from hashlib import sha256
 from typing import Any
 
 import bson
 
+from ledger.documents.format import Document
+from ledger.documents.omissions import MIN_OMITTED_BYTES, omission
+
 MAX_DOCUMENT_BYTES = 15 * 1024 * 1024
-_WORTHWHILE_BYTES = 1024
 _KEPT = frozenset({".txId", ".validationCodes"})
 """Both are bounded, and the store looks them up: an omission in their place would make a wrong answer."""
 
-Document = dict[str, Any]
 _Place = tuple[
     int, str, Document | list[Any], str | int
 ]  # bytes in BSON, path, container, key in it
@@ -40,9 +40,9 @@ def _omit(places: list[_Place], excess: int) -> int:
     for size, _, container, key in places:
         if excess <= 0:
             break
-        omission = _omission(container[key])  # type: ignore[index]
-        container[key] = omission  # type: ignore[index]
-        excess -= size - _field_size(omission)
+        replacement = _omission(container[key])  # type: ignore[index]
+        container[key] = replacement  # type: ignore[index]
+        excess -= size - _field_size(replacement)
     return excess
 
 
@@ -51,7 +51,7 @@ def _omission(value: Any) -> Document:
         data = value.encode()
     else:
         data = value if isinstance(value, bytes) else bson.encode({"value": value})
-    return {"omitted": True, "sha256": sha256(data).hexdigest(), "size": len(data)}
+    return omission(data)
 
 
 def _field_size(value: Any) -> int:
@@ -60,14 +60,14 @@ def _field_size(value: Any) -> int:
 
 def _values(document: Document) -> Iterator[_Place]:
     for path, container, key, value in _walk(document, "", into_lists=True):
-        if isinstance(value, str | bytes) and len(value) >= _WORTHWHILE_BYTES and path not in _KEPT:
+        if isinstance(value, str | bytes) and len(value) >= MIN_OMITTED_BYTES and path not in _KEPT:
             yield _field_size(value), path, container, key
 
 
 def _lists(document: Document) -> Iterator[_Place]:
     """Outermost lists only: they are larger than those inside, and take them along."""
     for path, container, key, value in _walk(document, "", into_lists=False):
-        if isinstance(value, list) and (size := _field_size(value)) >= _WORTHWHILE_BYTES:
+        if isinstance(value, list) and (size := _field_size(value)) >= MIN_OMITTED_BYTES:
             yield size, path, container, key
 
 

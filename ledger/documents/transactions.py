@@ -10,8 +10,9 @@ from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 from msgspec import Struct
 
+from ledger.documents.code_names import status_name, type_name
 from ledger.documents.events import event_fields
-from ledger.documents.format import FORMAT, Document, milliseconds, status_name, type_name
+from ledger.documents.format import FORMAT, Document, milliseconds
 from ledger.documents.identities import identity_document
 from ledger.documents.payloads import int_value, text_or_binary
 from ledger.documents.read_write_sets import read_write_set_document

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from hashlib import sha256
 from typing import Any, Final
 
 import bson
@@ -15,20 +14,19 @@ from pymongo.asynchronous.cursor import AsyncCursor
 from pymongo.asynchronous.database import AsyncDatabase
 
 from ledger.documents.format import Document
-from ledger.position import pack_position
+from ledger.documents.omissions import MIN_OMITTED_BYTES, omission
+from ledger.position import MAX_INDEX, pack_position
 
 MAX_PAGE_BYTES: Final = 8 << 20
 """A page ends early when its documents exceed this: a single event can have megabytes of payload."""
 
 DECODED: Final[CodecOptions[Document]] = CodecOptions(tz_aware=True)
 RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
-MAX_INDEX: Final = (1 << 20) - 1
 
 Keys = list[tuple[str, int]]
 """An index, by its fields and their directions."""
 
 _BEGINNING = DatetimeMS(-62_135_596_800_000)  # of year 1: stored times are not before it
-_OMITTABLE_BYTES = 1024
 
 BY_ID: Final[Keys] = [("_id", ASCENDING)]
 
@@ -126,9 +124,9 @@ def equal_to_any(texts: Sequence[str]) -> Document:
 
 def _stored_forms(text: str) -> list[Any]:
     data = text.encode()
-    if len(data) < _OMITTABLE_BYTES:
+    if len(data) < MIN_OMITTED_BYTES:
         return [text]
-    return [text, {"omitted": True, "sha256": sha256(data).hexdigest(), "size": len(data)}]
+    return [text, omission(data)]
 
 
 def ids(low: int, high: int, window: Window) -> Document:

@@ -24,7 +24,6 @@ from ledger.mongodb.sync_state import SyncState, read_sync_state
 from ledger.mongodb.totals import TotalsQueries
 from ledger.mongodb.transaction_queries import TransactionQueries
 
-
 _PAYLOAD: Final = payload_path("")
 _BLOCK_ROW: Final = dict.fromkeys(
     (

@@ -3,28 +3,18 @@
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import takewhile
-from typing import Final
 
 from bson.datetime_ms import DatetimeMS
 from msgspec import Struct
 from pymongo import ASCENDING, DESCENDING
 
+from ledger.documents.code_names import VALIDATION_CODES, stored_type
 from ledger.documents.format import Document
 from ledger.model import VALID
 from ledger.mongodb.collections import EVENTS, TRANSACTIONS
 from ledger.mongodb.indexes import TRANSACTION_FILTERS
 from ledger.mongodb.paging import Page, Queries, Window, equal_to, merged, positions, read_page
 from ledger.position import MAX_INDEX, pack_position
-from protos import common_pb2 as common
-from protos import transaction_pb2 as transaction_pb
-
-STATUS_NAMES: Final = tuple(transaction_pb.TxValidationCode.keys())
-"""The validation codes that Fabric names."""
-
-_CODES: dict[str, int] = dict(transaction_pb.TxValidationCode.items())
-_CODE_COUNT = 256
-_CODES |= {str(code): code for code in range(_CODE_COUNT)}
-_TYPES: dict[str, str] = {str(number): name for name, number in common.HeaderType.items()}
 
 _CODES_AT_ONCE = 48
 """MongoDB merges at most 200 scans of an index; two long names stand for four pairs of values, see `equal_to`."""
@@ -56,11 +46,6 @@ _BY_FUNCTION = [
 _BY_CODE = [("validationCode", ASCENDING), ("_id", ASCENDING)]
 
 
-def validation_code(status: str) -> int | None:
-    """The code that a status stands for, by its name or its number; None if there is none."""
-    return _CODES.get(status)
-
-
 class TransactionFilter(Struct, frozen=True):
     """Which transactions: those that have all of these, of any code, of one of `codes`, or of any but `codes`.
 
@@ -76,7 +61,7 @@ class TransactionFilter(Struct, frozen=True):
 
     def equalities(self) -> dict[str, str]:
         """The fields that must have a value. Raises `ValueError` where no index has them all."""
-        header_type = _TYPES.get(self.type, self.type) if self.type is not None else None
+        header_type = stored_type(self.type) if self.type is not None else None
         values = (self.chaincode, self.function, self.creator_msp, header_type)
         fields = ("chaincodeId", "function", "creator.mspId", "type")
         given = {
@@ -133,7 +118,7 @@ class TransactionQueries(Queries):
             {"$group": {"_id": "$validationCode"}},
         ]
         groups = await self._database[TRANSACTIONS].aggregate(
-            pipeline, hint=dict(_BY_CODE), batchSize=_CODE_COUNT + 1
+            pipeline, hint=dict(_BY_CODE), batchSize=len(VALIDATION_CODES) + 1
         )
         return sorted([group["_id"] async for group in groups if group["_id"] not in excluded])
 

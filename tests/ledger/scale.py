@@ -17,8 +17,8 @@ from msgspec import Struct
 from pymongo import MongoClient, WriteConcern
 
 from ledger.decoding.blocks import decode_block, read_block
+from ledger.documents.code_names import status_name
 from ledger.documents.encoding import encode_block
-from ledger.documents.format import status_name
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.position import pack_position
 from tests.ledger.recorded import recorded

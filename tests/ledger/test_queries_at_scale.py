@@ -13,7 +13,7 @@ from bson.datetime_ms import DatetimeMS
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import DuplicateKeyError
 
-from ledger.documents.format import status_name
+from ledger.documents.code_names import status_name
 from ledger.mongodb.event_queries import EventFilter
 from ledger.mongodb.paging import Page, Window
 from ledger.mongodb.reader import LedgerReader
