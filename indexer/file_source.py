@@ -11,7 +11,7 @@ from pathlib import Path
 
 from indexer.block_source import DeliveredBlock, parse_delivered
 from ledger.decoding.blocks import check_block
-from ledger.decoding.transactions import read_claim
+from ledger.decoding.transactions import decode_claimed_ids
 from ledger.errors import LedgerError
 from ledger.model import VALID
 
@@ -63,7 +63,7 @@ class FileSource:
         for origin, _, data in self._contents():
             frame = check_block(parse_delivered(data, origin).block)
             for index, code in enumerate(frame.codes):
-                claim = read_claim(frame.envelopes[index])
+                claim = decode_claimed_ids(frame.envelopes[index])
                 if code == VALID and claim.channel_id:
                     self.read_bytes = 0
                     return claim.channel_id

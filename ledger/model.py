@@ -241,7 +241,7 @@ class ChannelConfig(Struct, frozen=True, gc=False, rename="camel"):
     acls: tuple[Acl, ...]
 
 
-class Claim(Struct, frozen=True, gc=False):
+class ClaimedIds(Struct, frozen=True, gc=False):
     """What an envelope's channel header says of it, as far as it can be read; the id is "" where it cannot."""
 
     tx_id: str
@@ -283,5 +283,5 @@ class Block(Struct, frozen=True, gc=False):
     last_config: int | None
     signers: tuple[Signer, ...]
     size: int
-    claims: tuple[Claim, ...]
+    claims: tuple[ClaimedIds, ...]
     transactions: Sequence[Transaction]

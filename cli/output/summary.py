@@ -27,7 +27,7 @@ async def summarise(database: AsyncDatabase[Any], channel: str) -> Summary:
     stored = await stored_range(database)
     totals = LedgerTotals()
     if stored is not None:
-        totals = await TotalsQueries(database).sums(stored.lowest, stored.highest)
+        totals = await TotalsQueries(database).totals(stored.lowest, stored.highest)
     statuses = sorted(totals.statuses.items(), key=lambda status: (-status[1], status[0]))
     return Summary(
         channel=channel,

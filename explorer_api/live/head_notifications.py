@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ledger.head_topic import ALL_HEAD_TOPICS, database_of
-from ledger.mongodb.block_changes import stored_blocks
+from ledger.mongodb.block_change_stream import watch_stored_blocks
 from runtime.cancellation import raise_if_cancelled
 
 log = structlog.get_logger()
@@ -66,7 +66,7 @@ async def hear_changes(
     """Calls `wake` whenever a block is inserted; until cancelled, or until MongoDB says that it has no such stream."""
     while True:
         try:
-            async with stored_blocks(client, database) as changes:
+            async with watch_stored_blocks(client, database) as changes:
                 wake()
                 while changes.alive:
                     raise_if_cancelled()

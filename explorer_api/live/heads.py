@@ -97,7 +97,7 @@ class HeadWatch:
                 return known
             with pymongo.timeout(_READ_S):
                 sync = await self._sync_state()
-                first = await self._reader.first_block()
+                first = await self._reader.lowest_block()
                 head = await self._reader.head()
                 if head is not None and not await self._continues(known, head):
                     self._chains += 1

@@ -269,7 +269,7 @@ class RunningTotals:
         return f"sums:{first}:{block_name(block)}" if block is not None else None
 
     async def _count(self, first: int, last: int) -> ChannelTotals:
-        sums = await self._reader.sums(first, last)
+        sums = await self._reader.totals(first, last)
         events = await self._reader.event_counts(first, last)
         return ChannelTotals(sums, events).bounded()
 

@@ -73,7 +73,7 @@ async def _payload(call: ChannelCall) -> tuple[str, str] | None:
             "No index answers that together with a field of the payload.",
             "Leave one of them out.",
         )
-    indexed = (await call.channel.reader.indexed()).payload_fields
+    indexed = (await call.channel.reader.optional_indexes()).payload_fields
     if path not in indexed:
         names = ", ".join(f"{PAYLOAD.prefix}{field}" for field in sorted(indexed))
         raise filter_not_indexed(

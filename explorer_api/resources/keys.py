@@ -13,7 +13,7 @@ async def get_key_history(call: ChannelCall) -> ApiResponse:
     Private data and the metadata of keys are not among them: the ledger has only hashes of the first.
     """
     namespace, key = (_text(call, name) for name in ("namespace", "key"))
-    if not (await call.channel.reader.indexed()).key_history:
+    if not (await call.channel.reader.optional_indexes()).key_history:
         raise filter_not_indexed(
             "key",
             "Writes are not indexed by key on this channel.",

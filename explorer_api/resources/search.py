@@ -108,7 +108,7 @@ async def _blocks(call: ChannelCall, query: str) -> _Look:
 
 async def _transactions(call: ChannelCall, query: str) -> _Look:
     whole = len(query) < MIN_PREFIX
-    rows = await call.channel.reader.transactions_beginning(
+    rows = await call.channel.reader.transactions_by_id_prefix(
         query, call.last, 1 if whole else MAX_HITS + 1
     )
     if whole:
@@ -150,7 +150,7 @@ async def _events(call: ChannelCall, query: str) -> _Look:
 
 async def _keys(call: ChannelCall, query: str) -> _Look:
     reader = call.channel.reader
-    if not (await reader.indexed()).key_history:
+    if not (await reader.optional_indexes()).key_history:
         return _Look("key", [], searched=False)
     namespaces = await reader.key_namespaces(query, call.last, MAX_HITS + 1)
     return _Look(

@@ -70,7 +70,7 @@ async def get_series(call: ChannelCall) -> ApiResponse:
     totals: _Totals = counted.blocks.hours
     if interval == "minute":
         _check_blocks(totals, since, until)
-        buckets = await call.channel.reader.series(since, until, "minute", call.last)
+        buckets = await call.channel.reader.totals_by_time(since, until, "minute", call.last)
         totals = {bucket.start: bucket.totals for bucket in buckets}
     starts = [_BEGINNING + number * length for number in numbers]
     items = [Point(start, _value(metric, totals, start, _PARTS[interval])) for start in starts]

@@ -42,5 +42,5 @@ async def _owners(
     return [
         (channel, snapshot)
         for channel, snapshot in channels
-        if await channel.reader.owner(tx_id, snapshot.height - 1) is not None
+        if await channel.reader.owner_position(tx_id, snapshot.height - 1) is not None
     ]

@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from ledger import hashes
-from ledger.decoding.identities import read_identity
-from ledger.decoding.transactions import decode_transaction, read_claim
-from ledger.decoding.wire import Errors, parse
+from ledger.decoding.identities import decode_identity
+from ledger.decoding.parsing import DecodingErrors, parse
+from ledger.decoding.transactions import decode_claimed_ids, decode_transaction
 from ledger.errors import CorruptBlockError
 from ledger.model import Block, Signer, Transaction
 from ledger.position import MAX_BLOCK_NUMBER, MAX_TRANSACTIONS
@@ -106,7 +106,7 @@ def decode_block(frame: UndecodedBlock) -> Block:
         last_config=_last_config(frame),
         signers=_signers(frame),
         size=frame.size,
-        claims=tuple([read_claim(envelope) for envelope in frame.envelopes]),
+        claims=tuple([decode_claimed_ids(envelope) for envelope in frame.envelopes]),
         transactions=_Transactions(frame),
     )
 
@@ -141,16 +141,18 @@ class _Transactions(Sequence[Transaction]):
 
 def _metadata(frame: UndecodedBlock, index: int) -> common.Metadata:
     entry = frame.metadata[index] if len(frame.metadata) > index else b""
-    return parse(common.Metadata, entry, Errors()) or common.Metadata()
+    return parse(common.Metadata, entry, DecodingErrors()) or common.Metadata()
 
 
 def _last_config(frame: UndecodedBlock) -> int | None:
     """From the signed SIGNATURES value, else from the LAST_CONFIG entry; None if neither says."""
-    signed = parse(common.OrdererBlockMetadata, _metadata(frame, common.SIGNATURES).value, Errors())
+    signed = parse(
+        common.OrdererBlockMetadata, _metadata(frame, common.SIGNATURES).value, DecodingErrors()
+    )
     if signed is not None and signed.HasField("last_config"):
         return signed.last_config.index
     entry = _metadata(frame, common.LAST_CONFIG).value
-    last_config = parse(common.LastConfig, entry, Errors()) if entry else None
+    last_config = parse(common.LastConfig, entry, DecodingErrors()) if entry else None
     return last_config.index if last_config is not None else None
 
 
@@ -160,11 +162,11 @@ def _signers(frame: UndecodedBlock) -> tuple[Signer, ...]:
 
 def _signer(signature: common.MetadataSignature) -> Signer:
     if signature.identifier_header:
-        header = parse(common.IdentifierHeader, signature.identifier_header, Errors())
+        header = parse(common.IdentifierHeader, signature.identifier_header, DecodingErrors())
         return Signer(identity=None, consenter_id=header.identifier if header is not None else None)
-    signed = parse(common.SignatureHeader, signature.signature_header, Errors())
+    signed = parse(common.SignatureHeader, signature.signature_header, DecodingErrors())
     return Signer(
-        identity=read_identity(signed.creator) if signed is not None else None, consenter_id=None
+        identity=decode_identity(signed.creator) if signed is not None else None, consenter_id=None
     )
 
 

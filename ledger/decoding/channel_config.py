@@ -5,9 +5,9 @@ Protocol buffer maps have no order, so everything read from one is sorted: the s
 
 from collections.abc import Iterator, Mapping
 
-from ledger.decoding.identities import read_certificate
+from ledger.decoding.identities import decode_certificate
+from ledger.decoding.parsing import DecodingErrors, M, parse
 from ledger.decoding.policies import describe_policy
-from ledger.decoding.wire import Errors, M, parse
 from ledger.model import Acl, Capabilities, ChannelConfig, Consenter, Organisation, Policy
 from protos import configuration_pb2 as configuration
 from protos import etcdraft_pb2 as etcdraft
@@ -20,7 +20,7 @@ _MAX_POLICY_CHARACTERS = 1 << 22
 """Every policy has its whole path, and names can be long: a tree can ask for far more than its own size."""
 
 
-def read_config(data: bytes, errors: Errors) -> ChannelConfig | None:
+def decode_channel_config(data: bytes, errors: DecodingErrors) -> ChannelConfig | None:
     """The configuration in a CONFIG envelope's payload; what does not parse is named in `errors`."""
     envelope = parse(configuration.ConfigEnvelope, data, errors, "config")
     if envelope is None:
@@ -59,7 +59,7 @@ class _Group:
     """A node of the configuration tree, with its path for messages."""
 
     def __init__(
-        self, parent: str, name: str, message: configuration.ConfigGroup, errors: Errors
+        self, parent: str, name: str, message: configuration.ConfigGroup, errors: DecodingErrors
     ) -> None:
         self.path, self.name, self.message, self._errors = f"{parent}/{name}", name, message, errors
 
@@ -85,7 +85,7 @@ class _Group:
             yield from child.descendants()
 
 
-def _policies(channel: _Group, errors: Errors) -> Iterator[Policy]:
+def _policies(channel: _Group, errors: DecodingErrors) -> Iterator[Policy]:
     """The policies of all groups; `config.policies` in `errors` says that there are more."""
     room = _MAX_POLICY_CHARACTERS
     for group in channel.descendants():
@@ -110,7 +110,7 @@ def _organisation(group: _Group) -> Organisation:
     roots: tuple[str, ...] = ()
     if config is not None and config.type == _FABRIC_MSP:
         fabric = group.parse(msp.FabricMSPConfig, config.config, "MSP") or msp.FabricMSPConfig()
-        certificates = [read_certificate(fabric.name, pem) for pem in fabric.root_certs]
+        certificates = [decode_certificate(fabric.name, pem) for pem in fabric.root_certs]
         msp_id = fabric.name
         roots = tuple(c.fingerprint or c.digest or "" for c in certificates)
     elif config is not None:
@@ -136,7 +136,7 @@ def _consenters(ordering: _Group, consensus: orderer.ConsensusType | None) -> tu
                 node.port,
                 node.id,
                 node.msp_id,
-                read_certificate(node.msp_id, node.identity).fingerprint,
+                decode_certificate(node.msp_id, node.identity).fingerprint,
             )
             for node in bft.consenter_mapping
         )

@@ -16,7 +16,7 @@ _CACHED_BYTES = 8192  # certificates are about 800 bytes; larger identities are 
 _CACHED_COUNT = 4096
 
 
-def read_identity(serialized: bytes) -> Identity | None:
+def decode_identity(serialized: bytes) -> Identity | None:
     """Reads a `msp.SerializedIdentity`; None if the bytes are none.
 
     The same few identities recur in every transaction, so readings are kept.
@@ -26,7 +26,7 @@ def read_identity(serialized: bytes) -> Identity | None:
     return _read_cached(serialized)
 
 
-def read_certificate(msp_id: str, pem: bytes) -> Identity:
+def decode_certificate(msp_id: str, pem: bytes) -> Identity:
     """The identity that a PEM certificate stands for: kind `unknown` if it is none that X.509 can read."""
     try:
         with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
@@ -50,7 +50,7 @@ def _read(serialized: bytes) -> Identity | None:
         return Identity(
             msp_id=identity.mspid, kind="idemix", digest=sha256(identity.id_bytes).hexdigest()
         )
-    return read_certificate(identity.mspid, identity.id_bytes)
+    return decode_certificate(identity.mspid, identity.id_bytes)
 
 
 _read_cached = lru_cache(_CACHED_COUNT)(_read)

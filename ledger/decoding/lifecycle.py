@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from ledger.decoding.wire import Errors, parse
+from ledger.decoding.parsing import DecodingErrors, parse
 from ledger.model import Action, Lifecycle
 from protos.lifecycle_pb2 import (
     ApproveChaincodeDefinitionForMyOrgArgs,
@@ -12,7 +12,7 @@ from protos.lifecycle_pb2 import (
 _NAMESPACE = "_lifecycle"
 
 
-def read_lifecycle(action: Action, errors: Errors) -> Lifecycle | None:
+def decode_lifecycle(action: Action, errors: DecodingErrors) -> Lifecycle | None:
     """The chaincode definition that `action` approves or commits; None if it does neither."""
     if action.chaincode is None or action.chaincode.name != _NAMESPACE or len(action.args) < 2:
         return None

@@ -8,17 +8,17 @@ from hashlib import sha256
 
 from google.protobuf.message import DecodeError
 
-from ledger.decoding.channel_config import read_config
-from ledger.decoding.identities import read_identity
-from ledger.decoding.lifecycle import read_lifecycle
-from ledger.decoding.rwsets import read_rwsets
-from ledger.decoding.wire import Errors, parse
+from ledger.decoding.channel_config import decode_channel_config
+from ledger.decoding.identities import decode_identity
+from ledger.decoding.lifecycle import decode_lifecycle
+from ledger.decoding.parsing import DecodingErrors, parse
+from ledger.decoding.read_write_sets import decode_read_write_sets
 from ledger.model import (
     Action,
     Chaincode,
     ChaincodeEvent,
     ChannelConfig,
-    Claim,
+    ClaimedIds,
     Identity,
     Response,
     Timestamp,
@@ -32,19 +32,19 @@ _CONFIG = common.CONFIG
 _ENDORSER_TRANSACTION = common.ENDORSER_TRANSACTION
 
 
-def read_claim(envelope_bytes: bytes) -> Claim:
+def decode_claimed_ids(envelope_bytes: bytes) -> ClaimedIds:
     """What the envelope's channel header says of it; nothing else of the envelope is opened."""
     try:
         payload = common.Payload.FromString(common.Envelope.FromString(envelope_bytes).payload)
         header = common.ChannelHeader.FromString(payload.header.channel_header)
     except DecodeError:
-        return Claim("", None)
-    return Claim(header.tx_id, header.channel_id)
+        return ClaimedIds("", None)
+    return ClaimedIds(header.tx_id, header.channel_id)
 
 
 def decode_transaction(envelope_bytes: bytes, index: int, code: int) -> Transaction:
     """The transaction in the envelope at `index` of its block, which the peer gave the validation `code`."""
-    errors = Errors()
+    errors = DecodingErrors()
     envelope = parse(common.Envelope, envelope_bytes, errors, "envelope")
     payload = (
         parse(common.Payload, envelope.payload, errors, "payload") if envelope is not None else None
@@ -62,7 +62,7 @@ def decode_transaction(envelope_bytes: bytes, index: int, code: int) -> Transact
         if header is not None and header.type == _ENDORSER_TRANSACTION:
             actions = _actions(payload.data, errors)
         elif header is not None and header.type == _CONFIG:
-            config = read_config(payload.data, errors)
+            config = decode_channel_config(payload.data, errors)
     return Transaction(
         index=index,
         code=code,
@@ -76,22 +76,22 @@ def decode_transaction(envelope_bytes: bytes, index: int, code: int) -> Transact
         chaincode_id=_chaincode_id(header, actions, errors) if header is not None else None,
         actions=actions,
         config=config,
-        lifecycle=read_lifecycle(actions[0], errors) if actions else None,
+        lifecycle=decode_lifecycle(actions[0], errors) if actions else None,
         errors=tuple(errors),
     )
 
 
-def _creator(signature_header: bytes, errors: Errors) -> Identity | None:
+def _creator(signature_header: bytes, errors: DecodingErrors) -> Identity | None:
     header = parse(common.SignatureHeader, signature_header, errors, "header.signature_header")
     return _identity(header.creator, errors, "header.creator") if header is not None else None
 
 
-def _identity(serialized: bytes, errors: Errors, *path: str | int) -> Identity | None:
+def _identity(serialized: bytes, errors: DecodingErrors, *path: str | int) -> Identity | None:
     if not serialized:
         return None
-    identity = read_identity(serialized)
+    identity = decode_identity(serialized)
     if identity is None:
-        errors.note(*path)
+        errors.add(*path)
     return identity
 
 
@@ -103,7 +103,7 @@ def _timestamp(header: common.ChannelHeader) -> Timestamp | None:
 
 
 def _chaincode_id(
-    header: common.ChannelHeader, actions: tuple[Action, ...], errors: Errors
+    header: common.ChannelHeader, actions: tuple[Action, ...], errors: DecodingErrors
 ) -> str | None:
     """The name in ChaincodeAction, else in the header's extension, else None."""
     if actions and actions[0].chaincode is not None and actions[0].chaincode.name:
@@ -115,16 +115,16 @@ def _chaincode_id(
     return extension.chaincode_id.name or None if extension is not None else None
 
 
-def _actions(data: bytes, errors: Errors) -> tuple[Action, ...]:
+def _actions(data: bytes, errors: DecodingErrors) -> tuple[Action, ...]:
     transaction = parse(transaction_pb.Transaction, data, errors, "transaction")
-    if transaction is None or not errors.admit(len(transaction.actions), "transaction"):
+    if transaction is None or not errors.reserve(len(transaction.actions), "transaction"):
         return ()
     return tuple(
         [_action(action.payload, errors, i) for i, action in enumerate(transaction.actions)]
     )
 
 
-def _action(payload_bytes: bytes, errors: Errors, index: int) -> Action:
+def _action(payload_bytes: bytes, errors: DecodingErrors, index: int) -> Action:
     payload = parse(transaction_pb.ChaincodeActionPayload, payload_bytes, errors, "actions", index)
     if payload is None:
         payload = transaction_pb.ChaincodeActionPayload()
@@ -137,29 +137,31 @@ def _action(payload_bytes: bytes, errors: Errors, index: int) -> Action:
         is_init=chaincode_input.is_init,
         endorsers=_endorsers(endorsed, errors, index),
         response=_response(result),
-        rwsets=read_rwsets(result.results, errors, "actions", index, "results"),
+        rwsets=decode_read_write_sets(result.results, errors, "actions", index, "results"),
         event=_event(result.events, errors, index),
     )
 
 
 def _args(
-    chaincode_input: chaincode_pb.ChaincodeInput, errors: Errors, index: int
+    chaincode_input: chaincode_pb.ChaincodeInput, errors: DecodingErrors, index: int
 ) -> tuple[bytes, ...]:
     args = chaincode_input.args
-    return tuple(args) if errors.admit(len(args), "actions", index, "args") else ()
+    return tuple(args) if errors.reserve(len(args), "actions", index, "args") else ()
 
 
 def _endorsers(
-    action: transaction_pb.ChaincodeEndorsedAction, errors: Errors, index: int
+    action: transaction_pb.ChaincodeEndorsedAction, errors: DecodingErrors, index: int
 ) -> tuple[Identity | None, ...]:
     path = ("actions", index, "endorsements")
     endorsements = action.endorsements
-    if not errors.admit(len(endorsements), *path):
+    if not errors.reserve(len(endorsements), *path):
         return ()
     return tuple([_identity(e.endorser, errors, *path, i) for i, e in enumerate(endorsements)])
 
 
-def _input(proposal_bytes: bytes, errors: Errors, index: int) -> chaincode_pb.ChaincodeInput:
+def _input(
+    proposal_bytes: bytes, errors: DecodingErrors, index: int
+) -> chaincode_pb.ChaincodeInput:
     path = ("actions", index, "chaincode_proposal_payload")
     proposal = parse(transaction_pb.ChaincodeProposalPayload, proposal_bytes, errors, *path)
     if proposal is not None:
@@ -172,7 +174,7 @@ def _input(proposal_bytes: bytes, errors: Errors, index: int) -> chaincode_pb.Ch
 
 
 def _chaincode_action(
-    response_bytes: bytes, errors: Errors, index: int
+    response_bytes: bytes, errors: DecodingErrors, index: int
 ) -> transaction_pb.ChaincodeAction:
     path = ("actions", index, "proposal_response_payload")
     response = parse(transaction_pb.ProposalResponsePayload, response_bytes, errors, *path)
@@ -199,7 +201,7 @@ def _response(action: transaction_pb.ChaincodeAction) -> Response | None:
     return Response(response.status, response.message, response.payload)
 
 
-def _event(data: bytes, errors: Errors, index: int) -> ChaincodeEvent | None:
+def _event(data: bytes, errors: DecodingErrors, index: int) -> ChaincodeEvent | None:
     if not data:
         return None
     event = parse(chaincode_pb.ChaincodeEvent, data, errors, "actions", index, "events")

@@ -9,7 +9,7 @@ from msgspec import Struct
 from ledger.documents.blocks import BlockCounts, block_document
 from ledger.documents.events import event_document
 from ledger.documents.format import Document
-from ledger.documents.size_limit import MAX_DOCUMENT_BYTES, fit
+from ledger.documents.size_limit import MAX_DOCUMENT_BYTES, fit_to_size_limit
 from ledger.documents.transactions import transaction_document
 from ledger.model import Block
 from ledger.position import pack_position
@@ -61,5 +61,5 @@ def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
 def _encode(document: Document) -> RawBSONDocument:
     encoded = bson.encode(document)
     if len(encoded) > MAX_DOCUMENT_BYTES:
-        encoded = bson.encode(fit(document))
+        encoded = bson.encode(fit_to_size_limit(document))
     return RawBSONDocument(encoded)

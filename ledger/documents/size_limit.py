@@ -22,7 +22,7 @@ _Place = tuple[
 ]  # bytes in BSON, path, container, key in it
 
 
-def fit(document: Document) -> Document:
+def fit_to_size_limit(document: Document) -> Document:
     """The document itself, or one whose largest parts are omitted until it fits.
 
     `sha256` and `size` are of the value's bytes (UTF-8 for text); for a list, of its BSON.

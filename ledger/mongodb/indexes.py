@@ -22,7 +22,7 @@ TRANSACTION_FILTERS: Final = (
 )
 """Fields by which transactions are listed; the validation code and the position follow in each index."""
 
-KEY_HISTORY: Final = {
+KEY_HISTORY_INDEXES: Final = {
     None: (("rwsets.writes.key", ASCENDING), ("rwsets.namespace", ASCENDING), ("_id", ASCENDING)),
     True: (("rwsets.namespace", ASCENDING), ("_id", ASCENDING)),
 }
@@ -77,7 +77,7 @@ class IndexOptions(Struct, frozen=True):
         """All indexes, by collection."""
         models = {name: list(indexes) for name, indexes in INDEXES.items()}
         if self.key_history:
-            for many, keys in KEY_HISTORY.items():
+            for many, keys in KEY_HISTORY_INDEXES.items():
                 valid = {"validationCode": VALID, "manyWrites": many}
                 models[TRANSACTIONS].append(IndexModel(keys, partialFilterExpression=valid))
         for path in map(payload_path, self.payload_fields):

@@ -3,14 +3,14 @@
 from ledger.documents.format import Document
 from ledger.model import VALID
 from ledger.mongodb.collections import TRANSACTIONS
-from ledger.mongodb.indexes import KEY_HISTORY
+from ledger.mongodb.indexes import KEY_HISTORY_INDEXES
 from ledger.mongodb.paging import Page, Queries, Window, equal_to, merged, positions, read_page
 from ledger.position import MAX_INDEX, pack_position
 
 _PLACE = dict.fromkeys(("blockNumber", "txIndex", "txId", "ts"), 1)
 
 
-class KeyQueries(Queries):
+class KeyHistoryQueries(Queries):
     """Finds writes of a key, on an index that a database need not have. `last` is the highest block to show."""
 
     async def key_history(
@@ -45,7 +45,7 @@ class KeyQueries(Queries):
                 ),
                 window.limit,
             )
-            for many, keys in KEY_HISTORY.items()
+            for many, keys in KEY_HISTORY_INDEXES.items()
         ]
         return merged(pages, window)
 
@@ -60,7 +60,7 @@ class KeyQueries(Queries):
         }
         projection = {"namespaces": {"$map": {"input": sets, "as": "set", "in": "$$set.namespace"}}}
         found: set[str] = set()
-        for many, keys in KEY_HISTORY.items():
+        for many, keys in KEY_HISTORY_INDEXES.items():
             while len(found) < limit:
                 query = _written(key, {"namespace": {"$gte": "", "$nin": sorted(found)}})
                 query |= {"_id": {"$lte": pack_position(last, MAX_INDEX)}, "manyWrites": many}

@@ -18,7 +18,7 @@ from ledger.mongodb.block_range import highest_block, lowest_block
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.event_queries import EventQueries
 from ledger.mongodb.indexes import INDEXES, IndexOptions, payload_path, ready_indexes
-from ledger.mongodb.key_history import KeyQueries
+from ledger.mongodb.key_history import KeyHistoryQueries
 from ledger.mongodb.paging import DECODED, Page, Window, ids, read_page
 from ledger.mongodb.sync_state import SyncState, read_sync_state
 from ledger.mongodb.totals import TotalsQueries
@@ -41,14 +41,14 @@ _BLOCK_ROW: Final = dict.fromkeys(
 )
 
 
-class Indexed(Struct, frozen=True):
+class OptionalIndexes(Struct, frozen=True):
     """What a database has indexed beyond the required: fields of event payloads, and the keys that were written."""
 
     payload_fields: frozenset[str]
     key_history: bool
 
 
-class LedgerReader(TransactionQueries, EventQueries, KeyQueries, TotalsQueries):
+class LedgerReader(TransactionQueries, EventQueries, KeyHistoryQueries, TotalsQueries):
     """Reads one channel's database. Blocks are given by number, `last` is the highest that may be shown."""
 
     def __init__(self, client: AsyncMongoClient[Any], database: str) -> None:
@@ -69,7 +69,7 @@ class LedgerReader(TransactionQueries, EventQueries, KeyQueries, TotalsQueries):
         """The highest block document; None if no block is stored."""
         return await highest_block(self._database)
 
-    async def first_block(self) -> Document | None:
+    async def lowest_block(self) -> Document | None:
         """The lowest block document; None if no block is stored."""
         return await lowest_block(self._database)
 
@@ -113,13 +113,13 @@ class LedgerReader(TransactionQueries, EventQueries, KeyQueries, TotalsQueries):
             missing.extend(f"{name}.{index}" for index in wanted if index not in ready)
         return missing
 
-    async def indexed(self) -> Indexed:
+    async def optional_indexes(self) -> OptionalIndexes:
         """What the daemon was told to index in this database, as far as it is built."""
         events = await ready_indexes(self._database, EVENTS)
         transactions = await ready_indexes(self._database, TRANSACTIONS)
         paths = {next(iter(spec["key"])) for spec in events.values()}
         fields = {path.removeprefix(_PAYLOAD) for path in paths if path.startswith(_PAYLOAD)}
-        return Indexed(
+        return OptionalIndexes(
             payload_fields=frozenset(
                 field for field in fields if _names(IndexOptions((field,)), EVENTS) <= events.keys()
             ),

@@ -114,7 +114,9 @@ class Bucket(Struct, frozen=True):
 class TotalsQueries(Queries):
     """Adds up blocks: every document of the range is read. `last` is the highest block that may be shown."""
 
-    async def series(self, since: datetime, until: datetime, unit: Unit, last: int) -> list[Bucket]:
+    async def totals_by_time(
+        self, since: datetime, until: datetime, unit: Unit, last: int
+    ) -> list[Bucket]:
         """Sums by the minute, hour or day (UTC) of the blocks' `ts`, from `since` on and before `until`.
 
         In ascending order, without those that have no block.
@@ -131,7 +133,7 @@ class TotalsQueries(Queries):
             async for group in cursor
         ]
 
-    async def sums(self, first: int, last: int) -> LedgerTotals:
+    async def totals(self, first: int, last: int) -> LedgerTotals:
         """All sums over blocks `first` to `last`; 50,000 blocks take about half a second.
 
         Each block gives a row with its totals and one for each name, so that an answer can be of any length.

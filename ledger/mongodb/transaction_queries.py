@@ -151,7 +151,7 @@ class TransactionQueries(Queries):
         cursor = self._database[TRANSACTIONS].find({"_id": ids}, _ROW).sort("_id", ASCENDING)
         return [document async for document in cursor]
 
-    async def owner(self, tx_id: str, last: int) -> int | None:
+    async def owner_position(self, tx_id: str, last: int) -> int | None:
         """The position of the transaction that owns the id."""
         document = await self._database[TRANSACTIONS].find_one({"txId": tx_id}, {"_id": 1})
         return (
@@ -221,7 +221,7 @@ class TransactionQueries(Queries):
         )
         return (await cursor.sort("_id", DESCENDING).batch_size(_MAX_DEFINITIONS).to_list())[::-1]
 
-    async def transactions_beginning(self, prefix: str, last: int, limit: int) -> list[Document]:
+    async def transactions_by_id_prefix(self, prefix: str, last: int, limit: int) -> list[Document]:
         """The first `limit` rows, by id, of transactions that own an id with this beginning."""
         query = {"txId": {"$gte": prefix}, "_id": {"$lte": pack_position(last, MAX_INDEX)}}
         cursor = (

@@ -26,7 +26,7 @@ from ledger.model import (
     Block,
     Chaincode,
     ChaincodeEvent,
-    Claim,
+    ClaimedIds,
     Timestamp,
     Transaction,
 )
@@ -181,7 +181,7 @@ def block(number: int, transactions: Iterable[Transaction], previous_hash: bytes
         last_config=0,
         signers=(),
         size=sum(t.envelope_size for t in transactions),
-        claims=tuple(Claim(t.tx_id, t.channel_id) for t in transactions),
+        claims=tuple(ClaimedIds(t.tx_id, t.channel_id) for t in transactions),
         transactions=transactions,
     )
 

@@ -19,7 +19,7 @@ from ledger.model import (
     Chaincode,
     ChaincodeEvent,
     ChannelConfig,
-    Claim,
+    ClaimedIds,
     CollectionHashes,
     Consenter,
     HashedRead,
@@ -83,7 +83,7 @@ def expected_block(decoded: Json, filtered: Json, raw: bytes, last_config: int) 
         signers=tuple(_signer(Message(signature)) for signature in Message(metadata[0]).each(2)),
         size=sum(map(len, envelopes)),
         claims=tuple(
-            Claim(transaction.tx_id, transaction.channel_id) for transaction in transactions
+            ClaimedIds(transaction.tx_id, transaction.channel_id) for transaction in transactions
         ),
         transactions=transactions,
     )

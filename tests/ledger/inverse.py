@@ -19,7 +19,7 @@ from ledger.model import (
     Chaincode,
     ChaincodeEvent,
     ChannelConfig,
-    Claim,
+    ClaimedIds,
     CollectionHashes,
     HashedRead,
     HashedWrite,
@@ -114,7 +114,7 @@ def block_of(document: Document, transactions: Sequence[Transaction]) -> Block:
         ),
         size=document["size"],
         claims=tuple(
-            Claim(transaction.tx_id, transaction.channel_id) for transaction in transactions
+            ClaimedIds(transaction.tx_id, transaction.channel_id) for transaction in transactions
         ),
         transactions=transactions,
     )

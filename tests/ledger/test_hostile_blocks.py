@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.decoding.blocks import decode_block, read_block
-from ledger.decoding.identities import read_certificate
+from ledger.decoding.identities import decode_certificate
 from ledger.model import ChannelConfig
 from tests.ledger import forging
 from tests.ledger.efforts import EFFORTS
@@ -238,11 +238,11 @@ def test_odd_certificates(alter: Callable[[bytes], bytes], kind: str) -> None:
 def test_a_certificate_cut_anywhere() -> None:
     pem = _pem(_DER)
     for length in range(0, len(pem), 3):
-        assert read_certificate("MSP", pem[:length]).kind == (
+        assert decode_certificate("MSP", pem[:length]).kind == (
             "x509" if length >= len(pem) - 1 else "unknown"
         )
     for length in range(0, len(_DER), 5):
-        assert read_certificate("MSP", _pem(_DER[:length])).kind == "unknown"
+        assert decode_certificate("MSP", _pem(_DER[:length])).kind == "unknown"
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -257,7 +257,7 @@ def test_certificates_with_bytes_changed(effort: settings) -> None:
         der = bytearray(_DER)
         for at, byte in changes:
             der[at] = byte
-        assert read_certificate("MSP", _pem(bytes(der))).msp_id == "MSP"
+        assert decode_certificate("MSP", _pem(bytes(der))).msp_id == "MSP"
 
     check()
 

@@ -15,7 +15,7 @@ from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.event_queries import EventFilter
 from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.paging import Window
-from ledger.mongodb.reader import Indexed, LedgerReader
+from ledger.mongodb.reader import LedgerReader, OptionalIndexes
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.transaction_queries import TransactionFilter
 from tests.explorer_api.support import action, block, transaction
@@ -61,7 +61,7 @@ async def test_indexes_are_added_when_they_are_asked_for(
     }
     await LedgerStore(mongo, database_name).prepare(NONE, building)
     assert (told, await reader.missing_indexes()) == ([], [])
-    assert await reader.indexed() == Indexed(frozenset(), key_history=False)
+    assert await reader.optional_indexes() == OptionalIndexes(frozenset(), key_history=False)
 
     events = [{"_id": n, "eventName": "Mint", "payload": {"donor": {"id": n}}} for n in range(100)]
     await mongo[database_name][EVENTS].insert_many(events)
@@ -80,7 +80,9 @@ async def test_indexes_are_added_when_they_are_asked_for(
     assert told == [(EVENTS, names)], "of the other collections nothing had to be read"
     assert len(builds.limits_ms) == 2
     assert min(builds.limits_ms) > 60 * A_MINUTE_MS
-    assert await reader.indexed() == Indexed(frozenset({"donor.id", "a"}), key_history=True)
+    assert await reader.optional_indexes() == OptionalIndexes(
+        frozenset({"donor.id", "a"}), key_history=True
+    )
     page = await reader.matching_events(EventFilter(payload=("donor.id", "77")), 0, 1, FIRST)
     assert [event["_id"] for event in page.documents] == [77]
 

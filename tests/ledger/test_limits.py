@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from ledger.documents.payloads import payload_bytes, payload_fields
-from ledger.documents.size_limit import MAX_DOCUMENT_BYTES, fit
+from ledger.documents.size_limit import MAX_DOCUMENT_BYTES, fit_to_size_limit
 from tests.ledger import forging
 from tests.ledger.efforts import EFFORTS, fewer
 from tests.ledger.invariants import decoded, encode
@@ -61,9 +61,9 @@ def test_a_document_is_made_to_fit_and_omissions_say_what_they_stand_for(effort:
     @fewer(effort)
     @given(_recipes)
     def check(recipe: _Recipe) -> None:
-        document, fitted = recipe.document(), fit(recipe.document())
+        document, fitted = recipe.document(), fit_to_size_limit(recipe.document())
         encoded = bson.encode(fitted)
-        assert bson.encode(fit(recipe.document())) == encoded
+        assert bson.encode(fit_to_size_limit(recipe.document())) == encoded
         assert len(encoded) <= MAX_DOCUMENT_BYTES
         if len(bson.encode(document)) <= MAX_DOCUMENT_BYTES:
             assert fitted == document
@@ -136,7 +136,7 @@ def test_a_parsed_payload_stays_whole_however_large_the_rest_is(payload: bytes) 
     event = payload_fields(payload)
     assert event["payloadEncoding"] == "json"
     for long_list in (["x" * (9 * _MIB)], ["x" * 1000] * 8000):
-        fitted = fit(
+        fitted = fit_to_size_limit(
             {"txId": "a", "args": list(long_list), "endorsers": list(long_list), "event": event}
         )
         assert len(bson.encode(fitted)) <= MAX_DOCUMENT_BYTES

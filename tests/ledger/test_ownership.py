@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.errors import CorruptBlockError
-from ledger.model import VALID, Block, Claim
+from ledger.model import VALID, Block, ClaimedIds
 from ledger.ownership import MAX_TX_ID_BYTES, decide_owners, ids_to_look_up
 
 _DUPLICATE_TXID = 9
@@ -83,6 +83,6 @@ def _blocks(chain: _Chain) -> Iterator[Block]:
             last_config=None,
             signers=(),
             size=0,
-            claims=tuple(Claim(tx_id, None) for tx_id, _ in claims),
+            claims=tuple(ClaimedIds(tx_id, None) for tx_id, _ in claims),
             transactions=(),
         )

@@ -251,10 +251,10 @@ async def test_one_transaction_in_one_round_trip(ledger: Ledger) -> None:
     assert by_id is not None
     assert by_id.event is not None
     assert (by_id.event["_id"], by_id.repeats) == (donation.place, [])
-    assert await reader.owner(str(donation.tx_id), LAST) == donation.place
+    assert await reader.owner_position(str(donation.tx_id), LAST) == donation.place
     hidden = next(fact for fact in facts() if not fact.visible and fact.claimed is None)
     assert await reader.transaction_record(str(hidden.tx_id), LAST, 100) is None
-    assert await reader.owner(str(hidden.tx_id), LAST) is None
+    assert await reader.owner_position(str(hidden.tx_id), LAST) is None
 
 
 async def test_ids_by_their_beginning(ledger: Ledger) -> None:
@@ -262,7 +262,7 @@ async def test_ids_by_their_beginning(ledger: Ledger) -> None:
     for prefix in ("0000", "8", "ffff", "zz", hidden[:9]):
         visible = (str(fact.tx_id) for fact in facts() if fact.visible and fact.claimed is None)
         expected = sorted(tx_id for tx_id in visible if tx_id.startswith(prefix))[:LIMIT]
-        rows = await ledger.reader.transactions_beginning(prefix, LAST, LIMIT)
+        rows = await ledger.reader.transactions_by_id_prefix(prefix, LAST, LIMIT)
         assert [row["txId"] for row in rows] == expected
         await check_cost(ledger, extra=scale.HIDDEN * scale.PER_BLOCK)
 
@@ -453,12 +453,12 @@ def summed(first: int, last: int) -> LedgerTotals:
 
 async def test_sums(ledger: Ledger) -> None:
     reader, middle = ledger.reader, LAST // 2
-    whole = await reader.sums(0, LAST)
+    whole = await reader.totals(0, LAST)
     assert whole == summed(0, LAST)
-    assert (await reader.sums(0, middle)).plus(await reader.sums(middle + 1, LAST)) == whole
-    assert await reader.sums(5, 4) == LedgerTotals()
+    assert (await reader.totals(0, middle)).plus(await reader.totals(middle + 1, LAST)) == whole
+    assert await reader.totals(5, 4) == LedgerTotals()
     ledger._queries.take()
-    assert await reader.sums(100, 199) == summed(100, 199)
+    assert await reader.totals(100, 199) == summed(100, 199)
     for plan in await ledger.plans():
         assert (plan.indexes, plan.documents) == ({"_id_"}, 100)
 
@@ -491,7 +491,7 @@ async def test_series(ledger: Ledger, unit: Any) -> None:
         if ts is not None and since <= ts < until:
             blocks.setdefault(ts.replace(**lower), []).append(number)
     expected = [Bucket(start, totals(numbers)) for start, numbers in sorted(blocks.items())]
-    assert await ledger.reader.series(since, until, unit, LAST - 3) == expected
+    assert await ledger.reader.totals_by_time(since, until, unit, LAST - 3) == expected
     (plan,) = await ledger.plans()
     assert plan.indexes == {"ts_1_number_1"}
     assert plan.documents == sum(map(len, blocks.values()))

@@ -13,7 +13,7 @@ _WAIT_MS: Final = 1000
 
 
 @asynccontextmanager
-async def stored_blocks(
+async def watch_stored_blocks(
     client: AsyncMongoClient[Any], database: str
 ) -> AsyncIterator[AsyncChangeStream[Any]]:
     """A stream of the numbers of blocks that become durable from now on. `try_next` waits for a second at most.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from ledger.decoding.wire import Errors, parse
+from ledger.decoding.parsing import DecodingErrors, parse
 from ledger.model import (
     CollectionHashes,
     HashedRead,
@@ -23,27 +23,31 @@ from protos import rwset_pb2 as rwset
 _RECURRING_BYTES = 128
 
 
-def read_rwsets(results: bytes, errors: Errors, *path: str | int) -> tuple[ReadWriteSet, ...]:
+def decode_read_write_sets(
+    results: bytes, errors: DecodingErrors, *path: str | int
+) -> tuple[ReadWriteSet, ...]:
     """The read/write sets in `ChaincodeAction.results`. What does not parse is named in `errors` and left out."""
     message = parse(rwset.TxReadWriteSet, results, errors, *path)
-    if message is None or not errors.admit(len(message.ns_rwset), *path):
+    if message is None or not errors.reserve(len(message.ns_rwset), *path):
         return ()
     return tuple([_namespace(ns, errors, *path, i) for i, ns in enumerate(message.ns_rwset)])
 
 
-def _namespace(ns: rwset.NsReadWriteSet, errors: Errors, *path: str | int) -> ReadWriteSet:
+def _namespace(ns: rwset.NsReadWriteSet, errors: DecodingErrors, *path: str | int) -> ReadWriteSet:
     data, collections = ns.rwset, ns.collection_hashed_rwset
     if len(data) <= _RECURRING_BYTES and not collections:
         recurring = _read_recurring(ns.namespace, data)
-        if recurring is not None and errors.admit(
+        if recurring is not None and errors.reserve(
             len(recurring.reads) + len(recurring.writes), *path, "rwset"
         ):
             return recurring
     kv = parse(kvrwset.KVRWSet, data, errors, *path, "rwset") or kvrwset.KVRWSet()
-    if not errors.admit(_elements(kv), *path, "rwset"):
+    if not errors.reserve(_elements(kv), *path, "rwset"):
         kv = kvrwset.KVRWSet()
     hashed = (
-        collections if collections and errors.admit(len(collections), *path, "collections") else ()
+        collections
+        if collections and errors.reserve(len(collections), *path, "collections")
+        else ()
     )
     return _read_write_set(
         ns.namespace,
@@ -55,7 +59,7 @@ def _namespace(ns: rwset.NsReadWriteSet, errors: Errors, *path: str | int) -> Re
 @lru_cache(1024)
 def _read_recurring(namespace: str, data: bytes) -> ReadWriteSet | None:
     """A small set of reads and writes, kept: every transaction reads its chaincode's definition in `_lifecycle`."""
-    kv = parse(kvrwset.KVRWSet, data, Errors())
+    kv = parse(kvrwset.KVRWSet, data, DecodingErrors())
     return _read_write_set(namespace, kv, ()) if kv is not None and _is_plain(kv) else None
 
 
@@ -127,12 +131,12 @@ def _range_query(query: kvrwset.RangeQueryInfo) -> RangeQuery:
 
 
 def _collection(
-    collection: rwset.CollectionHashedReadWriteSet, errors: Errors, *path: str | int
+    collection: rwset.CollectionHashedReadWriteSet, errors: DecodingErrors, *path: str | int
 ) -> CollectionHashes:
     hashed = (
         parse(kvrwset.HashedRWSet, collection.hashed_rwset, errors, *path) or kvrwset.HashedRWSet()
     )
-    if not errors.admit(_hashed_elements(hashed), *path):
+    if not errors.reserve(_hashed_elements(hashed), *path):
         hashed = kvrwset.HashedRWSet()
     return CollectionHashes(
         collection=collection.collection_name,
