@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from explorer_api.docs.openapi import document
-from explorer_api.docs.page import page
+from explorer_api.docs.html_page import PAGE_POLICY, html_page
+from explorer_api.docs.openapi import openapi_document
 from explorer_api.docs.reference import reference
 from explorer_api.http.middleware import Middleware
 from explorer_api.http.rate_limits import RateLimiter
@@ -105,8 +105,9 @@ def create_app(
 
 def _documentation(version: str) -> Documentation:
     return Documentation(
-        openapi=msgspec.json.encode(document(ROUTES, version)),
-        page=page(reference(ROUTES), version).encode(),
+        openapi=msgspec.json.encode(openapi_document(ROUTES, version)),
+        page=html_page(reference(ROUTES), version).encode(),
+        page_policy=PAGE_POLICY,
     )
 
 

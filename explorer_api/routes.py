@@ -2,20 +2,19 @@
 
 from typing import Any, Final
 
-from explorer_api.docs.openapi import get_openapi
-from explorer_api.docs.page import HTML, get_page
 from explorer_api.http.parameters import CURSOR, LIMIT, ORDER
 from explorer_api.http.responses import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
 from explorer_api.live.status_history import StatusHistory
 from explorer_api.resources import audit, blocks, events, series, transactions
 from explorer_api.resources.chaincodes import get_chaincode, list_chaincodes
+from explorer_api.resources.documentation import HTML, get_docs, get_openapi
 from explorer_api.resources.health import health, live, ready
 from explorer_api.resources.keys import get_key_history
 from explorer_api.resources.metrics import PROMETHEUS, expose_metrics
 from explorer_api.resources.overview import (
     get_channel,
-    get_history,
     get_status,
+    get_status_history,
     list_channels,
 )
 from explorer_api.resources.search import Q, search
@@ -159,7 +158,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=list_chaincodes,
         tag=_LEDGER,
         body_type=ChaincodeList,
-        problems=("summing",),
+        problems=("totals-not-ready",),
         cache_controls=(HALF_A_MINUTE,),
         example=f"{CHANNEL}/chaincodes",
     ),
@@ -168,7 +167,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=get_chaincode,
         tag=_LEDGER,
         body_type=ChaincodeDetail,
-        problems=("summing",),
+        problems=("totals-not-ready",),
         cache_controls=(HALF_A_MINUTE,),
         example=f"{CHANNEL}/chaincodes/{{name}}",
     ),
@@ -187,7 +186,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=get_stats,
         tag=_STATISTICS,
         body_type=Stats,
-        problems=("summing",),
+        problems=("totals-not-ready",),
         cache_controls=(HALF_A_MINUTE,),
         example=f"{CHANNEL}/stats",
     ),
@@ -196,7 +195,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=series.get_series,
         tag=_STATISTICS,
         body_type=Series,
-        problems=("range-too-large", "summing"),
+        problems=("range-too-large", "totals-not-ready"),
         cache_controls=(HALF_A_MINUTE, ONE_DAY),
         parameters=(series.METRIC, series.INTERVAL, series.FROM, series.TO),
         costly=True,
@@ -241,7 +240,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     ),
     Route(
         path=f"{API}/status/history",
-        handler=get_history,
+        handler=get_status_history,
         tag=_OPERATIONS,
         body_type=StatusHistory,
         cache_controls=(NO_STORE,),
@@ -296,7 +295,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     ),
     Route(
         path="/docs",
-        handler=get_page,
+        handler=get_docs,
         tag=_OPERATIONS,
         body_type=str,
         content_type=HTML,

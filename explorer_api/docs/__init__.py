@@ -1,1 +1,1 @@
-"""What the service says of itself: OpenAPI, the page, docs/api.md; all made from the route table."""
+"""Generates the documentation from the route table: OpenAPI, a page, and docs/api.md."""

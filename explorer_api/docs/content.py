@@ -1,6 +1,7 @@
-"""Documentation as data: sections of paragraphs, lists, tables and code, to be shown as Markdown or as a page.
+"""The documentation as data, which is then written as Markdown or as HTML.
 
-Texts may have `code` and [links](#slug-of-a-title).
+A section has paragraphs, lists, tables and code. Texts may contain `code` and
+[links](#slug-of-a-title).
 """
 
 import re
@@ -8,30 +9,30 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-_NO_SLUG = re.compile(r"[^\w\- ]")
+_NOT_IN_SLUGS = re.compile(r"[^\w\- ]")
 
 
 class Paragraph(Struct, frozen=True):
-    """Some sentences."""
+    """A paragraph of text."""
 
     text: str
 
 
 class Items(Struct, frozen=True):
-    """A list."""
+    """A list with one text for each item."""
 
     texts: Sequence[str]
 
 
 class Table(Struct, frozen=True):
-    """Rows, each as long as `columns`; the first cell says what its row is about."""
+    """A table. The first cell of each row is the row's heading."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
 class Code(Struct, frozen=True):
-    """Lines to be typed, or read as they are; `language` as Markdown's readers know it."""
+    """Lines of code; `language` is the name of the language in a Markdown fence."""
 
     language: str
     text: str
@@ -41,7 +42,7 @@ Block = Paragraph | Items | Table | Code
 
 
 class Section(Struct, frozen=True):
-    """A title, what is below it, and the sections in it."""
+    """A title, the blocks below it, and the sections in it."""
 
     title: str
     blocks: Sequence[Block] = ()
@@ -49,17 +50,17 @@ class Section(Struct, frozen=True):
 
     @property
     def slug(self) -> str:
-        """What links name it by: as GitHub makes it of the title."""
+        """The section's name in links, as GitHub makes it from the title."""
         return slug(self.title)
 
 
 def slug(title: str) -> str:
-    """The name of a section of that title in links."""
-    return _NO_SLUG.sub("", title.lower()).replace(" ", "-")
+    """Return the name in links of a section with that title."""
+    return _NOT_IN_SLUGS.sub("", title.lower()).replace(" ", "-")
 
 
-def nested(section: Section, level: int = 1) -> Iterator[tuple[Section, int]]:
-    """The section and all in it, in order, with their levels."""
+def nested_sections(section: Section, level: int = 1) -> Iterator[tuple[Section, int]]:
+    """Yield the section and all sections in it, in order, each with its level."""
     yield section, level
     for inner in section.sections:
-        yield from nested(inner, level + 1)
+        yield from nested_sections(inner, level + 1)

@@ -1,4 +1,4 @@
-"""What holds for all routes, in words."""
+"""The guide: what is true for all routes."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,89 +12,104 @@ from explorer_api.options import Options
 from explorer_api.resources.stats import HALF_A_MINUTE
 
 DEMO: Final = "http://127.0.0.1:8080"
-_C: Final = f"{DEMO}/api/v1/channels/kindledger"
+_DEMO_CHANNEL: Final = f"{DEMO}/api/v1/channels/kindledger"
+_NEXT_CURSOR: Final = (
+    """python3 -c 'import json, sys; print(json.load(sys.stdin)["page"]["next"])'"""
+)
 _PROBLEMS: Final = "Problems"
 
 _TEXT: Final = f"""
 ## In general
 
-- The API only reads: GET, and HEAD for the headers alone. Anything else is 405.
-- Below `/api/v1` is the ledger, at the root is what operators need. `/openapi.json` describes the same routes for
-  programs.
-- Answers are JSON. Hashes are lower-case hex, times RFC 3339 in UTC. A field is never left out: what is not known is
-  null.
-- A height is a number of blocks: the highest block's number plus one.
-- Heights, indexes, counts and sizes are numbers. Integers beyond 2^53 inside a payload are texts, since JavaScript has
-  no such numbers.
-- Bytes that someone chose are shown as text if they are UTF-8, else in base64; `encoding` says which. In place of what
-  was too large for the store stands an [`Omitted`](#omitted).
-- In a path or query percent-encode whatever is not a letter, a digit, `-`, `.`, `_` or `~`, slashes included.
-- A parameter that is unknown, repeated or out of range is 400, and the answer names it and says what it takes. There is
-  no silent default.
+- The API only allows reading. Use GET, or HEAD for the headers alone. Any other method is answered
+  with 405.
+- The paths below `/api/v1` are about the ledger. The other paths are for operators.
+  `/openapi.json` describes the same routes for programs.
+- Responses are JSON. Hashes are lower-case hexadecimal. Times are RFC 3339 in UTC. No field is ever
+  left out: a value that is not known is null.
+- A height is the number of the highest block plus one.
+- Heights, indexes, counts and sizes are JSON numbers. In payloads, integers beyond 2^53 are
+  strings, since JavaScript cannot represent them exactly.
+- Clients and chaincodes can write any bytes to the ledger. If the bytes are valid UTF-8, the
+  response has a text, else base64; the field `encoding` says which of them. If a value was too
+  large for the store, the response has an [`Omitted`](#omitted) object in its place.
+- In paths and queries, percent-encode every character except letters, digits, `-`, `.`, `_` and
+  `~`. This includes slashes.
+- If a parameter is unknown, repeated or out of range, the response is 400. It names the parameter
+  and its allowed values. The API never replaces a wrong value with a default.
 
-Examples are for the demo, `make demo`, whose channel is `kindledger`. They need `curl`, and some of them `python3`.
+The examples are for the demo (`make demo`), whose channel is `kindledger`. They need `curl`, and
+some of them `python3`.
 
 ## Paging
 
-Lists give `items`, and `page` with the `limit` (1 to {MAX_LIMIT}, {DEFAULT_LIMIT} unless given) and the cursor `next`.
-Send that as `cursor`, with everything else unchanged, to get the next page; null means that there is none. A page can
-end before its limit.
+A list has `items`, and a `page` with the `limit` and the cursor `next`. The limit is from 1 to
+{MAX_LIMIT}; the default is {DEFAULT_LIMIT}. To get the next page, repeat the request with
+`cursor` set to `next`. On the last page `next` is null. A page can have fewer items than the limit
+although another page follows.
 
 ```sh
-NEXT=$(curl -s '{_C}/blocks?limit=2' | python3 -c 'import json, sys; print(json.load(sys.stdin)["page"]["next"])')
-curl "{_C}/blocks?limit=2&cursor=$NEXT"
+NEXT=$(curl -s '{_DEMO_CHANNEL}/blocks?limit=2' | {_NEXT_CURSOR})
+curl "{_DEMO_CHANNEL}/blocks?limit=2&cursor=$NEXT"
 ```
 
-A cursor is opaque, and bound to the route, the channel, the filters, the order, and the `height` at which the paging
-began: later pages see the ledger as the first one did, so that none skips or repeats while blocks arrive. Only the
-limit may change. Cursors do not expire. One of another question is 400; none gives just any page.
+All pages show the ledger at the `height` that it had when the first page was read. So no item is
+skipped or repeated while new blocks arrive. A cursor belongs to one route, channel, order and set
+of filters; only the limit may change between pages. With any other request, or if it is not from
+this API, a cursor is answered with 400 `invalid-cursor`. Cursors do not expire. Their content is
+not part of the API.
 
 ## Filters
 
-A filter's name says how it compares; a name alone must be equal.
+The name of a filter says how it compares. A name without a suffix means equality.
 
-| filter | takes what is |
+| filter | matches if the value is |
 |---|---|
-| `field.eq`, or `field` | equal |
-| `field.ne` | not equal |
+| `field` or `field.eq` | equal to the given value |
+| `field.ne` | not equal to the given value |
 | `field.in` | one of up to {MAX_NAMES} values, separated by commas |
 | `field.ni` | none of up to {MAX_NAMES} values, separated by commas |
-| `field.ge`, `field.le` | at least, at most |
-| `field.lt` | less than |
-| `payload.path` | in a JSON payload, as in `payload.campaignId=camp-1` |
+| `field.ge`, `field.le` | at least, at most the given value |
+| `field.lt` | less than the given value |
+| `payload.path` | equal to the given value, at this path of a JSON payload |
 
-Filters are values and never expressions: nothing in one becomes an operator. Every list is read along an index. What
-none answers is refused as `filter-not-indexed`, and the hint says what is answered.
+`field` and `field.eq` are two spellings of one parameter: give one of them. A field of a payload has
+one spelling, for example `payload.campaignId=camp-1`. The value of a filter is always compared as a
+value, never evaluated as an expression.
+
+Every list is read along an index. If no index supports a filter or a combination of filters, the
+response is 400 `filter-not-indexed`, and its `hint` says which filters are possible.
 
 ## Caching
 
-Whatever may be kept has a strong `ETag`. Send it as `If-None-Match`: the answer is 304 without a body where nothing
-changed.
+Every cacheable response has a strong `ETag`. Send it as `If-None-Match` to find out whether the
+response has changed: if not, the answer is 304 without a body.
 
 ```sh
-ETAG=$(curl -sI '{_C}/blocks/0' | tr -d '\\r' | sed -n 's/^[Ee][Tt][Aa][Gg]: //p')
-curl -i -H "If-None-Match: $ETAG" '{_C}/blocks/0'
+ETAG=$(curl -sI '{_DEMO_CHANNEL}/blocks/0' | tr -d '\\r' | sed -n 's/^[Ee][Tt][Aa][Gg]: //p')
+curl -i -H "If-None-Match: $ETAG" '{_DEMO_CHANNEL}/blocks/0'
 ```
 
-| `Cache-Control` | of |
+| `Cache-Control` | response |
 |---|---|
-| `{IMMUTABLE}` | what never changes: a block by number or hash, a transaction by its place |
+| `{IMMUTABLE}` | never changes: a block by number or hash, a transaction by its index in a block |
 | `{ONE_DAY}` | a page that no later block can change |
-| `{HALF_A_MINUTE}`, or less | sums, findings of a search |
-| `{NO_CACHE}` | what the next block can change: keep it, and ask with `If-None-Match` |
-| `{NO_STORE}` | what holds for the moment, and problems |
+| `{HALF_A_MINUTE}`, or less | totals and search results |
+| `{NO_CACHE}` | the next block can change it: a cache must ask with `If-None-Match` each time |
+| `{NO_STORE}` | must not be stored: the current status, and problems |
 
 ## Freshness
 
-Answers about a channel have `Ledger-Height`, the height that they were made from, and `Ledger-Peer-Height`, that which
-a peer is known to have. Where these differ the service is catching up: a block that the peer has and the store has not
-is 404 `block-not-indexed-yet`, with both heights and `Retry-After`. A block is shown when all of it is stored, and then
-for good.
+Responses about a channel have two headers. `Ledger-Height` is the height of the ledger from which
+the response was made. `Ledger-Peer-Height` is the height that a peer is known to have. If they
+differ, the service is still catching up. A block that only the peer has is answered with 404
+`block-not-indexed-yet`, with both heights and `Retry-After`. A block becomes visible when it is
+stored completely, and stays visible.
 
 ## {_PROBLEMS}
 
-What goes wrong is `application/problem+json` (RFC 9457) with the status that HTTP has for it. `hint` says what to do;
-`requestId` finds the request in the service's log.
+Errors are `application/problem+json` (RFC 9457). `detail` says what happened, and `hint` what to do
+about it. `requestId` finds the request in the log of the service.
 
 ```json
 {{
@@ -111,8 +126,9 @@ What goes wrong is `application/problem+json` (RFC 9457) with the status that HT
 
 ## Streams
 
-`/api/v1/channels/{{channel}}/stream` sends what is indexed when it is indexed, as server-sent events. A browser's
-`EventSource` reads them, and so does `curl -N`. Where the operator asks for tokens, read the stream with `fetch`: an
+`/api/v1/channels/{{channel}}/stream` sends blocks, transactions and events as soon as they are
+indexed, as server-sent events. A browser reads them with `EventSource`, and a terminal with
+`curl -N`. If the operator requires tokens, a browser must read the stream with `fetch`, since
 `EventSource` cannot send `Authorization`.
 
 ```text
@@ -121,46 +137,53 @@ id: 137
 data: {{"number":136,"hash":"…"}}
 ```
 
-- First comes `state` with the height, then in the order of the chain `transaction`, `event` and, when a block is whole,
-  `block`; at least every 15 seconds something, so that silence means a broken connection.
-- Each has an `id`. Come back with the last one in the header `Last-Event-ID`, as `EventSource` does by itself, or in
-  the parameter `lastEventId`: nothing is missed and nothing comes twice.
-- To join history and stream, read the lists up to their `height` N, then open the stream with `lastEventId=N`, which
-  stands after all blocks below N.
-- A client that is too slow gets `lagged`, and the stream ends. Come back as after any other end.
+- The first message is `state`, with the height. Then `transaction`, `event` and `block` messages
+  follow in the order of the chain; the `block` message comes after all other messages of its block.
+- The server sends something at least every 15 seconds. A longer silence means that the connection
+  is broken.
+- Each message has an `id`. To resume a stream, send the last id in the header `Last-Event-ID`, as
+  `EventSource` does by itself, or in the parameter `lastEventId`. No message is lost and none comes
+  twice.
+- To follow a list with a stream without a gap, read the list to its end, then open the stream with
+  `lastEventId` set to the list's `height`.
+- A client that reads too slowly gets the message `lagged`, and the stream ends. Resume it like any
+  other stream that ended.
 
 ## Limits and access
 
-- An answer takes {Options().seconds_per_request:g} seconds at most, unless the operator chose otherwise; else it is 503
-  `timed-out`.
-- The operator can limit how often one client address asks each route. Beyond that it is 429 with `Retry-After`.
-- The operator can give out tokens. Then each request, but for `/live` and `/ready`, needs one: `Authorization: Bearer
-  TOKEN`.
-- The operator can let pages of other origins read the API (CORS).
-- Every answer has an `X-Request-ID`: your own if you send one, of up to 64 letters, digits, `.`, `_` and `-`.
+- A response takes at most {Options().seconds_per_request:g} seconds, unless the operator
+  configured another limit. After that the response is 503 `timed-out`.
+- The operator can limit how many requests a client address may send to each route. A request above
+  the limit is answered with 429 and `Retry-After`.
+- The operator can require a token. Then every request needs the header
+  `Authorization: Bearer TOKEN`, except those to `/live` and `/ready`.
+- The operator can allow pages of other origins to read the API (CORS).
+- Every response has an `X-Request-ID`. It is the one in the request if that has 1 to 64 letters,
+  digits, `.`, `_` and `-`, else a new one.
 """
 
 
-def guide(common: Sequence[str]) -> list[Section]:
-    """The sections; `common` are the kinds of problems that most routes have."""
+def guide(common_kinds: Sequence[str]) -> list[Section]:
+    """Return the sections of the guide; `common_kinds` are the problems that most routes have."""
     return [
-        Section(section.title, [*section.blocks, *_problems(common)])
+        Section(section.title, [*section.blocks, *_problem_blocks(common_kinds)])
         if section.title == _PROBLEMS
         else section
         for section in read_markdown(_TEXT)
     ]
 
 
-def _problems(common: Sequence[str]) -> list[Block]:
+def _problem_blocks(common_kinds: Sequence[str]) -> list[Block]:
     rows = [
-        [f"`{name}`", str(kind.status), kind.when, kind.remedy]
+        [f"`{name}`", str(kind.status), kind.cause, kind.remedy]
         for name, kind in sorted(PROBLEM_KINDS.items(), key=lambda item: item[1].status)
     ]
     return [
         Paragraph(
-            f"Most routes can answer with {_codes(common)}. The others are named with the routes that have them."
+            f"Most routes can have the problems {_codes(common_kinds)}. The other problems are "
+            "named in the description of each route."
         ),
-        Table(["kind", "status", "when", "what to do"], rows),
+        Table(["kind", "status", "cause", "what to do"], rows),
     ]
 
 

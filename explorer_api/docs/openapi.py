@@ -1,4 +1,4 @@
-"""The API's description in OpenAPI 3.1, made from the route table that serves."""
+"""Describes the API in OpenAPI 3.1, from the route table that also serves it."""
 
 import re
 from collections.abc import Sequence
@@ -7,51 +7,51 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from explorer_api.docs import route_docs
-from explorer_api.docs.json_schemas import REFERENCE, Json, schemas
+from explorer_api.docs.json_schemas import REFERENCE, Json, json_schemas
 from explorer_api.docs.path_variables import PATH_VARIABLES, PathVariable
 from explorer_api.http.parameters import Parameter, ParameterFamily
 from explorer_api.http.problems import TYPE_PREFIX
-from explorer_api.http.responses import NO_STORE, ApiResponse
+from explorer_api.http.responses import NO_STORE
 from explorer_api.resources.stream import LAST_EVENT_ID
-from explorer_api.routing.calls import Call
 from explorer_api.routing.route import AnyRoute, Route, StreamRoute
 
 TITLE: Final = "KindLedger explorer API"
 
 TAGS: Final = {
     "Ledger": "Blocks, transactions, events, chaincodes and keys of a channel.",
-    "Statistics": "Sums over a channel's blocks, and its activity over time.",
-    "Audit": "Whether the ledger's copy, and business rows, are what the chain says.",
-    "Operations": "How the service itself is doing, and what describes it.",
+    "Statistics": "Totals over a channel's blocks, and its activity over time.",
+    "Audit": "Whether the stored ledger and the business rows agree with the chain.",
+    "Operations": "The status of the service, and its documentation.",
 }
 
 _HEADERS: Final[Json] = {
     "Ledger-Height": {
-        "description": "The number of blocks that the answer could be made from: the head's number plus one.",
+        "description": "The height of the ledger from which the response was made.",
         "required": True,
         "schema": {"type": "integer", "minimum": 0},
     },
     "Ledger-Peer-Height": {
-        "description": "The number of blocks that a peer is known to have.",
+        "description": "The height that a peer is known to have.",
         "required": True,
         "schema": {"type": "integer", "minimum": 0},
     },
     "X-Request-ID": {
-        "description": "The request's own X-Request-ID if it is 1 to 64 of A-Z a-z 0-9 . _ -, else a new one.",
+        "description": "The X-Request-ID of the request if that has 1 to 64 characters "
+        "A-Z a-z 0-9 . _ -, else a new one.",
         "required": True,
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
     },
     "ETag": {
-        "description": "A strong validator, to be sent back as If-None-Match.",
+        "description": "A strong validator, to be sent as If-None-Match.",
         "required": True,
         "schema": {"type": "string", "pattern": '^"[^"]+"$'},
     },
     "Retry-After": {
-        "description": "Seconds to wait before asking again.",
+        "description": "Seconds to wait before the request is repeated.",
         "schema": {"type": "integer", "minimum": 1},
     },
     "WWW-Authenticate": {
-        "description": "What is asked for.",
+        "description": "The authentication scheme that is required.",
         "required": True,
         "schema": {"type": "string"},
     },
@@ -59,41 +59,44 @@ _HEADERS: Final[Json] = {
 _IF_NONE_MATCH: Final[Json] = {
     "name": "If-None-Match",
     "in": "header",
-    "description": "ETags of answers that the client has: if the answer is one of them, 304 says so.",
+    "description": "ETags of responses that the client has. If the response is one of them, the "
+    "answer is 304.",
     "schema": {"type": "string"},
 }
 _LAST_EVENT_ID: Final[Json] = {
     "name": "Last-Event-ID",
     "in": "header",
-    "description": "The id of the last message that the client got; the stream goes on after that.",
+    "description": "The id of the last message that the client received: the stream continues "
+    "after it.",
     "schema": LAST_EVENT_ID.schema,
 }
 _PROBLEM: Final[Json] = {
     "title": "Problem",
-    "description": "What went wrong, as RFC 9457 has it. Some kinds have further members.",
+    "description": "A problem as defined in RFC 9457. Some kinds have further members.",
     "type": "object",
     "properties": {
-        "type": {"description": "Names the kind of problem.", "type": "string", "format": "uri"},
+        "type": {"description": "The kind of problem.", "type": "string", "format": "uri"},
         "title": {"type": "string"},
-        "status": {"description": "The answer's status.", "type": "integer"},
+        "status": {"description": "The status of the response.", "type": "integer"},
         "detail": {"description": "What happened.", "type": "string"},
         "hint": {"description": "What to do about it.", "type": "string"},
-        "requestId": {"description": "Finds the request in the service's log.", "type": "string"},
-        "parameter": {"description": "The parameter that is wrong.", "type": "string"},
-        "allowed": {"description": "What that parameter takes.", "type": "string"},
+        "requestId": {
+            "description": "The id of the request in the log of the service.",
+            "type": "string",
+        },
+        "parameter": {"description": "The name of the wrong parameter.", "type": "string"},
+        "allowed": {"description": "The allowed values of the parameter.", "type": "string"},
     },
     "required": ["type", "title", "status", "detail", "hint", "requestId"],
 }
 
 
-async def get_openapi(call: Call) -> ApiResponse:
-    """The API described in OpenAPI 3.1, made from the routes that serve it."""
-    return ApiResponse(call.services.documentation.openapi, NO_STORE)
+def openapi_document(routes: Sequence[AnyRoute], version: str) -> Json:
+    """Return the OpenAPI document.
 
-
-def document(routes: Sequence[AnyRoute], version: str) -> Json:
-    """The whole document. Raises `KeyError` for a route of which a path variable or problem is not described."""
-    bodies, components = schemas(
+    Raises `KeyError` when a path variable or a problem of a route is not described.
+    """
+    bodies, components = json_schemas(
         body for route in routes for body in (route.body_type, *route.other_body_types.values())
     )
     return {
@@ -102,7 +105,8 @@ def document(routes: Sequence[AnyRoute], version: str) -> Json:
             "title": TITLE,
             "version": version,
             "summary": "Read-only: blocks, transactions and events of Hyperledger Fabric channels.",
-            "description": "Every GET can be a HEAD. /docs explains paging, filters, caching, errors and streams.",
+            "description": "HEAD is allowed wherever GET is. /docs explains paging, filters, "
+            "caching, problems and streams.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -123,7 +127,7 @@ def document(routes: Sequence[AnyRoute], version: str) -> Json:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "Only where the operator asks for it.",
+                    "description": "Only if the operator requires a token.",
                 }
             },
         },
@@ -133,9 +137,13 @@ def document(routes: Sequence[AnyRoute], version: str) -> Json:
 def _operation(route: AnyRoute, bodies: dict[Any, Json]) -> Json:
     summary, details = route_docs.explanation(route)
     parameters: list[Json] = [
-        {"$ref": f"#/components/parameters/{name}"} for name in route_docs.variables(route)
+        {"$ref": f"#/components/parameters/{name}"} for name in route_docs.path_variables(route)
     ]
-    parameters += map(_query_parameter, route.parameters)
+    parameters += [
+        _query_parameter(parameter, name)
+        for parameter in route.parameters
+        for name in parameter.names
+    ]
     parameters += map(_parameter_family, route.families)
     if route_docs.has_etag(route):
         parameters.append({"$ref": "#/components/parameters/If-None-Match"})
@@ -164,21 +172,22 @@ def _path_parameter(name: str, variable: PathVariable) -> Json:
     }
 
 
-def _query_parameter(parameter: Parameter[Any]) -> Json:
+def _query_parameter(parameter: Parameter[Any], name: str) -> Json:
+    is_alias = name != parameter.name
     default = {} if parameter.default is None else {"default": parameter.default}
-    listed = {"style": "form", "explode": False} if parameter.schema.get("type") == "array" else {}
+    is_array = parameter.schema.get("type") == "array"
     return {
-        "name": parameter.name,
+        "name": name,
         "in": "query",
         "required": parameter.required,
-        "description": parameter.allowed,
-        **listed,
-        "schema": {**parameter.schema, **default},
+        "description": f"The same as `{parameter.name}`." if is_alias else parameter.allowed,
+        **({"style": "form", "explode": False} if is_array else {}),
+        "schema": {**parameter.schema, **({} if is_alias else default)},
     }
 
 
 def _parameter_family(family: ParameterFamily) -> Json:
-    """An object whose properties are parameters of their own."""
+    """Return the family as an object; each property of it is sent as a separate parameter."""
     return {
         "name": family.prefix.rstrip("."),
         "in": "query",
@@ -197,42 +206,42 @@ def _parameter_family(family: ParameterFamily) -> Json:
 
 def _responses(route: AnyRoute, bodies: dict[Any, Json]) -> Json:
     responses = {
-        str(status): _answer(route, bodies[route.body_type], route.content_type)
+        str(status): _response(route, bodies[route.body_type], route.content_type)
         for status in route.statuses
     }
     responses |= {
-        str(status): _answer(route, bodies[body], "application/json")
+        str(status): _response(route, bodies[body], "application/json")
         for status, body in route.other_body_types.items()
     }
     if route_docs.has_etag(route):
         responses["304"] = {
-            "description": "The client has that answer already.",
-            "headers": _answer_headers(route),
+            "description": "The client already has this response.",
+            "headers": _response_headers(route),
         }
     for status, kinds in route_docs.problems(route).items():
         problem = _problem(status, kinds)
-        known = responses.get(str(status))
-        if known is None:
+        response = responses.get(str(status))
+        if response is None:
             responses[str(status)] = problem
         else:
-            known["description"] += " Or: " + problem["description"]
-            known["content"] |= problem["content"]
-            known["headers"] = {"X-Request-ID": _header("X-Request-ID")}
+            response["description"] += " Or: " + problem["description"]
+            response["content"] |= problem["content"]
+            response["headers"] = {"X-Request-ID": _header("X-Request-ID")}
     return dict(sorted(responses.items()))
 
 
-def _answer(route: AnyRoute, schema: Json, content_type: str) -> Json:
+def _response(route: AnyRoute, schema: Json, content_type: str) -> Json:
     if content_type == "text/event-stream":
         schema = {"type": "string", "contentMediaType": content_type, "contentSchema": schema}
     content = {"schema": schema} if route.body_type is not bytes else {}
     return {
-        "description": "The answer.",
-        "headers": _answer_headers(route),
+        "description": "The response.",
+        "headers": _response_headers(route),
         "content": {content_type: content},
     }
 
 
-def _answer_headers(route: AnyRoute) -> Json:
+def _response_headers(route: AnyRoute) -> Json:
     names = ["X-Request-ID"]
     if not isinstance(route, Route):
         names += ["Ledger-Height", "Ledger-Peer-Height"]

@@ -1,4 +1,4 @@
-"""The variables in the routes' paths."""
+"""The variables in the paths of the routes."""
 
 from typing import Any, Final
 
@@ -9,7 +9,10 @@ from ledger.position import MAX_BLOCK_NUMBER, MAX_INDEX
 
 
 class PathVariable(Struct, frozen=True):
-    """What a variable takes, an example on the demo's ledger, and the kinds of problems that it brings."""
+    """A variable: its allowed values, an example, and the problems that a wrong value causes.
+
+    The example is on the ledger of the demo; `problems` has kinds of `problem_kinds`.
+    """
 
     allowed: str
     schema: dict[str, Any]
@@ -24,7 +27,7 @@ PATH_VARIABLES: Final = {
         "the name of a channel", _ANY_TEXT, "kindledger", ("channel-not-found",)
     ),
     "block": PathVariable(
-        "the number of a block, its hash, or latest",
+        "the number of a block, its hash, or `latest`",
         {
             "anyOf": [
                 {"type": "integer", "minimum": 0, "maximum": MAX_BLOCK_NUMBER},
@@ -36,7 +39,7 @@ PATH_VARIABLES: Final = {
         ("invalid-parameter", "block-not-found", "block-not-indexed-yet"),
     ),
     "index": PathVariable(
-        "the place of a transaction in its block, from 0",
+        "the index of a transaction in its block, from 0",
         {"type": "integer", "minimum": 0, "maximum": MAX_INDEX},
         "0",
         ("invalid-parameter", "transaction-not-found"),
@@ -48,13 +51,13 @@ PATH_VARIABLES: Final = {
         ("malformed-tx-id", "transaction-not-found"),
     ),
     "namespace": PathVariable(
-        "the name of a chaincode, whose keys these are",
+        "the namespace of the key, which is the name of a chaincode",
         _ANY_TEXT,
         "_lifecycle",
         ("invalid-parameter",),
     ),
     "key": PathVariable(
-        "a key: any text, percent-encoded, slashes included",
+        "a key: any text, percent-encoded (slashes too)",
         _ANY_TEXT,
         "namespaces%2Ffields%2Fkindledger%2FSequence",
         ("invalid-parameter",),

@@ -1,4 +1,4 @@
-"""Every kind of problem that an answer can have: its status, when it comes, and what a client does about it."""
+"""The kinds of problems: the status of each, its cause, and what the client can do about it."""
 
 from typing import Final
 
@@ -6,116 +6,146 @@ from msgspec import Struct
 
 
 class ProblemKind(Struct, frozen=True):
-    """A name that ends a problem's `type`, explained. The answer itself says more: what was asked, what is allowed."""
+    """A kind of problem, whose name is the last part of a problem's `type`."""
 
     status: int
-    when: str
+    cause: str
     remedy: str
 
 
-_ASK_AGAIN = "Ask again after `Retry-After` seconds."
-_READ_ALLOWED = "Read `parameter` and `allowed`."
+_RETRY: Final = "Repeat the request after `Retry-After` seconds."
+_READ_ALLOWED: Final = "Correct the parameter: `allowed` has the allowed values."
 
 PROBLEM_KINDS: Final = {
-    "unknown-parameter": ProblemKind(400, "The route has no such parameter.", _READ_ALLOWED),
-    "repeated-parameter": ProblemKind(400, "A parameter is given more than once.", "Give it once."),
+    "unknown-parameter": ProblemKind(
+        400, "The route has no such parameter.", "Use one of the parameters in `allowed`."
+    ),
+    "repeated-parameter": ProblemKind(
+        400,
+        "A parameter is given more than once. `field` and `field.eq` are the same parameter.",
+        "Give the parameter once.",
+    ),
     "invalid-parameter": ProblemKind(
-        400, "A value is not one that the parameter takes.", _READ_ALLOWED
+        400, "The value of a parameter is not allowed.", _READ_ALLOWED
     ),
     "malformed-query": ProblemKind(
         400,
-        "The query is not UTF-8, percent-encoded, or has more than 50 parameters.",
-        "Percent-encode every name and value.",
+        "The query is not percent-encoded UTF-8, or has more than 50 parameters.",
+        "Percent-encode every name and every value.",
     ),
     "malformed-tx-id": ProblemKind(
-        400, "What the path has for an id cannot be one.", "Percent-encode its UTF-8."
+        400,
+        "The text in the path cannot be a transaction id: it is not UTF-8, or too long.",
+        "Percent-encode the UTF-8 bytes of the id.",
     ),
     "invalid-cursor": ProblemKind(
         400,
-        "The cursor belongs to another route, channel, filter or order, or to none.",
-        "Repeat the request that gave it with nothing changed, or begin again without a cursor.",
+        "The cursor is not from this API, or belongs to another route, channel, filter or order.",
+        "Send the cursor with the route, filters and order of the request that returned it, or "
+        "begin again without a cursor.",
     ),
     "filter-not-indexed": ProblemKind(
         400,
-        "No index answers this filter, or these filters together.",
-        "Leave out the one that `parameter` names; what the operator has indexed is in the hint.",
+        "No index supports this filter or this combination of filters.",
+        "Leave out the filter that `parameter` names. `hint` says what is indexed.",
     ),
     "range-too-large": ProblemKind(
-        400, "The range would take too much to add up.", "Narrow it: see `largest`."
+        400,
+        "The range has too many intervals or too many blocks.",
+        "Narrow the range: `largest` has the limit.",
     ),
-    "query-too-short": ProblemKind(400, "There is no text to search for.", "Give one: ?q=17"),
+    "query-too-short": ProblemKind(
+        400, "The search has no text to search for.", "Give a text, for example `?q=17`."
+    ),
     "http-error": ProblemKind(
         400,
-        "The request is not HTTP/1.1, or too long.",
-        "Check address and headers; an id of 64 KiB still fits.",
+        "The request is not valid HTTP/1.1, or its path or headers are too long.",
+        "Check the path and the headers. A transaction id of 64 KiB is not too long.",
     ),
     "unauthorized": ProblemKind(
         401,
-        "The operator asks for a token, and there is none, or none that is valid.",
-        "Send `Authorization: Bearer …`.",
+        "The operator requires a token, and the request has no valid one.",
+        "Send `Authorization: Bearer TOKEN`.",
     ),
-    "route-not-found": ProblemKind(404, "There is no such route.", "See this page."),
+    "route-not-found": ProblemKind(404, "There is no such route.", "See the routes on this page."),
     "channel-not-found": ProblemKind(
-        404, "No such channel is indexed.", "Ask /api/v1/channels for those that are."
+        404, "No channel with this name is indexed.", "`/api/v1/channels` lists the channels."
     ),
     "block-not-found": ProblemKind(
-        404, "There is no such block, here or on the peer.", "The hint tells which there are."
+        404,
+        "There is no such block, neither in the store nor on the peer.",
+        "`hint` says which blocks are indexed.",
     ),
     "block-not-indexed-yet": ProblemKind(
-        404, "The peer has the block, the store has not: see `height` and `peerHeight`.", _ASK_AGAIN
+        404,
+        "The peer has the block, but it is not indexed yet. `height` and `peerHeight` have the "
+        "heights of the store and of the peer.",
+        _RETRY,
     ),
     "transaction-not-found": ProblemKind(
         404,
-        "No envelope in the blocks indexed so far owns that id, or has that index.",
-        "Percent-encode the id; compare `Ledger-Height` with the block that you expect it in.",
+        "No transaction in the indexed blocks has this id or this index.",
+        "Percent-encode the id. Check that `Ledger-Height` is above the number of the block that "
+        "should have the transaction.",
     ),
     "chaincode-not-found": ProblemKind(
         404,
-        "No transaction names the chaincode, and the channel has not defined it.",
-        "Case matters.",
+        "No transaction names this chaincode, and the channel has no definition of it.",
+        "Check upper and lower case: the name must be spelled exactly.",
     ),
     "not-reconciled": ProblemKind(
         404,
-        "This service knows no business database for the channel.",
+        "This service has no business database for the channel.",
         "The operator can configure `postgres` and `reconcile.channel`.",
     ),
-    "method-not-allowed": ProblemKind(405, "The API only reads.", "Use GET or HEAD."),
+    "method-not-allowed": ProblemKind(
+        405, "The API only allows reading.", "Use the method GET or HEAD."
+    ),
     "replay-ahead": ProblemKind(
         409,
-        "The stream was left above the ledger's height.",
-        "Ask again later, or open a new stream without an id.",
+        "The position at which the stream would be resumed is above the ledger's height.",
+        "Try again later, or open a new stream without an id.",
     ),
     "replay-too-old": ProblemKind(
         409,
-        "The stream was left too far below the head.",
+        "The position at which the stream would be resumed is too far below the head.",
         "Read the lists, then open a new stream without an id.",
     ),
     "raw-not-retained": ProblemKind(
         410,
-        "The bytes of blocks are not kept, only what they say.",
-        "Ask a peer: `peer channel fetch`.",
+        "The store does not keep the original bytes of blocks.",
+        "Get the block from a peer with `peer channel fetch`.",
     ),
-    "too-many-requests": ProblemKind(429, "This client asks this route too often.", _ASK_AGAIN),
+    "too-many-requests": ProblemKind(
+        429, "This client has sent too many requests to this route.", _RETRY
+    ),
     "too-many-streams": ProblemKind(
-        429, "Too many streams are open.", "Close some: one carries a whole channel."
+        429, "Too many streams are open.", "Close some streams: one can carry a whole channel."
     ),
     "internal-error": ProblemKind(
-        500, "A fault of this program.", "Tell the operator the `requestId`."
+        500, "The service has a fault.", "Tell the operator the `requestId`."
     ),
-    "database-unavailable": ProblemKind(503, "MongoDB does not answer.", _ASK_AGAIN),
+    "database-unavailable": ProblemKind(503, "MongoDB does not answer.", _RETRY),
     "database-refused": ProblemKind(
-        503, "MongoDB does not let this service read.", "The operator must look at its role."
-    ),
-    "business-unavailable": ProblemKind(503, "The business database does not answer.", _ASK_AGAIN),
-    "timed-out": ProblemKind(503, "The answer was not ready in time.", "Ask again for less."),
-    "summing": ProblemKind(
         503,
-        "The service has just started, and still adds up the ledger.",
-        _ASK_AGAIN + " Other routes work meanwhile.",
+        "MongoDB refuses access to this service.",
+        "The operator must check the service's MongoDB user and role.",
+    ),
+    "business-unavailable": ProblemKind(503, "The business database does not answer.", _RETRY),
+    "timed-out": ProblemKind(
+        503,
+        "The response was not ready in time.",
+        "Ask for less: a narrower range, or a lower limit.",
+    ),
+    "totals-not-ready": ProblemKind(
+        503,
+        "The service has just started and is still adding up the totals of the ledger.",
+        _RETRY + " Other routes work meanwhile.",
     ),
     "not-ready": ProblemKind(
         503,
-        "A channel's database is not one that this program can read, or lacks an index.",
-        "Read the detail.",
+        "The database of a channel has a newer format than this program can read, or lacks an "
+        "index.",
+        "Read `detail` and `hint`.",
     ),
 }

@@ -1,13 +1,14 @@
-"""What follows from a route: what it is called, what it takes, and what can go wrong with it."""
+"""Derives the documentation of a route from the route itself."""
 
 import inspect
 import re
+from typing import Any
 
 from explorer_api.docs.json_schemas import prose
 from explorer_api.docs.path_variables import PATH_VARIABLES, PathVariable
 from explorer_api.docs.problem_kinds import PROBLEM_KINDS
 from explorer_api.http.access import OPEN_PATHS
-from explorer_api.http.parameters import CURSOR
+from explorer_api.http.parameters import CURSOR, Parameter
 from explorer_api.http.responses import NO_STORE
 from explorer_api.routing.route import AnyRoute, Route
 
@@ -15,7 +16,7 @@ _VARIABLE = re.compile(r"{(\w+)}")
 
 
 def explanation(route: AnyRoute) -> tuple[str, str]:
-    """The first sentence of the handler's docstring without its full stop, and the rest."""
+    """Return the first sentence of the handler's docstring without its full stop, and the rest."""
     summary, _, rest = re.sub(
         r"(?<=\.)\s+", "\0", prose(inspect.getdoc(route.handler) or ""), count=1
     ).partition("\0")
@@ -23,33 +24,47 @@ def explanation(route: AnyRoute) -> tuple[str, str]:
 
 
 def operation_id(route: AnyRoute) -> str:
-    """The handler's name, as clients that are generated call it."""
+    """Return the handler's name in camel case, for the names in generated clients."""
     first, *others = route.handler.__name__.split("_")
     return first + "".join(map(str.title, others))
 
 
-def variables(route: AnyRoute) -> dict[str, PathVariable]:
-    """The variables of the route's path, in order. Raises `KeyError` for one that is not described."""
+def path_variables(route: AnyRoute) -> dict[str, PathVariable]:
+    """Return the variables of the route's path, in order.
+
+    Raises `KeyError` when a variable is not in `PATH_VARIABLES`.
+    """
     return {name: PATH_VARIABLES[name] for name in _VARIABLE.findall(route.path)}
 
 
+def parameter_names(parameter: Parameter[Any]) -> str:
+    """Return all spellings of a parameter's name, as code."""
+    return " or ".join(f"`{name}`" for name in parameter.names)
+
+
 def example_url(route: AnyRoute) -> str:
-    """Path and query of the route's example, which the demo's ledger answers; `$TX` stands for any transaction id."""
+    """Return the path and query of the route's example, which works on the ledger of the demo.
+
+    `$TX` in it stands for the id of any transaction.
+    """
     return _VARIABLE.sub(lambda match: PATH_VARIABLES[match[1]].example, route.example)
 
 
 def has_etag(route: AnyRoute) -> bool:
-    """Whether an answer can be kept, and be asked for again with `If-None-Match`."""
+    """Return whether the route's responses are cacheable, and so have an ETag."""
     return set(route.cache_controls) != {NO_STORE}
 
 
 def needs_token(route: AnyRoute) -> bool:
-    """Whether a client may have to say who it is, and may be told to wait."""
+    """Return whether the operator's tokens and rate limits apply to the route."""
     return route.path not in OPEN_PATHS
 
 
 def problems(route: AnyRoute) -> dict[int, list[str]]:
-    """The kinds of problems that the route's answers can be, by status."""
+    """Return the kinds of problems that the route's responses can be, by status.
+
+    Raises `KeyError` when a kind is not in `PROBLEM_KINDS`.
+    """
     kinds = [
         "unknown-parameter",
         "malformed-query",
@@ -58,7 +73,7 @@ def problems(route: AnyRoute) -> dict[int, list[str]]:
         "timed-out",
         *route.problems,
     ]
-    kinds += [kind for variable in variables(route).values() for kind in variable.problems]
+    kinds += [kind for variable in path_variables(route).values() for kind in variable.problems]
     if route.parameters:
         kinds += ["invalid-parameter", "repeated-parameter"]
     if CURSOR in route.parameters:
@@ -67,11 +82,11 @@ def problems(route: AnyRoute) -> dict[int, list[str]]:
         kinds += ["unauthorized", "too-many-requests"]
     if not isinstance(route, Route) or route.asks_database:
         kinds += ["database-unavailable", "database-refused", "not-ready"]
+    unexplained = set(kinds) - PROBLEM_KINDS.keys()
+    if unexplained:
+        raise KeyError(*unexplained)
     by_status: dict[int, list[str]] = {}
     for kind in PROBLEM_KINDS:
         if kind in kinds:
             by_status.setdefault(PROBLEM_KINDS[kind].status, []).append(kind)
-    unexplained = set(kinds) - PROBLEM_KINDS.keys()
-    if unexplained:
-        raise KeyError(*unexplained)
     return dict(sorted(by_status.items()))

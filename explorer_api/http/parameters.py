@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
@@ -27,7 +27,10 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True)
 class Parameter(Generic[T]):
-    """A query parameter. `parse` raises `ValueError` for what is not `allowed`; `schema` is the same in JSON Schema."""
+    """A query parameter. `parse` raises `ValueError` for what is not `allowed`; `schema` is the same in JSON Schema.
+
+    `alias` is another spelling of the name.
+    """
 
     name: str
     allowed: str
@@ -35,6 +38,12 @@ class Parameter(Generic[T]):
     schema: dict[str, Any]
     default: T | None = None
     required: bool = False
+    alias: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All spellings of the name."""
+        return (self.name,) if self.alias is None else (self.name, self.alias)
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,8 @@ class ParameterFamily:
 class Query:
     """The parameters of one request, parsed."""
 
-    def __init__(self, values: dict[str, Any], texts: dict[str, str]) -> None:
-        self._values, self._texts = values, texts
+    def __init__(self, values: dict[str, Any], sent: dict[str, tuple[str, str]]) -> None:
+        self._values, self._sent = values, sent
 
     def get(self, parameter: Parameter[T]) -> T | None:
         """The parameter's value, else its default."""
@@ -69,8 +78,12 @@ class Query:
         return value
 
     def sent(self, parameter: Parameter[Any]) -> str:
-        """The text that the client gave, of a parameter that is among those given."""
-        return self._texts[parameter.name]
+        """Return the text that the client sent for a parameter of this request."""
+        return self._sent[parameter.name][1]
+
+    def sent_name(self, parameter: Parameter[Any]) -> str:
+        """Return the client's spelling of a parameter's name; the canonical one if it is not sent."""
+        return self._sent[parameter.name][0] if parameter.name in self._sent else parameter.name
 
     def family(self, family: ParameterFamily) -> dict[str, str]:
         """The values of a family, by what follows the prefix."""
@@ -88,26 +101,37 @@ def read_query(
     """Parses a raw query string strictly. Raises `ProblemError` that names the parameter and what is allowed."""
     if not raw:
         return _NOTHING
-    known = {parameter.name: parameter for parameter in parameters}
+    known = {name: parameter for parameter in parameters for name in parameter.names}
     values: dict[str, Any] = {}
-    pairs = _pairs(raw)
-    for name, text in pairs:
+    sent: dict[str, tuple[str, str]] = {}
+    for name, text in _pairs(raw):
         parse, allowed = _reading(name, known, families)
-        if name in values:
-            raise ProblemError(
-                400,
-                "repeated-parameter",
-                "Repeated parameter",
-                f"{quoted(name)} is given more than once.",
-                f"Give it once: {allowed}.",
-                parameter=name[:100],
-                allowed=allowed,
-            )
+        canonical_name = known[name].name if name in known else name
+        if canonical_name in values:
+            raise _repeated(name, sent[canonical_name][0], allowed)
         try:
-            values[name] = parse(text)
+            values[canonical_name] = parse(text)
         except ValueError:
             raise invalid_parameter(name, text, allowed) from None
-    return Query(values, dict(pairs))
+        sent[canonical_name] = name, text
+    return Query(values, sent)
+
+
+def _repeated(name: str, earlier_name: str, allowed: str) -> ProblemError:
+    detail = (
+        f"{quoted(name)} is given more than once."
+        if name == earlier_name
+        else f"{quoted(earlier_name)} and {quoted(name)} are the same parameter."
+    )
+    return ProblemError(
+        400,
+        "repeated-parameter",
+        "Repeated parameter",
+        detail,
+        f"Give it once: {allowed}.",
+        parameter=name[:100],
+        allowed=allowed,
+    )
 
 
 _NOTHING = Query({}, {})
@@ -191,6 +215,11 @@ def text(
     return Parameter(
         name, f"{allowed}, {min_bytes} to {max_bytes} bytes", parse, schema, required=required
     )
+
+
+def equality_filter(parameter: Parameter[T]) -> Parameter[T]:
+    """Return the parameter, also accepted as `name.eq`."""
+    return replace(parameter, alias=f"{parameter.name}.eq")
 
 
 def several(

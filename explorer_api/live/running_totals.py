@@ -77,8 +77,8 @@ class TotalsNotReadyError(ProblemError):
         )
         super().__init__(
             503,
-            "summing",
-            "Summing",
+            "totals-not-ready",
+            "Totals not ready",
             f"This service is still adding up the ledger: {counted} of {blocks} blocks.",
             f"Try again in {seconds} s. It adds up every block once after its start; lists and lookups work meanwhile.",
             headers={"Retry-After": str(seconds)},

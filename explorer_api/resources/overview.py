@@ -93,7 +93,7 @@ async def get_status(call: Call) -> ApiResponse:
     return ApiResponse(Status(call.services.version, uptime, channels), NO_STORE)
 
 
-async def get_history(call: Call) -> ApiResponse:
+async def get_status_history(call: Call) -> ApiResponse:
     """The last hour: heights, lag, rates and times to answer, sampled every ten seconds."""
     return ApiResponse(call.services.status_recorder.history(), NO_STORE)
 

@@ -22,10 +22,15 @@ from runtime.single_flight import SingleFlight
 
 
 class Documentation(Struct, frozen=True):
-    """The OpenAPI document as JSON, and the documentation page as HTML."""
+    """The encoded documentation, which is made once when the service starts.
+
+    `openapi` is the OpenAPI document in JSON. `page` is the page for readers in HTML, and
+    `page_policy` its Content-Security-Policy.
+    """
 
     openapi: bytes
     page: bytes
+    page_policy: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,14 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator
 
-from explorer_api.docs.openapi import document
+from explorer_api.docs.openapi import openapi_document
 from explorer_api.docs.path_variables import PATH_VARIABLES
 from explorer_api.docs.route_docs import example_url
 from explorer_api.routes import ROUTES
 from explorer_api.routing.route import AnyRoute, StreamRoute
 from tests.explorer_api.support import Json, Response
 
-DOCUMENT = document(ROUTES, "1.2.3")
+DOCUMENT = openapi_document(ROUTES, "1.2.3")
 ANSWERED = [route for route in ROUTES if not isinstance(route, StreamRoute)]
 """Those whose answers end."""
 

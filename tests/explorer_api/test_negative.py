@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explorer_api.docs.route_docs import variables
+from explorer_api.docs.route_docs import path_variables
 from explorer_api.http.parameters import CURSOR, ORDER, Parameter
 from explorer_api.routes import ROUTES
 from explorer_api.routing.route import AnyRoute, StreamRoute
@@ -241,7 +241,7 @@ ANY_TEXT = {"namespace", "key"}
 
 async def test_every_path_variable_is_checked(whole_api: Api, a_transaction: str) -> None:
     for route in ROUTES:
-        for name in variables(route):
+        for name in path_variables(route):
             urls = [path(route, a_transaction, **{name: segment}) for segment in SEGMENTS]
             responses = await asyncio.gather(*(ask(whole_api, route, url) for url in urls))
             for segment, response in zip(SEGMENTS, responses, strict=True):

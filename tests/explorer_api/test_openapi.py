@@ -18,12 +18,12 @@ import schemathesis
 from jsonschema_rs import meta
 
 import explorer_api
-from explorer_api.docs.content import Block, Code, Paragraph, Section, Table, nested, slug
+from explorer_api.docs.content import Block, Code, Paragraph, Section, Table, nested_sections, slug
+from explorer_api.docs.html_page import html_page
 from explorer_api.docs.markdown import read_markdown, write_markdown
-from explorer_api.docs.page import page
 from explorer_api.docs.problem_kinds import PROBLEM_KINDS
 from explorer_api.docs.reference import reference
-from explorer_api.generate_docs import TARGET, generated
+from explorer_api.generate_docs import TARGET, generate
 from explorer_api.routes import ROUTES
 from tests.explorer_api.examples import ANSWERED, DOCUMENT, check, example, resolved
 from tests.explorer_api.support import Api
@@ -116,12 +116,12 @@ async def test_every_example_is_answered_as_described(whole_api: Api, a_transact
 
 
 def test_the_committed_file_is_up_to_date() -> None:
-    assert TARGET.read_text(encoding="utf-8") == generated(), "run `make docs`"
+    assert TARGET.read_text(encoding="utf-8") == generate(), "run `make docs`"
 
 
 EXAMPLES = [
     block.text
-    for section, _ in nested(REFERENCE)
+    for section, _ in nested_sections(REFERENCE)
     for block in section.blocks
     if isinstance(block, Code) and block.language == "sh"
 ]
@@ -299,7 +299,7 @@ def test_texts_are_only_ever_texts() -> None:
         Code("sh", HOSTILE),
     ]
     section = Section(HOSTILE, [*blocks, Paragraph("[x](javascript:alert)")])
-    shown = Page(page(Section(HOSTILE, blocks, [section]), HOSTILE))
+    shown = Page(html_page(Section(HOSTILE, blocks, [section]), HOSTILE))
     assert not shown.all("script")
     assert shown.text.count(HOSTILE) >= 10
     assert {attributes["href"] for attributes in shown.all("a")} == {
@@ -310,7 +310,7 @@ def test_texts_are_only_ever_texts() -> None:
 
 def test_links_lead_somewhere() -> None:
     """In docs/api.md as on the page."""
-    slugs = {section.slug for section, _ in nested(REFERENCE)}
+    slugs = {section.slug for section, _ in nested_sections(REFERENCE)}
     links = re.findall(r"\]\((.+?)\)", write_markdown(REFERENCE))
     assert len(links) > 100
     assert {link.removeprefix("#") for link in links} <= slugs

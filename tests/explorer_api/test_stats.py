@@ -332,7 +332,7 @@ async def test_what_is_answered_while_the_ledger_is_added_up(
                 for path in ("/stats", "/stats/series", "/chaincodes", "/chaincodes/token")
             ]
             for response in await asyncio.gather(
-                *(api.problem(path, 503, "summing") for path in paths)
+                *(api.problem(path, 503, "totals-not-ready") for path in paths)
             ):
                 assert int(response.headers["Retry-After"]) > 0
                 assert (response.json["counted"], response.json["blocks"]) == (0, 3)

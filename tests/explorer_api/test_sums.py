@@ -119,7 +119,7 @@ async def test_a_request_that_comes_too_early_is_told_how_far_it_is(
     with pytest.raises(TotalsNotReadyError) as caught:
         await sums.up_to(snapshot, 0.05)
     problem = caught.value
-    assert (problem.status, problem.name) == (503, "summing")
+    assert (problem.status, problem.name) == (503, "totals-not-ready")
     assert int(problem.headers["Retry-After"]) > 0
     assert problem.members == {"counted": 0, "blocks": 5}
     waiting = asyncio.create_task(sums.up_to(snapshot, PATIENCE_S))

@@ -1,4 +1,4 @@
-"""The documentation as one page that needs nothing else: no script, no outside resource."""
+"""Writes the documentation as an HTML page without scripts and without other resources."""
 
 import base64
 import re
@@ -8,18 +8,19 @@ from html import escape
 from typing import Final, assert_never
 
 from explorer_api.docs.content import Block, Code, Items, Paragraph, Section, Table
-from explorer_api.http.responses import NO_STORE, ApiResponse
-from explorer_api.routing.calls import Call
-
-HTML: Final = "text/html; charset=utf-8"
 
 _STYLE: Final = """
-:root { color-scheme: light dark; --text: #1b1f24; --back: #fff; --soft: #f3f5f7; --line: #c9d1d9; --link: #0a53be; }
+:root {
+  color-scheme: light dark;
+  --text: #1b1f24; --back: #fff; --soft: #f3f5f7; --line: #c9d1d9; --link: #0a53be;
+}
 @media (prefers-color-scheme: dark) {
   :root { --text: #e6edf3; --back: #0d1117; --soft: #161b22; --line: #3d444d; --link: #79b8ff; }
 }
 * { box-sizing: border-box; }
-body { margin: 0; font: 1rem/1.6 system-ui, sans-serif; color: var(--text); background: var(--back); }
+body {
+  margin: 0; font: 1rem/1.6 system-ui, sans-serif; color: var(--text); background: var(--back);
+}
 a { color: var(--link); }
 a:focus-visible, [tabindex]:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
 .skip { position: absolute; left: -999rem; }
@@ -34,11 +35,15 @@ h1, h2, h3 { line-height: 1.25; overflow-wrap: anywhere; }
 h2 { margin-top: 3rem; }
 :target { scroll-margin-top: 1rem; background: var(--soft); }
 code { font: .9em/1.5 ui-monospace, monospace; background: var(--soft); overflow-wrap: anywhere; }
-pre { padding: .75rem 1rem; overflow-x: auto; background: var(--soft); border: 1px solid var(--line); }
+pre {
+  padding: .75rem 1rem; overflow-x: auto; background: var(--soft); border: 1px solid var(--line);
+}
 pre code { overflow-wrap: normal; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; }
-th, td { padding: .35rem .75rem; border: 1px solid var(--line); text-align: left; vertical-align: top; }
+th, td {
+  padding: .35rem .75rem; border: 1px solid var(--line); text-align: left; vertical-align: top;
+}
 th { font-weight: 600; background: var(--soft); }
 @media (min-width: 75rem) {
   body { display: grid; grid-template: auto 1fr / 22rem 1fr; }
@@ -47,21 +52,18 @@ th { font-weight: 600; background: var(--soft); }
 @media print { nav, .skip { display: none; } }
 """
 _STYLE_HASH: Final = base64.b64encode(sha256(_STYLE.encode()).digest()).decode()
-_POLICY: Final = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+PAGE_POLICY: Final = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+"""The Content-Security-Policy of the page."""
+
 _CODE: Final = re.compile(r"`([^`]+)`")
 _LINK: Final = re.compile(r"\[([^\]]+)\]\((#[\w-]+)\)")
 
 
-async def get_page(call: Call) -> ApiResponse:
-    """Documentation for readers: every route, what it takes and what it answers."""
-    headers = {"Content-Security-Policy": _POLICY}
-    return ApiResponse(
-        call.services.documentation.page, NO_STORE, content_type=HTML, headers=headers
-    )
-
-
-def page(document: Section, version: str) -> str:
-    """The document as HTML."""
+def html_page(document: Section, version: str) -> str:
+    """Return the document as an HTML page."""
     title = escape(document.title)
     return f"""<!doctype html>
 <html lang="en">
@@ -92,9 +94,10 @@ def _contents(sections: Sequence[Section]) -> str:
 
 
 def _section(section: Section, level: int) -> str:
-    inner = "".join(_section(one, level + 1) for one in section.sections)
+    subsections = "".join(_section(subsection, level + 1) for subsection in section.sections)
     heading = f'<h{level} id="{section.slug}">{_inline(section.title)}</h{level}>'
-    return f'<section aria-labelledby="{section.slug}">{heading}{_blocks(section.blocks)}{inner}</section>\n'
+    content = f"{heading}{_blocks(section.blocks)}{subsections}"
+    return f'<section aria-labelledby="{section.slug}">{content}</section>\n'
 
 
 def _blocks(blocks: Iterable[Block]) -> str:
@@ -117,14 +120,19 @@ def _block(block: Block) -> str:
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f'<th scope="col">{_inline(column)}</th>' for column in columns)
-    body = "".join(
-        f'<tr><th scope="row">{_inline(first)}</th>{"".join(f"<td>{_inline(cell)}</td>" for cell in others)}</tr>'
-        for first, *others in rows
-    )
-    return f'<div class="table" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    body = "".join(_table_row(cells) for cells in rows)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="table" tabindex="0">{table}</div>'
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    heading = f'<th scope="row">{_inline(cells[0])}</th>'
+    return f"<tr>{heading}{''.join(f'<td>{_inline(cell)}</td>' for cell in cells[1:])}</tr>"
 
 
 def _inline(text: str) -> str:
-    """Text with its code and links as HTML, everything else escaped. Long paths break at their slashes."""
-    coded = _CODE.sub(lambda found: f"<code>{found[1].replace('/', '<wbr>/')}</code>", escape(text))
-    return _LINK.sub(r'<a href="\2">\1</a>', coded)
+    """Return a text as HTML with its code and links. A browser may break paths at their slashes."""
+    with_code = _CODE.sub(
+        lambda match: f"<code>{match[1].replace('/', '<wbr>/')}</code>", escape(text)
+    )
+    return _LINK.sub(r'<a href="\2">\1</a>', with_code)
