@@ -33,3 +33,8 @@ def pack_position(number: int, index: int) -> Int64:
 def unpack_position(position: int) -> tuple[int, int]:
     """Return the block's number and the envelope's index."""
     return position >> INDEX_BITS, position & MAX_INDEX
+
+
+def highest_block_below(height: int) -> BlockNumber:
+    """Return the number of the highest block below `height`; -1 below height 0."""
+    return BlockNumber(height - 1)

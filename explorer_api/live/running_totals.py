@@ -21,6 +21,7 @@ from explorer_api.live.heads import HeadSnapshot, HeadWatch, block_name
 from explorer_api.live.redis_cache import RedisCache
 from ledger.mongodb.reader import LedgerReader
 from ledger.mongodb.totals import BlockTotals, ChaincodeTotals, LedgerTotals
+from ledger.position import BlockNumber
 from runtime.cancellation import raise_if_cancelled
 
 V = TypeVar("V")
@@ -269,8 +270,8 @@ class RunningTotals:
         return f"sums:{first}:{block_name(block)}" if block is not None else None
 
     async def _count(self, first: int, last: int) -> ChannelTotals:
-        sums = await self._reader.totals(first, last)
-        events = await self._reader.event_counts(first, last)
+        sums = await self._reader.totals(first, BlockNumber(last))
+        events = await self._reader.event_counts(first, BlockNumber(last))
         return ChannelTotals(sums, events).bounded()
 
     async def _hash(self, number: int) -> str | None:

@@ -18,7 +18,7 @@ from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.blocks import BlockPage, block_detail, block_row
 from ledger.documents.format import Document
 from ledger.mongodb.paging import Page
-from ledger.position import MAX_BLOCK_NUMBER
+from ledger.position import MAX_BLOCK_NUMBER, highest_block_below
 
 NUMBER_GE = block_number("number.ge")
 NUMBER_LE = block_number("number.le")
@@ -61,7 +61,9 @@ async def _blocks_by_time(
     after_ts = None
     if window.after is not None:
         after_ts = resumed_ts(await reader.block(window.after), since, until)
-    return await reader.blocks_by_time(since, until, listing.height - 1, window, after_ts)
+    return await reader.blocks_by_time(
+        since, until, highest_block_below(listing.height), window, after_ts
+    )
 
 
 async def get_block(call: ChannelCall) -> ApiResponse:

@@ -13,6 +13,7 @@ from explorer_api.schemas.channels import ChannelDetail, ChannelList, ChannelRow
 from explorer_api.schemas.status import ChannelStatus, Status
 from ledger.documents.format import Document
 from ledger.mongodb.paging import Window
+from ledger.position import highest_block_below
 
 _RECENT_BLOCKS = 10
 _REPORT_S = 1.0
@@ -128,7 +129,7 @@ async def _eta(channel: Channel, snapshot: HeadSnapshot) -> float | None:
     ):
         return None
     recent = await channel.reader.blocks(
-        0, snapshot.height - 1, Window(_RECENT_BLOCKS, descending=True)
+        0, highest_block_below(snapshot.height), Window(_RECENT_BLOCKS, descending=True)
     )
     if not recent.documents:
         return None

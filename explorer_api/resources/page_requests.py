@@ -13,6 +13,7 @@ from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.paging import PageInfo
 from ledger.documents.format import Document
 from ledger.mongodb.paging import Page, Window
+from ledger.position import BlockNumber, highest_block_below
 
 
 class PageRequest:
@@ -45,9 +46,10 @@ class PageRequest:
         """The height at which the paging began."""
         return self._height
 
-    def last(self, highest: int | None) -> int:
+    def last(self, highest: int | None) -> BlockNumber:
         """The highest block to read, -1 for none; `highest` is the one that the client asked for."""
-        return self._height - 1 if highest is None else min(highest, self._height - 1)
+        below = highest_block_below(self._height)
+        return below if highest is None else BlockNumber(min(highest, below))
 
     def page_info(self, page: Page) -> PageInfo:
         """How the client gets the next page."""

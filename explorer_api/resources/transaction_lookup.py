@@ -8,6 +8,7 @@ from explorer_api.live.heads import HeadSnapshot
 from explorer_api.resources.transactions import decode_tx_id, get_transaction, transaction_not_found
 from explorer_api.routing.calls import Call, ChannelCall
 from explorer_api.schemas.transaction_lookup import TransactionLocation, TransactionLocations
+from ledger.position import highest_block_below
 
 
 async def find_transaction(call: Call) -> ApiResponse:
@@ -42,5 +43,6 @@ async def _owners(
     return [
         (channel, snapshot)
         for channel, snapshot in channels
-        if await channel.reader.owner_position(tx_id, snapshot.height - 1) is not None
+        if await channel.reader.owner_position(tx_id, highest_block_below(snapshot.height))
+        is not None
     ]

@@ -23,7 +23,7 @@ from ledger.documents.code_names import STATUS_NAMES, validation_code
 from ledger.mongodb.paging import Page
 from ledger.mongodb.transaction_queries import TransactionFilter
 from ledger.ownership import MAX_TX_ID_BYTES
-from ledger.position import MAX_INDEX, unpack_position
+from ledger.position import MAX_INDEX, highest_block_below, unpack_position
 from reconciliation.reports import BusinessRows, BusinessUnavailableError
 
 MAX_NAME_BYTES = 1 << 16
@@ -164,7 +164,7 @@ async def _by_time(
         row = await reader.transaction_at(number, index)
         after_ts = resumed_ts(row, since, until)
     return await reader.transactions_by_time(
-        since, until, listing.height - 1, listing.window, after_ts
+        since, until, highest_block_below(listing.height), listing.window, after_ts
     )
 
 

@@ -6,6 +6,7 @@ from explorer_api.http.parameters import Query
 from explorer_api.live.channels import Channel
 from explorer_api.live.heads import HeadSnapshot
 from explorer_api.routing.services import Services
+from ledger.position import BlockNumber, highest_block_below
 
 
 class StaleHeadError(Exception):
@@ -33,9 +34,9 @@ class ChannelCall(Call):
     head_is_fresh: bool = False
 
     @property
-    def last(self) -> int:
+    def last(self) -> BlockNumber:
         """The highest block that may be shown, -1 if there is none."""
-        return self.snapshot.height - 1
+        return highest_block_below(self.snapshot.height)
 
     def require_fresh_head(self) -> None:
         """Raise `StaleHeadError` unless the head is fresh, so that the head is read again.

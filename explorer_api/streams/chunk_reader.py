@@ -23,7 +23,7 @@ from ledger.mongodb.event_queries import EventFilter
 from ledger.mongodb.paging import Page, Window
 from ledger.mongodb.reader import LedgerReader
 from ledger.mongodb.transaction_queries import TransactionFilter
-from ledger.position import pack_position
+from ledger.position import BlockNumber, highest_block_below, pack_position
 
 CHUNK_BYTES: Final = 1 << 16
 FIRST_LIMITS: Final[Limits] = dict.fromkeys(KINDS, 100)
@@ -72,7 +72,12 @@ async def _read(
     for kind in _AS_WRITTEN:
         if kind in selection.kinds:
             page = await _page(
-                reader, kind, selection, start=start, last=height - 1, limit=limits[kind]
+                reader,
+                kind,
+                selection,
+                start=start,
+                last=highest_block_below(height),
+                limit=limits[kind],
             )
             found += [(place_of(kind, document), kind, document) for document in page.documents]
             if page.more:
@@ -81,7 +86,13 @@ async def _read(
 
 
 async def _page(
-    reader: LedgerReader, kind: Kind, selection: Selection, *, start: int, last: int, limit: int
+    reader: LedgerReader,
+    kind: Kind,
+    selection: Selection,
+    *,
+    start: int,
+    last: BlockNumber,
+    limit: int,
 ) -> Page:
     number = block_at(start)
     window = Window(

@@ -16,6 +16,7 @@ from explorer_api.streams.chunk_reader import FIRST_LIMITS, ChainReplacedError, 
 from explorer_api.streams.messages import EVERYTHING, Chunk, Selection, block_start
 from ledger.mongodb.paging import Window
 from ledger.mongodb.reader import LedgerReader
+from ledger.position import highest_block_below
 from runtime.cancellation import raise_if_cancelled
 
 T = TypeVar("T")
@@ -114,7 +115,7 @@ class Feed:
         """The number of the first block to keep, the height if that is the one to come."""
         number, transactions = snapshot.height, 0
         page = await self._reader.blocks(
-            0, snapshot.height - 1, Window(_RECENT_BLOCKS, descending=True)
+            0, highest_block_below(snapshot.height), Window(_RECENT_BLOCKS, descending=True)
         )
         for block in page.documents:
             transactions += int(block["transactionCount"])

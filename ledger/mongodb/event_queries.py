@@ -21,7 +21,7 @@ from ledger.mongodb.paging import (
     positions,
     read_page,
 )
-from ledger.position import MAX_INDEX, pack_position
+from ledger.position import MAX_INDEX, BlockNumber, pack_position
 
 _BY_TX_ID = [("txId", ASCENDING)]
 
@@ -44,7 +44,7 @@ class EventQueries(Queries):
     """Finds events. `last` is the highest block that may be shown."""
 
     async def matching_events(
-        self, wanted: EventFilter, first: int, last: int, window: Window
+        self, wanted: EventFilter, first: int, last: BlockNumber, window: Window
     ) -> Page:
         """Events of blocks `first` to `last`, by position. Raises `ValueError` where no index serves the filter."""
         names = wanted.names
@@ -68,14 +68,14 @@ class EventQueries(Queries):
             query["eventName"] = equal_to_any(names)
         return await read_page(self._find(EVENTS, query, window, hint=hint), window.limit)
 
-    async def has_event_name(self, name: str, last: int) -> bool:
+    async def has_event_name(self, name: str, last: BlockNumber) -> bool:
         """Whether an event up to block `last` has that name."""
         query = {"eventName": equal_to(name), "_id": {"$lte": pack_position(last, MAX_INDEX)}}
         return (
             await self._database[EVENTS].find_one(query, {"_id": 1}, hint=_by([name])) is not None
         )
 
-    async def event_counts(self, first: int, last: int) -> dict[str | None, int]:
+    async def event_counts(self, first: int, last: BlockNumber) -> dict[str | None, int]:
         """How many events of blocks `first` to `last` each chaincode has set; reads the index only.
 
         A name that was too long to keep is None.

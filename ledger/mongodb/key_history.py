@@ -5,7 +5,7 @@ from ledger.model import VALID
 from ledger.mongodb.collections import TRANSACTIONS
 from ledger.mongodb.indexes import KEY_HISTORY_INDEXES
 from ledger.mongodb.paging import Page, Queries, Window, equal_to, merged, positions, read_page
-from ledger.position import MAX_INDEX, pack_position
+from ledger.position import MAX_INDEX, BlockNumber, pack_position
 
 _PLACE = dict.fromkeys(("blockNumber", "txIndex", "txId", "ts"), 1)
 
@@ -14,7 +14,7 @@ class KeyHistoryQueries(Queries):
     """Finds writes of a key, on an index that a database need not have. `last` is the highest block to show."""
 
     async def key_history(
-        self, namespace: str, key: str, first: int, last: int, window: Window
+        self, namespace: str, key: str, first: int, last: BlockNumber, window: Window
     ) -> Page:
         """The VALID transactions of blocks `first` to `last` that wrote the key, by position.
 
@@ -49,7 +49,7 @@ class KeyHistoryQueries(Queries):
         ]
         return merged(pages, window)
 
-    async def key_namespaces(self, key: str, last: int, limit: int) -> list[str]:
+    async def key_namespaces(self, key: str, last: BlockNumber, limit: int) -> list[str]:
         """At most `limit` namespaces in which a VALID transaction up to block `last` has written the key."""
         sets = {
             "$filter": {

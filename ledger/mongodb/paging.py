@@ -15,7 +15,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from ledger.documents.format import Document
 from ledger.documents.omissions import MIN_OMITTED_BYTES, omission
-from ledger.position import MAX_INDEX, pack_position
+from ledger.position import MAX_INDEX, BlockNumber, pack_position
 
 MAX_PAGE_BYTES: Final = 8 << 20
 """A page ends early when its documents exceed this: a single event can have megabytes of payload."""
@@ -138,7 +138,7 @@ def ids(low: int, high: int, window: Window) -> Document:
     return {"$gte": low, "$lte": high}
 
 
-def positions(first: int, last: int, window: Window) -> Document:
+def positions(first: int, last: BlockNumber, window: Window) -> Document:
     """The positions in blocks `first` to `last`, less what was shown already."""
     return ids(pack_position(first, 0), pack_position(last, MAX_INDEX), window)
 

@@ -23,6 +23,7 @@ from ledger.mongodb.paging import DECODED, Page, Window, ids, read_page
 from ledger.mongodb.sync_state import SyncState, read_sync_state
 from ledger.mongodb.totals import TotalsQueries
 from ledger.mongodb.transaction_queries import TransactionQueries
+from ledger.position import BlockNumber
 
 _PAYLOAD: Final = payload_path("")
 _BLOCK_ROW: Final = dict.fromkeys(
@@ -77,12 +78,12 @@ class LedgerReader(TransactionQueries, EventQueries, KeyHistoryQueries, TotalsQu
         """The block document of that number."""
         return await self._database[BLOCKS].find_one({"_id": number})
 
-    async def block_by_hash(self, block_hash: str, last: int) -> Document | None:
+    async def block_by_hash(self, block_hash: str, last: BlockNumber) -> Document | None:
         """The block document with that hash (lower-case hex)."""
         query = {"blockHash": block_hash, "_id": {"$lte": last}}
         return await self._database[BLOCKS].find_one(query, hint=[("blockHash", ASCENDING)])
 
-    async def blocks(self, first: int, last: int, window: Window) -> Page:
+    async def blocks(self, first: int, last: BlockNumber, window: Window) -> Page:
         """Blocks `first` to `last`, by number; without what only a single block's answer needs."""
         query = {"_id": ids(first, last, window)}
         return await read_page(self._find(BLOCKS, query, window, _BLOCK_ROW), window.limit)
@@ -91,7 +92,7 @@ class LedgerReader(TransactionQueries, EventQueries, KeyHistoryQueries, TotalsQu
         self,
         since: DatetimeMS | None,
         until: DatetimeMS | None,
-        last: int,
+        last: BlockNumber,
         window: Window,
         after_ts: datetime | None = None,
     ) -> Page:

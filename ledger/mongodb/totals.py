@@ -13,6 +13,7 @@ from pymongo import ASCENDING
 from ledger.documents.format import Document
 from ledger.mongodb.collections import BLOCKS
 from ledger.mongodb.paging import BY_ID, Queries
+from ledger.position import BlockNumber
 
 Unit = Literal["minute", "hour", "day"]
 K = TypeVar("K")
@@ -115,7 +116,7 @@ class TotalsQueries(Queries):
     """Adds up blocks: every document of the range is read. `last` is the highest block that may be shown."""
 
     async def totals_by_time(
-        self, since: datetime, until: datetime, unit: Unit, last: int
+        self, since: datetime, until: datetime, unit: Unit, last: BlockNumber
     ) -> list[Bucket]:
         """Sums by the minute, hour or day (UTC) of the blocks' `ts`, from `since` on and before `until`.
 
@@ -133,7 +134,7 @@ class TotalsQueries(Queries):
             async for group in cursor
         ]
 
-    async def totals(self, first: int, last: int) -> LedgerTotals:
+    async def totals(self, first: int, last: BlockNumber) -> LedgerTotals:
         """All sums over blocks `first` to `last`; 50,000 blocks take about half a second.
 
         Each block gives a row with its totals and one for each name, so that an answer can be of any length.

@@ -14,7 +14,7 @@ from ledger.model import VALID
 from ledger.mongodb.collections import EVENTS, TRANSACTIONS
 from ledger.mongodb.indexes import TRANSACTION_FILTERS
 from ledger.mongodb.paging import Page, Queries, Window, equal_to, merged, positions, read_page
-from ledger.position import MAX_INDEX, pack_position
+from ledger.position import MAX_INDEX, BlockNumber, pack_position
 
 _CODES_AT_ONCE = 48
 """MongoDB merges at most 200 scans of an index; two long names stand for four pairs of values, see `equal_to`."""
@@ -84,7 +84,7 @@ class TransactionQueries(Queries):
     """Finds transactions. `last` is the highest block that may be shown."""
 
     async def transactions(
-        self, wanted: TransactionFilter, first: int, last: int, window: Window
+        self, wanted: TransactionFilter, first: int, last: BlockNumber, window: Window
     ) -> Page:
         """Rows of blocks `first` to `last`, by position.
 
@@ -126,7 +126,7 @@ class TransactionQueries(Queries):
         self,
         since: DatetimeMS | None,
         until: DatetimeMS | None,
-        last: int,
+        last: BlockNumber,
         window: Window,
         after_ts: datetime | None = None,
     ) -> Page:
@@ -142,7 +142,7 @@ class TransactionQueries(Queries):
 
     async def block_transactions(self, number: int, window: Window) -> Page:
         """Rows of a block, by position."""
-        query = {"_id": positions(number, number, window)}
+        query = {"_id": positions(number, BlockNumber(number), window)}
         return await read_page(self._find(TRANSACTIONS, query, window, _ROW), window.limit)
 
     async def transaction_rows(self, number: int) -> list[Document]:
@@ -151,7 +151,7 @@ class TransactionQueries(Queries):
         cursor = self._database[TRANSACTIONS].find({"_id": ids}, _ROW).sort("_id", ASCENDING)
         return [document async for document in cursor]
 
-    async def owner_position(self, tx_id: str, last: int) -> int | None:
+    async def owner_position(self, tx_id: str, last: BlockNumber) -> int | None:
         """The position of the transaction that owns the id."""
         document = await self._database[TRANSACTIONS].find_one({"txId": tx_id}, {"_id": 1})
         return (
@@ -165,7 +165,7 @@ class TransactionQueries(Queries):
         return await self._database[TRANSACTIONS].find_one({"_id": pack_position(number, index)})
 
     async def transaction_record(
-        self, tx_id: str, last: int, repeats: int
+        self, tx_id: str, last: BlockNumber, repeats: int
     ) -> TransactionRecord | None:
         """The transaction that owns the id, its event, and the first `repeats` envelopes that repeat the id."""
         claimed = {"claimedTxId": tx_id, "_id": {"$lte": pack_position(last, MAX_INDEX)}}
@@ -202,7 +202,9 @@ class TransactionQueries(Queries):
                     repeats.append(document)
         return TransactionRecord(transaction, event, repeats) if transaction is not None else None
 
-    async def chaincode_definitions(self, last: int, name: str | None = None) -> list[Document]:
+    async def chaincode_definitions(
+        self, last: BlockNumber, name: str | None = None
+    ) -> list[Document]:
         """The chaincode definitions that the channel has committed, or those of one chaincode, in order.
 
         Each with `blockNumber`, `txIndex`, `txId`, `ts` and `lifecycle`; the last thousand.
@@ -221,7 +223,9 @@ class TransactionQueries(Queries):
         )
         return (await cursor.sort("_id", DESCENDING).batch_size(_MAX_DEFINITIONS).to_list())[::-1]
 
-    async def transactions_by_id_prefix(self, prefix: str, last: int, limit: int) -> list[Document]:
+    async def transactions_by_id_prefix(
+        self, prefix: str, last: BlockNumber, limit: int
+    ) -> list[Document]:
         """The first `limit` rows, by id, of transactions that own an id with this beginning."""
         query = {"txId": {"$gte": prefix}, "_id": {"$lte": pack_position(last, MAX_INDEX)}}
         cursor = (

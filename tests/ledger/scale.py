@@ -20,7 +20,7 @@ from ledger.decoding.blocks import decode_block, read_block
 from ledger.documents.code_names import status_name
 from ledger.documents.encoding import encode_block
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
-from ledger.position import pack_position
+from ledger.position import BlockNumber, pack_position, unpack_position
 from tests.ledger.recorded import recorded
 
 TRANSACTION_COUNT = 200_000
@@ -28,7 +28,7 @@ PER_BLOCK = 10
 BLOCK_COUNT = TRANSACTION_COUNT // PER_BLOCK
 HIDDEN = 5
 """Blocks at the end whose transactions are stored, but not they themselves, as while a batch is written."""
-LAST = BLOCK_COUNT - HIDDEN - 1
+LAST = BlockNumber(BLOCK_COUNT - HIDDEN - 1)
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 LONG_NAME = "f" * 3_000
@@ -60,7 +60,7 @@ class Fact(Struct, frozen=True, gc=False):
     @property
     def block(self) -> int:
         """The number of its block."""
-        return self.place >> 20
+        return unpack_position(self.place)[0]
 
     @property
     def visible(self) -> bool:
@@ -209,7 +209,7 @@ def _transaction(fact: Fact, templates: Templates) -> Json:
         "validationCode": fact.code,
         "chaincodeId": fact.chaincode,
         "blockNumber": fact.block,
-        "txIndex": fact.place & 0xFFFFF,
+        "txIndex": unpack_position(fact.place)[1],
         "type": fact.type,
         "ts": fact.ts,
         "creator": {**templates.donation["creator"], "mspId": fact.creator_msp}
@@ -250,7 +250,7 @@ def _event_document(fact: Fact, template: Json) -> Json:
         "_id": fact.place,
         "txId": fact.tx_id,
         "blockNumber": fact.block,
-        "txIndex": fact.place & 0xFFFFF,
+        "txIndex": unpack_position(fact.place)[1],
     }
     what = {"chaincodeId": fact.chaincode, "eventName": name, "payload": payload, "ts": fact.ts}
     return {

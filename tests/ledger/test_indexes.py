@@ -18,11 +18,13 @@ from ledger.mongodb.paging import Window
 from ledger.mongodb.reader import LedgerReader, OptionalIndexes
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.transaction_queries import TransactionFilter
+from ledger.position import BlockNumber
 from tests.explorer_api.support import action, block, transaction
 from tests.indexer.support import CHANNEL, new_progress
 
 Client = AsyncMongoClient[dict[str, Any]]
 FIRST = Window(10, descending=False)
+GENESIS = BlockNumber(0)
 NONE = IndexOptions((), key_history=False)
 A_MINUTE_MS = 60_000
 
@@ -83,7 +85,9 @@ async def test_indexes_are_added_when_they_are_asked_for(
     assert await reader.optional_indexes() == OptionalIndexes(
         frozenset({"donor.id", "a"}), key_history=True
     )
-    page = await reader.matching_events(EventFilter(payload=("donor.id", "77")), 0, 1, FIRST)
+    page = await reader.matching_events(
+        EventFilter(payload=("donor.id", "77")), 0, BlockNumber(1), FIRST
+    )
     assert [event["_id"] for event in page.documents] == [77]
 
 
@@ -132,22 +136,22 @@ async def test_values_of_any_length_are_indexed_and_found(
 
     reader = LedgerReader(mongo, store.database.name)
     pages = (
-        (reader.transactions(TransactionFilter("token", huge), 0, 0, FIRST), [0]),
-        (reader.transactions(TransactionFilter("token", long), 0, 0, FIRST), [2]),
-        (reader.key_history("token", large, 0, 0, FIRST), [1]),
-        (reader.key_history("token", long, 0, 0, FIRST), [2]),
-        (reader.matching_events(EventFilter(names=(huge,)), 0, 0, FIRST), [0]),
-        (reader.matching_events(EventFilter(names=(long,)), 0, 0, FIRST), [1]),
+        (reader.transactions(TransactionFilter("token", huge), 0, GENESIS, FIRST), [0]),
+        (reader.transactions(TransactionFilter("token", long), 0, GENESIS, FIRST), [2]),
+        (reader.key_history("token", large, 0, GENESIS, FIRST), [1]),
+        (reader.key_history("token", long, 0, GENESIS, FIRST), [2]),
+        (reader.matching_events(EventFilter(names=(huge,)), 0, GENESIS, FIRST), [0]),
+        (reader.matching_events(EventFilter(names=(long,)), 0, GENESIS, FIRST), [1]),
         (
             reader.matching_events(
-                EventFilter(payload=("campaignId", long)), 0, 0, Window(10, descending=True)
+                EventFilter(payload=("campaignId", long)), 0, GENESIS, Window(10, descending=True)
             ),
             [1, 0],
         ),
     )
     for page, found in pages:
         assert [document["_id"] for document in (await page).documents] == found
-    assert await reader.key_namespaces(long, 0, 5) == ["token"]
+    assert await reader.key_namespaces(long, GENESIS, 5) == ["token"]
 
 
 async def test_a_transaction_of_very_many_writes_is_stored_and_in_the_history_of_its_keys(
@@ -168,9 +172,9 @@ async def test_a_transaction_of_very_many_writes_is_stored_and_in_the_history_of
         found, after = [], None
         for _ in range(3):
             page = await reader.key_history(
-                "token", "key7", 0, 2, Window(1, descending=descending, after=after)
+                "token", "key7", 0, BlockNumber(2), Window(1, descending=descending, after=after)
             )
             after = page.documents[0]["_id"]
             found.append(page.documents[0]["blockNumber"])
         assert found == sorted([0, 1, 2], reverse=descending)
-    assert await reader.key_namespaces("key119999", 2, 5) == ["token"]
+    assert await reader.key_namespaces("key119999", BlockNumber(2), 5) == ["token"]

@@ -20,16 +20,20 @@ from ledger.mongodb.reader import LedgerReader
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.totals import BlockTotals, Bucket, ChaincodeTotals, LedgerTotals
 from ledger.mongodb.transaction_queries import TransactionFilter
+from ledger.position import BlockNumber, highest_block_below, unpack_position
 from tests.ledger import scale
 from tests.ledger.scale import BEGAN, BLOCK_COUNT, LAST, LONG_NAME, Fact, facts
 from tests.ledger.watching import Plan, Queries, explain
 
 LIMIT = 20
 BUILD_SECONDS = 100.0
-EVERYTHING = (0, LAST)
-MIDDLE = (BLOCK_COUNT // 3, BLOCK_COUNT * 2 // 3)
+Blocks = tuple[BlockNumber, BlockNumber]
+"""The first and the last block of a range."""
 
-Read = Callable[[int, int, Window], Awaitable[Page]]
+EVERYTHING: Blocks = (BlockNumber(0), LAST)
+MIDDLE: Blocks = (BlockNumber(BLOCK_COUNT // 3), BlockNumber(BLOCK_COUNT * 2 // 3))
+
+Read = Callable[[BlockNumber, BlockNumber, Window], Awaitable[Page]]
 
 
 @pytest.fixture(scope="session")
@@ -84,14 +88,14 @@ async def ledger(mongo_uri: str, database: str) -> AsyncIterator[Ledger]:
         yield Ledger(client, database, queries)
 
 
-def places(holds: Callable[[Fact], bool], blocks: tuple[int, int]) -> list[int]:
+def places(holds: Callable[[Fact], bool], blocks: Blocks) -> list[int]:
     """The positions of the transactions of these blocks for which it holds."""
     first, last = blocks
     return [fact.place for fact in facts() if first <= fact.block <= last and holds(fact)]
 
 
 async def check_list(
-    ledger: Ledger, read: Read, expected: Sequence[int], blocks: tuple[int, int], **cost: Any
+    ledger: Ledger, read: Read, expected: Sequence[int], blocks: Blocks, **cost: Any
 ) -> None:
     """The first page, a deep one and the last one, in both directions."""
     count = len(expected)
@@ -161,7 +165,7 @@ async def test_large_rows_end_a_page_early(
 ) -> None:
     """And nothing is skipped, though the rows of different codes come from different queries."""
     monkeypatch.setattr("ledger.mongodb.paging.MAX_PAGE_BYTES", 1_000)
-    blocks = (2_000, 3_500)
+    blocks = (BlockNumber(2_000), BlockNumber(3_500))
     wanted, after, found = TransactionFilter(codes=ALL_CODES - {0, 9, 11}), None, list[int]()
     expected = places(lambda fact: fact.code not in (0, 9, 11), blocks)
     more = True
@@ -222,10 +226,15 @@ async def test_by_time(ledger: Ledger, since: datetime | None, until: datetime |
 
 
 async def test_a_block(ledger: Ledger) -> None:
-    async def read(first: int, _last: int, window: Window) -> Page:
+    async def read(first: BlockNumber, _last: BlockNumber, window: Window) -> Page:
         return await ledger.reader.block_transactions(first, window)
 
-    await check_list(ledger, read, [fact.place for fact in scale.block_facts(777)], (777, 777))
+    await check_list(
+        ledger,
+        read,
+        [fact.place for fact in scale.block_facts(777)],
+        (BlockNumber(777), BlockNumber(777)),
+    )
     rows = await ledger.reader.transaction_rows(777)
     assert [row["txId"] for row in rows] == [fact.tx_id for fact in scale.block_facts(777)]
 
@@ -239,14 +248,16 @@ async def test_one_transaction_in_one_round_trip(ledger: Ledger) -> None:
     assert record is not None
     assert (record.transaction["_id"], record.event) == (owner.place, None)
     assert [repeat["_id"] for repeat in record.repeats] == repeats[:3]
-    assert await reader.transaction_record(str(repeated), owner.block - 1, 3) is None
+    assert (
+        await reader.transaction_record(str(repeated), highest_block_below(owner.block), 3) is None
+    )
     donation = next(fact for fact in facts() if fact.event is not None and fact.number > 100_000)
     ledger._queries.take()
     by_id = await reader.transaction_record(str(donation.tx_id), LAST, 100)
     (plan,) = await ledger.plans()
     assert plan.indexes == {"txId_1", "claimedTxId_1__id_1"}
     assert plan.documents == 2
-    by_place = await reader.transaction_record_at(donation.block, donation.place & 0xFFFFF)
+    by_place = await reader.transaction_record_at(*unpack_position(donation.place))
     assert by_id == by_place
     assert by_id is not None
     assert by_id.event is not None
@@ -384,7 +395,7 @@ async def test_the_history_of_a_key(ledger: Ledger, namespace: str, key: str) ->
     def wrote(fact: Fact) -> bool:
         return fact.code == 0 and (namespace, key) in fact.writes
 
-    async def read(first: int, last: int, window: Window) -> Page:
+    async def read(first: BlockNumber, last: BlockNumber, window: Window) -> Page:
         page = await ledger.reader.key_history(namespace, key, first, last, window)
         for document in page.documents:
             fact = facts()[document["blockNumber"] * scale.PER_BLOCK + document["txIndex"]]
@@ -452,20 +463,20 @@ def summed(first: int, last: int) -> LedgerTotals:
 
 
 async def test_sums(ledger: Ledger) -> None:
-    reader, middle = ledger.reader, LAST // 2
+    reader, middle = ledger.reader, BlockNumber(LAST // 2)
     whole = await reader.totals(0, LAST)
     assert whole == summed(0, LAST)
     assert (await reader.totals(0, middle)).plus(await reader.totals(middle + 1, LAST)) == whole
-    assert await reader.totals(5, 4) == LedgerTotals()
+    assert await reader.totals(5, BlockNumber(4)) == LedgerTotals()
     ledger._queries.take()
-    assert await reader.totals(100, 199) == summed(100, 199)
+    assert await reader.totals(100, BlockNumber(199)) == summed(100, 199)
     for plan in await ledger.plans():
         assert (plan.indexes, plan.documents) == ({"_id_"}, 100)
 
 
 async def test_events_by_chaincode(ledger: Ledger) -> None:
     """Counted on the index alone, which is entered anew for each chaincode."""
-    for first, last in (EVERYTHING, MIDDLE, (LAST - 10, LAST)):
+    for first, last in (EVERYTHING, MIDDLE, (BlockNumber(LAST - 10), LAST)):
         events = [
             fact for fact in facts() if fact.event is not None and first <= fact.block <= last
         ]
@@ -491,7 +502,7 @@ async def test_series(ledger: Ledger, unit: Any) -> None:
         if ts is not None and since <= ts < until:
             blocks.setdefault(ts.replace(**lower), []).append(number)
     expected = [Bucket(start, totals(numbers)) for start, numbers in sorted(blocks.items())]
-    assert await ledger.reader.totals_by_time(since, until, unit, LAST - 3) == expected
+    assert await ledger.reader.totals_by_time(since, until, unit, BlockNumber(LAST - 3)) == expected
     (plan,) = await ledger.plans()
     assert plan.indexes == {"ts_1_number_1"}
     assert plan.documents == sum(map(len, blocks.values()))
