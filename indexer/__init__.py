@@ -1,1 +1,1 @@
-"""The daemon: follows channels, block by block, and keeps their ledgers in MongoDB."""
+"""The daemon: follows channels block by block, and stores their ledgers in MongoDB."""

@@ -1,4 +1,4 @@
-"""Where blocks come from. The pipeline takes any source; tests hand in their own."""
+"""The interface of block sources, which deliver blocks to the pipeline: peers and files."""
 
 from collections.abc import AsyncGenerator
 from typing import Protocol
@@ -11,7 +11,10 @@ from protos import common_pb2 as common
 
 
 class SourceUnavailableError(Exception):
-    """A source cannot deliver now; another one, or the same one later, may. `reason` is a label for metrics."""
+    """A source cannot deliver now; another source can, or the same source later.
+
+    `reason` is a label for metrics.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -19,43 +22,47 @@ class SourceUnavailableError(Exception):
 
 
 class BlockNotAvailableError(SourceUnavailableError):
-    """The source does not have the block that was asked for (a peer's status 404)."""
+    """The source does not have the requested block (a peer responds with status 404)."""
 
     def __init__(self, message: str) -> None:
         super().__init__("not_found", message)
 
 
 class DeliveredBlock(Struct, frozen=True):
-    """A block as it came, unchecked; `size` in bytes."""
+    """A block as the source delivered it, not yet checked; `size` is in bytes."""
 
     block: common.Block
     size: int
 
 
 class BlockSource(Protocol):
-    """Delivers blocks of one channel."""
+    """Delivers the blocks of one channel."""
 
     @property
     def name(self) -> str:
-        """Names the source in messages: a peer's address, a path."""
+        """The source's name in messages: a peer's address, or paths of files."""
 
     @property
     def finite(self) -> bool:
-        """Whether the source ends, as files do; a peer goes on for ever."""
+        """Whether the source ends, as files do; a peer never ends."""
 
     def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
-        """Blocks from `start` on, which is wanted next; `tip` is the last one that the store has, if any.
+        """Yield the blocks from `start` on; `tip` is the last block that is known, if any.
 
-        A peer delivers from `tip`, so that its chain can be compared with the stored one. Earlier blocks may come
-        too. Raises `SourceUnavailableError` when the source fails, `CorruptBlockError` for bytes that are no block.
+        A peer delivers from `tip` on, so that its chain can be compared with the known one. Lower
+        blocks may be delivered too. Raises `SourceUnavailableError` when the source fails, and
+        `CorruptBlockError` for bytes that are not a block.
         """
 
     async def newest(self) -> DeliveredBlock | None:
-        """The source's highest block; None where a source cannot tell. Raises as `blocks` does."""
+        """Return the source's highest block; None if the source cannot tell.
+
+        Raises the same errors as `blocks`.
+        """
 
 
 def parse_delivered(block_bytes: bytes, origin: str) -> DeliveredBlock:
-    """Parses a serialized `common.Block`. Raises `CorruptBlockError` that names `origin`."""
+    """Parse a serialized `common.Block`. Raises `CorruptBlockError`, which names the `origin`."""
     try:
         block = common.Block.FromString(block_bytes)
     except DecodeError:

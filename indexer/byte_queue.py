@@ -1,4 +1,4 @@
-"""A queue bounded in bytes, not in items: a block may have one transaction or ten thousand."""
+"""A queue that is bounded in bytes: a block may have one transaction or ten thousand."""
 
 import asyncio
 from collections import deque
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class ByteQueue(Generic[T]):
-    """Holds items of up to `limit` bytes together, or a single larger one."""
+    """Holds items of up to `limit` bytes in total, or a single larger item."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -16,9 +16,10 @@ class ByteQueue(Generic[T]):
         self._closed = False
         self._changed = asyncio.Condition()
         self.size = 0
+        """The total size of the items in the queue, in bytes."""
 
     async def put(self, item: T, size: int) -> None:
-        """Adds an item, once there is room."""
+        """Add an item of `size` bytes, when there is room for it."""
         async with self._changed:
             await self._changed.wait_for(lambda: not self._items or self.size + size <= self.limit)
             self._items.append((item, size))
@@ -26,24 +27,24 @@ class ByteQueue(Generic[T]):
             self._changed.notify_all()
 
     async def take(self, limit: int) -> list[T]:
-        """Everything that has queued up, as far as it stays within `limit` bytes, at least one item.
+        """Remove and return the first items: as many as fit into `limit` bytes, but at least one.
 
-        Waits for one; empty only when the queue is closed and nothing is left.
+        Waits for an item; the list is empty only when the queue is closed and empty.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._items or self._closed)
-            taken: list[T] = []
+            items: list[T] = []
             total = 0
-            while self._items and (not taken or total + self._items[0][1] <= limit):
+            while self._items and (not items or total + self._items[0][1] <= limit):
                 item, size = self._items.popleft()
-                taken.append(item)
+                items.append(item)
                 total += size
             self.size -= total
             self._changed.notify_all()
-            return taken
+            return items
 
     async def close(self) -> None:
-        """Says that nothing more will come."""
+        """Announce that no more items will be added."""
         async with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,73 +1,86 @@
-"""Decides whether a block belongs to the chain that is stored."""
+"""Checks whether delivered blocks belong to the stored chain."""
+
+from typing import Final
 
 from ledger.decoding.blocks import UndecodedBlock
 from ledger.errors import ChainMismatchError
 from ledger.model import VALID, Block
 from ledger.mongodb.store import StoredBlock
 
-_FORK = (
-    "The source and the stored ledger are different chains: the channel was reset, the peer was rebuilt, blocks were "
-    "changed, or the files are of two channels. Neither this block nor what follows was written. Find out which chain "
-    "is right before indexing goes on; `kindledger verify` checks the stored side."
+_FORK: Final = (
+    "The source and the stored ledger are different chains. Possible causes: the channel was "
+    "created anew, the peer was rebuilt with other data, blocks were changed, or the files are of "
+    "two channels. This block and the blocks after it were not stored. Find out which chain is "
+    "right before you continue; `kindledger verify` checks the stored ledger."
 )
-_GAP = (
-    "Blocks are missing in between; nothing beyond the gap was written. Provide them, or, for a ledger that begins "
-    "later on purpose, index into an empty database with --start."
+_GAP: Final = (
+    "Blocks are missing in between. No block after the gap was stored. Provide the missing blocks. "
+    "If the stored ledger shall begin at a later block, index into an empty database, with --start "
+    "(import) or start_block (daemon)."
 )
-_WRONG_CHANNEL = "The source delivers another channel's blocks, which were not written. Check the channel's peers or files."
+_WRONG_CHANNEL: Final = (
+    "The source delivers blocks of another channel; they were not stored. Check which peers or "
+    "files are configured for this channel."
+)
 
 
 class Chain:
-    """The chain as far as it is accepted: stored, or on its way into the store."""
+    """The accepted chain: the stored blocks and the blocks that are about to be stored."""
 
     def __init__(self, channel: str, first: int, tip: StoredBlock | None) -> None:
         self.channel = channel
         self.first = first
         self.tip = tip
+        """The highest accepted block; None if there is none."""
 
     @property
     def next_number(self) -> int:
-        """Number of the block that is wanted next."""
+        """The number of the next block of the chain."""
         return self.first if self.tip is None else self.tip.number + 1
 
-    def extend(self, frame: UndecodedBlock, block: Block) -> None:
-        """Accepts the next block. Raises `ChainMismatchError` if it is not the next one of this chain."""
-        if frame.number != self.next_number:
-            raise ChainMismatchError(
-                frame.number,
-                "number",
-                self.next_number,
-                frame.number,
-                _GAP,
-            )
+    def extend(self, undecoded: UndecodedBlock, block: Block) -> None:
+        """Accept a block; `block` is the same block decoded.
+
+        Raises `ChainMismatchError` if it is not the next block of this chain.
+        """
+        number, previous_hash = undecoded.number, undecoded.previous_hash
+        if number != self.next_number:
+            raise ChainMismatchError(number, "number", self.next_number, number, _GAP)
         for claim, code in zip(block.claims, block.codes, strict=True):
             if code == VALID and claim.channel_id != self.channel:
                 raise ChainMismatchError(
-                    frame.number,
+                    number,
                     "channel_id",
                     repr(self.channel),
                     repr(claim.channel_id),
                     _WRONG_CHANNEL,
                 )
-        if self.tip is not None and frame.previous_hash != self.tip.hash:
+        if self.tip is not None and previous_hash != self.tip.hash:
             raise ChainMismatchError(
-                frame.number, "previous_hash", self.tip.hash.hex(), frame.previous_hash.hex(), _FORK
+                number, "previous_hash", self.tip.hash.hex(), previous_hash.hex(), _FORK
             )
-        if frame.number == 0 and frame.previous_hash:
+        if number == 0 and previous_hash:
             raise ChainMismatchError(
-                0, "previous_hash", "none, as in a genesis block", frame.previous_hash.hex(), _FORK
+                number, "previous_hash", "none, as in a genesis block", previous_hash.hex(), _FORK
             )
-        self.tip = StoredBlock(frame.number, frame.hash, frame.codes)
+        self.tip = StoredBlock(number, undecoded.hash, undecoded.codes)
 
 
-def compare_known(frame: UndecodedBlock, known: StoredBlock) -> None:
-    """Raises `ChainMismatchError` unless the delivered block is the one that is known.
+def compare_redelivered(undecoded: UndecodedBlock, accepted: StoredBlock) -> None:
+    """Raise `ChainMismatchError` unless the delivered block equals the accepted one of its number.
 
-    Header hashes and validation codes are compared, never bytes: peers may hold different signatures.
+    Compares header hashes and validation codes. Bytes may differ: each peer may hold other
+    signatures of the same block.
     """
-    if frame.hash != known.hash:
-        raise ChainMismatchError(frame.number, "hash", known.hash.hex(), frame.hash.hex(), _FORK)
-    if frame.codes != known.codes:
+    if undecoded.hash != accepted.hash:
         raise ChainMismatchError(
-            frame.number, "validation codes", known.codes.hex(), frame.codes.hex(), _FORK
+            undecoded.number, "hash", accepted.hash.hex(), undecoded.hash.hex(), _FORK
+        )
+    if undecoded.codes != accepted.codes:
+        raise ChainMismatchError(
+            undecoded.number,
+            "validation codes",
+            accepted.codes.hex(),
+            undecoded.codes.hex(),
+            _FORK,
         )

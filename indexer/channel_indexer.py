@@ -1,10 +1,11 @@
-"""Keeps one channel indexed: resumes at the checkpoint, takes its sources in turn, reconnects."""
+"""Keeps one channel indexed: starts after the last stored block, and reconnects to its sources."""
 
 import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
 from itertools import cycle
+from typing import Final
 
 import structlog
 from msgspec import Struct
@@ -13,7 +14,7 @@ from indexer.block_source import BlockSource, DeliveredBlock, SourceUnavailableE
 from indexer.chain import Chain
 from indexer.channel_progress import ChannelProgress, ErrorSource
 from indexer.pipeline import Pipeline, PipelineLimits
-from indexer.store_retry import retry_while_unavailable
+from indexer.store_retry import StoreRetry
 from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
@@ -23,27 +24,31 @@ from runtime.throttled_log import ThrottledLog
 
 log = structlog.get_logger()
 
-_PATIENT_SEEKS = 3
-_FIRST_POLL_S = 1.0  # a peer that has nothing new says nothing: whether we are level must not take long to learn
+_MAX_SKIPPED_IN_A_ROW: Final = 3
+"""How often the same missing block is requested again before the channel stops at the gap."""
+
+_FIRST_POLL_S: Final = 1.0
+"""Until the peer's height is first requested: a stream without new blocks is silent, so only the
+peer's height shows that the channel has caught up."""
 
 
 class PeerTimeouts(Struct, frozen=True):
-    """How long to wait for peers, in seconds."""
+    """Intervals and time limits for peers, in seconds."""
 
     poll_s: float = 15.0
-    """Between questions for a peer's height."""
+    """Between requests for the peer's height while its stream is silent."""
     stall_s: float = 30.0
-    """Until a stream that delivers nothing, though the peer has more, counts as broken."""
+    """Until a silent stream counts as broken although the peer has more blocks."""
     peer_retry_s: float = 3600.0
     """Until the daemon gives up when no peer can be reached."""
 
 
-class _SkippedError(Exception):
-    """The source skipped a block: what is wanted must be sought again."""
+class _BlockSkippedError(Exception):
+    """The source skipped a block, which must be requested again."""
 
 
 class ChannelIndexer:
-    """Indexes one channel from its sources, which are tried in turn."""
+    """Indexes one channel from its sources, which take turns when they fail."""
 
     def __init__(
         self,
@@ -57,50 +62,56 @@ class ChannelIndexer:
         indexes: IndexOptions = IndexOptions(),  # noqa: B008 - frozen
     ) -> None:
         self._store, self._sources, self._progress, self._first = store, sources, progress, first
-        self._indexes = indexes
-        self._limits, self._timeouts = limits, timeouts
+        self._limits, self._timeouts, self._indexes = limits, timeouts, indexes
+        self._store_retry = StoreRetry(limits.store_retry_s, progress)
         self._stop = asyncio.Event()
-        self._failures = ThrottledLog(
+        self._peer_failures = ThrottledLog(
             "peer_unavailable", "peer_available", channel=progress.channel
         )
-        self._skipped = 0
+        self._skipped_in_a_row = 0
         self._last_contact = time.monotonic()
 
     def stop(self) -> None:
-        """Takes no more blocks; `run` returns when those that it has are durable."""
+        """Make `run` return as soon as the blocks that were delivered are stored."""
         self._stop.set()
 
     async def run(self) -> None:
-        """Runs until stopped, or until the sources end, if they are files.
+        """Index until stopped, or until the sources end, if they are files.
 
-        Raises `LedgerError` when this channel must not go on, `GaveUpError` when MongoDB or every peer stays away.
+        Raises `LedgerError` when the channel must stop, and `GaveUpError` when MongoDB or all
+        peers are unavailable for too long.
         """
-        budget_s = self._limits.store_retry_s
-        await retry_while_unavailable(
-            lambda: self._store.prepare(self._indexes, self._building), budget_s, self._progress
+        await self._store_retry.run(
+            lambda: self._store.prepare(self._indexes, self._log_index_builds)
         )
-        checkpoint = await retry_while_unavailable(self._store.checkpoint, budget_s, self._progress)
-        first = self._first
-        if checkpoint is not None:
-            first = checkpoint.start
-            if self._first not in (0, first):
-                log.warning(
-                    "start_block_kept",
-                    channel=self._progress.channel,
-                    stored=first,
-                    configured=self._first,
-                )
-        chain = Chain(
-            self._progress.channel, first, checkpoint.head if checkpoint is not None else None
-        )
-        self._progress.resume(first, chain.next_number)
+        chain = await self._stored_chain()
+        self._progress.resume(chain.first, chain.next_number)
         log.info(
-            "channel_started", channel=chain.channel, start_block=first, height=chain.next_number
+            "channel_started",
+            channel=chain.channel,
+            start_block=chain.first,
+            height=chain.next_number,
         )
-        await Pipeline(self._store, chain, self._progress, self._limits).run(self._feed)
+        pipeline = Pipeline(self._store, self._store_retry, chain, self._progress, self._limits)
+        await pipeline.run(self._deliver_until_stopped)
         log.info("channel_stopped", channel=chain.channel, height=self._progress.committed_height)
 
-    def _building(self, collection: str, indexes: Sequence[str]) -> None:
+    async def _stored_chain(self) -> Chain:
+        """Return the chain as far as it is stored, without blocks if the store is empty."""
+        channel = self._progress.channel
+        checkpoint = await self._store_retry.run(self._store.checkpoint)
+        if checkpoint is None:
+            return Chain(channel, self._first, None)
+        if self._first not in (0, checkpoint.start):
+            log.warning(
+                "start_block_kept",
+                channel=channel,
+                stored=checkpoint.start,
+                configured=self._first,
+            )
+        return Chain(channel, checkpoint.start, checkpoint.head)
+
+    def _log_index_builds(self, collection: str, indexes: Sequence[str]) -> None:
         log.info(
             "indexes_building",
             channel=self._progress.channel,
@@ -108,86 +119,95 @@ class ChannelIndexer:
             indexes=indexes,
         )
 
-    async def _feed(self, pipeline: Pipeline) -> None:
-        """Puts blocks in until stopped, or until a file source ends."""
-        following = asyncio.create_task(self._follow(pipeline))
+    async def _deliver_until_stopped(self, pipeline: Pipeline) -> None:
+        """Put blocks into the pipeline until stopped, or until a file source ends."""
+        delivering = asyncio.create_task(self._deliver(pipeline))
         stopping = asyncio.create_task(self._stop.wait())
         try:
-            await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if following.done():
-                following.result()
+            await asyncio.wait((delivering, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if delivering.done():
+                delivering.result()
         finally:
             stopping.cancel()
-            following.cancel()
-            await asyncio.gather(following, stopping, return_exceptions=True)
+            delivering.cancel()
+            await asyncio.gather(delivering, stopping, return_exceptions=True)
 
-    async def _follow(self, pipeline: Pipeline) -> None:
+    async def _deliver(self, pipeline: Pipeline) -> None:
+        """Put in blocks from one source after the other, with delays after errors."""
         backoff = Backoff()
         for source in cycle(self._sources):
-            wanted = pipeline.wanted
+            next_before = pipeline.next_number
             try:
-                await self._session(source, pipeline)
+                await self._deliver_from(source, pipeline)
                 if source.finite:
                     return
-            except _SkippedError:
+            except _BlockSkippedError:
                 self._progress.record_reconnect("skipped")
                 continue
             except SourceUnavailableError as error:
                 self._progress.record_reconnect(error.reason)
                 self._progress.record_error(str(error), ChannelState.WAITING, ErrorSource.PEER)
-                self._failures.failed(error=str(error), peer=source.name, reason=error.reason)
-            if pipeline.wanted > wanted:
+                self._peer_failures.failed(error=str(error), peer=source.name, reason=error.reason)
+            if pipeline.next_number > next_before:
                 backoff.reset()
-            if time.monotonic() - self._last_contact > self._timeouts.peer_retry_s:
-                last = (
-                    self._progress.error.message if self._progress.error is not None else "no error"
-                )
-                raise GaveUpError(
-                    f"no peer of channel {self._progress.channel} could be followed: {last}"
-                )
+            self._check_retry_budget()
             await asyncio.sleep(backoff.next_delay())
 
-    async def _session(self, source: BlockSource, pipeline: Pipeline) -> None:
-        """One connection to one source, from the last accepted block on."""
+    def _check_retry_budget(self) -> None:
+        """Raise `GaveUpError` if no peer has responded for too long."""
+        if time.monotonic() - self._last_contact > self._timeouts.peer_retry_s:
+            error = self._progress.error
+            raise GaveUpError(
+                f"no peer of channel {self._progress.channel} could be followed: "
+                f"{error.message if error is not None else 'no error'}"
+            )
+
+    async def _deliver_from(self, source: BlockSource, pipeline: Pipeline) -> None:
+        """Put the source's blocks into the pipeline, from the last accepted block on."""
         self._progress.peer = source.name
-        await self._ask_height(source, pipeline)
-        tip = pipeline.wanted - 1 if pipeline.wanted > self._progress.start_block else None
-        quiet_s, wait_s = 0.0, min(_FIRST_POLL_S, self._timeouts.poll_s)
-        async with aclosing(source.blocks(pipeline.wanted, tip)) as blocks:
-            following = asyncio.ensure_future(anext(blocks, None))
+        await self._check_height(source, pipeline)
+        start = pipeline.next_number
+        tip = start - 1 if start > self._progress.start_block else None
+        silent_s, wait_s = 0.0, min(_FIRST_POLL_S, self._timeouts.poll_s)
+        async with aclosing(source.blocks(start, tip)) as blocks:
+            next_block = asyncio.ensure_future(anext(blocks, None))
             try:
                 while True:
-                    done, _ = await asyncio.wait((following,), timeout=wait_s)
+                    done, _ = await asyncio.wait((next_block,), timeout=wait_s)
                     if not done:
-                        quiet_s += wait_s
+                        silent_s += wait_s
                         wait_s = self._timeouts.poll_s
-                        await self._quiet(source, pipeline, quiet_s)
+                        await self._check_silence(source, pipeline, silent_s)
                         continue
-                    delivered = following.result()
+                    delivered = next_block.result()
                     if delivered is None:
                         return
-                    quiet_s = 0.0
-                    await self._accept(delivered, source, pipeline)
-                    following = asyncio.ensure_future(anext(blocks, None))
+                    silent_s = 0.0
+                    await self._put(delivered, source, pipeline)
+                    next_block = asyncio.ensure_future(anext(blocks, None))
             finally:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+                next_block.cancel()
+                await asyncio.gather(next_block, return_exceptions=True)
 
-    async def _accept(
+    async def _put(
         self, delivered: DeliveredBlock, source: BlockSource, pipeline: Pipeline
     ) -> None:
         number = delivered.block.header.number
         self._last_contact = time.monotonic()
-        if number == pipeline.wanted:
-            self._failures.recovered()
-            self._skipped = 0
-        elif number > pipeline.wanted and not source.finite and self._skipped < _PATIENT_SEEKS:
-            self._skipped += 1
-            raise _SkippedError
+        if number == pipeline.next_number:
+            self._peer_failures.recovered()
+            self._skipped_in_a_row = 0
+        elif (
+            number > pipeline.next_number
+            and not source.finite
+            and self._skipped_in_a_row < _MAX_SKIPPED_IN_A_ROW
+        ):
+            self._skipped_in_a_row += 1
+            raise _BlockSkippedError
         await pipeline.put(delivered)
 
-    async def _ask_height(self, source: BlockSource, pipeline: Pipeline) -> None:
-        """Learns the source's height; compares its highest block with ours if it has no more than we have."""
+    async def _check_height(self, source: BlockSource, pipeline: Pipeline) -> None:
+        """Read the source's height. If the source is behind, compare its highest block and wait."""
         try:
             async with asyncio.timeout(self._timeouts.stall_s):
                 newest = await source.newest()
@@ -201,24 +221,26 @@ class ChannelIndexer:
         self._last_contact = time.monotonic()
         height = newest.block.header.number + 1
         self._progress.record_peer_height(height)
-        if height < pipeline.wanted:
+        if height < pipeline.next_number:
             await pipeline.put(newest)
             raise SourceUnavailableError(
                 "behind",
-                f"{source.name} has {height} blocks, wanted is block {pipeline.wanted}: waiting for it. If its channel "
-                "was rebuilt, it will never catch up on this chain",
+                f"{source.name} has {height} blocks, but block {pipeline.next_number} is needed: "
+                "waiting for it. If its channel was created anew, it will never reach this block",
             )
 
-    async def _quiet(self, source: BlockSource, pipeline: Pipeline, quiet_s: float) -> None:
-        """Nothing came for a while: is there nothing, or does the stream hang?"""
-        await self._ask_height(source, pipeline)
+    async def _check_silence(
+        self, source: BlockSource, pipeline: Pipeline, silent_s: float
+    ) -> None:
+        """Find out why the stream is silent: the channel has caught up, or the stream hangs."""
+        await self._check_height(source, pipeline)
         if self._progress.lag == 0:
-            self._failures.recovered()
+            self._peer_failures.recovered()
             self._progress.set_state(ChannelState.FOLLOWING)
-        elif (
-            self._progress.peer_height or 0
-        ) > pipeline.wanted and quiet_s >= self._timeouts.stall_s:
+            return
+        peer_has_more = (self._progress.peer_height or 0) > pipeline.next_number
+        if peer_has_more and silent_s >= self._timeouts.stall_s:
             raise SourceUnavailableError(
                 "stalled",
-                f"{source.name} delivered nothing for {quiet_s:.0f} s, though it has more",
+                f"{source.name} delivered nothing for {silent_s:.0f} s, though it has more blocks",
             )

@@ -1,6 +1,7 @@
-"""What the daemon tells Prometheus of each channel.
+"""The metrics that the daemon exports for each channel.
 
-Labels are bounded: channels are configured, everything else is one of a few names of ours.
+The number of label values is bounded: channels are configured, and the other labels have a few
+fixed values.
 """
 
 from typing import Final
@@ -13,13 +14,13 @@ from runtime.metrics import MetricDefinition, one_hot, timestamp
 CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
     MetricDefinition(
         "kindledger_channel_state",
-        "1 for what the daemon is doing about the channel, 0 for every other state.",
+        "1 for the present state of the channel, 0 for every other state.",
         lambda channel: one_hot(channel.state),
         "state",
     ),
     MetricDefinition(
         "kindledger_peer_height_blocks",
-        "Blocks that the peer has, as far as it told; absent before it did.",
+        "Blocks that the peer has; absent until the peer has told its height.",
         lambda channel: channel.peer_height,
     ),
     MetricDefinition(
@@ -34,27 +35,28 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
     ),
     MetricDefinition(
         "kindledger_lag_blocks",
-        "Blocks that are known and not stored yet.",
+        "Blocks that are known to exist but are not stored yet.",
         lambda channel: channel.lag,
     ),
     MetricDefinition(
         "kindledger_lag_seconds",
-        "For how long the oldest block that is not stored yet has been known; 0 if there is none.",
+        "Seconds since the oldest block that is not stored became known; 0 if there is none.",
         lambda channel: channel.lag_s,
     ),
     MetricDefinition(
         "kindledger_transactions_per_second",
-        "Transactions stored a second, over the last ten seconds.",
+        "Transactions stored per second, over the last ten seconds.",
         lambda channel: channel.rate,
     ),
     MetricDefinition(
         "kindledger_catch_up_seconds",
-        "Time left until the store has what the peer has now, at the rate of the last ten seconds; absent if unknown.",
+        "Seconds until the store has the peer's present height, at the rate of the last ten "
+        "seconds; absent if unknown.",
         lambda channel: channel.time_left_s,
     ),
     MetricDefinition(
         "kindledger_last_commit_timestamp_seconds",
-        "When a block was last stored, since 1970; absent before the first one of this process.",
+        "When a block was last stored, in seconds since 1970; absent before the first one.",
         lambda channel: timestamp(channel.committed_at),
     ),
     MetricDefinition(
@@ -77,13 +79,13 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
     ),
     MetricDefinition(
         "kindledger_undecodable_transactions_total",
-        "Transactions stored by this process that could not be read as deep as others.",
+        "Transactions stored by this process that could be decoded only in part.",
         lambda channel: channel.undecodable,
         family=CounterMetricFamily,
     ),
     MetricDefinition(
         "kindledger_known_blocks_total",
-        "Blocks that were delivered again, and compared with what is stored.",
+        "Blocks that were delivered again, and compared with the stored ones.",
         lambda channel: channel.redelivered_blocks,
         family=CounterMetricFamily,
     ),
@@ -95,32 +97,33 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
     ),
     MetricDefinition(
         "kindledger_queue_bytes",
-        "Bytes that wait: of blocks delivered and not decoded, of documents encoded and not being written.",
+        "Bytes in the queue: of delivered blocks that are not decoded, or of encoded documents "
+        "that are not being written.",
         lambda channel: {name: queue.size for name, queue in channel.queues.items()},
         "queue",
     ),
     MetricDefinition(
         "kindledger_queue_limit_bytes",
-        "Bytes that may wait before what fills the queue is held up.",
+        "Bytes that the queue holds before the stage that fills it must wait.",
         lambda channel: {name: queue.limit for name, queue in channel.queues.items()},
         "queue",
     ),
     MetricDefinition(
         "kindledger_stage_duration_seconds",
-        "Time that a stage took for what it does at once: a chunk of blocks, or a batch.",
+        "Time that a stage took for a chunk of blocks, or for a batch.",
         lambda channel: channel.stages,
         "stage",
         HistogramMetricFamily,
     ),
     MetricDefinition(
         "kindledger_batch_transactions",
-        "Transactions of the batches that were stored.",
+        "Transactions in each stored batch.",
         lambda channel: channel.batch_transactions,
         family=HistogramMetricFamily,
     ),
     MetricDefinition(
         "kindledger_batch_bytes",
-        "Bytes of documents of the batches that were stored.",
+        "Bytes of documents in each stored batch.",
         lambda channel: channel.batch_bytes,
         family=HistogramMetricFamily,
     ),
@@ -133,10 +136,10 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
     ),
     MetricDefinition(
         "kindledger_errors_total",
-        "Errors, by where they come from.",
+        "Errors by origin.",
         lambda channel: channel.errors,
         "source",
         CounterMetricFamily,
     ),
 )
-"""Of the indexing of a channel."""
+"""The metrics of the indexing of a channel."""

@@ -1,4 +1,4 @@
-"""What a channel's pipeline has reached, for operators: read by the status writer, the command line and the API."""
+"""The progress of one channel's indexing, which operators read by way of the status and metrics."""
 
 import asyncio
 from collections import Counter, deque
@@ -13,15 +13,15 @@ from ledger.mongodb.sync_state import ChannelState, LastError
 from runtime.broadcast import Broadcast
 from runtime.histogram import SECONDS, Histogram
 
-_RATE_WINDOW_S = 10.0
-_AGE_RESOLUTION_S = 0.01
-_MOST_REASONS = 30
+_RATE_WINDOW_S: Final = 10.0
+_LAG_RESOLUTION_S: Final = 0.01
+_MAX_RECONNECT_REASONS: Final = 30
 _BATCH_TRANSACTIONS: Final = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)
 _BATCH_BYTES: Final = tuple(4**power for power in range(6, 14))  # 4 KiB to 64 MiB
 
 
 class Stage(StrEnum):
-    """What is done with blocks, chunk by chunk, then batch by batch. Retries while MongoDB is away are included."""
+    """A step of the pipeline. Its duration includes retries while MongoDB is unavailable."""
 
     DECODE = "decode"
     OWNERS = "owners"
@@ -32,16 +32,16 @@ class Stage(StrEnum):
 
 
 class ErrorSource(StrEnum):
-    """Where an error comes from."""
+    """The origin of an error. `LEDGER` is a block or a stored document that is not valid."""
 
     PEER = "peer"
     MONGODB = "mongodb"
-    LEDGER = "ledger"  # a block or a stored document is not as it must be
+    LEDGER = "ledger"
     REDIS = "redis"
 
 
 class ChannelProgress:
-    """One channel's figures. A height is the number of blocks: the highest number plus one."""
+    """The progress of one channel. A height is a number of blocks: the highest number plus one."""
 
     def __init__(
         self, channel: str, clock: Callable[[], float], now: Callable[[], datetime]
@@ -52,6 +52,7 @@ class ChannelProgress:
         self.start_block = 0
         self.peer_height: int | None = None
         self.seen_height = 0
+        """The height up to the highest block that was delivered."""
         self.committed_height = 0
         self.delivered_bytes = 0
         self.blocks = 0
@@ -63,7 +64,7 @@ class ChannelProgress:
         self.started_at = now()
         self.state_since = self.started_at
         self.resumed = False
-        """Whether the channel has been taken up where the store stands."""
+        """Whether the stored part of the ledger has been read."""
         self.committed_at: datetime | None = None
         self.errors: Counter[str] = Counter(dict.fromkeys(ErrorSource, 0))
         self.reconnects: Counter[str] = Counter()
@@ -74,51 +75,49 @@ class ChannelProgress:
         self.batch_bytes = Histogram(_BATCH_BYTES)
         self.changed = asyncio.Event()
         self._clock, self._now = clock, now
-        self._samples: deque[tuple[float, int, int]] = deque(
-            [(clock(), 0, 0)]
-        )  # when, transactions, blocks
-        self._missing: deque[tuple[float, int]] = (
-            deque()
-        )  # since when which height above the committed one is known
+        self._samples: deque[tuple[float, int, int]] = deque([(clock(), 0, 0)])
+        """Time, transactions and blocks at each commit within the rate window."""
+        self._missing: deque[tuple[float, int]] = deque()
+        """The heights above the committed one, each with the time since which it is known."""
         self._commits = Broadcast()
 
     def resume(self, start: int, height: int) -> None:
-        """Sets what the store already holds."""
+        """Set the start block and the height that the store has when indexing begins."""
         self.start_block, self.seen_height, self.committed_height = start, height, height
         self.resumed = True
-        self._notify()
+        self._announce_commit()
 
     def record_peer_height(self, height: int) -> None:
-        """A peer said how many blocks it has."""
+        """Record the height that a peer has told."""
         if self.peer_height is not None and height < self.peer_height:
-            self._missing.clear()  # another peer, which has less
+            self._missing.clear()  # another peer, which has fewer blocks
         self.peer_height = height
-        self._note_missing()
+        self._update_missing()
         self.changed.set()
 
     def record_delivery(self, number: int, size: int) -> None:
-        """A block was delivered."""
+        """Record that a block of `size` bytes was delivered."""
         self.seen_height = max(self.seen_height, number + 1)
         if self.peer_height is not None:
             self.peer_height = max(self.peer_height, number + 1)
         self.delivered_bytes += size
-        self._note_missing()
+        self._update_missing()
 
-    def _note_missing(self) -> None:
-        known = max(self.peer_height or 0, self.seen_height)
-        if known <= (self._missing[-1][1] if self._missing else self.committed_height):
+    def _update_missing(self) -> None:
+        known_height = max(self.peer_height or 0, self.seen_height)
+        if known_height <= (self._missing[-1][1] if self._missing else self.committed_height):
             return
         now = self._clock()
-        if self._missing and now - self._missing[-1][0] < _AGE_RESOLUTION_S:
+        if self._missing and now - self._missing[-1][0] < _LAG_RESOLUTION_S:
             now, _ = self._missing.pop()
-        self._missing.append((now, known))
+        self._missing.append((now, known_height))
 
     def record_commit(
         self, height: int, blocks: int, transactions: int, events: int, undecodable: int
     ) -> None:
-        """A batch of blocks became durable."""
+        """Record that a batch of blocks was stored, up to this height."""
         self.committed_height = height
-        self._notify()
+        self._announce_commit()
         self.blocks += blocks
         self.transactions += transactions
         self.events += events
@@ -134,67 +133,73 @@ class ChannelProgress:
         self.set_state(ChannelState.CATCHING_UP if self.lag else ChannelState.FOLLOWING)
 
     async def wait_for_height(self, height: int) -> None:
-        """Wait until so many blocks are committed."""
+        """Wait until the committed height is at least `height`."""
         while self.committed_height < height:
             await self._commits.wait()
 
-    def _notify(self) -> None:
+    def _announce_commit(self) -> None:
         self._commits.announce()
         self.changed.set()
 
     @property
     def caught_up(self) -> bool:
-        """Whether a peer is followed that told its height, and the store has every block of it."""
+        """Whether a peer is followed whose height is known, and the store has all of its blocks."""
         return (
             self.state is ChannelState.FOLLOWING and self.peer_height is not None and self.lag == 0
         )
 
     @property
     def lag(self) -> int:
-        """Blocks that the peer has and the store has not, as far as known."""
+        """The number of blocks that the peer has and the store has not, as far as known."""
         return max(self.peer_height or 0, self.seen_height) - self.committed_height
 
     @property
     def lag_s(self) -> float:
-        """Age of what is missing: seconds since the oldest block that the store has not was known; 0 if none is."""
+        """The seconds since the oldest missing block became known; 0 if none is missing."""
         return self._clock() - self._missing[0][0] if self._missing and self.lag else 0.0
 
     @property
     def rate(self) -> float:
-        """Transactions committed a second, over the last ten seconds."""
-        then, transactions, _ = self._samples[0]
-        return self._per_second(self.transactions - transactions, then)
+        """The transactions that were committed per second over the last ten seconds."""
+        since, transactions, _ = self._samples[0]
+        return self._per_second(self.transactions - transactions, since)
 
     @property
     def time_left_s(self) -> float | None:
-        """Seconds until the store has what the peer has now, if it goes on as in the last ten; None if unknown."""
-        then, _, blocks = self._samples[0]
-        rate = self._per_second(self.blocks - blocks, then)
+        """The seconds until the store has the peer's present height, at the rate of the last ten.
+
+        None if this is not known.
+        """
+        since, _, blocks = self._samples[0]
+        rate = self._per_second(self.blocks - blocks, since)
         if self.peer_height is None or (self.lag and not rate):
             return None
         return self.lag / rate if self.lag else 0.0
 
-    def _per_second(self, count: int, then: float) -> float:
-        elapsed = self._clock() - then
+    def _per_second(self, count: int, since: float) -> float:
+        elapsed = self._clock() - since
         return count / elapsed if elapsed > 0 and elapsed < 3 * _RATE_WINDOW_S else 0.0
 
     def timed(self, stage: Stage) -> AbstractContextManager[None]:
-        """Counts how long the stage takes for a chunk or a batch."""
+        """Record how long the stage takes for a chunk or a batch."""
         return self.stages[stage].timed(self._clock)
 
     def record_reconnect(self, reason: str) -> None:
-        """A connection to a peer ended, or could not be made. Peers may think of reasons: all too many become one."""
-        known = reason in self.reconnects or len(self.reconnects) < _MOST_REASONS
-        self.reconnects[reason if known else "other"] += 1
+        """Count a connection to a peer that ended, or could not be made, by reason.
+
+        Peers can invent any number of reasons. Those beyond a limit are counted as "other".
+        """
+        counted = reason in self.reconnects or len(self.reconnects) < _MAX_RECONNECT_REASONS
+        self.reconnects[reason if counted else "other"] += 1
 
     def set_state(self, state: ChannelState) -> None:
-        """Changes what the daemon is doing about the channel."""
+        """Set the state of the channel."""
         if state is not self.state:
             self.state, self.state_since = state, self._now()
         self.changed.set()
 
     def record_error(self, message: str, state: ChannelState, source: ErrorSource) -> None:
-        """Notes the error that holds the channel up."""
+        """Record an error that blocks the channel, and the state that it causes."""
         self.error = LastError(self._now(), message)
         self.errors[source] += 1
         self.set_state(state)

@@ -1,6 +1,7 @@
 """Blocks from a peer's Deliver service, over gRPC with TLS or mutual TLS.
 
-Source of the rules: Fabric's `common/deliver` (statuses, the signed seek, the hash of the client's TLS certificate).
+The rules come from Fabric's `common/deliver`: the statuses, the signed seek request, and the hash
+of the client's TLS certificate.
 """
 
 import asyncio
@@ -32,42 +33,46 @@ _NO_LIMIT = 2**64 - 1
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-    (
-        "grpc.keepalive_time_ms",
-        60_000,
-    ),  # a peer closes connections that ping more often than once a minute
+    ("grpc.keepalive_time_ms", 60_000),  # a peer closes connections with more frequent pings
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.use_local_subchannel_pool", 1),  # a new connection reads the certificates anew
+    ("grpc.use_local_subchannel_pool", 1),  # else a new connection keeps the old certificates
 )
-_ADVICE = {
+_STATUS_ADVICE = {
     common.BAD_REQUEST: (
-        "it refused the request as malformed: its clock and this machine's may differ by more than 15 minutes, or it "
-        "wants a client certificate (mutual TLS)"
+        "it rejected the request as malformed: its clock may differ from this machine's clock by "
+        "more than 15 minutes, or it requires a client certificate (mutual TLS)"
     ),
     common.FORBIDDEN: (
-        "it refused the request: the identity's organisation has no read right on the channel, its certificate is "
-        "expired or revoked, or the MSP id is not the one that issued it"
+        "it rejected the identity: its organisation has no read right on the channel, its "
+        "certificate is expired or revoked, or the MSP id does not belong to its issuer"
     ),
-    common.SERVICE_UNAVAILABLE: "it cannot serve the channel now",
+    common.SERVICE_UNAVAILABLE: "it cannot serve the channel at present",
 }
-_CONNECTION_ADVICE = {  # by what gRPC's details contain
-    "CERTIFICATE_VERIFY_FAILED": "its TLS certificate has expired, or was not issued by the configured tls_ca",
-    "Hostname Verification": "its TLS certificate is for another name; set tls_name to one that it has",
-    "WRONG_VERSION_NUMBER": "it speaks no TLS; if that is right, configure it as grpc://",
+_CONNECTION_ADVICE = {
+    "CERTIFICATE_VERIFY_FAILED": (
+        "its TLS certificate has expired, or was not issued by the configured tls_ca"
+    ),
+    "Hostname Verification": (
+        "its TLS certificate is for another name; set tls_name to a name in the certificate"
+    ),
+    "WRONG_VERSION_NUMBER": "it does not use TLS; if this is intended, configure it as grpc://",
     "security handshaker": "tls_ca, or the TLS certificate and key of the client, cannot be used",
     "Socket closed": (
-        "it closed the connection; if that goes on, it wants TLS (grpcs://), or does not accept the client's TLS "
-        "certificate: there is none, it has expired, or another CA issued it"
+        "it closed the connection; if this repeats, it requires TLS (grpcs://), or it does not "
+        "accept the client's TLS certificate: none is configured, it has expired, or another CA "
+        "issued it"
     ),
 }
+"""Advice by a part of gRPC's error details."""
 
 
 class Endpoint(Struct, frozen=True):
-    """A peer's address and TLS files (the CA also as PEM bytes); without `tls_ca` the connection is plaintext.
+    """A peer's address and TLS files. Without `tls_ca` the connection is plaintext.
 
-    `tls_name` is the name in the peer's certificate where it is not the address.
+    `tls_ca` may also be the PEM bytes themselves. `tls_name` is the name in the peer's certificate,
+    if it differs from the address.
     """
 
     address: str
@@ -78,18 +83,24 @@ class Endpoint(Struct, frozen=True):
 
 
 class _Credentials(Struct, frozen=True):
-    """What one connection needs, read from the files at one time; PEM. `tls_ca` None: plaintext."""
+    """The identity, certificates and keys (PEM) of one connection, all read at the same time.
+
+    The connection is plaintext if `tls_ca` is None.
+    """
 
     identity: SigningIdentity
     tls_ca: bytes | None
     certificate: bytes | None
     key: bytes | None
     certificate_hash: bytes
-    """What a peer that demands mutual TLS wants in the seek: the SHA-256 of the client certificate's DER."""
+    """SHA-256 of the client certificate's DER; a peer that requires mutual TLS compares it."""
 
 
 class PeerSource:
-    """One peer as a source of one channel's blocks. Certificates and keys are read anew at every connection."""
+    """Delivers one channel's blocks from one peer.
+
+    Certificates and keys are read again for every connection, so they can be replaced at any time.
+    """
 
     finite = False
 
@@ -104,7 +115,10 @@ class PeerSource:
         self.name = endpoint.address
 
     async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
-        """Blocks from the tip on, for ever. Raises `SourceUnavailableError` when the stream ends."""
+        """Yield the blocks from the tip on, without end.
+
+        Raises `SourceUnavailableError` when the stream ends.
+        """
         first = start if tip is None else tip
         seek = orderer.SeekInfo(
             start=_specified(first),
@@ -112,22 +126,22 @@ class PeerSource:
             behavior=orderer.SeekInfo.BLOCK_UNTIL_READY,
         )
         try:
-            async with aclosing(self._deliver(seek)) as answers:
-                async for delivered in answers:
+            async with aclosing(self._deliver(seek)) as delivery:
+                async for delivered in delivery:
                     yield delivered
         except BlockNotAvailableError:
             raise BlockNotAvailableError(
-                f"{self.name} has no block {first} of channel {self._channel}: it joined the channel later, from a "
-                "snapshot. Use a peer that has the whole ledger; only an empty store can begin later, at the channel's "
-                "start_block"
+                f"{self.name} has no block {first} of channel {self._channel}: it joined the "
+                "channel later, from a snapshot. Use a peer that has the whole ledger. Only an "
+                "empty database can begin at a later block: set the channel's start_block"
             ) from None
         raise SourceUnavailableError("ended", f"{self.name} ended the stream of blocks")
 
     async def newest(self) -> DeliveredBlock:
-        """The peer's highest block."""
+        """Return the peer's highest block."""
         newest = orderer.SeekPosition(newest=orderer.SeekNewest())
-        async with aclosing(self._deliver(orderer.SeekInfo(start=newest, stop=newest))) as answers:
-            async for delivered in answers:
+        async with aclosing(self._deliver(orderer.SeekInfo(start=newest, stop=newest))) as delivery:
+            async for delivered in delivery:
                 return delivered
         raise BlockNotAvailableError(f"{self.name} has no block of channel {self._channel}")
 
@@ -140,12 +154,12 @@ class PeerSource:
             call = deliver()
             try:
                 await call.write(self._seek_envelope(seek, credentials))
-                before = "the seek"
+                previous = "the seek request"
                 async for response_bytes in call:
-                    delivered = self._read(response_bytes, before)
+                    delivered = self._block_in(response_bytes, previous)
                     if delivered is None:
                         return
-                    before = f"block {delivered.block.header.number}"
+                    previous = f"block {delivered.block.header.number}"
                     yield delivered
             except grpc.aio.AioRpcError as error:
                 raise self._unavailable(error) from error
@@ -166,8 +180,8 @@ class PeerSource:
         except (OSError, ValueError, IdentityError) as error:
             raise SourceUnavailableError(
                 "credentials",
-                f"{self.name}: not asked, because a certificate or key cannot be used: {error}. Put usable files in "
-                "place; they are read anew at every try",
+                f"{self.name}: not connected: a certificate or key cannot be used: {error}. Correct "
+                "the files; they are read again at every attempt",
             ) from error
 
     @asynccontextmanager
@@ -206,29 +220,33 @@ class PeerSource:
         ).SerializeToString()
         return common.Envelope(payload=payload, signature=identity.sign(payload))
 
-    def _read(self, response_bytes: bytes, before: str) -> DeliveredBlock | None:
-        """The block in a response; None for the status that ends a sequence well."""
+    def _block_in(self, response_bytes: bytes, previous: str) -> DeliveredBlock | None:
+        """Return the block in a response; None for the status that ends a complete sequence.
+
+        `previous` says in messages what came before the response. Raises `SourceUnavailableError`
+        for any other status, and `CorruptBlockError` for bytes that are not a response.
+        """
         try:
             response = events.DeliverResponse.FromString(response_bytes)
         except DecodeError:
             got = f"{len(response_bytes)} bytes that do not parse"
             raise CorruptBlockError(
-                None, f"answer of {self.name} after {before}", "a DeliverResponse", got
+                None, f"response of {self.name} after {previous}", "a DeliverResponse", got
             ) from None
         kind = response.WhichOneof("Type")
         if kind == "block":
             return DeliveredBlock(response.block, len(response_bytes))
         if kind != "status":
             raise SourceUnavailableError(
-                "protocol", f"{self.name} answered with neither a block nor a status"
+                "protocol", f"{self.name} responded with neither a block nor a status"
             )
         if response.status == common.SUCCESS:
             return None
         if response.status == common.NOT_FOUND:
             raise BlockNotAvailableError(
-                f"{self.name}: no such channel: it has not joined {self._channel}"
+                f"{self.name}: channel not found: the peer has not joined {self._channel}"
             )
-        advice = _ADVICE.get(response.status, "an unexpected status")
+        advice = _STATUS_ADVICE.get(response.status, "an unexpected status")
         raise SourceUnavailableError(
             f"status_{response.status}", f"{self.name}: {advice} (status {response.status})"
         )
@@ -236,7 +254,7 @@ class PeerSource:
     def _unavailable(self, error: grpc.aio.AioRpcError) -> SourceUnavailableError:
         code, details = error.code(), error.details() or ""
         advice = next(
-            (f"{advice}: " for sign, advice in _CONNECTION_ADVICE.items() if sign in details), ""
+            (f"{advice}: " for part, advice in _CONNECTION_ADVICE.items() if part in details), ""
         )
         return SourceUnavailableError(
             code.name.lower(), f"{self.name}: {advice}{code.name}: {details}"

@@ -1,25 +1,29 @@
-"""From delivered blocks to durable documents.
+"""The way of a block from its source into the store.
 
-Three stages, joined by queues that are bounded in bytes: the source puts blocks in; `_prepare` checks them against the
-chain, decodes them and decides who owns each transaction id, strictly in ascending order; `_write` makes them durable.
-Whatever has queued up becomes one batch, so a single block commits at once when live, and thousands of transactions
-commit together when behind.
+There are three stages, connected by queues that are bounded in bytes:
 
-Batches are written in parallel, but a batch's block documents only after those of every batch before it: see
-`ledger.mongodb.store` for why that order is the crash protocol.
+1. the source puts delivered blocks in;
+2. `_prepare` checks them against the chain, decodes them and decides which transaction owns each
+   transaction id, strictly in ascending order;
+3. `_write` stores them.
+
+All blocks that wait in a queue make up one batch. So a single live block is committed at once, and
+during catching up thousands of transactions are committed together.
+
+Batches are written in parallel, but the block documents of a batch only after those of every
+earlier batch. `ledger.mongodb.store` explains why the store survives crashes thanks to this order.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
 
 from msgspec import Struct
 
 from indexer.block_source import DeliveredBlock
 from indexer.byte_queue import ByteQueue
-from indexer.chain import Chain, compare_known
+from indexer.chain import Chain, compare_redelivered
 from indexer.channel_progress import ChannelProgress, Stage
-from indexer.store_retry import retry_while_unavailable
+from indexer.store_retry import StoreRetry
 from ledger.decoding.blocks import UndecodedBlock, check_block, decode_block
 from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.errors import LedgerError
@@ -28,11 +32,9 @@ from ledger.mongodb.store import LedgerStore, StoredBlock
 from ledger.ownership import decide_owners, ids_to_look_up
 from runtime.tasks import unwrap_exception_group
 
-T = TypeVar("T")
-
 
 class PipelineLimits(Struct, frozen=True):
-    """Bounds of the pipeline; sizes in bytes, times in seconds."""
+    """Limits of the pipeline: sizes in bytes, times in seconds."""
 
     delivered_bytes: int = 24 << 20
     decode_bytes: int = 4 << 20
@@ -43,115 +45,127 @@ class PipelineLimits(Struct, frozen=True):
 
 
 class Pipeline:
-    """Indexes the blocks that are put in. Use `run`, which starts the stages and waits until all is durable."""
+    """Indexes the blocks that are put in; `run` starts the stages and waits until all is stored."""
 
     def __init__(
-        self, store: LedgerStore, chain: Chain, progress: ChannelProgress, limits: PipelineLimits
+        self,
+        store: LedgerStore,
+        store_retry: StoreRetry,
+        chain: Chain,
+        progress: ChannelProgress,
+        limits: PipelineLimits,
     ) -> None:
-        self._store, self._chain, self._progress, self._limits = store, chain, progress, limits
+        self._store, self._store_retry = store, store_retry
+        self._chain, self._progress, self._limits = chain, progress, limits
         self._delivered: ByteQueue[DeliveredBlock] = ByteQueue(limits.delivered_bytes)
         self._encoded: ByteQueue[EncodedBlock] = ByteQueue(limits.encoded_bytes)
         progress.queues = {"delivered": self._delivered, "encoded": self._encoded}
-        self._pending: dict[int, StoredBlock] = {}  # accepted, not committed
-        self._pending_ids: dict[
-            str, int
-        ] = {}  # ids that pending blocks own, with the block's number
-        self._slots = asyncio.Semaphore(limits.parallel_batches)
-        self._failure: LedgerError | None = None
-        self._source_failure: LedgerError | None = None
-        self.wanted = chain.next_number
-        """Number of the block to put in next."""
+        self._uncommitted: dict[int, StoredBlock] = {}
+        """The accepted blocks that are not committed yet, by number."""
+        self._uncommitted_owners: dict[str, int] = {}
+        """The transaction ids that uncommitted blocks own, with the number of the block."""
+        self._free_batches = asyncio.Semaphore(limits.parallel_batches)
+        self._error: LedgerError | None = None
+        self._source_error: LedgerError | None = None
+        self.next_number = chain.next_number
+        """The number of the next block to put in."""
 
-    async def run(self, feed: Callable[["Pipeline"], Awaitable[None]]) -> None:
-        """Runs the stages while `feed` puts blocks in; returns when all that it put in is durable.
+    async def run(self, deliver: Callable[["Pipeline"], Awaitable[None]]) -> None:
+        """Run the stages while `deliver` puts blocks in; return when all these blocks are stored.
 
-        Raises `LedgerError` when a block must not be stored, after what came before it is; `GaveUpError` when MongoDB
-        stays away too long; and what `feed` raises. Whatever was not committed by then is invisible.
+        Raises `LedgerError` when a block must not be stored, after the blocks before it are
+        stored; `GaveUpError` when MongoDB is unavailable for too long; and the errors of `deliver`.
+        Blocks that were not committed by then are invisible to readers.
         """
         with unwrap_exception_group():
             async with asyncio.TaskGroup() as stages:
-                feeding = stages.create_task(self._feed(feed))
-                stages.create_task(self._prepare(feeding))
+                delivering = stages.create_task(self._deliver(deliver))
+                stages.create_task(self._prepare(delivering))
                 stages.create_task(self._write())
-        failure = self._failure or self._source_failure
-        if failure is not None:
-            raise failure
+        error = self._error or self._source_error
+        if error is not None:
+            raise error
 
     async def put(self, delivered: DeliveredBlock) -> None:
-        """Adds a block that a source delivered, when there is room."""
+        """Add a delivered block when there is room in the queue."""
         number = delivered.block.header.number
         self._progress.record_delivery(number, delivered.size)
-        self.wanted = max(self.wanted, number + 1)
+        self.next_number = max(self.next_number, number + 1)
         await self._delivered.put(delivered, delivered.size)
 
-    async def _feed(self, feed: Callable[["Pipeline"], Awaitable[None]]) -> None:
+    async def _deliver(self, deliver: Callable[["Pipeline"], Awaitable[None]]) -> None:
         try:
-            await feed(self)
+            await deliver(self)
         except LedgerError as error:
-            self._source_failure = error
+            self._source_error = error
         await self._delivered.close()
 
-    async def _prepare(self, feeding: asyncio.Task[None]) -> None:
-        while self._failure is None and (
+    async def _prepare(self, delivering: asyncio.Task[None]) -> None:
+        """Check, decode and encode delivered blocks until the source ends or a block is wrong."""
+        while self._error is None and (
             chunk := await self._delivered.take(self._limits.decode_bytes)
         ):
-            with self._progress.timed(Stage.DECODE):
-                opened, self._failure = await asyncio.to_thread(
-                    _open, chunk, self._chain.next_number
-                )
-            blocks = []
-            known = await self._known([frame.number for frame, block in opened if block is None])
-            try:
-                for frame, block in opened:
-                    if block is None or frame.number < self._chain.next_number:
-                        self._compare(frame, known)
-                    else:
-                        self._chain.extend(frame, block)
-                        known[frame.number] = StoredBlock(frame.number, frame.hash, frame.codes)
-                        self._pending[frame.number] = known[frame.number]
-                        blocks.append(block)
-            except LedgerError as error:
-                self._failure = error
-            await self._encode(blocks)
-        feeding.cancel()
+            await self._encode(await self._accept(chunk))
+        delivering.cancel()
         await self._encoded.close()
 
-    async def _known(self, numbers: list[int]) -> dict[int, StoredBlock]:
-        """What is stored of these numbers, or on its way there; nothing of those before the start block."""
-        known = {number: self._pending[number] for number in numbers if number in self._pending}
-        stored = [number for number in numbers if number not in known]
+    async def _accept(self, chunk: Sequence[DeliveredBlock]) -> list[Block]:
+        """Append new blocks to the chain and return them; compare blocks that it already has."""
+        with self._progress.timed(Stage.DECODE):
+            checked, self._error = await asyncio.to_thread(
+                _check_and_decode, chunk, self._chain.next_number
+            )
+        accepted = await self._accepted_blocks(
+            [undecoded.number for undecoded, block in checked if block is None]
+        )
+        new_blocks: list[Block] = []
+        try:
+            for undecoded, block in checked:
+                number = undecoded.number
+                if block is not None and number >= self._chain.next_number:
+                    self._chain.extend(undecoded, block)
+                    accepted[number] = StoredBlock(number, undecoded.hash, undecoded.codes)
+                    self._uncommitted[number] = accepted[number]
+                    new_blocks.append(block)
+                elif number in accepted:
+                    compare_redelivered(undecoded, accepted[number])
+                    self._progress.redelivered_blocks += 1
+        except LedgerError as error:
+            self._error = error
+        return new_blocks
+
+    async def _accepted_blocks(self, numbers: Sequence[int]) -> dict[int, StoredBlock]:
+        """Return the accepted blocks with these numbers, without those before the start block."""
+        accepted = {
+            number: self._uncommitted[number] for number in numbers if number in self._uncommitted
+        }
+        stored = [number for number in numbers if number not in accepted]
         if stored:
-            known |= await self._patiently(lambda: self._store.stored_blocks(stored))
-        return known
+            accepted |= await self._store_retry.run(lambda: self._store.stored_blocks(stored))
+        return accepted
 
-    def _compare(self, frame: UndecodedBlock, known: dict[int, StoredBlock]) -> None:
-        """Compares a block that was delivered again."""
-        if frame.number in known:
-            compare_known(frame, known[frame.number])
-            self._progress.redelivered_blocks += 1
-
-    async def _encode(self, blocks: list[Block]) -> None:
-        doubtful: set[str] = set().union(*map(ids_to_look_up, blocks))
-        taken = (
-            doubtful & self._pending_ids.keys()
-        )  # before the store is asked: what is committed meanwhile counts
-        if doubtful:
+    async def _encode(self, blocks: Sequence[Block]) -> None:
+        """Decide which transactions own their ids, and put the blocks' documents into the queue."""
+        to_look_up: set[str] = set().union(*map(ids_to_look_up, blocks))
+        # Read before the query: a block may be committed, and leave this dictionary, meanwhile.
+        owned_below = to_look_up & self._uncommitted_owners.keys()
+        if to_look_up:
             with self._progress.timed(Stage.OWNERS):
-                taken |= await self._patiently(
-                    lambda: self._store.owned_ids(doubtful, blocks[0].number)
+                owned_below |= await self._store_retry.run(
+                    lambda: self._store.owned_ids(to_look_up, blocks[0].number)
                 )
         with self._progress.timed(Stage.ENCODE):
-            encoded, failure = await asyncio.to_thread(_encode, blocks, taken)
-        self._failure = failure or self._failure
-        for block, owned in encoded:
-            self._pending_ids |= dict.fromkeys(owned, block.number)
+            encoded, error = await asyncio.to_thread(_encode_all, blocks, owned_below)
+        self._error = error or self._error
+        for block, owned_ids in encoded:
+            self._uncommitted_owners |= dict.fromkeys(owned_ids, block.number)
             await self._encoded.put(block, block.size)
 
     async def _write(self) -> None:
         async with asyncio.TaskGroup() as batches:
             previous: asyncio.Task[None] | None = None
             while True:
-                await self._slots.acquire()
+                await self._free_batches.acquire()
                 batch = await self._encoded.take(self._limits.batch_bytes)
                 if not batch:
                     return
@@ -161,24 +175,24 @@ class Pipeline:
         self, batch: list[EncodedBlock], previous: asyncio.Task[None] | None
     ) -> None:
         with self._progress.timed(Stage.WRITE_TRANSACTIONS):
-            await self._patiently(lambda: self._store.insert_transactions(batch))
+            await self._store_retry.run(lambda: self._store.insert_transactions(batch))
         with self._progress.timed(Stage.WRITE_EVENTS):
-            await self._patiently(lambda: self._store.insert_events(batch))
+            await self._store_retry.run(lambda: self._store.insert_events(batch))
         if previous is not None:
             await previous
         with self._progress.timed(Stage.WRITE_BLOCKS):
-            await self._patiently(lambda: self._store.insert_blocks(batch))
+            await self._store_retry.run(lambda: self._store.insert_blocks(batch))
         self._progress.batch_bytes.observe(sum(block.size for block in batch))
-        self._commit(batch)
-        self._slots.release()
+        self._record_commit(batch)
+        self._free_batches.release()
 
-    def _commit(self, batch: list[EncodedBlock]) -> None:
-        """Forgets what the store can tell from now on."""
+    def _record_commit(self, batch: list[EncodedBlock]) -> None:
+        """Forget the blocks of the batch, which can be read from the store from now on."""
         for block in batch:
-            del self._pending[block.number]
+            del self._uncommitted[block.number]
         height = batch[-1].number + 1
-        self._pending_ids = {
-            tx_id: number for tx_id, number in self._pending_ids.items() if number >= height
+        self._uncommitted_owners = {
+            tx_id: number for tx_id, number in self._uncommitted_owners.items() if number >= height
         }
         self._progress.record_commit(
             height,
@@ -188,39 +202,44 @@ class Pipeline:
             undecodable=sum(block.undecodable for block in batch),
         )
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeats a call to the store while MongoDB is away: each may be repeated, see `LedgerStore`."""
-        return await retry_while_unavailable(call, self._limits.store_retry_s, self._progress)
 
-
-def _open(
-    chunk: Sequence[DeliveredBlock], wanted: int
+def _check_and_decode(
+    chunk: Sequence[DeliveredBlock], next_number: int
 ) -> tuple[list[tuple[UndecodedBlock, Block | None]], LedgerError | None]:
-    """Checks each block against itself, up to the first that is corrupt; reads those from `wanted` on."""
-    opened: list[tuple[UndecodedBlock, Block | None]] = []
+    """Check each block by itself, up to the first corrupt one; decode those from `next_number` on.
+
+    Return also the error of the corrupt block.
+    """
+    checked: list[tuple[UndecodedBlock, Block | None]] = []
     try:
         for delivered in chunk:
-            frame = check_block(delivered.block)
-            opened.append((frame, decode_block(frame) if frame.number >= wanted else None))
+            undecoded = check_block(delivered.block)
+            is_new = undecoded.number >= next_number
+            checked.append((undecoded, decode_block(undecoded) if is_new else None))
     except LedgerError as error:
-        return opened, error
-    return opened, None
+        return checked, error
+    return checked, None
 
 
-def _encode(
-    blocks: Sequence[Block], taken: set[str]
+def _encode_all(
+    blocks: Sequence[Block], owned_below: set[str]
 ) -> tuple[list[tuple[EncodedBlock, list[str]]], LedgerError | None]:
-    """Decides ownership in ascending order and encodes; with each block the ids that it owns.
+    """Decide ownership in ascending order and encode; return with each block the ids that it owns.
 
-    `taken` holds the doubtful ids of these blocks that lower blocks own, and learns those that these blocks own.
+    `owned_below` holds the ids that lower blocks own, as far as these blocks have them; the ids
+    that these blocks own are added. Return also the error that ended the encoding.
     """
     encoded: list[tuple[EncodedBlock, list[str]]] = []
     try:
         for block in blocks:
-            owns = decide_owners(block, taken)
-            owned = [claim.tx_id for claim, owner in zip(block.claims, owns, strict=True) if owner]
-            taken.update(owned)
-            encoded.append((encode_block(block, owns), owned))
+            owners = decide_owners(block, owned_below)
+            owned_ids = [
+                claim.tx_id
+                for claim, is_owner in zip(block.claims, owners, strict=True)
+                if is_owner
+            ]
+            owned_below.update(owned_ids)
+            encoded.append((encode_block(block, owners), owned_ids))
     except LedgerError as error:
         return encoded, error
     return encoded, None

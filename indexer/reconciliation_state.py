@@ -1,4 +1,4 @@
-"""What the daemon publishes of the reconciliation that runs beside a channel's indexer."""
+"""The state of reconciliation as the daemon reads it, for its health and for `sync_state`."""
 
 from datetime import datetime
 from typing import Protocol
@@ -7,19 +7,19 @@ from ledger.mongodb.sync_state import ChannelState, LastError, Reconciliation
 
 
 class ReconciliationState(Protocol):
-    """The state of one channel's reconciliation, as it is now."""
+    """The present state of one channel's reconciliation."""
 
     @property
     def state(self) -> ChannelState:
-        """What reconciliation is doing."""
+        """The activity of reconciliation, or what stopped it."""
 
     @property
     def state_since(self) -> datetime:
-        """When it began to do that."""
+        """The time when this state began."""
 
     @property
     def error(self) -> LastError | None:
-        """The error that holds it up, or held it up last."""
+        """The error that blocks reconciliation, or the last one that did."""
 
     def snapshot(self) -> Reconciliation:
-        """Return what `sync_state` stores of it."""
+        """Return the state as `sync_state` stores it."""

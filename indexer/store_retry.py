@@ -12,23 +12,32 @@ from runtime.throttled_log import ThrottledLog
 T = TypeVar("T")
 
 
-async def retry_while_unavailable(
-    call: Callable[[], Awaitable[T]], budget_s: float, progress: ChannelProgress
-) -> T:
-    """Return the result of `call`, which must be safe to repeat; log and publish an outage.
+class StoreRetry:
+    """Repeats one channel's calls to the store; logs outages of MongoDB and records them."""
 
-    Raises `GaveUpError` after `budget_s` seconds of failures, and at once errors that are not
-    transient.
-    """
-    failures = ThrottledLog("mongodb_unavailable", "mongodb_available", channel=progress.channel)
+    def __init__(self, budget_s: float, progress: ChannelProgress) -> None:
+        self._budget_s, self._progress = budget_s, progress
+        self._outages = ThrottledLog(
+            "mongodb_unavailable", "mongodb_available", channel=progress.channel
+        )
 
-    def failed(error: Exception) -> None:
+    async def run(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of `call`, which must be safe to repeat, as calls of `LedgerStore` are.
+
+        Raises `GaveUpError` after `budget_s` seconds of failures, and at once errors that are not
+        transient.
+        """
+        result = await retry(
+            call,
+            is_transient=is_transient,
+            on_failure=self._record_failure,
+            budget_s=self._budget_s,
+            server="MongoDB",
+        )
+        self._outages.recovered()
+        return result
+
+    def _record_failure(self, error: Exception) -> None:
         message = f"MongoDB: {error}"
-        progress.record_error(message, ChannelState.WAITING, ErrorSource.MONGODB)
-        failures.failed(error=message)
-
-    result = await retry(
-        call, is_transient=is_transient, on_failure=failed, budget_s=budget_s, server="MongoDB"
-    )
-    failures.recovered()
-    return result
+        self._progress.record_error(message, ChannelState.WAITING, ErrorSource.MONGODB)
+        self._outages.failed(error=message)

@@ -20,7 +20,7 @@ from indexer.channel_metrics import CHANNEL_METRICS
 from indexer.channel_progress import ErrorSource, Stage
 from indexer.daemon import Daemon, DaemonChannel
 from indexer.health_server import HealthServer
-from indexer.store_retry import retry_while_unavailable
+from indexer.store_retry import StoreRetry
 from ledger.mongodb.collections import EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
@@ -313,5 +313,5 @@ async def test_mongodb_that_is_away_is_counted_as_such() -> None:
 
     channel = new_progress()
     with pytest.raises(GaveUpError):
-        await retry_while_unavailable(away, 0.1, channel)
+        await StoreRetry(0.1, channel).run(away)
     assert channel.errors.total() == channel.errors[ErrorSource.MONGODB] > 0

@@ -84,7 +84,10 @@ def no_key(client: Client) -> Client:
     return client
 
 
-NO_RIGHT = "no read right on the channel, its certificate is expired or revoked, or the MSP id is not the one"
+NO_RIGHT = (
+    "no read right on the channel, its certificate is expired or revoked, "
+    "or the MSP id does not belong to its issuer"
+)
 REFUSED: dict[str, tuple[Callable[[Client], Client], str]] = {
     "an expired identity": (expired_identity, NO_RIGHT),
     "another organisation's identity": (foreign_identity, NO_RIGHT),
@@ -147,15 +150,15 @@ async def test_wrong_names_and_protocols_are_named(store: LedgerStore, client: C
     async with peer_of(TRUNK) as peer, plain, late:
         for source, complaint in (
             (connected(peer, client, tls_name="peer9"), "for another name; set tls_name"),
-            (connected(peer, client, tls_ca=None), "it wants TLS (grpcs://)"),
-            (connected(peer, client, client_certificate=None, client_key=None), "there is none"),
+            (connected(peer, client, tls_ca=None), "it requires TLS (grpcs://)"),
+            (connected(peer, client, client_certificate=None, client_key=None), "none is configured"),
             (
                 connected(plain, client),
-                "it speaks no TLS; if that is right, configure it as grpc://",
+                "it does not use TLS; if this is intended, configure it as grpc://",
             ),
             (
                 connected(late, client),
-                "its clock and this machine's may differ by more than 15 minutes",
+                "its clock may differ from this machine's clock by more than 15 minutes",
             ),
             (client.source("no-such-host.invalid:7051"), "no-such-host.invalid"),
             (client.source("127.0.0.1:1"), "Connection refused"),

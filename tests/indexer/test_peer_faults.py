@@ -295,7 +295,7 @@ async def test_an_answer_that_does_not_parse_stops_the_channel(
         error = await failure_of(store, client.source(peer))
         assert isinstance(error, CorruptBlockError)
         assert (
-            f"answer of {peer.address} after block {BAD - 1}: expected a DeliverResponse, got"
+            f"response of {peer.address} after block {BAD - 1}: expected a DeliverResponse, got"
             in str(error)
         )
     await assert_stored(store, TRUNK[:BAD])
@@ -388,7 +388,7 @@ async def test_a_peer_behind_is_waited_for(store: LedgerStore, client: Client) -
     await filled(store, client, TRUNK[:HEAD])
     ledger = Ledger(TRUNK[:10])
     async with peer_of(ledger) as peer, indexing(store, client.source(peer)) as run:
-        await run.waits_for(f"{peer.address} has 10 blocks, wanted is block {HEAD}: waiting for it")
+        await run.waits_for(f"{peer.address} has 10 blocks, but block {HEAD} is needed: waiting for it")
         assert (run.progress.peer_height, run.progress.committed_height) == (10, HEAD)
         for block in TRUNK[10:HEAD]:
             ledger.append(block)
