@@ -180,8 +180,8 @@ class PeerSource:
         except (OSError, ValueError, IdentityError) as error:
             raise SourceUnavailableError(
                 "credentials",
-                f"{self.name}: not connected: a certificate or key cannot be used: {error}. Correct "
-                "the files; they are read again at every attempt",
+                f"{self.name}: not connected: a certificate or key cannot be used: {error}. "
+                "Correct the files; they are read again at every attempt",
             ) from error
 
     @asynccontextmanager

@@ -113,7 +113,7 @@ UNUSABLE: dict[str, tuple[Callable[[], Peer], str]] = {
     "behind": (lambda: peer_of(TRUNK[:8]), "has 8 blocks"),
     "not on the channel": (
         lambda: peer_of(OTHER, channel=OTHER_CHANNEL),
-        "it has not joined kindledger",
+        "the peer has not joined kindledger",
     ),
     "from a snapshot": (lambda: peer_of(Ledger(TRUNK).part(first=20)), "no block 11"),
     "unwilling": (
