@@ -1,8 +1,9 @@
-"""Checks a stored ledger: against itself, and against blocks.
+"""Verifies a stored ledger: its own consistency, and its equality with the blocks of a source.
 
-Against itself: blocks are contiguous and chained, hashes recompute, every block has the transactions and events that it
-counts, every event has its VALID transaction. Against blocks: the documents that the chain gives and the documents that
-are stored are compared in both directions, byte for byte.
+In a consistent ledger blocks are contiguous and chained by their hashes, each block's hash follows
+from its header, each block has the transactions and events that it counts, and each event has its
+VALID transaction. For equality, the stored documents are compared, byte for byte, with the documents
+that the source's blocks give, and neither side may have more.
 """
 
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from enum import StrEnum
 from functools import partial
+from typing import Final
 
 from msgspec import Struct
 
@@ -20,7 +22,7 @@ from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.documents.format import Document
 from ledger.errors import StoreConflictError
 from ledger.hashes import block_hash
-from ledger.model import VALID, Block
+from ledger.model import VALID
 from ledger.mongodb.block_range import stored_range
 from ledger.mongodb.comparison import compare_documents
 from ledger.mongodb.store import LedgerStore
@@ -32,13 +34,14 @@ from ledger.mongodb.verification_queries import (
     stored_documents_by_block,
 )
 from ledger.ownership import decide_owners, ids_to_look_up
-from ledger.position import pack_position
+from ledger.position import BlockNumber, Height, pack_position
 
-_REPORT_EVERY = 100
+_PROGRESS_INTERVAL: Final = 100
+"""The number of blocks between two reports of the progress."""
 
 
-class Kind(StrEnum):
-    """What a difference is about; see `DifferenceCounts`."""
+class DifferenceKind(StrEnum):
+    """The kind of a difference; `DifferenceCounts` describes each kind."""
 
     CHAIN = "chain"
     COUNTS = "counts"
@@ -47,15 +50,18 @@ class Kind(StrEnum):
 
 
 class Difference(Struct, frozen=True):
-    """One thing that is not as the chain has it."""
+    """A difference between the stored ledger and the chain; `what` describes it."""
 
     block: int
-    kind: Kind
+    kind: DifferenceKind
     what: str
 
 
 class Verifier:
-    """Verifies one channel's store; `report` is called with each difference, `advance` with the height now and then."""
+    """Verifies the ledger of one channel.
+
+    Calls `report` with each difference, and `advance` with the verified height at intervals.
+    """
 
     def __init__(
         self,
@@ -65,34 +71,34 @@ class Verifier:
     ) -> None:
         self._store, self._report, self._advance = store, report, advance
         self._database = store.database
-        self._found: Counter[Kind] = Counter()
+        self._counts: Counter[DifferenceKind] = Counter()
         self._compared = False
 
     @property
-    def differences(self) -> int:
-        """How many were found."""
-        return self._found.total()
+    def difference_count(self) -> int:
+        """The number of differences that were found."""
+        return self._counts.total()
 
     @property
-    def kinds(self) -> DifferenceCounts:
-        """The same by kind."""
-        documents = self._found[Kind.DOCUMENTS] if self._compared else None
+    def counts_by_kind(self) -> DifferenceCounts:
+        """The number of differences of each kind."""
+        documents = self._counts[DifferenceKind.DOCUMENTS] if self._compared else None
         return DifferenceCounts(
-            chain=self._found[Kind.CHAIN],
-            counts=self._found[Kind.COUNTS],
-            events_without_transaction=self._found[Kind.EVENTS_WITHOUT_TRANSACTION],
+            chain=self._counts[DifferenceKind.CHAIN],
+            counts=self._counts[DifferenceKind.COUNTS],
+            events_without_transaction=self._counts[DifferenceKind.EVENTS_WITHOUT_TRANSACTION],
             documents=documents,
         )
 
-    def _differs(self, block: int, kind: Kind, what: str) -> None:
-        self._found[kind] += 1
+    def _record(self, block: int, kind: DifferenceKind, what: str) -> None:
+        self._counts[kind] += 1
         self._report(Difference(block, kind, what))
 
-    async def against_itself(self) -> int:
-        """Checks the stored blocks from the lowest to what is the highest now; returns the height that was checked."""
+    async def check_consistency(self) -> Height:
+        """Check all blocks that are stored now. Return the height that was checked."""
         stored = await stored_range(self._database)
         if stored is None:
-            return 0
+            return Height(0)
         previous: Document | None = None
         async with aclosing(stored_documents_by_block(self._database, stored.highest)) as blocks:
             async for documents in blocks:
@@ -103,56 +109,55 @@ class Verifier:
                     self._check_counts(block, documents.transactions, documents.events)
                     previous = block
                 else:
-                    self._check_orphans(documents, stored.lowest)
-                if documents.number % _REPORT_EVERY == 0:
+                    self._record_orphans(documents, stored.lowest)
+                if documents.number % _PROGRESS_INTERVAL == 0:
                     self._advance(documents.number + 1)
         return stored.height
 
-    def _check_orphans(self, documents: StoredBlockDocuments, start: int) -> None:
+    def _record_orphans(self, documents: StoredBlockDocuments, start: BlockNumber) -> None:
+        """Record the transactions and events of a block that has no block document."""
         number = documents.number
-        why = ", but no block document" if number >= start else f" below the start block {start}"
+        reason = ", but no block document" if number >= start else f" below the start block {start}"
         for stored in (documents.transactions, documents.events):
             if stored.documents:
-                self._differs(
+                self._record(
                     number,
-                    Kind.COUNTS,
-                    f"{stored.collection}: {len(stored.documents)} documents{why}",
+                    DifferenceKind.COUNTS,
+                    f"{stored.collection}: {len(stored.documents)} documents{reason}",
                 )
 
     def _check_chain(self, block: Document, previous: Document | None) -> None:
         number = block["_id"]
+        record = partial(self._record, number, DifferenceKind.CHAIN)
         if block["number"] != number:
-            self._differs(number, Kind.CHAIN, f"blocks: number is {block['number']}")
-        expected = block_hash(
+            record(f"blocks: number is {block['number']}")
+        header_hash = block_hash(
             number, bytes.fromhex(block["previousHash"]), bytes.fromhex(block["dataHash"])
         ).hex()
-        if block["blockHash"] != expected:
-            self._differs(
-                number,
-                Kind.CHAIN,
-                f"blocks: blockHash is {block['blockHash']}, its header gives {expected}",
-            )
+        if block["blockHash"] != header_hash:
+            record(f"blocks: blockHash is {block['blockHash']}, its header gives {header_hash}")
         if previous is None:
             return
         if number != previous["_id"] + 1:
-            self._differs(
-                previous["_id"] + 1, Kind.CHAIN, f"blocks: missing up to block {number - 1}"
+            self._record(
+                previous["_id"] + 1,
+                DifferenceKind.CHAIN,
+                f"blocks: missing up to block {number - 1}",
             )
         elif block["previousHash"] != previous["blockHash"]:
-            self._differs(
-                number,
-                Kind.CHAIN,
-                f"blocks: previousHash is {block['previousHash']}, block {number - 1} has {previous['blockHash']}",
+            record(
+                f"blocks: previousHash is {block['previousHash']}, "
+                f"block {number - 1} has {previous['blockHash']}"
             )
 
     def _check_counts(
         self, block: Document, transactions: StoredDocuments, events: StoredDocuments
     ) -> None:
         number, codes = block["_id"], bytes(block["validationCodes"])
-        differs = partial(self._differs, number, Kind.COUNTS)
+        record = partial(self._record, number, DifferenceKind.COUNTS)
         name, count = transactions.collection, len(transactions.documents)
         if not count == len(codes) == block["transactionCount"]:
-            differs(
+            record(
                 f"{name}: {count} documents, the block counts {block['transactionCount']} "
                 f"and has {len(codes)} codes"
             )
@@ -160,12 +165,12 @@ class Verifier:
         for index, code in enumerate(codes):
             document = by_position.get(pack_position(number, index))
             if document is None:
-                differs(f"{name}: none at index {index}")
+                record(f"{name}: no document at index {index}")
             elif document["validationCode"] != code or document["status"] != status_name(code):
-                differs(f"{name}: index {index} has status {document['status']}, not code {code}")
+                record(f"{name}: index {index} has status {document['status']}, not code {code}")
         count = len(events.documents)
         if count != block["eventCount"]:
-            differs(
+            record(
                 f"{events.collection}: {count} documents, the block counts {block['eventCount']}"
             )
 
@@ -179,60 +184,62 @@ class Verifier:
                 or transaction["txId"] != event["txId"]
                 or transaction["validationCode"] != VALID
             ):
-                self._differs(
+                self._record(
                     documents.number,
-                    Kind.EVENTS_WITHOUT_TRANSACTION,
+                    DifferenceKind.EVENTS_WITHOUT_TRANSACTION,
                     f"{events.collection}: event of {event['txId']} has no VALID transaction "
                     "at its position",
                 )
 
-    async def against_blocks(
-        self, blocks: AsyncIterator[DeliveredBlock], start: int, height: int
-    ) -> int:
-        """Compares blocks `start` to `height - 1` of a source with the store; returns the height that was compared."""
+    async def compare(self, blocks: AsyncIterator[DeliveredBlock], start: int, height: int) -> int:
+        """Compare blocks `start` to `height - 1` of a source with the stored documents.
+
+        `blocks` must come in ascending order. Return the height that was compared.
+        """
         compared, self._compared = start, True
         async for delivered in blocks:
-            frame = check_block(delivered.block)
-            if frame.number < compared:
+            undecoded = check_block(delivered.block)
+            if undecoded.number < compared:
                 continue
-            if frame.number >= height:
+            if undecoded.number >= height:
                 break
-            if frame.number > compared:
-                self._differs(
-                    compared, Kind.DOCUMENTS, f"the source has no blocks up to {frame.number - 1}"
+            if undecoded.number > compared:
+                self._record(
+                    compared,
+                    DifferenceKind.DOCUMENTS,
+                    f"the source has no blocks up to {undecoded.number - 1}",
                 )
-            block = decode_block(frame)
-            taken = await self._store.owned_ids(ids_to_look_up(block), block.number)
-            await self._compare_block(block, encode_block(block, decide_owners(block, taken)))
-            compared = frame.number + 1
-            if compared % _REPORT_EVERY == 0:
+            block = decode_block(undecoded)
+            owned_below = await self._store.owned_ids(ids_to_look_up(block), block.number)
+            await self._compare_block(encode_block(block, decide_owners(block, owned_below)))
+            compared = undecoded.number + 1
+            if compared % _PROGRESS_INTERVAL == 0:
                 self._advance(compared)
             if compared == height:
                 break
         if compared < height:
-            self._differs(
-                compared, Kind.DOCUMENTS, f"the source ends here, {height} blocks are stored"
+            self._record(
+                compared,
+                DifferenceKind.DOCUMENTS,
+                f"the source ends here, {height} blocks are stored",
             )
         return compared
 
-    async def _compare_block(self, block: Block, expected: EncodedBlock) -> None:
-        number = block.number
-        async for comparable in comparable_documents(self._database, expected):
-            name, stored = comparable.collection, comparable.stored
-            for document in comparable.expected:
-                found = stored.pop(document["_id"], None)
-                if found is None:
-                    self._differs(number, Kind.DOCUMENTS, f"{name}: {document['_id']} is missing")
+    async def _compare_block(self, encoded: EncodedBlock) -> None:
+        record = partial(self._record, encoded.number, DifferenceKind.DOCUMENTS)
+        async for comparable in comparable_documents(self._database, encoded):
+            name, stored_by_id = comparable.collection, comparable.stored
+            for expected in comparable.expected:
+                stored = stored_by_id.pop(expected["_id"], None)
+                if stored is None:
+                    record(f"{name}: {expected['_id']} is missing")
                     continue
                 try:
-                    compare_documents(name, document, found)
+                    compare_documents(name, expected, stored)
                 except StoreConflictError as error:
-                    self._differs(
-                        number,
-                        Kind.DOCUMENTS,
-                        f"{name}: {error.key}: {error.field}: chain {error.expected!r}, stored {error.got!r}",
+                    record(
+                        f"{name}: {error.key}: {error.field}: "
+                        f"chain {error.expected!r}, stored {error.got!r}"
                     )
-            for key in stored:
-                self._differs(
-                    number, Kind.DOCUMENTS, f"{name}: {key} is stored, but not on the chain"
-                )
+            for key in stored_by_id:
+                record(f"{name}: {key} is stored, but not on the chain")

@@ -108,16 +108,20 @@ async def _verify(
         verifier = Verifier(
             store, report, lambda height: status.update(f"verifying {channel}: block {height:,}")
         )
-        height = await verifier.against_itself()
+        height = await verifier.check_consistency()
         checkpoint = await store.checkpoint()
         if source is not None and checkpoint is not None:
             blocks = _source(settings, channel, source)
             async with aclosing(blocks.blocks(checkpoint.start, None)) as delivered:
-                await verifier.against_blocks(delivered, checkpoint.start, height)
+                await verifier.compare(delivered, checkpoint.start, height)
     if height:
-        outcome = Verification(datetime.now(UTC), height, verifier.differences, verifier.kinds)
+        outcome = Verification(
+            datetime.now(UTC), height, verifier.difference_count, verifier.counts_by_kind
+        )
         await record_verification(store.database, channel, outcome)
-    return Report(channel, height, source, verifier.differences, verifier.kinds, shown)
+    return Report(
+        channel, height, source, verifier.difference_count, verifier.counts_by_kind, shown
+    )
 
 
 def _source(settings: Settings, channel: str, source: str) -> BlockSource:

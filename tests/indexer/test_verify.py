@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pymongo.asynchronous.database import AsyncDatabase
 
 from indexer.block_source import DeliveredBlock, parse_delivered
-from indexer.verification import Difference, Kind, Verifier
+from indexer.verification import Difference, DifferenceKind, Verifier
 from ledger.mongodb.collections import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import (
@@ -107,7 +107,7 @@ DAMAGES: dict[str, tuple[Damage, str | None, str]] = {
     ),
     "a transaction and its event deleted": (
         both(delete(TRANSACTIONS, PLACE), delete(EVENTS, PLACE)),
-        f"transactions_ledger: none at index {EVENT['txIndex']}",
+        f"transactions_ledger: no document at index {EVENT['txIndex']}",
         f"chaincode_events: {PLACE} is missing",
     ),
     "a transaction too many": (
@@ -220,12 +220,12 @@ async def delivered() -> AsyncGenerator[DeliveredBlock, None]:
 async def differences(store: LedgerStore) -> tuple[list[Difference], list[Difference]]:
     """What verification finds in the store alone, and against the chain."""
     itself: list[Difference] = []
-    height = await Verifier(store, itself.append, lambda _: None).against_itself()
+    height = await Verifier(store, itself.append, lambda _: None).check_consistency()
     chain: list[Difference] = []
     verifier = Verifier(store, chain.append, lambda _: None)
     async with aclosing(delivered()) as blocks:
-        await verifier.against_blocks(blocks, 0, height)
-    assert verifier.differences == len(chain)
+        await verifier.compare(blocks, 0, height)
+    assert verifier.difference_count == len(chain)
     return itself, chain
 
 
@@ -272,7 +272,7 @@ async def test_what_lies_below_the_start_block_is_a_difference(indexed: LedgerSt
     await indexed.database[BLOCKS].delete_one({"_id": 0})
     itself, _ = await differences(indexed)
     assert itself == [
-        Difference(0, Kind.COUNTS, "transactions_ledger: 1 documents below the start block 1")
+        Difference(0, DifferenceKind.COUNTS, "transactions_ledger: 1 documents below the start block 1")
     ]
 
 
@@ -296,12 +296,12 @@ async def test_differences_are_counted_by_kind(indexed: LedgerStore, name: str) 
     await damage(indexed.database)
     found: list[Difference] = []
     verifier = Verifier(indexed, found.append, lambda _: None)
-    height = await verifier.against_itself()
-    assert verifier.kinds == replace(KINDS[name], documents=None)
+    height = await verifier.check_consistency()
+    assert verifier.counts_by_kind == replace(KINDS[name], documents=None)
     async with aclosing(delivered()) as blocks:
-        await verifier.against_blocks(blocks, 0, height)
-    assert verifier.kinds == KINDS[name], found
-    assert len(found) == verifier.differences == sum(msgspec.structs.astuple(KINDS[name]))
+        await verifier.compare(blocks, 0, height)
+    assert verifier.counts_by_kind == KINDS[name], found
+    assert len(found) == verifier.difference_count == sum(msgspec.structs.astuple(KINDS[name]))
 
 
 @pytest.mark.parametrize("seed", range(6))
