@@ -9,7 +9,7 @@ from explorer_api.resources import audit, blocks, events, series, transactions
 from explorer_api.resources.chaincodes import get_chaincode, list_chaincodes
 from explorer_api.resources.documentation import HTML, get_docs, get_openapi
 from explorer_api.resources.health import health, live, ready
-from explorer_api.resources.keys import get_key_history
+from explorer_api.resources.keys import get_key_history, read_key_filter
 from explorer_api.resources.metrics import PROMETHEUS, expose_metrics
 from explorer_api.resources.overview import (
     get_channel,
@@ -24,8 +24,10 @@ from explorer_api.resources.stream import (
     STREAM_PARAMETERS,
     open_stream,
 )
+from explorer_api.resources.transaction_filters import FILTERS as TRANSACTION_FILTERS
+from explorer_api.resources.transaction_filters import read_transaction_filters
 from explorer_api.resources.transaction_lookup import find_transaction
-from explorer_api.routing.route import AnyRoute, ChannelRoute, Route, StreamRoute
+from explorer_api.routing.route import AnyRoute, ChannelRoute, ListRoute, Route, StreamRoute
 from explorer_api.schemas.audit import Audit, DiscrepancyList
 from explorer_api.schemas.blocks import BlockDetail, BlockPage
 from explorer_api.schemas.chaincodes import ChaincodeDetail, ChaincodeList
@@ -67,8 +69,10 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         body_type=TransactionDetail,
         example=f"{CHANNEL}/transactions/{{txId}}",
     ),
-    ChannelRoute(
+    ListRoute(
         path=f"{CHANNEL}/blocks",
+        list_name="blocks",
+        read_filters=blocks.read_block_filters,
         handler=blocks.list_blocks,
         tag=_LEDGER,
         body_type=BlockPage,
@@ -77,18 +81,22 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         parameters=(*_PAGING, blocks.NUMBER_GE, blocks.NUMBER_LE, blocks.TS_GE, blocks.TS_LT),
         example=f"{CHANNEL}/blocks?limit=10",
     ),
-    ChannelRoute(
+    ListRoute(
         path=f"{CHANNEL}/transactions",
+        list_name="transactions",
+        read_filters=read_transaction_filters,
         handler=transactions.list_transactions,
         tag=_LEDGER,
         body_type=TransactionPage,
         problems=("filter-not-indexed",),
         cache_controls=_LISTS,
-        parameters=(*_PAGING, *transactions.FILTERS),
+        parameters=(*_PAGING, *TRANSACTION_FILTERS),
         example=f"{CHANNEL}/transactions?status.ne=VALID&limit=10",
     ),
-    ChannelRoute(
+    ListRoute(
         path=f"{CHANNEL}/events",
+        list_name="events",
+        read_filters=events.read_event_filters,
         handler=events.list_events,
         tag=_LEDGER,
         body_type=EventPage,
@@ -143,8 +151,10 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         other_body_types={300: TransactionLocations},
         example=f"{API}/transactions/{{txId}}",
     ),
-    ChannelRoute(
+    ListRoute(
         path=f"{CHANNEL}/keys/{{namespace}}/{{key}}/history",
+        list_name="key history",
+        read_filters=read_key_filter,
         handler=get_key_history,
         tag=_LEDGER,
         body_type=KeyHistory,

@@ -30,7 +30,7 @@ _decode = msgspec.json.Decoder(PageCursor).decode
 
 def query_digest(*parts: object) -> str:
     """A short digest of everything that a cursor is bound to."""
-    return sha256(msgspec.json.encode(parts)).hexdigest()[:16]
+    return sha256(msgspec.json.encode(parts, enc_hook=int)).hexdigest()[:16]
 
 
 def write_cursor(cursor: PageCursor) -> str:

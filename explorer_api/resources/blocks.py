@@ -3,6 +3,7 @@
 import re
 
 from bson.datetime_ms import DatetimeMS
+from msgspec import Struct
 
 from explorer_api.http.parameters import block_number, choice, time
 from explorer_api.http.problems import (
@@ -13,8 +14,9 @@ from explorer_api.http.problems import (
     invalid_parameter,
 )
 from explorer_api.http.responses import IMMUTABLE, NO_CACHE, ApiResponse
-from explorer_api.resources.page_requests import PageRequest, check_range, resumed_ts
+from explorer_api.resources.filters import read_range, resumed_ts
 from explorer_api.routing.calls import ChannelCall
+from explorer_api.routing.page_request import PageRequest
 from explorer_api.schemas.blocks import BlockPage, block_detail, block_row
 from ledger.documents.format import Document
 from ledger.mongodb.paging import Page
@@ -30,39 +32,64 @@ _HASH = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 
 
-async def list_blocks(call: ChannelCall) -> ApiResponse:
+class BlockFilters(Struct, frozen=True):
+    """The filters of the list of blocks; None where the client set no bound."""
+
+    first: int | None
+    highest: int | None
+    since: DatetimeMS | None
+    until: DatetimeMS | None
+
+    @property
+    def by_time(self) -> bool:
+        """Whether the list is ordered by time."""
+        return self.since is not None or self.until is not None
+
+    def digest_parts(self) -> tuple[object, ...]:
+        """Return all values of the filters."""
+        return self.first, self.highest, self.since, self.until
+
+
+def read_block_filters(call: ChannelCall) -> BlockFilters:
+    """Return the filters. Raises `ProblemError` for a combination that no index serves."""
+    first, highest = read_range(call.query, NUMBER_GE, NUMBER_LE)
+    since, until = read_range(call.query, TS_GE, TS_LT, exclusive=True)
+    filters = BlockFilters(first, highest, since, until)
+    if filters.by_time and (first is not None or highest is not None):
+        raise filter_not_indexed(
+            (NUMBER_GE if first is not None else NUMBER_LE).name,
+            "No index serves a range of times together with a range of numbers.",
+            "Give ts.ge and ts.lt, or number.ge and number.le.",
+        )
+    return filters
+
+
+async def list_blocks(
+    call: ChannelCall, filters: BlockFilters, page_request: PageRequest
+) -> ApiResponse:
     """Blocks by number; with a range of times, by time and then number."""
-    since, until = call.query.get(TS_GE), call.query.get(TS_LT)
-    first, highest = call.query.get(NUMBER_GE), call.query.get(NUMBER_LE)
-    check_range(call, NUMBER_GE, NUMBER_LE)
-    check_range(call, TS_GE, TS_LT, strictly=True)
-    times = [int(bound) if bound is not None else None for bound in (since, until)]
-    listing = PageRequest(call, "blocks", first, highest, *times)
-    by_time = since is not None or until is not None
-    if not by_time:
-        page = await call.channel.reader.blocks(first or 0, listing.last(highest), listing.window)
+    if filters.by_time:
+        page = await _read_by_time(call, filters, page_request)
     else:
-        if first is not None or highest is not None:
-            raise filter_not_indexed(
-                (NUMBER_GE if first is not None else NUMBER_LE).name,
-                "No index answers a range of times together with a range of numbers.",
-                "Give ts.ge and ts.lt, or number.ge and number.le.",
-            )
-        page = await _blocks_by_time(call, listing, since, until)
+        page = await call.channel.reader.blocks(
+            filters.first or 0, page_request.last(filters.highest), page_request.window
+        )
     rows = [block_row(document) for document in page.documents]
-    caching = listing.caching(page, call, highest, by_time=by_time)
-    return ApiResponse(BlockPage(rows, listing.page_info(page), listing.height), caching)
+    return ApiResponse(
+        BlockPage(rows, page_request.page_info(page), page_request.height),
+        page_request.cache_control(page, call, filters.highest, by_time=filters.by_time),
+    )
 
 
-async def _blocks_by_time(
-    call: ChannelCall, listing: PageRequest, since: DatetimeMS | None, until: DatetimeMS | None
+async def _read_by_time(
+    call: ChannelCall, filters: BlockFilters, page_request: PageRequest
 ) -> Page:
-    window, reader = listing.window, call.channel.reader
-    after_ts = None
+    reader, window = call.channel.reader, page_request.window
+    since, until, after_ts = filters.since, filters.until, None
     if window.after is not None:
         after_ts = resumed_ts(await reader.block(window.after), since, until)
     return await reader.blocks_by_time(
-        since, until, highest_block_below(listing.height), window, after_ts
+        since, until, highest_block_below(page_request.height), window, after_ts
     )
 
 

@@ -10,7 +10,7 @@ from bson.datetime_ms import DatetimeMS
 from explorer_api.http.parameters import Parameter, choice, time
 from explorer_api.http.problems import ProblemError, invalid_parameter
 from explorer_api.http.responses import ONE_DAY, ApiResponse
-from explorer_api.resources.page_requests import check_range
+from explorer_api.resources.filters import read_range
 from explorer_api.resources.stats import HALF_A_MINUTE, channel_totals
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.stats import Interval, Metric, Point, Series
@@ -89,7 +89,7 @@ def _value(metric: Metric, totals: _Totals, start: datetime, parts: Sequence[tim
 
 def _range(call: ChannelCall, interval: Interval) -> range:
     """The intervals asked for, numbered from the beginning of time. Raises `ProblemError` where they are too many."""
-    check_range(call, FROM, TO, strictly=True)
+    read_range(call.query, FROM, TO, exclusive=True)
     length, shown = _LENGTHS[interval], _SHOWN[interval]
     since, until = _moment(call, FROM), _moment(call, TO)
     first = (since - _BEGINNING) // length if since is not None else None

@@ -16,7 +16,14 @@ from explorer_api.live.channels import Channel, Channels
 from explorer_api.live.heads import HeadSnapshot
 from explorer_api.live.mongo_calls import timed_out
 from explorer_api.routing.calls import Call, ChannelCall, StaleHeadError
-from explorer_api.routing.route import AnyRoute, ChannelRoute, Route, StreamRoute
+from explorer_api.routing.route import (
+    AnyRoute,
+    CachedRoute,
+    ChannelRoute,
+    ListRoute,
+    Route,
+    StreamRoute,
+)
 from explorer_api.routing.services import Services
 
 
@@ -31,7 +38,7 @@ class Dispatcher:
         path = aiohttp_path(route.path)
         if isinstance(route, StreamRoute):
             return web.get(path, partial(self._serve_stream, route))
-        if isinstance(route, ChannelRoute):
+        if isinstance(route, ChannelRoute | ListRoute):
             return web.get(path, partial(self._serve_channel, route))
         return web.get(path, partial(self._serve, route))
 
@@ -42,7 +49,7 @@ class Dispatcher:
             response = encode_response(await route.handler(call))
         return http_response(request, response)
 
-    async def _serve_channel(self, route: ChannelRoute, request: web.Request) -> web.Response:
+    async def _serve_channel(self, route: CachedRoute, request: web.Request) -> web.Response:
         self._services.response_cache.misses += 1
         async with self._time_limit():
             call = await self._parse_channel_call(route, request)
@@ -62,7 +69,7 @@ class Dispatcher:
         return await send()
 
     async def _parse_channel_call(
-        self, route: ChannelRoute | StreamRoute, request: web.Request
+        self, route: CachedRoute | StreamRoute, request: web.Request
     ) -> ChannelCall:
         path = path_values(request, route.path)
         channel = await find_channel(path["channel"], self._services.channels)
@@ -72,7 +79,7 @@ class Dispatcher:
         return ChannelCall(self._services, path, query, channel, snapshot)
 
     async def _respond_once(
-        self, route: ChannelRoute, call: ChannelCall, cache_key: str
+        self, route: CachedRoute, call: ChannelCall, cache_key: str
     ) -> EncodedResponse:
         """Compute the response once for all requests that ask for it at the same time."""
         state = f"{call.snapshot.version} {call.head_is_fresh}"
@@ -81,7 +88,7 @@ class Dispatcher:
         )
 
     async def _respond(
-        self, route: ChannelRoute, call: ChannelCall, cache_key: str
+        self, route: CachedRoute, call: ChannelCall, cache_key: str
     ) -> EncodedResponse:
         redis_cache, snapshot = self._services.redis_cache, call.snapshot
         compute = partial(self._compute, route, call)
@@ -94,9 +101,9 @@ class Dispatcher:
         )
         return response
 
-    async def _compute(self, route: ChannelRoute, call: ChannelCall) -> EncodedResponse:
+    async def _compute(self, route: CachedRoute, call: ChannelCall) -> EncodedResponse:
         with self._heights_in_problems(call.snapshot):
-            return encode_response(await route.handler(call))
+            return encode_response(await route.respond(call))
 
     @asynccontextmanager
     async def _time_limit(self) -> AsyncIterator[None]:

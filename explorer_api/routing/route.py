@@ -2,13 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from aiohttp import web
 
 from explorer_api.http.parameters import Parameter, ParameterFamily
 from explorer_api.http.responses import JSON, NO_CACHE, ApiResponse
 from explorer_api.routing.calls import Call, ChannelCall
+from explorer_api.routing.page_request import Filters, PageRequest, read_page_request
+
+F = TypeVar("F", bound=Filters)
 
 Handler = Callable[[Call], Awaitable[ApiResponse]]
 ChannelHandler = Callable[[ChannelCall], Awaitable[ApiResponse]]
@@ -56,6 +59,31 @@ class ChannelRoute(_DocumentedRoute):
     costly: bool = False
     """Whether responses are also cached in Redis."""
 
+    async def respond(self, call: ChannelCall) -> ApiResponse:
+        """Return the response to the request."""
+        return await self.handler(call)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListRoute(_DocumentedRoute, Generic[F]):
+    """A route that lists objects of one channel page by page.
+
+    The handler gets the filters, parsed by `read_filters`, and the page request. Cursors are only
+    valid for the list of the same `list_name`.
+    """
+
+    list_name: str
+    read_filters: Callable[[ChannelCall], F]
+    handler: Callable[[ChannelCall, F, PageRequest], Awaitable[ApiResponse]]
+    costly: bool = False
+    """Whether responses are also cached in Redis."""
+
+    async def respond(self, call: ChannelCall) -> ApiResponse:
+        """Return the response to the request. Raises `ProblemError` for a wrong filter or cursor."""
+        filters = self.read_filters(call)
+        page_request = read_page_request(call, self.list_name, filters.digest_parts())
+        return await self.handler(call, filters, page_request)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StreamRoute(_DocumentedRoute):
@@ -68,4 +96,7 @@ class StreamRoute(_DocumentedRoute):
     handler: StreamHandler
 
 
-AnyRoute = Route | ChannelRoute | StreamRoute
+CachedRoute = ChannelRoute | ListRoute[Any]
+"""The routes whose responses are cached."""
+
+AnyRoute = Route | CachedRoute | StreamRoute

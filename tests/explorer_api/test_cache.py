@@ -32,7 +32,7 @@ from explorer_api.resources import overview
 from explorer_api.routes import CHANNEL as CHANNEL_PATH
 from explorer_api.routes import ROUTES
 from explorer_api.routing.calls import ChannelCall
-from explorer_api.routing.route import ChannelRoute
+from explorer_api.routing.route import ChannelRoute, ListRoute
 from explorer_api.schemas.status import Status
 from ledger.mongodb.collections import SYNC_STATE
 from ledger.mongodb.sync_state import ChannelState, write_sync_state
@@ -239,7 +239,7 @@ class CountingRedis(Redis):
 KEPT = [
     route
     for route in ROUTES
-    if isinstance(route, ChannelRoute) and route.cache_controls != (NO_STORE,)
+    if isinstance(route, ChannelRoute | ListRoute) and route.cache_controls != (NO_STORE,)
 ]
 
 
