@@ -10,7 +10,7 @@ import aiohttp
 from pymongo import AsyncMongoClient
 
 from benchmarks.processes import peer_process
-from cli.assembly.daemon import new_progress
+from cli.assembly.channel import new_progress
 from cli.version import VERSION
 from explorer_api.app import create_app, serve
 from indexer.channel_indexer import ChannelIndexer

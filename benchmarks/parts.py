@@ -17,7 +17,7 @@ import bson
 import click
 from pymongo import AsyncMongoClient, MongoClient, WriteConcern
 
-from cli.assembly.daemon import new_progress
+from cli.assembly.channel import new_progress
 from devnet.peer import block_files
 from indexer.channel_indexer import ChannelIndexer
 from indexer.file_source import FileSource

@@ -15,7 +15,7 @@ import click
 from pymongo import AsyncMongoClient
 
 from benchmarks.ledgers import TENS
-from cli.assembly.daemon import new_progress
+from cli.assembly.channel import new_progress
 from cli.configuration.settings import LogSettings
 from cli.output.logs import configure_logs
 from devnet.forge.forger import forge

@@ -1,4 +1,4 @@
-"""How each kind of failure ends the command: a message for people, an exit code for supervisors."""
+"""The errors of the commands, and the exit code of each kind of failure."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from runtime.retry import GaveUpError
 
 
 class Exit(IntEnum):
-    """Exit codes, after sysexits.h where it has one."""
+    """The exit codes; those of sysexits.h where it defines a fitting one."""
 
     OK = 0
     UNEXPECTED = 1
@@ -26,6 +26,7 @@ class Exit(IntEnum):
     UNAVAILABLE = 69
     RESTART = 75
     CONFIGURATION = 78
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -34,16 +35,25 @@ class ConfigurationError(Exception):
     """The configuration cannot be used; the message names each key and what is wrong with it."""
 
 
-class PostgresUnavailableError(Exception):
-    """PostgreSQL cannot be reached, or went away."""
+class UnavailableError(Exception):
+    """A server or a folder that the command needs is not available."""
+
+
+class PostgresUnavailableError(UnavailableError):
+    """PostgreSQL cannot be reached, or closed the connection."""
 
 
 _AUTHENTICATION_CODES = frozenset({13, 18, 8000})
+"""MongoDB's error codes for a refused login and a missing right."""
 
 
 @contextmanager
-def exits(*, daemon: bool = False) -> Iterator[None]:
-    """Ends the process with the code that fits what is raised inside; a daemon asks for a restart where it helps."""
+def exit_on_failure(*, daemon: bool = False) -> Iterator[None]:
+    """Print a failure of the block inside and end the process with its exit code.
+
+    A failure that a restart can cure ends a daemon with `RESTART`, and any other command with
+    `UNAVAILABLE`.
+    """
     try:
         yield
     except (
@@ -63,22 +73,26 @@ def exits(*, daemon: bool = False) -> Iterator[None]:
         ConnectionFailure,
         PostgresUnavailableError,
     ) as error:
-        _end(
-            Exit.RESTART if daemon else Exit.UNAVAILABLE,
-            f"{error}. `kindledger doctor` tells which part is missing.",
-        )
+        message = f"{error}. `kindledger doctor` shows which server is unavailable."
+        _end(Exit.RESTART if daemon else Exit.UNAVAILABLE, message)
+    except UnavailableError as error:
+        _end(Exit.UNAVAILABLE, str(error))
     except OperationFailure as error:
         if error.code in _AUTHENTICATION_CODES:
-            advice = "Check user, password and roles in KINDLEDGER_MONGO__URI (config/mongo-roles.js has the roles)."
-            _end(
-                Exit.CONFIGURATION,
-                f"MongoDB refuses: {error.details.get('errmsg') if error.details else error}. {advice}",
-            )
+            _end(Exit.CONFIGURATION, _refused_by_mongodb(error))
         _end(Exit.RESTART if daemon else Exit.UNEXPECTED, f"MongoDB failed: {error}")
     except PyMongoError as error:
         _end(Exit.RESTART if daemon else Exit.UNEXPECTED, f"MongoDB failed: {error}")
     except KeyboardInterrupt:
         _end(Exit.INTERRUPTED, "interrupted")
+
+
+def _refused_by_mongodb(error: OperationFailure) -> str:
+    reason = error.details.get("errmsg") if error.details else error
+    return (
+        f"MongoDB refuses: {reason}. Check user, password and roles in KINDLEDGER_MONGO__URI "
+        "(config/mongo-roles.js defines the roles)."
+    )
 
 
 def _end(code: Exit, message: str) -> None:

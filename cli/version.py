@@ -1,4 +1,4 @@
-"""The program's version."""
+"""The version of the program."""
 
 from importlib.metadata import version
 from typing import Final

@@ -1,4 +1,4 @@
-"""Puts the explorer API together and serves it."""
+"""Assembles the explorer API and serves it."""
 
 import asyncio
 import signal
@@ -12,11 +12,11 @@ from pymongo import AsyncMongoClient
 
 from cli.assembly.business_reports import business_reports
 from cli.assembly.mongo import mongo_client
-from cli.assembly.monitoring import measured_process
-from cli.assembly.redis import redis_client
+from cli.assembly.monitoring import process_metrics
+from cli.assembly.redis import configured_redis
 from cli.configuration.settings import ApiSettings, Settings
 from cli.errors import ConfigurationError, Exit
-from cli.signals import exit_of, signals
+from cli.signals import exit_code_of, handle_signals
 from cli.version import VERSION
 from explorer_api.app import create_app, serve
 from explorer_api.http.access import token_digest
@@ -25,24 +25,24 @@ from runtime.process import allow_open_files, tune_process
 
 log = structlog.get_logger()
 
-_OWN_FILES = 256
-"""For databases, caches and logs."""
-_REQUESTS = 256
-"""Connections that are no streams."""
+_RESERVED_FILES = 256
+"""Open files that databases, caches and logs may need."""
+_REQUEST_CONNECTIONS = 256
+"""Connections for requests other than streams."""
 
 
 def api_options(settings: ApiSettings) -> Options:
-    """What the operator chose, but no more streams than this process may have open files."""
-    wanted = settings.streams + _REQUESTS + _OWN_FILES
-    connections = max(allow_open_files(wanted) - _OWN_FILES, _REQUESTS)
-    streams = max(connections - _REQUESTS, 1)
+    """Return the configured options, with no more streams than this process may open files."""
+    needed = settings.streams + _REQUEST_CONNECTIONS + _RESERVED_FILES
+    connections = max(allow_open_files(needed) - _RESERVED_FILES, _REQUEST_CONNECTIONS)
+    streams = max(connections - _REQUEST_CONNECTIONS, 1)
     if streams < settings.streams:
         log.warning(
             "api_streams_limited",
             connections=connections,
             streams=streams,
             configured=settings.streams,
-            hint=f"raise the limit of open files (ulimit -n) to {wanted}",
+            hint=f"raise the limit of open files (ulimit -n) to {needed}",
         )
     return Options(
         seconds_per_request=settings.request_s,
@@ -62,18 +62,18 @@ def api_options(settings: ApiSettings) -> Options:
 async def serve_api(
     client: AsyncMongoClient[dict[str, Any]], settings: Settings, registry: CollectorRegistry
 ) -> AsyncIterator[str]:
-    """Serves the explorer API while the context lasts; yields its address. /metrics shows the registry."""
+    """Serve the explorer API while the context lasts; yield its address.
+
+    The route /metrics shows the registry. Raises `ConfigurationError` if the server cannot listen
+    on the configured address.
+    """
     async with AsyncExitStack() as stack:
-        url = settings.redis.reveal()
-        redis = redis_client(url) if url is not None else None
-        if redis is not None:
-            stack.push_async_callback(redis.aclose)
         app = create_app(
             client,
             {channel: settings.database_of(channel) for channel in settings.channels} or None,
             version=VERSION,
             options=api_options(settings.api),
-            redis=redis,
+            redis=await stack.enter_async_context(configured_redis(settings.redis)),
             business=await stack.enter_async_context(business_reports(settings)),
             registry=registry,
         )
@@ -90,7 +90,7 @@ async def serve_api(
 
 
 async def run_api(settings: Settings) -> Exit:
-    """Serves the API alone until SIGTERM or SIGINT."""
+    """Serve the explorer API without an indexer until a signal comes; return the exit code."""
     received: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
 
     def on_signal(number: signal.Signals) -> None:
@@ -98,10 +98,10 @@ async def run_api(settings: Settings) -> Exit:
             received.set_result(number)
 
     async with (
-        measured_process(VERSION) as registry,
+        process_metrics(VERSION) as registry,
         mongo_client(settings, registry) as client,
         serve_api(client, settings, registry),
     ):
         tune_process()
-        with signals(on_signal):
-            return exit_of(await received)
+        with handle_signals(on_signal):
+            return exit_code_of(await received)

@@ -1,4 +1,4 @@
-"""What the API shows of the business database, as configured."""
+"""Assembles the reports that the explorer API reads from the business database."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,11 +16,12 @@ from reconciliation.reports import BusinessReports
 
 @asynccontextmanager
 async def business_reports(settings: Settings) -> AsyncIterator[BusinessReports | None]:
-    """The books to read; None where no business database is configured. Nothing is connected before it is asked.
+    """Yield the reports, or None if no business database is configured.
 
-    Raises `ConfigurationError` for addresses that cannot be used, or where it is not clear which channel is meant.
+    Connections are opened at the first report. Raises `ConfigurationError` for an address that
+    cannot be used, and if the configuration does not say which channel the database belongs to.
     """
-    channel = _channel(settings)
+    channel = _channel_of_reports(settings)
     if channel is None:
         yield None
         return
@@ -35,12 +36,15 @@ async def business_reports(settings: Settings) -> AsyncIterator[BusinessReports 
             )
         finally:
             watching.cancel()
-            servers.abort()  # nobody reads any more, and a server that hangs is not waited for
+            servers.abort()  # a server that hangs must not delay the end
             await asyncio.gather(watching, return_exceptions=True)
 
 
-def _channel(settings: Settings) -> str | None:
-    """The API alone needs no [channels] to show what is stored: then `reconcile.channel` is taken at its word."""
+def _channel_of_reports(settings: Settings) -> str | None:
+    """Return the reconciled channel; without [channels], the one that `reconcile.channel` names.
+
+    The API without an indexer shows every stored channel and needs no [channels].
+    """
     named = settings.reconcile.channel
     if named is not None and not settings.channels:
         settings = settings.model_copy(update={"channels": {named: ChannelSettings()}})

@@ -16,23 +16,24 @@ from cli.errors import ConfigurationError
 from ledger.mongodb.stored_channels import find_channels
 from runtime.mongo_pool_metrics import MongoPoolMetrics
 
+_KEY = "mongo.uri (KINDLEDGER_MONGO__URI)"
 _SELECTION_TIMEOUT_MS = 5000
-_GOODBYE_S = 1.0
-"""For ending sessions politely; MongoDB forgets them anyway."""
+_CLOSE_TIMEOUT_S = 1.0
+"""Limits how long MongoDB is told of the ended sessions; it forgets them by itself, too."""
 
 
 @asynccontextmanager
 async def mongo_client(
     settings: Settings, registry: CollectorRegistry | None = None
 ) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
-    """A client with time limits, whose connections are counted in the registry.
+    """Yield a client with time limits, whose connections are counted in the registry.
 
-    Raises `ConfigurationError` if no usable address is configured.
+    Raises `ConfigurationError` if no address is configured, or one that cannot be used.
     """
     uri = settings.mongo.reveal()
     if uri is None:
         raise ConfigurationError(
-            "mongo.uri (KINDLEDGER_MONGO__URI): not set; give the address of the replica set, such as "
+            f"{_KEY}: not set; give the address of the replica set, for example "
             "mongodb://host:27017/?replicaSet=rs0"
         )
     connections = MongoPoolMetrics()
@@ -41,9 +42,7 @@ async def mongo_client(
     timeout_ms = int(settings.mongo.timeout_s * 1000)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error"
-            )  # a misspelt option is no more than a warning to the driver
+            warnings.simplefilter("error")  # the driver only warns of a misspelt option
             client = AsyncMongoClient[dict[str, Any]](
                 uri,
                 tz_aware=True,
@@ -54,20 +53,25 @@ async def mongo_client(
                 event_listeners=[connections],
             )
     except (MongoConfigurationError, ValueError, UserWarning) as error:
+        raise ConfigurationError(f"{_KEY}: {unusable_address(uri, error)}") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.filename is not None:
+            reason = f"{error.filename}: cannot be read: {reason}"
         raise ConfigurationError(
-            f"mongo.uri (KINDLEDGER_MONGO__URI): {unusable_address(uri, error)}"
+            f"{_KEY}: tlsCAFile or tlsCertificateKeyFile cannot be used: {reason}"
         ) from error
     try:
         yield client
     finally:
-        with pymongo.timeout(_GOODBYE_S):
+        with pymongo.timeout(_CLOSE_TIMEOUT_S):
             await client.close()
 
 
 async def stored_channels(
     client: AsyncMongoClient[dict[str, Any]], settings: Settings
 ) -> dict[str, str]:
-    """Channels with their databases: the configured ones, else every one that MongoDB holds."""
+    """Return the databases of the configured channels, else of all channels that MongoDB holds."""
     if settings.channels:
         return {channel: settings.database_of(channel) for channel in settings.channels}
     return await find_channels(client)

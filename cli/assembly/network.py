@@ -1,6 +1,7 @@
-"""The Fabric network as configured: peers, TLS files and the identity, from a connection profile or given directly.
+"""The configured Fabric network: its peers, their TLS files, and the identity that reads from them.
 
-A connection profile is the YAML or JSON file that Fabric's SDKs take.
+Peers are listed in the configuration or in a connection profile, the YAML or JSON file that Fabric's
+SDKs read.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from ledger.signing import SigningIdentity, load_signing_identity
 
 
 def endpoints(settings: FabricSettings, channel: str) -> list[Endpoint]:
-    """The peers to take the channel from, in order. Raises `ConfigurationError`."""
+    """Return the peers of the channel in the order of their use. Raises `ConfigurationError`."""
     peers = list(settings.peers)
     if settings.connection_profile is not None:
         peers += _profile_peers(settings.connection_profile, channel)
@@ -30,18 +31,25 @@ def endpoints(settings: FabricSettings, channel: str) -> list[Endpoint]:
 
 
 def identity_loader(settings: FabricSettings) -> Callable[[], SigningIdentity]:
-    """Loads the identity, anew at each call, so that rotated files are seen. Raises `ConfigurationError`."""
+    """Return a function that loads the identity; each call reads the files, as they may be renewed.
+
+    Raises `ConfigurationError` if a key of the identity is missing.
+    """
     missing = [key for key in ("msp_id", "certificate", "key") if getattr(settings, key) is None]
     if settings.msp_id is None or settings.certificate is None or settings.key is None:
         keys = ", ".join(f"fabric.{key}" for key in missing)
         raise ConfigurationError(
-            f"{keys}: needed to read from a peer: the MSP id, certificate and key of a member"
+            f"{keys}: needed to read from a peer: the MSP id, certificate and private key of a "
+            "member of an organisation"
         )
     return partial(load_signing_identity, settings.msp_id, settings.certificate, settings.key)
 
 
 def peer_sources(settings: FabricSettings, channel: str) -> list[PeerSource]:
-    """A source for each peer. Raises `ConfigurationError`, and `IdentityError` for unusable files."""
+    """Return a block source for each peer.
+
+    Raises `ConfigurationError`, and `IdentityError` for certificate files that cannot be used.
+    """
     loader = identity_loader(settings)
     loader()
     return [PeerSource(endpoint, channel, loader) for endpoint in endpoints(settings, channel)]
@@ -55,7 +63,8 @@ def _endpoint(peer: PeerSettings, settings: FabricSettings) -> Endpoint:
     tls = scheme == "grpcs" or (scheme != "grpc" and tls_ca is not None)
     if tls and tls_ca is None:
         raise ConfigurationError(
-            f"fabric.peers: {peer.address!r}: tls_ca is needed, the certificate of the peer's TLS CA"
+            f"fabric.peers: {peer.address!r}: tls_ca is needed for TLS: the certificate "
+            "of the peer's TLS CA"
         )
     for path in (peer.tls_ca, settings.client_tls_certificate, settings.client_tls_key):
         if tls and path is not None and not path.is_file():
@@ -70,18 +79,18 @@ def _endpoint(peer: PeerSettings, settings: FabricSettings) -> Endpoint:
 
 
 def _split(address: str) -> tuple[str, str]:
-    """Scheme (`grpcs`, `grpc` or none) and `host:port`. Raises `ConfigurationError`."""
+    """Return the scheme (`grpcs`, `grpc` or empty) and `host:port`. Raises `ConfigurationError`."""
     try:
         url = urlsplit(address if "://" in address else f"//{address}")
-        good = (
+        valid = (
             url.scheme in ("", "grpc", "grpcs")
             and url.hostname
             and url.port
             and url.path in ("", "/")
         )
     except ValueError:
-        good = False
-    if not good or "@" in url.netloc:
+        valid = False
+    if not valid or "@" in url.netloc:
         raise ConfigurationError(
             f"fabric.peers: {address!r}: expected grpcs://host:port or grpc://host:port"
         )
@@ -107,7 +116,8 @@ def _profile_peers(path: Path, channel: str) -> list[PeerSettings]:
         ) from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigurationError(
-            f"fabric.connection_profile: {path}: not a connection profile with peers and their url ({error!r})"
+            f"fabric.connection_profile: {path}: not a connection profile with peers and "
+            f"their url ({error!r})"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The addresses of the business database as configured, and what its failures mean for a command."""
+"""The configured addresses of the business database, and the errors that its failures raise."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,23 +14,30 @@ from reconciliation.errors import FAILURES, explained, is_away
 
 
 def primary_dsn(settings: PostgresSettings) -> str:
-    """The daemon's address. Raises `ConfigurationError` if it cannot be used."""
+    """Return the daemon's address. Raises `ConfigurationError` if it cannot be used."""
     return _usable("postgres.dsn", settings.reveal() or "", settings)
 
 
 def owner_dsn(settings: PostgresSettings) -> str:
-    """The address for migrations. Raises `ConfigurationError` if there is none, or none that can be used."""
+    """Return the address for migrations.
+
+    Raises `ConfigurationError` if no address is configured, or one that cannot be used.
+    """
     dsn = settings.reveal_for_migrations()
     if dsn is None:
         raise ConfigurationError(
-            "postgres.migration_dsn (KINDLEDGER_POSTGRES__MIGRATION_DSN): not set, nor is postgres.dsn; give the "
-            "address of the business database for its owner, such as postgresql://owner:password@host:5432/kindledger"
+            "postgres.migration_dsn (KINDLEDGER_POSTGRES__MIGRATION_DSN): neither it nor "
+            "postgres.dsn is set; give the address of the business database for its owner, for "
+            "example postgresql://owner:password@host:5432/kindledger"
         )
     return _usable("postgres.migration_dsn, or postgres.dsn", dsn, settings)
 
 
 def replica_dsns(settings: PostgresSettings) -> list[str]:
-    """The addresses of the replicas. Raises `ConfigurationError` for one that cannot be used."""
+    """Return the addresses of the replicas.
+
+    Raises `ConfigurationError` if an address cannot be used.
+    """
     return [
         _usable(f"postgres.replica_dsns, replica {number}", dsn, settings)
         for number, dsn in enumerate(settings.reveal_replicas(), 1)
@@ -38,13 +45,13 @@ def replica_dsns(settings: PostgresSettings) -> list[str]:
 
 
 def _usable(key: str, dsn: str, settings: PostgresSettings) -> str:
-    """The address with the TLS settings that stand beside it, which go before its own."""
+    """Return the address with the configured TLS settings, which override those in the address."""
     if not dsn.startswith(("postgresql://", "postgres://")):
         raise ConfigurationError(
             f"{key}: write it as postgresql://user:password@host:5432/database"
         )
     try:
-        _check(dsn)
+        _check_syntax(dsn)
     except ValueError as error:
         raise ConfigurationError(f"{key}: {unusable_address(dsn, error)}") from error
     tls = {
@@ -57,11 +64,14 @@ def _usable(key: str, dsn: str, settings: PostgresSettings) -> str:
     return f"{dsn}{'&' if '?' in dsn else '?'}{query}" if query else dsn
 
 
-def _check(dsn: str) -> None:
-    """Raises `ValueError` for what the driver would stumble over, which quotes parts of a password in its error."""
+def _check_syntax(dsn: str) -> None:
+    """Raise `ValueError` if the driver could not parse the address.
+
+    The driver's own error may quote parts of the password.
+    """
     parts = urlsplit(dsn)
     for host in parts.netloc.rpartition("@")[2].split(","):
-        urlsplit(f"//{host}").port  # noqa: B018 - reading it raises
+        urlsplit(f"//{host}").port  # noqa: B018 - raises ValueError if it is not a number
     if parts.query:
         parse_qs(parts.query, strict_parsing=True)
 
@@ -74,7 +84,11 @@ def _file(key: str, path: Path | None) -> str | None:
 
 @contextmanager
 def postgres_failures() -> Iterator[None]:
-    """Raises `PostgresUnavailableError` where the server is away, `ReconciliationError` where somebody must act."""
+    """Raise the errors of the block inside as errors of the commands.
+
+    `PostgresUnavailableError` if a server is unavailable, `ConfigurationError` if the driver cannot
+    use its address, `ReconciliationError` if an operator must act.
+    """
     try:
         yield
     except asyncpg.ClientConfigurationError as error:

@@ -1,13 +1,12 @@
-"""Puts reconciliation together as configured."""
+"""Assembles reconciliation: the parts that settle business rows of one channel."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-
-from msgspec import Struct
 
 from cli.assembly.postgres import primary_dsn, replica_dsns
 from cli.assembly.redis import redis_client
@@ -26,19 +25,20 @@ from reconciliation.reconciler import Reconciler, ReconciliationIntervals
 from reconciliation.reconciliation_progress import ReconciliationProgress
 from reconciliation.reports import DiscrepancyCount as Count
 
-_MEASUREMENTS = 10
-_MEASURE_AGAIN_S = 0.1
+_MAX_MEASUREMENTS = 10
+_MEASURING_INTERVAL_S = 0.1
 
 
-class Reconciliation(Struct, frozen=True):
-    """Reconciliation of one channel, ready to run."""
+@dataclass(frozen=True)
+class Reconciliation:
+    """The assembled parts that reconcile one channel."""
 
     reconciler: Reconciler
     caches: CacheRefresher | None
 
     @property
     def background_tasks(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
-        """What runs beside the channel's indexer."""
+        """The coroutine functions that run beside the channel's indexer."""
         return (
             (self.reconciler.run,)
             if self.caches is None
@@ -46,17 +46,20 @@ class Reconciliation(Struct, frozen=True):
         )
 
     async def once(self, *, everything: bool) -> list[Count]:
-        """See `Reconciler.once`; then the caches of what was settled are refreshed."""
-        still_open = await self.reconciler.once(everything=everything)
+        """Reconcile once, as `Reconciler.once` does, and refresh the caches of the settled rows.
+
+        Return the open discrepancies by kind.
+        """
+        open_discrepancies = await self.reconciler.once(everything=everything)
         if self.caches is not None and self.reconciler.progress.settled:
             await self.caches.once()
-        return still_open
+        return open_discrepancies
 
 
 def reconciled_channel(settings: Settings) -> str | None:
-    """The channel that is reconciled; None where no business database is configured.
+    """Return the channel that is reconciled, or None if no business database is configured.
 
-    Raises `ConfigurationError` where it is not clear which one.
+    Raises `ConfigurationError` if the configuration does not say which of its channels it is.
     """
     if settings.postgres.dsn is None and settings.postgres.dsn_file is None:
         return None
@@ -75,15 +78,15 @@ def reconciled_channel(settings: Settings) -> str | None:
 async def reconciliation(
     settings: Settings, store: LedgerStore, ledger: ChannelProgress
 ) -> AsyncIterator[Reconciliation]:
-    """Reconciliation of the channel whose ledger is in `store`; closes its connections at the end.
+    """Yield the reconciliation of the channel whose ledger is in `store`; close its connections at the end.
 
-    Raises `ConfigurationError` for addresses that cannot be used.
+    Raises `ConfigurationError` for an address that cannot be used.
     """
     business = mapping_of(settings.reconcile)
     progress = ReconciliationProgress(ledger.channel, lambda: datetime.now(UTC), ledger.changed.set)
     caches: CacheRefresher | None = None
     async with AsyncExitStack() as stack:
-        servers = await stack.enter_async_context(servers_of(settings.postgres))
+        servers = await stack.enter_async_context(postgres_servers(settings.postgres))
         redis_url = settings.redis.reveal() if settings.reconcile.caches else None
         if redis_url is not None:
             redis = await stack.enter_async_context(aclosing(redis_client(redis_url)))
@@ -100,13 +103,13 @@ async def reconciliation(
             progress,
             check_schema=partial(check_schema, migrations=load_migrations()),
             settled=caches.settled if caches is not None else lambda _: None,
-            pace=_pace_of(settings.reconcile),
+            pace=_intervals(settings.reconcile),
         )
         yield Reconciliation(reconciler, caches)
 
 
 def mapping_of(settings: ReconcileSettings) -> BusinessMapping:
-    """Which rows name transactions, as configured."""
+    """Return the configured mapping: which rows name transactions."""
     tables = KINDLEDGER.tables
     if settings.tables is not None:
         tables = tuple(Table(**table.model_dump()) for table in settings.tables)
@@ -126,36 +129,36 @@ def mapping_of(settings: ReconcileSettings) -> BusinessMapping:
     )
 
 
-def servers_of(settings: PostgresSettings) -> PostgresServers:
-    """The servers as configured. Raises `ConfigurationError` for an address that cannot be used."""
-    bounds = PoolOptions(
+def postgres_servers(settings: PostgresSettings) -> PostgresServers:
+    """Return the configured servers. Raises `ConfigurationError` for an address that cannot be used."""
+    options = PoolOptions(
         pool_size=settings.pool_size,
         statement_timeout_s=settings.statement_timeout_s,
         lock_timeout_s=settings.lock_timeout_s,
         replica_lag_s=settings.replica_lag_s,
     )
-    return PostgresServers(primary_dsn(settings), replica_dsns(settings), bounds)
+    return PostgresServers(primary_dsn(settings), replica_dsns(settings), options)
 
 
-async def measured(servers: PostgresServers) -> list[DatabaseServer]:
-    """The servers' figures, the primary first; one without a connection cannot be reached.
+async def measure_servers(servers: PostgresServers) -> list[DatabaseServer]:
+    """Return the state of each server, the primary first; one without connections is unreachable.
 
-    A replica's lag is known once it has replayed what the primary had written when it was asked: a short while is
-    waited for that.
+    A replica's lag is known when it has replayed what the primary had written at the first
+    measurement, so this waits up to a second for it.
     """
     await servers.measure()
-    for _ in range(_MEASUREMENTS):
+    for _ in range(_MAX_MEASUREMENTS):
         if all(
             replica.lag_s is not None or not replica.connections
             for replica in servers.figures()[1:]
         ):
             break
-        await asyncio.sleep(_MEASURE_AGAIN_S)
+        await asyncio.sleep(_MEASURING_INTERVAL_S)
         await servers.measure()
     return servers.figures()
 
 
-def _pace_of(settings: ReconcileSettings) -> ReconciliationIntervals:
+def _intervals(settings: ReconcileSettings) -> ReconciliationIntervals:
     return ReconciliationIntervals(
         sweep_s=settings.sweep_s, grace_s=settings.grace_s, cross_check_s=settings.cross_check_s
     )

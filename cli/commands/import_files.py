@@ -5,11 +5,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli.assembly.daemon import indexes_of, limits_of, new_progress, until_signal
+import click
+
+from cli.assembly.channel import index_options, new_progress, pipeline_limits
+from cli.assembly.daemon import run_until_signal
 from cli.assembly.mongo import mongo_client
+from cli.commands.options import LoadSettings, json_option
 from cli.configuration.settings import Settings
-from cli.errors import Exit
-from cli.output.console import file_progress, messages
+from cli.errors import Exit, exit_on_failure
+from cli.output.console import messages
+from cli.output.progress_bars import file_progress
 from cli.output.summary import print_summary, summarise
 from cli.version import VERSION
 from indexer.channel_indexer import ChannelIndexer
@@ -20,21 +25,56 @@ from ledger.errors import LedgerError
 from ledger.mongodb.store import LedgerStore
 
 _STORE_RETRY_S = 30.0
+"""How long an import waits for MongoDB; the configured time is meant for the daemon."""
 _REDRAW_S = 0.25
 
 
+@click.command("import", short_help="Index block files.")
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
+    metavar="PATH...",
+)
+@click.option(
+    "--start",
+    type=click.IntRange(0),
+    help="First block of the ledger, for a store that is still empty.",
+)
+@click.option("--database", help="Database to index into, instead of the channel's database.")
+@json_option
+@click.pass_obj
+def import_command(
+    load: LoadSettings,
+    /,
+    *,
+    paths: tuple[Path, ...],
+    start: int | None,
+    database: str | None,
+    as_json: bool,
+) -> None:
+    """Index block files: folders or tar archives of *.block files, one serialized block in each."""
+    with exit_on_failure():
+        code = asyncio.run(
+            import_files(load(), paths, start=start, database=database, as_json=as_json)
+        )
+        raise SystemExit(code)
+
+
 class NoChannelError(LedgerError):
-    """No block of the source names its channel."""
+    """No block of the files names its channel."""
 
     def __init__(self, source: FileSource) -> None:
         super().__init__(
-            f"{source.name}: no block file with a valid transaction that names its channel was found; give a folder or "
-            "tar archive of *.block files, as `peer channel fetch` writes them"
+            f"{source.name}: no block file with a valid transaction that names its channel was "
+            "found; give a folder or tar archive of *.block files, as `peer channel fetch` writes "
+            "them"
         )
 
 
 async def channel_of(source: FileSource) -> str:
-    """The channel that the files belong to. Raises `NoChannelError`."""
+    """Return the channel that the files belong to. Raises `NoChannelError`."""
     channel = await asyncio.to_thread(source.channel)
     if channel is None:
         raise NoChannelError(source)
@@ -49,7 +89,7 @@ async def import_files(
     database: str | None,
     as_json: bool,
 ) -> Exit:
-    """Indexes every block of the files and prints what the database then holds."""
+    """Index every block of the files, print what the database then holds, return the exit code."""
     source = FileSource(paths)
     channel = await channel_of(source)
     async with mongo_client(settings) as client:
@@ -62,23 +102,23 @@ async def import_files(
             [source],
             progress,
             first=configured if start is None else start,
-            limits=limits_of(settings.indexer, store_retry_s=_STORE_RETRY_S),
-            indexes=indexes_of(settings.indexer),
+            limits=pipeline_limits(settings.indexer, store_retry_s=_STORE_RETRY_S),
+            indexes=index_options(settings.indexer),
         )
         began = time.monotonic()
-        showing = asyncio.create_task(_show(source, progress))
+        bar = asyncio.create_task(_show_progress(source, progress))
         try:
-            code = await until_signal(
+            code = await run_until_signal(
                 Daemon([DaemonChannel(indexer, progress, store.database)], VERSION)
             )
         finally:
-            showing.cancel()
-        _say_what_was_done(progress, time.monotonic() - began)
+            bar.cancel()
+        _report(progress, time.monotonic() - began)
         print_summary(await summarise(store.database, channel), as_json=as_json)
         return code
 
 
-async def _show(source: FileSource, progress: ChannelProgress) -> None:
+async def _show_progress(source: FileSource, progress: ChannelProgress) -> None:
     with file_progress() as bar:
         task = bar.add_task(f"importing {progress.channel}", total=source.size, rate="")
         while True:
@@ -87,12 +127,13 @@ async def _show(source: FileSource, progress: ChannelProgress) -> None:
             await asyncio.sleep(_REDRAW_S)
 
 
-def _say_what_was_done(progress: ChannelProgress, seconds: float) -> None:
+def _report(progress: ChannelProgress, seconds: float) -> None:
     rate = progress.transactions / seconds if seconds else 0
     messages.print(
-        f"{progress.blocks:,} new blocks, {progress.transactions:,} transactions, {progress.events:,} events in "
-        f"{seconds:.1f} s ({rate:,.0f} tx/s); {progress.redelivered_blocks:,} blocks were there already; "
-        f"{progress.undecodable:,} envelopes could not be decoded to the bottom",
+        f"{progress.blocks:,} new blocks, {progress.transactions:,} transactions, "
+        f"{progress.events:,} events in {seconds:.1f} s ({rate:,.0f} tx/s); "
+        f"{progress.redelivered_blocks:,} blocks were already stored; "
+        f"{progress.undecodable:,} envelopes could not be decoded completely",
         highlight=False,
         soft_wrap=True,
     )

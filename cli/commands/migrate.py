@@ -1,14 +1,17 @@
 """`kindledger migrate`: the schema of the business database."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import asyncpg
+import click
 
 from cli.assembly.postgres import owner_dsn
+from cli.commands.options import LoadSettings, json_option
 from cli.configuration.redaction import unusable_address
 from cli.configuration.settings import Settings
-from cli.errors import ConfigurationError, PostgresUnavailableError
+from cli.errors import ConfigurationError, PostgresUnavailableError, exit_on_failure
 from cli.output.console import messages, print_json, print_table
 from cli.version import VERSION
 from reconciliation.migrations.migrator import UNAVAILABLE, Migrator, Step
@@ -25,19 +28,62 @@ from reconciliation.migrations.scripts import load_migrations
 _CONNECT_TIMEOUT_S = 10
 
 
+@click.group("migrate", short_help="Change the schema of the business database.")
+def migrate_group() -> None:
+    """Change the schema of the business database (postgres.migration_dsn, or postgres.dsn)."""
+
+
+@migrate_group.command("up", short_help="Apply every missing migration.")
+@json_option
+@click.pass_obj
+def migrate_up_command(load: LoadSettings, /, *, as_json: bool) -> None:
+    """Apply every missing migration."""
+    with exit_on_failure():
+        asyncio.run(migrate(load(), Migrator.up, as_json=as_json))
+
+
+@migrate_group.command("down", short_help="Revert the newest applied migration.")
+@json_option
+@click.pass_obj
+def migrate_down_command(load: LoadSettings, /, *, as_json: bool) -> None:
+    """Revert the newest applied migration."""
+    with exit_on_failure():
+        asyncio.run(migrate(load(), Migrator.down, as_json=as_json))
+
+
+@migrate_group.command("to", short_help="Apply or revert migrations up to VERSION.")
+@click.argument("version", type=click.IntRange(0))
+@json_option
+@click.pass_obj
+def migrate_to_command(load: LoadSettings, /, *, version: int, as_json: bool) -> None:
+    """Apply or revert migrations until VERSION is the newest applied one; 0 reverts all.
+
+    For a business schema other than KindLedger's, 1 is enough: it creates the daemon's own tables
+    only.
+    """
+    with exit_on_failure():
+        asyncio.run(migrate(load(), lambda migrator: migrator.to(version), as_json=as_json))
+
+
+@migrate_group.command("status", short_help="Show the migrations and their faults.")
+@json_option
+@click.pass_obj
+def migrate_status_command(load: LoadSettings, /, *, as_json: bool) -> None:
+    """Show which migrations are applied and since when, and what is wrong with them."""
+    with exit_on_failure():
+        asyncio.run(show_migrations(load(), as_json=as_json))
+
+
 async def migrate(
     settings: Settings, move: Callable[[Migrator], Awaitable[list[Step]]], *, as_json: bool
 ) -> None:
-    """Changes the schema by `move`, one of the migrator's methods, and prints what was done.
+    """Change the schema by `move`, one of the migrator's methods, and print what was done.
 
     Raises `MigrationError`, `ConfigurationError` and `PostgresUnavailableError`.
     """
     async with _connection(settings) as connection:
-        steps = await move(
-            Migrator(
-                connection, load_migrations(), _announce, program=f"kindledger-explorer {VERSION}"
-            )
-        )
+        program = f"kindledger-explorer {VERSION}"
+        steps = await move(Migrator(connection, load_migrations(), _announce, program=program))
     if as_json:
         print_json({"steps": steps})
     elif steps:
@@ -50,7 +96,10 @@ async def migrate(
 
 
 async def show_migrations(settings: Settings, *, as_json: bool) -> None:
-    """Prints every migration, known or recorded, and what is wrong with them. Raises as `migrate` does."""
+    """Print every known or recorded migration, and what is wrong with them.
+
+    Raises the same errors as `migrate`.
+    """
     migrations = load_migrations()
     async with _connection(settings) as connection:
         history = await read_history(connection)
@@ -82,7 +131,7 @@ async def show_migrations(settings: Settings, *, as_json: bool) -> None:
 
 @asynccontextmanager
 async def _connection(settings: Settings) -> AsyncIterator[Connection]:
-    """A connection for the schema's owner."""
+    """Yield a connection as the schema's owner."""
     dsn = owner_dsn(settings.postgres)
     try:
         connection = await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT_S)
@@ -102,7 +151,8 @@ async def _connection(settings: Settings) -> AsyncIterator[Connection]:
         yield connection
     except UNAVAILABLE as error:
         raise PostgresUnavailableError(
-            "PostgreSQL went away; `kindledger migrate status` will tell how far the migrations came"
+            "the connection to PostgreSQL was lost; `kindledger migrate status` shows which "
+            "migrations were applied"
         ) from error
     finally:
         connection.terminate()

@@ -1,4 +1,4 @@
-"""`kindledger reconcile`: where reconciliation stands, what does not agree, and one round of it by hand."""
+"""`kindledger reconcile`: the state of reconciliation, its discrepancies, and one run of it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,20 +8,22 @@ from typing import Any
 import click
 import msgspec
 
-from cli.assembly.daemon import new_progress
+from cli.assembly.channel import new_progress
 from cli.assembly.mongo import mongo_client
 from cli.assembly.postgres import postgres_failures
 from cli.assembly.reconciliation import (
     mapping_of,
-    measured,
+    measure_servers,
+    postgres_servers,
     reconciled_channel,
     reconciliation,
-    servers_of,
 )
+from cli.commands.options import LoadSettings, json_option
 from cli.configuration.settings import Settings
-from cli.errors import ConfigurationError, Exit
-from cli.output.console import block_progress, messages, print_json, print_table
+from cli.errors import ConfigurationError, Exit, exit_on_failure
+from cli.output.console import messages, print_json, print_table
 from cli.output.discrepancies import print_discrepancies
+from cli.output.progress_bars import block_progress
 from indexer.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState, DatabaseServer, read_sync_state
@@ -29,61 +31,107 @@ from reconciliation.discrepancies import listed
 from reconciliation.migrations.migrator import check_schema
 from reconciliation.migrations.scripts import load_migrations
 from reconciliation.reconciliation_progress import ReconciliationProgress
-from reconciliation.reports import DiscrepancyCount as Count
-from reconciliation.reports import DiscrepancyKind as Kind
-from reconciliation.reports import SettlementStatus
+from reconciliation.reports import DiscrepancyCount, DiscrepancyKind, SettlementStatus
 from reconciliation.settlement_status import read_settlement_status
 
-_FRESH_S = 30.0
-"""A daemon that runs tells its progress more often than this."""
+_MAX_REPORT_AGE_S = 30.0
+"""A running daemon reports its progress more often than this."""
 _REDRAW_S = 0.25
 
 
-async def show_standing(settings: Settings, *, as_json: bool) -> None:
-    """Prints how far rows are settled, what waits, what does not agree, and the servers."""
-    channel = _channel(settings)
+@click.group("reconcile", short_help="Compare the rows of the business database with the ledger.")
+def reconcile_group() -> None:
+    """Compare the rows of the business database with the ledger.
+
+    The daemon does this continuously. A discrepancy closes by itself when row and ledger agree.
+    """
+
+
+@reconcile_group.command("status", short_help="Show the settled height, waiting rows and servers.")
+@json_option
+@click.pass_obj
+def reconcile_status_command(load: LoadSettings, /, *, as_json: bool) -> None:
+    """Show up to which height rows are settled, which rows wait, what differs, and the servers."""
+    with exit_on_failure():
+        asyncio.run(show_settlement_status(load(), as_json=as_json))
+
+
+@reconcile_group.command("list", short_help="List discrepancies: what differs, and what to do.")
+@click.option(
+    "--kind",
+    type=click.Choice([kind.value for kind in DiscrepancyKind]),
+    help="Only discrepancies of this kind.",
+)
+@click.option("--all", "closed", is_flag=True, help="Also closed discrepancies.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number shown."
+)
+@json_option
+@click.pass_obj
+def reconcile_list_command(
+    load: LoadSettings, /, *, kind: str | None, closed: bool, limit: int, as_json: bool
+) -> None:
+    """List discrepancies, the newest first.
+
+    Shows for each what the ledger says and what the row says, and for each kind what it means and
+    what to do.
+    """
+    with exit_on_failure():
+        chosen = DiscrepancyKind(kind) if kind is not None else None
+        asyncio.run(list_discrepancies(load(), chosen, closed=closed, limit=limit, as_json=as_json))
+
+
+@reconcile_group.command("once", short_help="Settle and compare the present rows, then end.")
+@click.option("--full", is_flag=True, help="Also compare rows that are already settled.")
+@json_option
+@click.pass_obj
+def reconcile_once_command(load: LoadSettings, /, *, full: bool, as_json: bool) -> None:
+    """Settle and compare the present rows, then end. A daemon may run at the same time.
+
+    Exits 65 if discrepancies are open at the end.
+    """
+    with exit_on_failure():
+        raise SystemExit(asyncio.run(reconcile_once(load(), everything=full, as_json=as_json)))
+
+
+async def show_settlement_status(settings: Settings, *, as_json: bool) -> None:
+    """Print the settled height, the waiting rows, the open discrepancies and the servers."""
+    channel = _reconciled_channel(settings)
     async with mongo_client(settings) as client:
         ledger = await _stored_ledger(LedgerStore(client, settings.database_of(channel)), channel)
     with postgres_failures():
-        async with servers_of(settings.postgres) as servers:
+        async with postgres_servers(settings.postgres) as servers:
             async with servers.primary.acquire() as connection:
                 await check_schema(connection, load_migrations())
                 business = mapping_of(settings.reconcile)
-                found = await read_settlement_status(
+                status = await read_settlement_status(
                     connection, channel, business, settings.reconcile.grace_s
                 )
-            figures = await measured(servers)
+            states = await measure_servers(servers)
     if as_json:
-        heights = {"channel": channel, "storedHeight": ledger.committed_height}
+        heights = {"channel": channel, "committedHeight": ledger.committed_height}
         print_json(
             heights
-            | msgspec.to_builtins(found)
-            | {"servers": [_server(figure) for figure in figures]}
+            | msgspec.to_builtins(status)
+            | {"servers": [_json_of_server(state) for state in states]}
         )
     else:
-        _print_standing(channel, ledger, found, figures)
+        _print_settlement_status(channel, ledger.committed_height, status, states)
 
 
-def _print_standing(
-    channel: str, ledger: ChannelProgress, found: SettlementStatus, figures: list[DatabaseServer]
+def _print_settlement_status(
+    channel: str, height: int, status: SettlementStatus, servers: Sequence[DatabaseServer]
 ) -> None:
     print_table(
-        (
-            "channel",
-            "stored height",
-            "settled",
-            "looked for rows",
-            "ids no row can have",
-            "updated",
-        ),
+        ("channel", "height", "settled height", "audited height", "unusable ids", "updated"),
         [
             (
                 channel,
-                ledger.committed_height,
-                found.height,
-                found.audited_height,
-                found.unusable_ids,
-                found.moved_at,
+                height,
+                status.height,
+                status.audited_height,
+                status.unusable_ids,
+                status.moved_at,
             )
         ],
     )
@@ -92,18 +140,18 @@ def _print_standing(
         ("table", "waiting", "overdue", "oldest", "without hash"),
         (
             (table.table, table.rows, table.overdue, table.oldest, table.without_hash)
-            for table in found.waiting
+            for table in status.waiting
         ),
     )
     click.echo()
     print_table(
         ("server", "reachable", "seconds behind"),
-        ((server.name, "yes" if server.connections else "no", server.lag_s) for server in figures),
+        ((server.name, "yes" if server.connections else "no", server.lag_s) for server in servers),
     )
-    _print_open(found.discrepancies)
+    _print_open_discrepancies(status.discrepancies)
 
 
-def _print_open(counts: Sequence[Count]) -> None:
+def _print_open_discrepancies(counts: Sequence[DiscrepancyCount]) -> None:
     if counts:
         click.echo()
         print_table(
@@ -112,34 +160,42 @@ def _print_open(counts: Sequence[Count]) -> None:
         )
 
 
-def _server(figures: DatabaseServer) -> dict[str, Any]:
-    return {"name": figures.name, "reachable": figures.connections > 0, "lagSeconds": figures.lag_s}
+def _json_of_server(server: DatabaseServer) -> dict[str, Any]:
+    return {"name": server.name, "reachable": server.connections > 0, "lagSeconds": server.lag_s}
 
 
 async def list_discrepancies(
-    settings: Settings, kind: Kind | None, *, closed: bool, limit: int, as_json: bool
+    settings: Settings,
+    kind: DiscrepancyKind | None,
+    *,
+    closed: bool,
+    limit: int,
+    as_json: bool,
 ) -> None:
-    """Prints discrepancies, the newest first; with `closed` also those that are over."""
-    channel = _channel(settings)
+    """Print discrepancies, the newest first; with `closed` also the closed ones."""
+    channel = _reconciled_channel(settings)
     with postgres_failures():
-        async with servers_of(settings.postgres) as servers:
-            await measured(servers)
+        async with postgres_servers(settings.postgres) as servers:
+            await measure_servers(servers)
             async with servers.reading() as connection:
                 await check_schema(connection, load_migrations())
-                found = await listed(connection, channel, kind, closed=closed, limit=limit)
+                discrepancies = await listed(connection, channel, kind, closed=closed, limit=limit)
     if as_json:
-        print_json({"channel": channel, "discrepancies": found})
+        print_json({"channel": channel, "discrepancies": discrepancies})
     else:
-        print_discrepancies(found)
-    if len(found) == limit:
+        print_discrepancies(discrepancies)
+    if len(discrepancies) == limit:
         messages.print(f"the newest {limit:,}; --limit shows more", highlight=False)
-    elif not found:
-        messages.print("nothing to show", highlight=False)
+    elif not discrepancies:
+        messages.print("no discrepancy", highlight=False)
 
 
 async def reconcile_once(settings: Settings, *, everything: bool, as_json: bool) -> Exit:
-    """Settles and compares what is there now, and prints what it did. DATA if discrepancies are open at the end."""
-    channel = _channel(settings)
+    """Settle and compare the present rows, print what was done, and return the exit code.
+
+    The exit code is DATA if discrepancies are open at the end.
+    """
+    channel = _reconciled_channel(settings)
     async with mongo_client(settings) as client:
         store = LedgerStore(client, settings.database_of(channel))
         ledger = await _stored_ledger(store, channel)
@@ -149,34 +205,46 @@ async def reconcile_once(settings: Settings, *, everything: bool, as_json: bool)
             )
         if not ledger.caught_up:
             messages.print(
-                "no daemon says that the stored ledger has all blocks of its peer: rows that it does not know are not "
-                "called wrong",
+                "no daemon reports that the stored ledger has all blocks of its peer: rows whose "
+                "transaction is not in it are not reported as discrepancies",
                 highlight=False,
                 soft_wrap=True,
             )
         with postgres_failures():
             async with reconciliation(settings, store, ledger) as part:
                 progress = part.reconciler.progress
-                showing = asyncio.create_task(_show(progress, ledger))
+                bar = asyncio.create_task(_show_progress(progress, ledger))
                 try:
-                    still_open = await part.once(everything=everything)
+                    open_discrepancies = await part.once(everything=everything)
                 finally:
-                    showing.cancel()
+                    bar.cancel()
+    _print_outcome(channel, progress, open_discrepancies, as_json=as_json)
+    return Exit.DATA if open_discrepancies else Exit.OK
+
+
+def _print_outcome(
+    channel: str,
+    progress: ReconciliationProgress,
+    open_discrepancies: Sequence[DiscrepancyCount],
+    *,
+    as_json: bool,
+) -> None:
     if as_json:
         done = {"settled": progress.settled, "opened": progress.opened, "closed": progress.closed}
-        print_json({"channel": channel, "height": progress.height, **done, "open": still_open})
+        print_json(
+            {"channel": channel, "height": progress.height, **done, "open": open_discrepancies}
+        )
     else:
         print_table(
-            ("channel", "height", "rows settled", "discrepancies opened", "closed"),
+            ("channel", "settled height", "rows settled", "discrepancies opened", "closed"),
             [(channel, progress.height, progress.settled, progress.opened, progress.closed)],
         )
-        _print_open(still_open)
-    if still_open:
-        messages.print("`kindledger reconcile list` explains what does not agree", highlight=False)
-    return Exit.DATA if still_open else Exit.OK
+        _print_open_discrepancies(open_discrepancies)
+    if open_discrepancies:
+        messages.print("`kindledger reconcile list` explains the discrepancies", highlight=False)
 
 
-async def _show(progress: ReconciliationProgress, ledger: ChannelProgress) -> None:
+async def _show_progress(progress: ReconciliationProgress, ledger: ChannelProgress) -> None:
     with block_progress() as bar:
         task = bar.add_task(f"settling {progress.channel}", total=ledger.committed_height, rate="")
         while True:
@@ -184,27 +252,34 @@ async def _show(progress: ReconciliationProgress, ledger: ChannelProgress) -> No
             await asyncio.sleep(_REDRAW_S)
 
 
-def _channel(settings: Settings) -> str:
-    """The channel that is reconciled. Raises `ConfigurationError` if there is none."""
+def _reconciled_channel(settings: Settings) -> str:
+    """Return the channel that is reconciled. Raises `ConfigurationError` if there is none."""
     channel = reconciled_channel(settings)
     if channel is None:
         raise ConfigurationError(
-            "postgres.dsn (KINDLEDGER_POSTGRES__DSN): not set, so reconciliation is off; give the address of the "
-            "business database, such as postgresql://user:password@host:5432/database"
+            "postgres.dsn (KINDLEDGER_POSTGRES__DSN): not set, so reconciliation is off; give the "
+            "address of the business database, for example "
+            "postgresql://user:password@host:5432/database"
         )
     return channel
 
 
 async def _stored_ledger(store: LedgerStore, channel: str) -> ChannelProgress:
-    """The ledger as it is stored now; caught up with its peer only where a daemon says so, and said it just now."""
+    """Return the progress of the ledger as it is stored now.
+
+    It has caught up with its peer only if a daemon reported so within the last seconds.
+    """
     progress = new_progress(channel)
     checkpoint = await store.checkpoint()
     if checkpoint is not None:
         progress.resume(checkpoint.start, checkpoint.head.number + 1)
-    told = await read_sync_state(store.database)
-    if told is not None and told.peer_height is not None and told.state is ChannelState.FOLLOWING:
-        age = datetime.now(UTC) - told.updated_at
-        if age.total_seconds() < _FRESH_S:
-            progress.record_peer_height(told.peer_height)
-            progress.set_state(ChannelState.FOLLOWING)
+    report = await read_sync_state(store.database)
+    if (
+        report is not None
+        and report.peer_height is not None
+        and report.state is ChannelState.FOLLOWING
+        and (datetime.now(UTC) - report.updated_at).total_seconds() < _MAX_REPORT_AGE_S
+    ):
+        progress.record_peer_height(report.peer_height)
+        progress.set_state(ChannelState.FOLLOWING)
     return progress

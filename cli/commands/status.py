@@ -1,21 +1,56 @@
-"""`kindledger status`: where each channel stands."""
+"""`kindledger status`: the state of each channel."""
 
+import asyncio
 from typing import Any
 
 import click
 import msgspec
 
 from cli.assembly.mongo import mongo_client, stored_channels
+from cli.commands.options import LoadSettings, json_option
 from cli.configuration.settings import Settings
+from cli.errors import exit_on_failure
 from cli.output.console import print_json, print_table
 from ledger.mongodb.block_range import stored_height
 from ledger.mongodb.sync_state import LastError, Reconciliation, SyncState, read_sync_state
 
+_CHANNEL_COLUMNS = (
+    "channel",
+    "state",
+    "height",
+    "seen height",
+    "peer height",
+    "tx/s",
+    "updated",
+    "last error",
+)
+_RECONCILIATION_COLUMNS = (
+    "channel",
+    "reconciliation",
+    "settled height",
+    "rows settled",
+    "open discrepancies",
+    "last error",
+)
+
+
+@click.command("status", short_help="Show the height, state and last error of each channel.")
+@json_option
+@click.pass_obj
+def status_command(load: LoadSettings, /, *, as_json: bool) -> None:
+    """Show the height, state and last error of each channel.
+
+    The height is that of the stored ledger. Everything else is what the channel's daemon reported
+    last.
+    """
+    with exit_on_failure():
+        asyncio.run(show_status(load(), as_json=as_json))
+
 
 async def show_status(settings: Settings, *, as_json: bool) -> None:
-    """Prints the stored height of each channel, and what its daemon last said."""
+    """Print the height of each channel, and what its daemon reported last."""
     async with mongo_client(settings) as client:
-        rows = [
+        channels = [
             (
                 channel,
                 database,
@@ -25,49 +60,30 @@ async def show_status(settings: Settings, *, as_json: bool) -> None:
             for channel, database in (await stored_channels(client, settings)).items()
         ]
     if as_json:
-        print_json({"channels": [_as_json(*row) for row in rows]})
+        print_json({"channels": [_json_of(*channel) for channel in channels]})
         return
-    columns = (
-        "channel",
-        "state",
-        "stored height",
-        "seen",
-        "peer height",
-        "tx/s",
-        "updated",
-        "last error",
-    )
-    print_table(columns, (_as_row(channel, height, state) for channel, _, height, state in rows))
+    rows = (_row_of(channel, height, state) for channel, _, height, state in channels)
+    print_table(_CHANNEL_COLUMNS, rows)
     reconciled = [
-        (channel, state.reconciliation)
-        for channel, _, _, state in rows
+        _reconciliation_row(channel, state.reconciliation)
+        for channel, _, _, state in channels
         if state is not None and state.reconciliation is not None
     ]
     if reconciled:
         click.echo()
-        print_table(
-            (
-                "channel",
-                "reconciliation",
-                "height",
-                "rows settled",
-                "open discrepancies",
-                "last error",
-            ),
-            (_reconciliation_row(channel, state) for channel, state in reconciled),
-        )
+        print_table(_RECONCILIATION_COLUMNS, reconciled)
 
 
-def _as_json(channel: str, database: str, height: int, state: SyncState | None) -> dict[str, Any]:
+def _json_of(channel: str, database: str, height: int, state: SyncState | None) -> dict[str, Any]:
     return {
         "channel": channel,
         "database": database,
-        "storedHeight": height,
+        "committedHeight": height,
         "sync": msgspec.to_builtins(state),
     }
 
 
-def _as_row(channel: str, height: int, state: SyncState | None) -> tuple[object, ...]:
+def _row_of(channel: str, height: int, state: SyncState | None) -> tuple[object, ...]:
     if state is None:
         return channel, "never indexed", height, None, None, None, None, None
     return (
@@ -78,7 +94,7 @@ def _as_row(channel: str, height: int, state: SyncState | None) -> tuple[object,
         state.peer_height,
         state.transactions_per_second,
         state.updated_at,
-        _last_error(state.error),
+        _describe_error(state.error),
     )
 
 
@@ -89,12 +105,12 @@ def _reconciliation_row(channel: str, state: Reconciliation) -> tuple[object, ..
         state.height,
         state.settled,
         state.discrepancies,
-        _last_error(state.error),
+        _describe_error(state.error),
     )
 
 
-def _last_error(error: LastError | None) -> str | None:
-    """It may be over: the state says whether it holds anything up."""
+def _describe_error(error: LastError | None) -> str | None:
+    """Return the time and the text of the last error, which may have been resolved since."""
     return (
         f"{error.at.isoformat(timespec='seconds')} {error.message}" if error is not None else None
     )

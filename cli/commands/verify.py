@@ -1,5 +1,6 @@
-"""`kindledger verify`: checks stored ledgers against themselves and against blocks."""
+"""`kindledger verify`: compares stored ledgers with themselves and with blocks."""
 
+import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +13,9 @@ from pymongo import AsyncMongoClient
 from cli.assembly.mongo import mongo_client, stored_channels
 from cli.assembly.network import peer_sources
 from cli.commands.import_files import channel_of
+from cli.commands.options import LoadSettings, json_option
 from cli.configuration.settings import Settings
-from cli.errors import ConfigurationError, Exit
+from cli.errors import ConfigurationError, Exit, exit_on_failure
 from cli.output.console import messages, print_json
 from indexer.block_source import BlockSource
 from indexer.file_source import FileSource
@@ -21,9 +23,31 @@ from indexer.verification import Difference, Verifier
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DifferenceCounts, Verification, record_verification
 
-_SHOWN = 100
-PEER = "peer"
-"""What `--source` says for the configured peers."""
+_MAX_SHOWN = 100
+_PEER = "peer"
+"""The value of `--source` for the configured peer."""
+
+
+@click.command("verify", short_help="Check stored ledgers, also against blocks.")
+@click.option("--channel", help="Verify this channel only.")
+@click.option(
+    "--source",
+    metavar=f"PATH|{_PEER}",
+    help="Also compare with block files, or with the blocks of the configured peer.",
+)
+@json_option
+@click.pass_obj
+def verify_command(
+    load: LoadSettings, /, *, channel: str | None, source: str | None, as_json: bool
+) -> None:
+    """Check the chain, the counts and the events of stored ledgers.
+
+    With --source every stored document is also compared with the blocks, and every block with the
+    documents. Block files determine the channel. Exits 65 if there is a difference, 78 if no block
+    of a channel is stored.
+    """
+    with exit_on_failure():
+        raise SystemExit(asyncio.run(verify(load(), channel, source, as_json=as_json)))
 
 
 class Report(Struct, frozen=True, rename="camel"):
@@ -40,11 +64,13 @@ class Report(Struct, frozen=True, rename="camel"):
 async def verify(
     settings: Settings, channel: str | None, source: str | None, *, as_json: bool
 ) -> Exit:
-    """Verifies one channel or all; `source` is a path of block files, or `peer`. DATA if anything differs.
+    """Verify one channel or all channels, print the outcome, and return the exit code.
 
-    Block files belong to one channel, which is verified. CONFIGURATION where a channel has no block.
+    The source is a path of block files, or `peer`. Block files belong to one channel, and only
+    this channel is verified. The exit code is DATA if there is a difference, else CONFIGURATION if
+    no block of a channel is stored.
     """
-    if source is not None and source != PEER:
+    if source is not None and source != _PEER:
         channel = await _channel_of_files(source, channel)
     async with mongo_client(settings) as client:
         channels = await stored_channels(client, settings)
@@ -55,40 +81,38 @@ async def verify(
                 "no channel is stored in this MongoDB, so there is nothing to verify"
             )
         reports = [
-            await _verify(client, settings, name, database, source)
+            await _verify_channel(client, settings, name, database, source)
             for name, database in channels.items()
         ]
     if as_json:
         print_json({"channels": reports})
     for report in reports:
-        messages.print(_verdict(report), highlight=False, soft_wrap=True)
+        messages.print(_describe(report), highlight=False, soft_wrap=True)
     if any(report.differences for report in reports):
         return Exit.DATA
     return Exit.OK if all(report.height for report in reports) else Exit.CONFIGURATION
 
 
-async def _channel_of_files(source: str, channel: str | None) -> str:
-    found = await channel_of(_files(source))
-    if channel not in (None, found):
+async def _channel_of_files(source: str, expected: str | None) -> str:
+    channel = await channel_of(_file_source(source))
+    if expected not in (None, channel):
         raise ConfigurationError(
-            f"--source: {source}: holds blocks of channel {found}, not of {channel}"
+            f"--source: {source}: holds blocks of channel {channel}, not of {expected}"
         )
-    return found
+    return channel
 
 
-def _verdict(report: Report) -> str:
+def _describe(report: Report) -> str:
     if not report.height:
         return (
             f"{report.channel}: no block of it is stored in this MongoDB, so nothing was verified"
         )
-    against = f" and against {report.source}" if report.source else ""
+    source = f", also against {report.source}" if report.source else ""
     verdict = "no difference" if report.differences == 0 else f"{report.differences:,} differences"
-    return (
-        f"{report.channel}: {report.height:,} blocks checked against themselves{against}: {verdict}"
-    )
+    return f"{report.channel}: {report.height:,} blocks verified{source}: {verdict}"
 
 
-async def _verify(
+async def _verify_channel(
     client: AsyncMongoClient[dict[str, Any]],
     settings: Settings,
     channel: str,
@@ -99,7 +123,7 @@ async def _verify(
     shown: list[Difference] = []
 
     def report(difference: Difference) -> None:
-        if len(shown) < _SHOWN:
+        if len(shown) < _MAX_SHOWN:
             shown.append(difference)
             line = f"{channel}: block {difference.block}: {difference.what}"
             messages.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -111,7 +135,7 @@ async def _verify(
         height = await verifier.check_consistency()
         checkpoint = await store.checkpoint()
         if source is not None and checkpoint is not None:
-            blocks = _source(settings, channel, source)
+            blocks = _block_source(settings, channel, source)
             async with aclosing(blocks.blocks(checkpoint.start, None)) as delivered:
                 await verifier.compare(delivered, checkpoint.start, height)
     if height:
@@ -124,16 +148,17 @@ async def _verify(
     )
 
 
-def _source(settings: Settings, channel: str, source: str) -> BlockSource:
-    if source == PEER:
+def _block_source(settings: Settings, channel: str, source: str) -> BlockSource:
+    if source == _PEER:
         return peer_sources(settings.fabric, channel)[0]
-    return _files(source)
+    return _file_source(source)
 
 
-def _files(source: str) -> FileSource:
+def _file_source(source: str) -> FileSource:
     path = Path(source)
     if not path.exists():
         raise click.UsageError(
-            f"--source: {path}: no such file or folder; give one with *.block files, or {PEER!r}"
+            f"--source: {path}: no such file or folder; give a folder or archive of *.block files, "
+            f"or {_PEER!r}"
         )
     return FileSource([path])

@@ -1,1 +1,1 @@
-"""`kindledger doctor`: looks at each part that the configuration names, and says what fails and what to do."""
+"""The checks of `kindledger doctor`: each configured part, what is wrong with it, and what to do."""

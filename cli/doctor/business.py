@@ -1,4 +1,8 @@
-"""What reconciliation needs of PostgreSQL: a primary that is written, the schema, tables and rights, near replicas."""
+"""Checks what reconciliation needs of PostgreSQL.
+
+A primary that accepts writes, the schema, the tables with their rights, and replicas with a small
+lag.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,9 +11,14 @@ from typing import Final, TypeAlias
 import asyncpg
 
 from cli.assembly.postgres import postgres_failures
-from cli.assembly.reconciliation import mapping_of, measured, servers_of
+from cli.assembly.reconciliation import mapping_of, measure_servers, postgres_servers
 from cli.configuration.settings import PostgresSettings, ReconcileSettings
-from cli.doctor.checks import Details, FailedStepError, SkippedStepError, configured
+from cli.doctor.checks import (
+    Details,
+    FailedStepError,
+    SkippedStepError,
+    fail_on_configuration_error,
+)
 from cli.errors import ConfigurationError, Exit, PostgresUnavailableError
 from reconciliation.errors import ReconciliationError
 from reconciliation.migrations.migrator import check_schema
@@ -30,51 +39,62 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 async def check_primary(
     connection: Connection, settings: ReconcileSettings, details: Details
 ) -> None:
-    """Whether it takes writes, and what the daemon itself looks into at its start. Raises `FailedStepError`."""
-    with _answers(
+    """Check that the server accepts writes, and everything that the daemon checks at its start.
+
+    Raises `FailedStepError`.
+    """
+    with _fail_on_database_error(
         _PRIMARY, "Name the primary in postgres.dsn, and replicas in postgres.replica_dsns."
     ):
         if await connection.fetchval(_IN_RECOVERY):
-            raise ReconciliationError("it takes no writes: it is a replica")
+            raise ReconciliationError("it accepts no writes: it is a replica")
         if await connection.fetchval(_READ_ONLY):
-            raise ReconciliationError("it takes no writes: default_transaction_read_only is on")
-        details[_PRIMARY] = "takes writes"
-    with _answers(_SCHEMA, "`kindledger migrate status` shows every migration."):
+            raise ReconciliationError("it accepts no writes: default_transaction_read_only is on")
+        details[_PRIMARY] = "accepts writes"
+    with _fail_on_database_error(_SCHEMA, "`kindledger migrate status` shows every migration."):
         await check_schema(connection, load_migrations())
         details[_SCHEMA] = f"migrated to {await connection.fetchval(_NEWEST):04}"
-    with _answers(_TABLES, "Until then blocks are indexed, but no row is settled."):
+    with _fail_on_database_error(
+        _TABLES, "Until this is corrected, blocks are indexed but no row is settled."
+    ):
         tables = await checked_statements(connection, mapping_of(settings))
-        details[_TABLES] = f"{', '.join(tables)}: columns, rights and policies are as needed"
+        details[_TABLES] = f"{', '.join(tables)}: columns, rights and policies are right"
 
 
 async def check_replica(
     connection: Connection, settings: PostgresSettings, number: int, details: Details
 ) -> None:
-    """Whether it is a replica, and near enough to be read. Raises `FailedStepError` or `SkippedStepError`."""
-    with _answers(
+    """Check that the server is a replica, and that its lag is small enough to read from it.
+
+    Raises `FailedStepError` or `SkippedStepError`.
+    """
+    with _fail_on_database_error(
         _REPLICA, "Correct postgres.replica_dsns: replicas follow the primary by streaming."
     ):
         if not await connection.fetchval(_IN_RECOVERY):
-            raise ReconciliationError("it is no replica: it takes writes itself")
+            raise ReconciliationError("it is not a replica: it accepts writes itself")
         details[_REPLICA] = "follows a primary"
-    with configured(_LAG, "Correct the section [postgres]."):
-        async with servers_of(settings) as servers:
-            primary, *replicas = await measured(servers)
+    with fail_on_configuration_error(_LAG, "Correct the section [postgres]."):
+        async with postgres_servers(settings) as servers:
+            primary, *replicas = await measure_servers(servers)
     if not primary.connections:
         raise SkippedStepError(_LAG, "needs the primary")
     lag_s = replicas[number - 1].lag_s
     if lag_s is None or lag_s > settings.replica_lag_s:
-        behind = "a while" if lag_s is None else f"{lag_s:.1f} s"
-        advice = "Reports are read from another server meanwhile. Look at pg_stat_replication on the primary."
+        lag = "an unknown time" if lag_s is None else f"{lag_s:.1f} s"
         raise FailedStepError(
-            _LAG, f"it is {behind} behind, or follows another server", advice, Exit.UNAVAILABLE
+            _LAG,
+            f"it is {lag} behind the primary, or follows another server",
+            "Until this is corrected, reports are read from another server. Look at "
+            "pg_stat_replication on the primary.",
+            Exit.UNAVAILABLE,
         )
     details[_LAG] = f"{lag_s:.1f} s behind"
 
 
 @contextmanager
-def _answers(step: str, advice: str) -> Iterator[None]:
-    """Raises `FailedStepError` where the server goes away, or what it says is not what is needed."""
+def _fail_on_database_error(step: str, advice: str) -> Iterator[None]:
+    """Raise `FailedStepError` if the server becomes unavailable or does not meet a requirement."""
     try:
         with postgres_failures():
             yield

@@ -1,4 +1,4 @@
-"""What a check is, and how the checks of one part build on each other."""
+"""The checks of the doctor, and how the checks of one part depend on each other."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -11,15 +11,23 @@ from cli.errors import ConfigurationError, Exit
 
 
 class Outcome(StrEnum):
-    """How a check ended. Skipped: its part is not configured, or something that it builds on failed."""
+    """The outcome of a check.
+
+    A warning works, but is a risk. A check is skipped if its part is not configured, or if a check
+    that it depends on failed.
+    """
 
     OK = "ok"
+    WARNING = "warning"
     FAILED = "failed"
     SKIPPED = "skipped"
 
 
 class Check(Struct, frozen=True, rename="camel"):
-    """One thing that was looked at. Only a failure has advice, and the exit code that it stands for."""
+    """A check and its outcome.
+
+    Failures and warnings have advice. Only a failure has the exit code that it leads to.
+    """
 
     name: str
     outcome: Outcome
@@ -28,8 +36,19 @@ class Check(Struct, frozen=True, rename="camel"):
     exit_code: Exit | None = None
 
 
+class Risk(Struct, frozen=True):
+    """The result of a step that works but is a risk."""
+
+    detail: str
+    advice: str
+
+
+Details = dict[str, str | Risk]
+"""The results of the successful steps of a part, by step."""
+
+
 class FailedStepError(Exception):
-    """A step of a part failed; the ones after it cannot be looked at."""
+    """A step of a part failed; the steps after it cannot be checked."""
 
     def __init__(self, step: str, detail: str, advice: str, code: Exit) -> None:
         super().__init__(detail)
@@ -37,60 +56,66 @@ class FailedStepError(Exception):
 
 
 class SkippedStepError(Exception):
-    """A step cannot be looked at, nor can the ones after it."""
+    """A step of a part, and the steps after it, cannot be checked."""
 
     def __init__(self, step: str, reason: str) -> None:
         super().__init__(reason)
         self.step, self.reason = step, reason
 
 
-Details = dict[str, str]
-"""What a probe found at each step that went well."""
-
-
 async def run_part(
     part: str, steps: Sequence[str], probe: Callable[[Details], Awaitable[None]]
 ) -> list[Check]:
-    """One check for each step. The probe takes the steps in order, notes details, and ends at the first failure."""
+    """Return a check for each step.
+
+    The probe executes the steps in their order, notes a result for each, and raises an error at
+    the first step that fails or cannot be checked.
+    """
     details: Details = {}
-    ended: FailedStepError | SkippedStepError | None = None
+    end: FailedStepError | SkippedStepError | None = None
     try:
         await probe(details)
     except (FailedStepError, SkippedStepError) as error:
-        ended = error
-    return list(_checks(part, steps, details, ended))
+        end = error
+    return list(_checks(part, steps, details, end))
 
 
 def _checks(
     part: str,
     steps: Sequence[str],
     details: Details,
-    ended: FailedStepError | SkippedStepError | None,
+    end: FailedStepError | SkippedStepError | None,
 ) -> Iterable[Check]:
-    end = steps.index(ended.step) if ended is not None else len(steps)
-    for step in steps[:end]:
-        yield Check(f"{part}: {step}", Outcome.OK, details.get(step, ""))
-    if isinstance(ended, FailedStepError):
-        yield Check(f"{part}: {ended.step}", Outcome.FAILED, ended.detail, ended.advice, ended.code)
-    elif ended is not None:
-        yield skipped(f"{part}: {ended.step}", ended.reason)
-    for step in steps[end + 1 :]:
-        yield skipped(f"{part}: {step}", f"needs {part}: {steps[end]}")
+    index = steps.index(end.step) if end is not None else len(steps)
+    for step in steps[:index]:
+        yield _passed(f"{part}: {step}", details.get(step, ""))
+    if isinstance(end, FailedStepError):
+        yield Check(f"{part}: {end.step}", Outcome.FAILED, end.detail, end.advice, end.code)
+    elif end is not None:
+        yield skipped(f"{part}: {end.step}", end.reason)
+    for step in steps[index + 1 :]:
+        yield skipped(f"{part}: {step}", f"needs {part}: {steps[index]}")
+
+
+def _passed(name: str, result: str | Risk) -> Check:
+    if isinstance(result, Risk):
+        return Check(name, Outcome.WARNING, result.detail, result.advice)
+    return Check(name, Outcome.OK, result)
 
 
 def skipped(name: str, reason: str) -> Check:
-    """A check that was not made."""
+    """Return a skipped check."""
     return Check(name, Outcome.SKIPPED, reason)
 
 
 def first_failure(checks: Iterable[Check]) -> str | None:
-    """The name of the first check that failed."""
+    """Return the name of the first failed check, or None."""
     return next((check.name for check in checks if check.outcome is Outcome.FAILED), None)
 
 
 @asynccontextmanager
 async def time_limit(step: str, seconds: float, advice: str) -> AsyncIterator[None]:
-    """Raises `FailedStepError` where what is inside takes longer."""
+    """Raise `FailedStepError` if the block inside takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -101,8 +126,8 @@ async def time_limit(step: str, seconds: float, advice: str) -> AsyncIterator[No
 
 
 @contextmanager
-def configured(step: str, advice: str) -> Iterator[None]:
-    """Raises `FailedStepError` where the configuration cannot be used."""
+def fail_on_configuration_error(step: str, advice: str) -> Iterator[None]:
+    """Raise `FailedStepError` for a `ConfigurationError` of the block inside."""
     try:
         yield
     except ConfigurationError as error:
@@ -110,7 +135,7 @@ def configured(step: str, advice: str) -> Iterator[None]:
 
 
 def exit_code(checks: Iterable[Check]) -> Exit:
-    """OK if nothing failed; CONFIGURATION if waiting cannot cure a failure, else UNAVAILABLE."""
+    """Return OK if no check failed, CONFIGURATION if waiting cannot cure a failure, else UNAVAILABLE."""
     codes = {check.exit_code for check in checks if check.exit_code is not None}
     if not codes:
         return Exit.OK

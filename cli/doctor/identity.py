@@ -1,5 +1,6 @@
-"""The identity that reads from peers, and the certificate for mutual TLS: files, keys, validity."""
+"""Checks the identity that reads from peers, and the client certificate for mutual TLS."""
 
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,24 +9,21 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from cli.assembly.network import identity_loader
 from cli.configuration.settings import FabricSettings
-from cli.doctor.checks import Check, Details, FailedStepError, run_part, skipped
+from cli.doctor.checks import Check, Details, FailedStepError, Risk, run_part, skipped
 from cli.errors import ConfigurationError, Exit
 from ledger.signing import IdentityError
 from protos.msp_pb2 import SerializedIdentity
 
-_FILES, _VALIDITY = "files", "validity"
-_RENEW = "Enroll or issue it anew; if the dates are right, check this machine's clock."
+_FILES, _PERMISSIONS, _VALIDITY = "files", "permissions", "validity"
+_STEPS = (_FILES, _PERMISSIONS, _VALIDITY)
+_RENEW_ADVICE = "Enroll or issue it again; if the dates are right, check this machine's clock."
 
 
 async def check_identity(settings: FabricSettings) -> list[Check]:
-    """Whether certificate and key can be read, belong together and are valid now."""
-    if (
-        settings.msp_id is None
-        and settings.certificate is None
-        and settings.key is None
-        and not _has_peers(settings)
-    ):
-        return [skipped("identity", "no peer is configured, so none is needed")]
+    """Check that certificate and key can be read, belong together, are protected and valid now."""
+    if settings.msp_id is None and settings.certificate is None and settings.key is None:
+        if not _has_peers(settings):
+            return [skipped("identity", "no peer is configured, so none is needed")]
 
     async def probe(details: Details) -> None:
         try:
@@ -41,27 +39,27 @@ async def check_identity(settings: FabricSettings) -> list[Check]:
             SerializedIdentity.FromString(identity.creator).id_bytes
         )
         details[_FILES] = f"{settings.msp_id}, {certificate.subject.rfc4514_string()}"
+        if settings.key is not None:
+            details[_PERMISSIONS] = _check_permissions(settings.key)
         details[_VALIDITY] = _check_validity(certificate)
 
-    return await run_part("identity", (_FILES, _VALIDITY), probe)
+    return await run_part("identity", _STEPS, probe)
 
 
 async def check_client_tls(settings: FabricSettings) -> list[Check]:
-    """The same of the certificate that is shown to peers that demand one."""
+    """Check the client certificate and its key in the same way."""
     certificate_path, key_path = settings.client_tls_certificate, settings.client_tls_key
     if certificate_path is None or key_path is None:
-        return [
-            skipped(
-                "client tls", "not configured: peers that demand a client certificate will refuse"
-            )
-        ]
+        reason = "not configured: peers that demand a client certificate will refuse connections"
+        return [skipped("client tls", reason)]
 
     async def probe(details: Details) -> None:
         certificate = _load_pair(certificate_path, key_path)
         details[_FILES] = certificate.subject.rfc4514_string()
+        details[_PERMISSIONS] = _check_permissions(key_path)
         details[_VALIDITY] = _check_validity(certificate)
 
-    return await run_part("client tls", (_FILES, _VALIDITY), probe)
+    return await run_part("client tls", _STEPS, probe)
 
 
 def _has_peers(settings: FabricSettings) -> bool:
@@ -84,22 +82,40 @@ def _load_pair(certificate_path: Path, key_path: Path) -> x509.Certificate:
 
 
 def _unusable(detail: str) -> FailedStepError:
-    advice = "fabric.client_tls_certificate and fabric.client_tls_key name a TLS certificate and its own key."
+    advice = (
+        "fabric.client_tls_certificate must name a TLS certificate, and fabric.client_tls_key the "
+        "key of this certificate."
+    )
     return FailedStepError(_FILES, detail, advice, Exit.CONFIGURATION)
 
 
+def _check_permissions(key: Path) -> str | Risk:
+    """Return a risk if users other than its owner can read the private key."""
+    if key.is_dir():
+        key = next(entry for entry in key.iterdir() if entry.is_file())
+    mode = stat.S_IMODE(key.stat().st_mode)
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        readers = "every user" if mode & stat.S_IROTH else "its group"
+        return Risk(
+            f"{key}: {readers} of this machine can read the private key (mode {mode:04o})",
+            "Let only the user of this program read it: chown and chmod 600.",
+        )
+    return "only the owner can read the private key"
+
+
 def _check_validity(certificate: x509.Certificate) -> str:
-    start, end, now = (
-        certificate.not_valid_before_utc,
-        certificate.not_valid_after_utc,
-        datetime.now(UTC),
-    )
+    start = certificate.not_valid_before_utc
+    end = certificate.not_valid_after_utc
+    now = datetime.now(UTC)
     if now > end:
         raise FailedStepError(
-            _VALIDITY, f"expired on {end:%Y-%m-%d %H:%M} UTC", _RENEW, Exit.CONFIGURATION
+            _VALIDITY, f"expired on {end:%Y-%m-%d %H:%M} UTC", _RENEW_ADVICE, Exit.CONFIGURATION
         )
     if now < start:
         raise FailedStepError(
-            _VALIDITY, f"not valid before {start:%Y-%m-%d %H:%M} UTC", _RENEW, Exit.CONFIGURATION
+            _VALIDITY,
+            f"not valid before {start:%Y-%m-%d %H:%M} UTC",
+            _RENEW_ADVICE,
+            Exit.CONFIGURATION,
         )
     return f"until {end:%Y-%m-%d %H:%M} UTC, {(end - now).days} days"

@@ -1,4 +1,7 @@
-"""PostgreSQL: one attempt to connect to each server, and what it says about each step. Nothing is written."""
+"""Checks PostgreSQL: connects once to each server, and tells at which step it fails.
+
+Nothing is written.
+"""
 
 import asyncio
 import socket
@@ -17,7 +20,14 @@ from cli.doctor.business import (
     check_primary,
     check_replica,
 )
-from cli.doctor.checks import Check, Details, FailedStepError, configured, run_part, skipped
+from cli.doctor.checks import (
+    Check,
+    Details,
+    FailedStepError,
+    fail_on_configuration_error,
+    run_part,
+    skipped,
+)
 from cli.doctor.network import DNS, TCP, unreachable
 from cli.errors import Exit
 
@@ -26,9 +36,10 @@ _STEPS = (_ADDRESS, DNS, TCP, _SESSION, _AUTHENTICATION, _DATABASE)
 
 
 async def check_postgresql(settings: Settings, limit_s: float) -> list[Check]:
-    """Address, name, port, session (TLS, free connections), login and database, told apart; then what is in it.
+    """Check the primary, then each replica.
 
-    First the primary, then each replica.
+    The steps are address, name resolution, connection, session (TLS, free connections), login and
+    database, then what reconciliation needs of this server.
     """
     postgres = settings.postgres
     if postgres.dsn is None and postgres.dsn_file is None:
@@ -59,25 +70,25 @@ async def _check_replica(settings: PostgresSettings, number: int, limit_s: float
 
 
 async def _connect(address: Callable[[], str], details: Details, limit_s: float) -> Connection:
-    """Connects, and notes what went well on the way."""
-    with configured(_ADDRESS, "Correct the section [postgres]."):
+    """Connect, and note the result of each step. Raises `FailedStepError`."""
+    with fail_on_configuration_error(_ADDRESS, "Correct the section [postgres]."):
         dsn = address()
     details |= {_ADDRESS: redact_uri(dsn), DNS: "the name is known", TCP: "accepts connections"}
-    details |= {_SESSION: "begun", _AUTHENTICATION: "accepted", _DATABASE: "opened"}
+    details |= {_SESSION: "opened", _AUTHENTICATION: "accepted", _DATABASE: "opened"}
     try:
         async with asyncio.timeout(limit_s):
             connection = await asyncpg.connect(dsn, command_timeout=limit_s)
     except TimeoutError as error:
         advice = (
-            "Check the address, and the firewalls between; if they are right, the server hangs."
+            "Check the address and the firewalls; if they are right, the server does not respond."
         )
         raise FailedStepError(
             TCP, f"no answer within {limit_s:g} s", advice, Exit.UNAVAILABLE
         ) from error
     except OSError as error:
-        raise _unreached(error) from error
+        raise _explain_unreachable(error) from error
     except asyncpg.PostgresError as error:
-        raise _refused(error) from error
+        raise _explain_refusal(error) from error
     except (asyncpg.InterfaceError, ValueError) as error:
         advice = "Write it as postgresql://user:password@host:5432/database."
         raise FailedStepError(
@@ -88,25 +99,31 @@ async def _connect(address: Callable[[], str], details: Details, limit_s: float)
     return connection
 
 
-def _unreached(error: OSError) -> FailedStepError:
+def _explain_unreachable(error: OSError) -> FailedStepError:
     if isinstance(error, socket.gaierror):
-        advice = "Check the host in postgres.dsn; if it is right, check this machine's DNS servers and /etc/hosts."
+        advice = (
+            "Check the host in postgres.dsn; if it is right, check this machine's DNS servers and "
+            "/etc/hosts."
+        )
         return FailedStepError(DNS, str(error.strerror), advice, Exit.CONFIGURATION)
     if isinstance(error, ssl.SSLError) or (
         isinstance(error, ConnectionError) and error.errno is None
     ):
-        advice = "Check the port, postgres.tls_mode and postgres.tls_ca, or sslmode and sslrootcert in postgres.dsn."
+        advice = (
+            "Check the port, postgres.tls_mode and postgres.tls_ca, or sslmode and sslrootcert in "
+            "postgres.dsn."
+        )
         return FailedStepError(_SESSION, str(error), advice, Exit.CONFIGURATION)
     return unreachable("postgres.dsn", error)
 
 
-def _refused(error: asyncpg.PostgresError) -> FailedStepError:
-    """The server's own words, which name the user and the database but no password."""
+def _explain_refusal(error: asyncpg.PostgresError) -> FailedStepError:
+    """Return the failure with the server's text, which contains no password."""
     detail = f"{error} ({error.sqlstate})"
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
         advice = "Check user and password in postgres.dsn, and the server's pg_hba.conf."
         return FailedStepError(_AUTHENTICATION, detail, advice, Exit.CONFIGURATION)
     if isinstance(error, asyncpg.InvalidCatalogNameError | asyncpg.InsufficientPrivilegeError):
-        advice = "Create the database or name the right one in postgres.dsn; the user needs CONNECT on it."
+        advice = "Create the database, or correct its name in postgres.dsn; the user needs CONNECT on it."
         return FailedStepError(_DATABASE, detail, advice, Exit.CONFIGURATION)
     return FailedStepError(_SESSION, detail, "Look at the server's log.", Exit.UNAVAILABLE)

@@ -1,4 +1,4 @@
-"""Redis: reached, logged in, and answering."""
+"""Checks Redis: address, connection, login and PING."""
 
 from contextlib import aclosing
 
@@ -11,7 +11,7 @@ from cli.doctor.checks import (
     Check,
     Details,
     FailedStepError,
-    configured,
+    fail_on_configuration_error,
     run_part,
     skipped,
     time_limit,
@@ -23,20 +23,22 @@ _ADDRESS, _AUTHENTICATION, _PING = "address", "authentication", "ping"
 
 
 async def check_redis(settings: RedisSettings, limit_s: float) -> list[Check]:
-    """Address, name, port, login and PING, told apart."""
+    """Check address, name resolution, connection, login and PING as separate steps."""
     if settings.url is None and settings.url_file is None:
-        return [skipped("redis", "not configured: caches and announcements are off (redis.url)")]
+        return [
+            skipped("redis", "not configured: caches and head notifications are off (redis.url)")
+        ]
 
     async def probe(details: Details) -> None:
-        with configured(_ADDRESS, "Correct redis.url_file."):
+        with fail_on_configuration_error(_ADDRESS, "Correct redis.url_file."):
             url = settings.reveal() or ""
         details |= {_ADDRESS: redact_uri(url), _AUTHENTICATION: "accepted", _PING: "answers"}
         async with aclosing(_client(url)) as client:
-            place = client.connection_pool.connection_kwargs
-            if "path" in place:
-                details[DNS] = details[TCP] = f"local socket {place['path']}"
+            address = client.connection_pool.connection_kwargs
+            if "path" in address:
+                details[DNS] = details[TCP] = f"local socket {address['path']}"
             else:
-                host, port = place.get("host", "localhost"), place.get("port", 6379)
+                host, port = address.get("host", "localhost"), address.get("port", 6379)
                 details[DNS] = await resolve(host, port, limit_s)
                 details[TCP] = await connect(host, port, limit_s)
             await _ping(client, limit_s)
@@ -55,12 +57,15 @@ def _client(url: str) -> Redis:
 
 
 async def _ping(client: Redis, limit_s: float) -> None:
-    advice = "Check the port, redis:// (no TLS) or rediss:// (TLS), and whether the server hangs."
+    advice = "Check the port, redis:// (no TLS) or rediss:// (TLS), and that the server responds."
     async with time_limit(_PING, limit_s, advice):
         try:
             await client.ping()
         except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
-            advice = "Check user and password in redis.url, and the user's rights; docs/operations.md has the ACLs."
+            advice = (
+                "Check user and password in redis.url, and the user's rights; docs/operations.md "
+                "lists the needed ACLs."
+            )
             raise FailedStepError(
                 _AUTHENTICATION, str(error), advice, Exit.CONFIGURATION
             ) from error

@@ -1,75 +1,84 @@
-"""How discrepancies are shown to people: what the ledger says, what the row says, and what that means."""
+"""Prints discrepancies: what the ledger says, what the row says, and what to do."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
 
-from cli.output.console import escaped
-from reconciliation.reports import Discrepancy
-from reconciliation.reports import DiscrepancyKind as Kind
+from cli.output.console import escape_control_characters
+from reconciliation.reports import Discrepancy, DiscrepancyKind
 
 MEANINGS: Final[Mapping[str, str]] = {
-    Kind.CONTRADICTS_LEDGER: (
-        "The row tells another outcome or block than the ledger, which is right. A settled row is never changed by "
-        "itself: find out who wrote it, then correct it, or set it back to pending and it is settled again."
+    DiscrepancyKind.CONTRADICTS_LEDGER: (
+        "The row has another outcome or block than the ledger. The ledger is right. A settled row "
+        "is never changed automatically: find out who wrote it, then correct it, or set it back to "
+        "pending, so that it is settled again."
     ),
-    Kind.NOT_ON_LEDGER: (
-        "No block has the transaction, though the grace period is over and every block of the peer is here. It was "
-        "never submitted, never ordered, or went to another channel: submit it anew, or mark the row as failed."
+    DiscrepancyKind.NOT_ON_LEDGER: (
+        "No block has the transaction, although the grace period has ended and every block of the "
+        "peer is stored. The transaction was never submitted, was never ordered, or was sent to "
+        "another channel: submit it again, or mark the row as failed."
     ),
-    Kind.IMPOSSIBLE_HASH: (
-        "No valid transaction can have this id: it would be 64 hexadecimal digits. Correct the row; if it is what the "
-        "application writes while it has no hash yet, add it to reconcile.placeholders."
+    DiscrepancyKind.IMPOSSIBLE_HASH: (
+        "No valid transaction can have this id, because an id has 64 hexadecimal digits. Correct "
+        "the row. If the application writes this text while it has no hash yet, add it to "
+        "reconcile.placeholders."
     ),
-    Kind.MISSING_ROW: (
-        "The ledger has a valid transaction of the business chaincode that no row names. The application lost the row, "
-        "or somebody submitted past it: enter the row; or, if none is due, correct reconcile.functions."
+    DiscrepancyKind.MISSING_ROW: (
+        "The ledger has a valid transaction of the business chaincode, and no row names it. The "
+        "application lost the row, or the transaction was submitted without the application: "
+        "insert the row. If such a transaction needs no row, correct reconcile.functions."
     ),
-    Kind.AMOUNT_DIFFERS: (
-        "The row has another amount than the transaction's event. Money is never touched: find out which of the two "
-        "was meant, and correct the row, or send a transaction that makes up for it."
+    DiscrepancyKind.AMOUNT_DIFFERS: (
+        "The amount of the row differs from the amount in the transaction's event. Amounts are "
+        "never changed automatically: find out which one is right, then correct the row, or send a "
+        "transaction that compensates for the difference."
     ),
-    Kind.REFUSED: (
-        "PostgreSQL does not take the row as the ledger has it: a constraint or trigger is in the way, as its error "
+    DiscrepancyKind.REFUSED: (
+        "PostgreSQL refuses to update the row: a constraint or a trigger prevents it, as the error "
         "says. Remove the cause; the next sweep settles the row."
     ),
 }
-"""By kind, what it means and what to do."""
+"""What each kind of discrepancy means, and what to do."""
 
-_NEWER = "A newer version of this program found it, and knows what it means."
-
-
-def print_discrepancies(found: Sequence[Discrepancy]) -> None:
-    """Each with both sides, then once for each kind what it means."""
-    for one in found:
-        _print(one)
-    for kind in dict.fromkeys(one.kind for one in found):
-        click.echo(f"{_bold(kind)}: {MEANINGS.get(kind, _NEWER)}")
+_UNKNOWN_KIND = "A newer version of this program found this kind of discrepancy and explains it."
 
 
-def _print(one: Discrepancy) -> None:
-    period = f"since {one.opened_at:%Y-%m-%d %H:%M:%S} UTC"
-    if one.closed_at is not None:
-        period += f", over since {one.closed_at:%Y-%m-%d %H:%M:%S} UTC"
-    ledger = _described(one.ledger) or "no such transaction"
-    row = (
-        ", ".join(filter(None, (f"{one.table} {one.subject}", _described(one.found))))
-        if one.table
-        else "none"
-    )
-    click.echo(f"{_bold(one.kind)}  {period}")
-    for name, value in (("hash", one.tx_hash), ("ledger", ledger), ("row", row)):
-        click.echo(f"  {name:<8}{escaped(value)}")
+def print_discrepancies(discrepancies: Sequence[Discrepancy]) -> None:
+    """Print each discrepancy with both sides, then the meaning of each kind."""
+    for discrepancy in discrepancies:
+        _print(discrepancy)
+    for kind in dict.fromkeys(discrepancy.kind for discrepancy in discrepancies):
+        click.echo(f"{_bold(kind)}: {MEANINGS.get(kind, _UNKNOWN_KIND)}")
+
+
+def _print(discrepancy: Discrepancy) -> None:
+    period = f"open since {discrepancy.opened_at:%Y-%m-%d %H:%M:%S} UTC"
+    if discrepancy.closed_at is not None:
+        period = (
+            f"opened {discrepancy.opened_at:%Y-%m-%d %H:%M:%S} UTC, "
+            f"closed {discrepancy.closed_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    ledger = _describe(discrepancy.ledger) or "no such transaction"
+    row = "none"
+    if discrepancy.table:
+        name = f"{discrepancy.table} {discrepancy.subject}"
+        row = ", ".join(filter(None, (name, _describe(discrepancy.found))))
+    click.echo(f"{_bold(discrepancy.kind)}  {period}")
+    for name, value in (("hash", discrepancy.tx_hash), ("ledger", ledger), ("row", row)):
+        click.echo(f"  {name:<8}{escape_control_characters(value)}")
     click.echo()
 
 
-def _described(side: Mapping[str, Any]) -> str:
-    """`status VALID, block 7`; the hash and the outcome stand elsewhere."""
+def _describe(side: Mapping[str, Any]) -> str:
+    """Return a side's fields as text, `status VALID, block 7`.
+
+    The hash has a line of its own, and the status tells whether the transaction is valid.
+    """
     return ", ".join(
         f"{name} {value}" for name, value in side.items() if name not in ("hash", "valid")
     )
 
 
 def _bold(kind: str) -> str:
-    return click.style(escaped(kind), bold=True)
+    return click.style(escape_control_characters(kind), bold=True)

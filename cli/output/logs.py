@@ -1,4 +1,4 @@
-"""Structured logs on stderr: an event name and fields, as JSON or for people."""
+"""Structured logs on stderr: an event name and fields, as JSON or as readable lines."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from cli.configuration.settings import LogSettings
 
 
 def configure_logs(settings: LogSettings) -> None:
-    """Sets up structlog for the process. Libraries' warnings go the same way."""
+    """Set up structlog for the process, and write the warnings of libraries in the same format."""
     console = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[structlog.typing.Processor] = [

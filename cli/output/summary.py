@@ -1,4 +1,4 @@
-"""What a database holds, in a few figures."""
+"""The totals of a stored ledger."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from ledger.mongodb.totals import LedgerTotals, TotalsQueries
 
 
 class Summary(Struct, frozen=True, rename="camel"):
-    """Totals over all committed blocks; `statuses` counts transactions by validation code."""
+    """The totals of all committed blocks; `statuses` counts transactions by validation code."""
 
     channel: str
     database: str
@@ -41,7 +41,7 @@ async def summarise(database: AsyncDatabase[Any], channel: str) -> Summary:
 
 
 def print_summary(summary: Summary, *, as_json: bool) -> None:
-    """The figures on stdout."""
+    """Print the totals on stdout."""
     if as_json:
         print_json(summary)
         return

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from pymongo import MongoClient
 
-from cli.main import main
+from cli.command_line import kindledger as command_line
 from devnet.peer import Ledger, Peer, ServerTls
 from devnet.peer.channel_config import organisations
 from devnet.servers import Mongod
@@ -71,9 +71,9 @@ def indexed(mongo_uri: str) -> Iterator[Json]:
 
 
 def test_help_names_every_command_and_exit_code() -> None:
-    result = CliRunner().invoke(main, ["--help"])
+    result = CliRunner().invoke(command_line, ["--help"])
     assert result.exit_code == 0
-    assert main.commands.keys() >= {
+    assert command_line.commands.keys() >= {
         "run",
         "api",
         "import",
@@ -84,15 +84,15 @@ def test_help_names_every_command_and_exit_code() -> None:
         "demo",
     }
     words = set(re.findall(r"\w+", result.stdout))
-    assert {*main.commands, "KINDLEDGER_CONFIG", "65", "69", "75", "78", "130", "143"} <= words
-    assert CliRunner().invoke(main, ["imprt"]).exit_code == 2
+    assert {*command_line.commands, "KINDLEDGER_CONFIG", "65", "69", "75", "78", "130", "143"} <= words
+    assert CliRunner().invoke(command_line, ["imprt"]).exit_code == 2
 
 
 def test_a_second_import_writes_nothing(indexed: Json) -> None:
     again = kindledger("import", RECORDED, settings=indexed)
     assert again.returncode == 0, again.stderr
     assert "0 new blocks, 0 transactions, 0 events" in again.stderr
-    assert "136 blocks were there already" in again.stderr
+    assert "136 blocks were already stored" in again.stderr
     shown = {
         line.rsplit(maxsplit=1)[0].strip(): line.split()[-1]
         for line in again.stdout.splitlines()
@@ -108,9 +108,9 @@ def test_status_tells_where_each_channel_stands(indexed: Json) -> None:
     result = kindledger("status", "--json", settings=indexed | {"channels": channels})
     assert (result.returncode, result.stderr) == (0, "")
     stored, never = json.loads(result.stdout)["channels"]
-    assert (stored["channel"], stored["storedHeight"]) == (CHANNEL, 136)
+    assert (stored["channel"], stored["committedHeight"]) == (CHANNEL, 136)
     assert (stored["sync"]["committedHeight"], stored["sync"]["state"]) == (136, "stopped")
-    assert (never["channel"], never["storedHeight"], never["sync"]) == ("never", 0, None)
+    assert (never["channel"], never["committedHeight"], never["sync"]) == ("never", 0, None)
 
 
 def test_verify_finds_no_difference_and_then_each(

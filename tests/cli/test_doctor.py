@@ -18,9 +18,9 @@ import grpc
 import pytest
 import trustme
 
+from cli.commands.doctor import doctor
 from cli.configuration.loading import load_settings
 from cli.doctor.checks import Check, Outcome, exit_code
-from cli.doctor.diagnosis import doctor
 from cli.errors import Exit
 from devnet.peer import Authority, Ledger, Peer, ServerTls, faults
 from devnet.peer.channel_config import organisations
@@ -286,7 +286,7 @@ async def test_a_tls_ca_that_is_no_certificate(files: Files) -> None:
             peer_of(faults={CHANNEL: [faults.stall(faults.from_block(0))]}),
             {},
             "request",
-            "hangs",
+            "does not respond",
             Exit.UNAVAILABLE,
         ),
     ],

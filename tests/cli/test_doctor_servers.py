@@ -84,14 +84,14 @@ async def test_rights_are_those_that_the_configured_parts_need(
         return of(await mongo_checks(uri, **more), f"mongodb, {CHANNEL}")["rights"]
 
     indexer, api = (uri_of(guarded_mongod, f"kindledger_{name}") for name in ("indexer", "api"))
-    assert (await rights(indexer, **peer)).detail == f"just what is needed on database {CHANNEL}"
-    assert (await rights(api)).detail == f"just what is needed on database {CHANNEL}"
+    assert (await rights(indexer, **peer)).detail == f"exactly the needed rights on database {CHANNEL}"
+    assert (await rights(api)).detail == f"exactly the needed rights on database {CHANNEL}"
     lacking = await rights(api, **peer)
     assert (lacking.outcome, lacking.exit_code) == (Outcome.FAILED, Exit.CONFIGURATION)
     assert "transactions_ledger: createCollection, createIndex, insert" in lacking.detail
     assert "sync_state: insert, update" in lacking.detail
     assert (
-        "more than needed: dropCollection, remove, update"
+        f"more than needed on database {CHANNEL}: dropCollection, remove, update"
         in (await rights(guarded_mongod.uri, **peer)).detail
     )
 

@@ -121,7 +121,7 @@ async def test_each_mistake_is_found_and_told_until_it_is_over(
         client.set("campaign:c1", "as it was before")
 
     before = reconcile("status", settings=settings)
-    assert (before["storedHeight"], before["height"], before["discrepancies"]) == (HEIGHT, 0, [])
+    assert (before["committedHeight"], before["height"], before["discrepancies"]) == (HEIGHT, 0, [])
 
     done = reconcile("once", "--full", settings=settings, code=Exit.DATA)
     assert (done["height"], done["settled"], done["closed"]) == (HEIGHT, 2, 0)
@@ -197,7 +197,7 @@ async def test_a_ledger_that_may_be_behind_its_peer_calls_no_hash_unknown(
     settings["reconcile"] = {"missing_rows": "false"}
     result = kindledger("reconcile", "once", "--full", settings=settings)
     assert result.returncode == 0, result.stdout
-    assert "no daemon says" in result.stderr
+    assert "no daemon reports" in result.stderr
 
 
 async def test_a_table_that_has_no_more_than_a_status(
@@ -302,7 +302,7 @@ async def test_what_fits_is_said_by_doctor(settings: Json) -> None:
     checks = of(await examine({"postgres": settings["postgres"]}), "postgresql")
     assert all(check.outcome is Outcome.OK for check in checks.values())
     assert (checks["primary"].detail, checks["schema"].detail) == (
-        "takes writes",
+        "accepts writes",
         f"migrated to {newest():04}",
     )
     assert "transactions, donations, campaigns" in checks["tables"].detail
@@ -412,8 +412,8 @@ async def test_replicas_are_told_and_read(
     swapped = await examine({"postgres": servers(replica.dsn, primary.dsn)})
     failed = {check.name: check.detail for check in swapped if check.outcome is Outcome.FAILED}
     assert failed == {
-        "postgresql: primary": "it takes no writes: it is a replica",
-        "postgresql, replica 1: replica": "it is no replica: it takes writes itself",
+        "postgresql: primary": "it accepts no writes: it is a replica",
+        "postgresql, replica 1: replica": "it is not a replica: it accepts writes itself",
     }
     settings["postgres"] = servers(replica.dsn, replica.dsn)
     assert kindledger("reconcile", "once", settings=settings).returncode == 69

@@ -18,7 +18,7 @@ from cli.assembly.reconciliation import mapping_of
 from cli.configuration.loading import load_settings
 from cli.configuration.redaction import redact_uri
 from cli.configuration.settings import FabricSettings, Settings
-from cli.errors import ConfigurationError, exits
+from cli.errors import ConfigurationError, exit_on_failure
 from ledger.signing import IdentityError
 from tests.cli.configuring import mistake, write
 from tests.cli.support import SERVER, TLS_AUTHORITY, Files, Json, kindledger
@@ -78,7 +78,7 @@ def test_a_malformed_address_does_not_give_its_password_away(address: str) -> No
 async def test_an_unusable_mongodb_address_ends_with_78_and_keeps_its_password(
     uri: str | None, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended, exits():
+    with pytest.raises(SystemExit) as ended, exit_on_failure():
         async with mongo_client(Settings.model_validate({"mongo": {"uri": uri}})):
             pass
     shown = capsys.readouterr().err
@@ -312,7 +312,7 @@ def test_an_identity_that_cannot_be_used_ends_with_78(
         else:
             (files.folder / name).write_bytes(content)
     settings = FabricSettings.model_validate(files.fabric("grpc://localhost:1") | changes)
-    with pytest.raises(SystemExit) as ended, exits(daemon=True):
+    with pytest.raises(SystemExit) as ended, exit_on_failure(daemon=True):
         peer_sources(settings, "kindledger")
     assert ended.value.code == 78
     assert says in capsys.readouterr().err
@@ -321,7 +321,7 @@ def test_an_identity_that_cannot_be_used_ends_with_78(
 async def test_the_daemon_without_a_channel_ends_with_78(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(SystemExit) as ended, exits(daemon=True):
+    with pytest.raises(SystemExit) as ended, exit_on_failure(daemon=True):
         await run_daemon(Settings(), with_api=False)
     assert ended.value.code == 78
     assert "channels: none is configured" in capsys.readouterr().err

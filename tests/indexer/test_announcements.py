@@ -11,7 +11,6 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from structlog.testing import capture_logs
 
-from cli.assembly.monitoring import announced
 from cli.assembly.redis import redis_client
 from devnet.peer import Ledger
 from devnet.servers import Redis as RedisServer
@@ -92,7 +91,15 @@ async def test_listeners_hear_of_the_blocks_of_a_daemon(
             store, [client.source(peer)], progress, limits=SMALL, timeouts=QUICK
         )
         daemon = Daemon(
-            [announced(DaemonChannel(indexer, progress, store.database), redis)], "test"
+            [
+                DaemonChannel(
+                    indexer,
+                    progress,
+                    store.database,
+                    background_tasks=(HeadPublisher(redis, name, progress).run,),
+                )
+            ],
+            "test"
         )
         running = asyncio.create_task(daemon.run())
         try:

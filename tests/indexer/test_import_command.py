@@ -66,7 +66,7 @@ async def test_a_second_import_writes_nothing(
     first = await importing(folder)
     assert first.code == 0
     assert f"{HEIGHT} new blocks, {transactions} transactions, {events} events" in first.stderr
-    assert "0 blocks were there already" in first.stderr
+    assert "0 blocks were already stored" in first.stderr
     assert f"height {HEIGHT}" in first.stdout
     writes = await mongo.local["oplog.rs"].count_documents(namespaces)
     assert writes >= HEIGHT
@@ -74,7 +74,7 @@ async def test_a_second_import_writes_nothing(
     second = await importing(folder)
     assert second.code == 0
     assert "0 new blocks, 0 transactions, 0 events" in second.stderr
-    assert f"{HEIGHT} blocks were there already" in second.stderr
+    assert f"{HEIGHT} blocks were already stored" in second.stderr
     assert second.stdout == first.stdout
     assert await mongo.local["oplog.rs"].count_documents(namespaces) == writes
     await assert_stored(store, TRUNK)
@@ -89,7 +89,7 @@ async def test_the_order_and_repetition_of_files_do_not_matter(
     archive(tmp_path / "z.tar.xz", numbers)
     block_files(tmp_path / "some", TRUNK[4:9], first=4)
     ended = await importing(tmp_path)
-    assert (ended.code, f"{HEIGHT + 5} blocks were there already" in ended.stderr) == (0, True)
+    assert (ended.code, f"{HEIGHT + 5} blocks were already stored" in ended.stderr) == (0, True)
     await assert_stored(store, TRUNK)
 
 

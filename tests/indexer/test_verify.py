@@ -347,7 +347,7 @@ async def test_the_command_finds_the_difference_and_says_so_with_its_exit_code(
     }
     clean = await result("verify", "--source", folder, **environment)
     assert (clean.code, clean.stdout) == (0, "")
-    assert f"{CHANNEL}: {len(CHAIN)} blocks checked against themselves" in clean.stderr
+    assert f"{CHANNEL}: {len(CHAIN)} blocks verified, also against {folder}" in clean.stderr
     assert "no difference" in clean.stderr
     missing = await result("verify", "--source", tmp_path / "none", **environment)
     assert (missing.code, "no such file or folder" in missing.stderr) == (2, True)

@@ -1,0 +1,87 @@
+"""Assembles a channel of the daemon: its indexer, and what runs beside it."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from cli.assembly.network import peer_sources
+from cli.assembly.reconciliation import reconciled_channel, reconciliation
+from cli.configuration.settings import IndexerSettings, Settings
+from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
+from indexer.channel_progress import ChannelProgress
+from indexer.daemon import DaemonChannel
+from indexer.head_publisher import HeadPublisher
+from indexer.pipeline import PipelineLimits
+from ledger.mongodb.indexes import IndexOptions
+from ledger.mongodb.store import LedgerStore
+from reconciliation.reconciliation_metrics import RECONCILIATION_METRICS
+from runtime.metrics import MetricCollector
+
+
+def new_progress(channel: str) -> ChannelProgress:
+    """Return the progress of a channel, measured by this machine's clocks."""
+    return ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
+
+
+def pipeline_limits(
+    settings: IndexerSettings, store_retry_s: float | None = None
+) -> PipelineLimits:
+    """Return the configured limits of the pipeline; `store_retry_s` overrides the configured time."""
+    return PipelineLimits(
+        delivered_bytes=settings.delivered_bytes,
+        encoded_bytes=settings.encoded_bytes,
+        parallel_batches=settings.parallel_batches,
+        store_retry_s=store_retry_s or settings.store_retry_s,
+    )
+
+
+def index_options(settings: IndexerSettings) -> IndexOptions:
+    """Return the configured indexes that exist beside the required ones."""
+    return IndexOptions(settings.payload_fields, settings.key_history)
+
+
+@asynccontextmanager
+async def daemon_channel(
+    channel: str,
+    settings: Settings,
+    client: AsyncMongoClient[dict[str, Any]],
+    redis: Redis | None,
+    registry: CollectorRegistry,
+) -> AsyncIterator[DaemonChannel]:
+    """Yield a configured channel: its indexer, its reconciliation and its head notifications.
+
+    Reconciliation is part of it if it is configured for this channel, head notifications if Redis
+    is configured. Raises `ConfigurationError`, and `IdentityError` for unusable certificate files.
+    """
+    store = LedgerStore(client, settings.database_of(channel))
+    progress = new_progress(channel)
+    indexer = ChannelIndexer(
+        store,
+        peer_sources(settings.fabric, channel),
+        progress,
+        first=settings.channels[channel].start_block,
+        limits=pipeline_limits(settings.indexer),
+        timeouts=PeerTimeouts(
+            poll_s=settings.indexer.poll_s,
+            stall_s=settings.indexer.stall_s,
+            peer_retry_s=settings.indexer.peer_retry_s,
+        ),
+        indexes=index_options(settings.indexer),
+    )
+    publishers = (
+        (HeadPublisher(redis, store.database.name, progress).run,) if redis is not None else ()
+    )
+    if channel != reconciled_channel(settings):
+        yield DaemonChannel(indexer, progress, store.database, background_tasks=publishers)
+        return
+    async with reconciliation(settings, store, progress) as part:
+        rows = part.reconciler.progress
+        registry.register(MetricCollector(RECONCILIATION_METRICS, "channel", {channel: rows}))
+        background_tasks = (*part.background_tasks, *publishers)
+        yield DaemonChannel(indexer, progress, store.database, rows, background_tasks)

@@ -1,0 +1,13 @@
+"""What several commands share: the option --json, and the type of the function that loads settings."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import click
+
+from cli.configuration.settings import Settings
+
+LoadSettings: TypeAlias = Callable[[], Settings]
+"""Reads the configuration and sets up logging; raises `ConfigurationError`."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
