@@ -1,4 +1,4 @@
-"""A peer that serves recorded or forged chains through Fabric's real Deliver service, well behaved or not."""
+"""A peer that serves chains through Fabric's Deliver service, also with injected faults."""
 
 from devnet.peer.peer_ledger import Ledger, block_files
 from devnet.peer.server import Peer

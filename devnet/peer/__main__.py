@@ -1,7 +1,8 @@
-"""`python -m devnet.peer FOLDER --channel NAME`: a peer in a process of its own, on this machine only.
+"""`python -m devnet.peer FOLDER --channel NAME`: a separate process with a peer on 127.0.0.1.
 
-Prints one line of JSON once it listens, `{"port", "channel", "first", "height"}`, and with --announce another one for
-each block released, `{"block", "released"}` (seconds since 1970). Ends at SIGTERM, SIGINT, or its parent's death.
+The process prints one line of JSON once it listens: `{"port", "channel", "first", "height"}`. With
+`--announce` it prints a line for each released block: `{"block", "released"}`, in seconds since
+1970. It ends at SIGTERM, at SIGINT, or when its parent process ends.
 """
 
 import asyncio
@@ -23,23 +24,23 @@ from devnet.shutdown import wait_for_shutdown
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--channel", required=True, help="Name of the channel that the blocks belong to.")
+@click.option("--channel", required=True, help="Name of the channel of the blocks.")
 @click.option("--port", default=0, show_default="a free one")
 @click.option(
     "--tls-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Use TLS; made there if absent.",
+    help="Use TLS with the files of this folder, which are created if absent.",
 )
 @click.option(
-    "--mutual-tls", is_flag=True, help="Demand a certificate of --tls-dir's authority from clients."
+    "--mutual-tls", is_flag=True, help="Require client certificates of the authority in --tls-dir."
 )
-@click.option("--live-from", type=int, help="Hold this block and all later ones back at first.")
+@click.option("--live-from", type=int, help="Hold back this block and all later blocks at first.")
 @click.option(
     "--live-rate",
     type=click.FloatRange(min=0, min_open=True),
-    help="Release so many blocks a second.",
+    help="Blocks to release per second.",
 )
-@click.option("--announce", is_flag=True, help="Print the time of each release.")
+@click.option("--announce", is_flag=True, help="Print the time when each block is released.")
 def main(
     *,
     folder: Path,
@@ -53,15 +54,17 @@ def main(
 ) -> None:
     """Serve the files NNNNNN.block of FOLDER.
 
-    Blocks held back are released one by one, from when the first client has read all others.
+    The first client that has read all other blocks starts the release of the blocks held back.
     """
     parent = os.getppid()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     if (live_from is None) != (live_rate is None) or (announce and live_rate is None):
-        raise click.UsageError("--live-from and --live-rate go together, and --announce needs them")
+        raise click.UsageError(
+            "--live-from and --live-rate need each other, and --announce needs both"
+        )
     if mutual_tls and tls_dir is None:
         raise click.UsageError("--mutual-tls needs --tls-dir")
-    ledger, held_back = _split(folder, live_from)
+    ledger, held_back = _split_blocks(folder, live_from)
     tls = None if tls_dir is None else server_tls_from(tls_dir, mutual=mutual_tls)
     peer = Peer({channel: ledger}, tls=tls, port=port)
 
@@ -84,8 +87,8 @@ def main(
     asyncio.run(serve())
 
 
-def _split(folder: Path, live_from: int | None) -> tuple[Ledger, list[Path]]:
-    """What is served from the start, and the files held back."""
+def _split_blocks(folder: Path, live_from: int | None) -> tuple[Ledger, list[Path]]:
+    """Return the ledger that is served from the start, and the files held back."""
     try:
         first, files = block_files(folder)
     except ValueError as error:
@@ -94,13 +97,13 @@ def _split(folder: Path, live_from: int | None) -> tuple[Ledger, list[Path]]:
     split = height if live_from is None else live_from
     if not first <= split <= height:
         raise click.UsageError(
-            f"--live-from {split}, but the folder holds blocks {first} to {height - 1}"
+            f"--live-from {split} is not among the blocks of the folder: {first} to {height - 1}"
         )
     return Ledger(files[: split - first], first=first), files[split - first :]
 
 
 async def _release(ledger: Ledger, held_back: list[Path], rate: float, *, announce: bool) -> None:
-    """Append at an even pace, `rate` blocks a second, that no delay of one block changes for the others."""
+    """Append `rate` blocks per second; the delay of one block does not delay later blocks."""
     await ledger.caught_up.wait()
     start = time.monotonic()
     for index, path in enumerate(held_back):

@@ -1,7 +1,7 @@
-"""Who may read: the checks of a peer on the header and the signature of a seek request.
+"""Access control of a peer: checks the header and the signature of a seek request.
 
-Sources: `common/deliver`, `msp` and `bccsp` in Fabric. The read right is the channel's `/Channel/Application/Readers`
-policy as it is by default: every member of an organisation of the application.
+The rules are those of `common/deliver`, `msp` and `bccsp` in Fabric, with the default policy
+`/Channel/Application/Readers`: every member of an application organisation may read.
 """
 
 import math
@@ -20,17 +20,20 @@ from devnet.peer.seek_request import RefusedError, SeekRequest
 from protos.common_pb2 import BAD_REQUEST, FORBIDDEN, ChannelHeader
 from protos.msp_pb2 import SerializedIdentity
 
-TIME_WINDOW = 15 * 60
-"""Seconds between a request's timestamp and the peer's clock: `peer.authentication.timewindow`."""
+TIME_WINDOW_S = 15 * 60
+"""The largest difference between the timestamp of a request and the clock of the peer.
+
+Fabric configures it as `peer.authentication.timewindow`.
+"""
 
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class AccessControl:
-    """Decides about requests to a peer.
+    """Accepts or refuses requests to a peer.
 
-    `organisations`: for each MSP id the certificates (PEM) of the authorities that issue its members'; None admits
-    everyone, unsigned. `clock`: seconds since 1970.
+    `organisations` has the authorities' certificates (PEM) for each MSP id; None accepts unsigned
+    requests of every client. `clock` returns seconds since 1970.
     """
 
     def __init__(
@@ -50,13 +53,16 @@ class AccessControl:
         self._clock = clock
 
     def check_header(self, header: ChannelHeader, client_certificate: bytes | None) -> None:
-        """The timestamp, and the binding to the client's TLS certificate (DER). RefusedError 400."""
+        """Check the timestamp and the hash of the client's TLS certificate (DER).
+
+        Raises RefusedError 400 if a check fails.
+        """
         if not header.HasField("timestamp"):
             raise RefusedError(BAD_REQUEST, "the channel header has no timestamp")
         distance = abs(self._clock() - header.timestamp.seconds - header.timestamp.nanos / 1e9)
-        if distance > TIME_WINDOW:
+        if distance > TIME_WINDOW_S:
             raise RefusedError(
-                BAD_REQUEST, f"the timestamp is {distance:.0f} seconds from this peer's clock"
+                BAD_REQUEST, f"the timestamp differs by {distance:.0f} s from this peer's clock"
             )
         if not self._mutual_tls:
             return
@@ -69,7 +75,10 @@ class AccessControl:
             )
 
     def check_identity(self, request: SeekRequest) -> float:
-        """When the right to read ends, in seconds since 1970. RefusedError 403 if there is none."""
+        """Return when the right to read ends, in seconds since 1970.
+
+        Raises RefusedError 403 if the creator may not read.
+        """
         if self._authorities is None:
             return math.inf
         try:
@@ -78,13 +87,13 @@ class AccessControl:
             _check_signature(certificate, request.signature, request.payload)
         except (DecodeError, ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
             raise RefusedError(
-                FORBIDDEN, f"the creator's signature does not hold: {error!r}"
+                FORBIDDEN, f"the signature of the creator is not valid: {error!r}"
             ) from error
         authorities = self._authorities.get(identity.mspid, ())
         if not any(_is_issued_by(certificate, authority) for authority in authorities):
             raise RefusedError(
                 FORBIDDEN,
-                f"{certificate.subject.rfc4514_string()} is no member of {identity.mspid!r}",
+                f"{certificate.subject.rfc4514_string()} is not a member of {identity.mspid!r}",
             )
         now = datetime.fromtimestamp(self._clock(), UTC)
         if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
@@ -92,7 +101,7 @@ class AccessControl:
         return certificate.not_valid_after_utc.timestamp()
 
     def check_expiry(self, end: float) -> None:
-        """Fabric looks again before every block. RefusedError 403 once the right to read has ended."""
+        """Raise RefusedError 403 if the right to read has ended; checked before each block."""
         if self._clock() > end:
             raise RefusedError(FORBIDDEN, "the creator's certificate has expired")
 
@@ -103,15 +112,13 @@ def _check_signature(certificate: x509.Certificate, signature: bytes, payload: b
         raise UnsupportedAlgorithm("only ECDSA keys on P-256 are supported")
     _, s = decode_dss_signature(signature)
     if s > _P256_ORDER // 2:
-        raise ValueError(
-            "S is above half the order of the curve; Fabric accepts the lower of the two only"
-        )
+        raise ValueError("S is above half the order of the curve; Fabric accepts only the lower S")
     key.verify(signature, payload, ec.ECDSA(SHA256()))
 
 
 def _is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     if certificate.fingerprint(SHA256()) == authority.fingerprint(SHA256()):
-        return False  # an authority's own certificate is no member's
+        return False  # the certificate of an authority is not the certificate of a member
     try:
         certificate.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):

@@ -1,4 +1,4 @@
-"""Ways to damage a serialized block: each takes the bytes of a good one and gives those of a bad one."""
+"""Edits that damage a serialized block: each returns a function from valid to damaged bytes."""
 
 from typing import Literal
 
@@ -7,34 +7,43 @@ from protos.common_pb2 import TRANSACTIONS_FILTER, Block
 
 
 def flip_header(field: Literal["number", "previous_hash", "data_hash"]) -> Edit:
-    """Flip the lowest bit of a field of the header; an empty previous hash becomes one zero byte."""
+    """Return the edit that flips the lowest bit of a header field.
+
+    An empty previous hash becomes one zero byte.
+    """
 
     def edit(serialized: bytes) -> bytes:
         block = Block.FromString(serialized)
         if field == "number":
             block.header.number ^= 1
         else:
-            setattr(block.header, field, _flipped(getattr(block.header, field) or b"\x01"))
+            setattr(block.header, field, _flip_first_bit(getattr(block.header, field) or b"\x01"))
         return block.SerializeToString()
 
     return edit
 
 
 def flip_envelope(index: int) -> Edit:
-    """Flip one bit in the middle of one envelope; its length stays. IndexError if the block has no such envelope."""
+    """Return the edit that flips one bit in the middle of an envelope, without changing its length.
+
+    The edit raises IndexError if the block has no such envelope.
+    """
 
     def edit(serialized: bytes) -> bytes:
         block = Block.FromString(serialized)
         envelope = block.data.data[index]
         middle = len(envelope) // 2
-        block.data.data[index] = envelope[:middle] + _flipped(envelope[middle:])
+        block.data.data[index] = envelope[:middle] + _flip_first_bit(envelope[middle:])
         return block.SerializeToString()
 
     return edit
 
 
 def drop_envelope(index: int) -> Edit:
-    """Take one envelope out of the data, and nothing else. IndexError if the block has no such envelope."""
+    """Return the edit that removes one envelope and changes nothing else.
+
+    The edit raises IndexError if the block has no such envelope.
+    """
 
     def edit(serialized: bytes) -> bytes:
         block = Block.FromString(serialized)
@@ -45,7 +54,7 @@ def drop_envelope(index: int) -> Edit:
 
 
 def resize_filter(change: int) -> Edit:
-    """Make the list of validation codes longer by some codes VALID, or shorter (negative)."""
+    """Return the edit that adds `change` codes VALID, or removes codes if `change` is negative."""
 
     def edit(serialized: bytes) -> bytes:
         block = Block.FromString(serialized)
@@ -59,16 +68,16 @@ def resize_filter(change: int) -> Edit:
 
 
 def truncate(missing: int) -> Edit:
-    """Cut some bytes off the end of the serialized block."""
+    """Return the edit that removes the last `missing` bytes of the serialized block."""
     return lambda serialized: serialized[:-missing]
 
 
 def without_metadata(serialized: bytes) -> bytes:
-    """Leave the block's metadata out, as if it had none."""
+    """Return the block without its metadata."""
     block = Block.FromString(serialized)
     block.ClearField("metadata")
     return block.SerializeToString()
 
 
-def _flipped(value: bytes) -> bytes:
+def _flip_first_bit(value: bytes) -> bytes:
     return bytes((value[0] ^ 1,)) + value[1:]

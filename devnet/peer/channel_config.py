@@ -1,4 +1,4 @@
-"""The organisations that a channel's configuration names."""
+"""Reads the organisations from a channel configuration."""
 
 from google.protobuf.message import DecodeError
 
@@ -10,16 +10,18 @@ _FABRIC_MSP = 0
 
 
 def organisations(config_block: bytes) -> dict[str, list[bytes]]:
-    """For each application organisation's MSP id the certificates (PEM) of its authorities, root and intermediate.
+    """Return the authorities' certificates (PEM) of each application organisation, by MSP id.
 
-    `config_block`: a serialized block with a configuration, such as the genesis block. ValueError if it has none.
+    The certificates are those of root and intermediate authorities. `config_block` is a serialized
+    block with a configuration, for example the genesis block. Raises ValueError if the block has no
+    configuration.
     """
     try:
         block = Block.FromString(config_block)
         payload = Payload.FromString(Envelope.FromString(b"".join(block.data.data[:1])).payload)
         if ChannelHeader.FromString(payload.header.channel_header).type != CONFIG:
             raise ValueError(
-                f"block {block.header.number} holds no channel configuration; take the genesis block"
+                f"block {block.header.number} has no channel configuration; use the genesis block"
             )
         channel = ConfigEnvelope.FromString(payload.data).config.channel_group
         definitions = [
@@ -30,5 +32,5 @@ def organisations(config_block: bytes) -> dict[str, list[bytes]]:
             FabricMSPConfig.FromString(msp.config) for msp in definitions if msp.type == _FABRIC_MSP
         ]
     except DecodeError as error:
-        raise ValueError(f"the channel configuration does not parse: {error}") from error
+        raise ValueError(f"the channel configuration cannot be parsed: {error}") from error
     return {msp.name: [*msp.root_certs, *msp.intermediate_certs] for msp in msps}

@@ -1,4 +1,4 @@
-"""Serialized `DeliverResponse` messages, made without parsing the block inside."""
+"""Serialized `DeliverResponse` messages, made without parsing their block."""
 
 from protos.common_pb2 import Status
 from protos.events_pb2 import DeliverResponse
@@ -8,12 +8,12 @@ _BLOCK_TAG = bytes((DeliverResponse.BLOCK_FIELD_NUMBER << 3 | _LENGTH_DELIMITED,
 
 
 def block_response(block: bytes) -> bytes:
-    """The answer that carries a serialized `common.Block`, whatever bytes it is made of."""
+    """Return the response with a serialized `common.Block`, which may be any bytes."""
     return b"".join((_BLOCK_TAG, _varint(len(block)), block))
 
 
 def status_response(status: Status.ValueType) -> bytes:
-    """The answer that ends a sequence of blocks."""
+    """Return the response with a status, which ends a sequence of blocks."""
     return DeliverResponse(status=status).SerializeToString()
 
 

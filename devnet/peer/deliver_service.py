@@ -1,4 +1,4 @@
-"""The Deliver service: requests in, blocks and statuses out."""
+"""The Deliver service: receives seek requests and sends blocks and statuses."""
 
 import asyncio
 import ssl
@@ -24,7 +24,10 @@ _log = structlog.get_logger()
 
 
 class DeliverService:
-    """Answers `Deliver` and `DeliverFiltered`. The mappings, by channel, are read anew at each request or block."""
+    """Serves `Deliver` and `DeliverFiltered`.
+
+    The service reads `ledgers` and `faults` at each request and block.
+    """
 
     def __init__(
         self,
@@ -37,31 +40,31 @@ class DeliverService:
         self._faults = faults
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """Messages go in and out as the bytes they are on the wire."""
-        behaviours = {"Deliver": self._deliver, "DeliverFiltered": self._deliver_filtered}
+        """Return the handler of the service, which receives and sends messages as bytes."""
+        implementations = {"Deliver": self._deliver, "DeliverFiltered": self._deliver_filtered}
         methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            method.name: grpc.stream_stream_rpc_method_handler(behaviours[method.name])
+            method.name: grpc.stream_stream_rpc_method_handler(implementations[method.name])
             for method in _SERVICE.methods
         }
         return grpc.method_handlers_generic_handler(_SERVICE.full_name, methods)
 
     async def _deliver(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        await self._answer(requests, context, _full_response)
+        await self._serve_stream(requests, context, _full_response)
 
     async def _deliver_filtered(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        await self._answer(requests, context, lambda send: filtered_response(_edited(send)))
+        await self._serve_stream(requests, context, lambda send: filtered_response(_edited(send)))
 
-    async def _answer(
+    async def _serve_stream(
         self, requests: AsyncIterator[bytes], context: Context, respond: Responder
     ) -> None:
-        """One sequence after the other; the first that fails ends the stream."""
+        """Send one sequence after the other; the first failure ends the stream."""
         async for request in requests:
-            status = await self._sequence(request, context, respond)
+            status = await self._serve_sequence(request, context, respond)
             await context.write(status_response(status))
             if status != SUCCESS:
                 return
 
-    async def _sequence(
+    async def _serve_sequence(
         self, envelope: bytes, context: Context, respond: Responder
     ) -> Status.ValueType:
         try:
@@ -86,17 +89,17 @@ class DeliverService:
         if ledger is None:
             raise RefusedError(NOT_FOUND, f"channel {channel!r} is not on this peer")
         expiry = self._access.check_identity(request)
-        span = resolve(request.info, ledger)
-        number = span.start
+        requested = resolve(request.info, ledger)
+        number = requested.start
         while True:
-            if number >= ledger.height and not span.waits:
-                raise RefusedError(NOT_FOUND, f"block {number} is not there yet")
-            await ledger.available(number)
+            if number >= ledger.height and not requested.waits:
+                raise RefusedError(NOT_FOUND, f"block {number} does not exist yet")
+            await ledger.wait_for_block(number)
             self._access.check_expiry(expiry)
-            send = SendBlock(number, ledger, number - span.start)
+            send = SendBlock(number, ledger, number - requested.start)
             for step in plan(send, self._faults.get(channel, ())):
                 await _perform(step, context, respond)
-            if number == span.stop:
+            if number == requested.stop:
                 return
             number += 1
 
@@ -104,14 +107,14 @@ class DeliverService:
 async def _perform(step: Step, context: Context, respond: Responder) -> None:
     match step:
         case SendBlock():
-            await step.ledger.available(step.number)
+            await step.ledger.wait_for_block(step.number)
             await context.write(respond(step))
         case Wait(seconds):
             await asyncio.sleep(seconds)
         case SendStatus(status):
-            raise RefusedError(status, "as the peer's faults demand")
+            raise RefusedError(status, "a configured fault of this peer")
         case Abort(code):
-            await context.abort(code, "as the peer's faults demand")
+            await context.abort(code, "a configured fault of this peer")
 
 
 def _full_response(send: SendBlock) -> bytes:
@@ -126,6 +129,6 @@ def _edited(send: SendBlock) -> bytes:
 
 
 def _client_certificate(context: Context) -> bytes | None:
-    """The DER of the certificate that the client showed in the TLS handshake."""
+    """Return the client certificate of the TLS handshake (DER), None without one."""
     pem = next(iter(context.auth_context().get("x509_pem_cert", ())), None)
     return None if pem is None else ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))

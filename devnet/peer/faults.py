@@ -1,31 +1,31 @@
-"""A peer's misbehaviour on order, hooked in where a block is about to be sent.
+"""Faults that tests inject into a peer, applied to each block before it is sent.
 
-A fault sees one block about to be sent and says what happens instead: a sequence of steps, empty if the block is
-left out. Faults compose: each sees the blocks that the one before it lets through. They hold no state but `once`,
-so the same requests always get the same answers. `Where` says which blocks a fault concerns.
+A fault is a function from a block that is about to be sent to the steps that replace it; no steps
+omit the block. Several faults apply one after the other. A `BlockPredicate` selects the blocks of a
+fault. Only `once` has state, so without it equal requests get equal responses.
 
-What a peer is, rather than does, needs no fault: one that is behind, reset, forked from a block on, or joined from a
-snapshot is a peer with another `Ledger` (see `Ledger.part`), and a connection that ends with GOAWAY is `Peer.stop`.
+Some misbehaviour needs no fault. A peer that is behind, was reset, or joined from a snapshot is a
+peer with another `Ledger` (see `Ledger.part`), and `Peer.stop` ends connections with GOAWAY.
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 
 import grpc
+from msgspec import Struct
+from msgspec.structs import replace
 
 from devnet.peer.peer_ledger import Ledger
 from protos.common_pb2 import Status
 
 Edit = Callable[[bytes], bytes]
-"""Changes a serialized block, see `devnet.peer.block_edits`."""
+"""A function that changes a serialized block; see `devnet.peer.block_edits`."""
 
 
-@dataclass(frozen=True, slots=True)
-class SendBlock:
-    """Send block `number` of `ledger`, with `edits` made in order; wait for it if it is not there yet.
+class SendBlock(Struct, frozen=True):
+    """The step that sends block `number` of `ledger` after `edits`; waits if it does not exist yet.
 
-    `position`: how many blocks the sequence has come to before this one.
+    `position` is the number of blocks before it in the sequence.
     """
 
     number: int
@@ -34,120 +34,117 @@ class SendBlock:
     edits: tuple[Edit, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Send nothing for some seconds; infinity stalls the stream."""
+class Wait(Struct, frozen=True):
+    """The step that sends nothing for some seconds; infinity stalls the stream."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class SendStatus:
-    """Answer a status, which ends the sequence and the stream."""
+class SendStatus(Struct, frozen=True):
+    """The step that sends a status, which ends the sequence and the stream."""
 
     status: Status.ValueType
 
 
-@dataclass(frozen=True, slots=True)
-class Abort:
-    """End the stream with an error of gRPC."""
+class Abort(Struct, frozen=True):
+    """The step that ends the stream with a gRPC error."""
 
     code: grpc.StatusCode
 
 
 Step = SendBlock | Wait | SendStatus | Abort
 Fault = Callable[[SendBlock], Iterable[Step]]
-Where = Callable[[SendBlock], bool]
+BlockPredicate = Callable[[SendBlock], bool]
 
 
 def plan(send: SendBlock, faults: Sequence[Fault]) -> list[Step]:
-    """What the faults, in their order, make of a block that is about to be sent."""
+    """Return the steps for a block after all faults, applied in their order."""
     steps: list[Step] = [send]
     for fault in faults:
         steps = [
-            made
+            replacement
             for step in steps
-            for made in (fault(step) if isinstance(step, SendBlock) else (step,))
+            for replacement in (fault(step) if isinstance(step, SendBlock) else (step,))
         ]
     return steps
 
 
-def at(*numbers: int) -> Where:
-    """The blocks of these numbers."""
+def at(*numbers: int) -> BlockPredicate:
+    """Select the blocks with these numbers."""
     return lambda send: send.number in numbers
 
 
-def from_block(number: int) -> Where:
-    """Every block from this number on."""
+def from_block(number: int) -> BlockPredicate:
+    """Select every block from this number on."""
     return lambda send: send.number >= number
 
 
-def after(count: int) -> Where:
-    """Every block of a sequence but its first `count`."""
+def after(count: int) -> BlockPredicate:
+    """Select every block of a sequence after the first `count` blocks."""
     return lambda send: send.position >= count
 
 
-def once(where: Where) -> Where:
-    """The first block that fits, in the whole life of the fault; a repeated request gets the honest answer."""
+def once(where: BlockPredicate) -> BlockPredicate:
+    """Select only the first block that `where` selects, over all requests."""
     used = False
 
     def first(send: SendBlock) -> bool:
         nonlocal used
-        fits = not used and where(send)
-        used = used or fits
-        return fits
+        selected = not used and where(send)
+        used = used or selected
+        return selected
 
     return first
 
 
-def skip(where: Where) -> Fault:
-    """Leave blocks out."""
+def skip(where: BlockPredicate) -> Fault:
+    """Omit the selected blocks."""
     return lambda send: () if where(send) else (send,)
 
 
-def duplicate(where: Where, times: int) -> Fault:
-    """Send a block several times in a row."""
+def duplicate(where: BlockPredicate, times: int) -> Fault:
+    """Send each selected block several times in a row."""
     return lambda send: (send,) * times if where(send) else (send,)
 
 
 def swap(first: int, second: int) -> Fault:
-    """Send two blocks of the channel in each other's place."""
+    """Exchange two blocks of the channel."""
     other = {first: second, second: first}
     return lambda send: (replace(send, number=other.get(send.number, send.number)),)
 
 
 def repeat(number: int, *, after_block: int) -> Fault:
-    """Send block `number` again after a later one."""
+    """Send block `number` again after the block `after_block`."""
     return lambda send: (
         (send, replace(send, number=number)) if send.number == after_block else (send,)
     )
 
 
-def substitute(where: Where, ledger: Ledger) -> Fault:
-    """Send another chain's blocks of the same numbers: a fork from a block on, or a wrong channel."""
+def substitute(where: BlockPredicate, ledger: Ledger) -> Fault:
+    """Send the blocks of another chain instead, for a fork or a wrong channel."""
     return lambda send: (replace(send, ledger=ledger),) if where(send) else (send,)
 
 
-def tamper(where: Where, *edits: Edit) -> Fault:
-    """Change a block's bytes, see `devnet.peer.block_edits`."""
+def tamper(where: BlockPredicate, *edits: Edit) -> Fault:
+    """Change the bytes of the selected blocks; see `devnet.peer.block_edits`."""
     return lambda send: (replace(send, edits=send.edits + edits),) if where(send) else (send,)
 
 
-def delay(where: Where, seconds: float) -> Fault:
-    """Trickle: wait before each block."""
+def delay(where: BlockPredicate, seconds: float) -> Fault:
+    """Wait before each selected block."""
     return lambda send: (Wait(seconds), send) if where(send) else (send,)
 
 
-def stall(where: Where) -> Fault:
-    """Send nothing any more, and keep the stream open."""
+def stall(where: BlockPredicate) -> Fault:
+    """Stop sending at the first selected block, and keep the stream open."""
     return lambda send: (Wait(math.inf),) if where(send) else (send,)
 
 
-def send_status(where: Where, status: Status.ValueType) -> Fault:
-    """Answer a status in place of a block, which ends the stream."""
+def send_status(where: BlockPredicate, status: Status.ValueType) -> Fault:
+    """Send a status instead of a selected block, which ends the stream."""
     return lambda send: (SendStatus(status),) if where(send) else (send,)
 
 
-def abort(where: Where, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> Fault:
-    """End the stream with an error of gRPC in place of a block."""
+def abort(where: BlockPredicate, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> Fault:
+    """End the stream with a gRPC error instead of a selected block."""
     return lambda send: (Abort(code),) if where(send) else (send,)

@@ -1,4 +1,4 @@
-"""What `DeliverFiltered` answers: ids, types, codes, and events without their payloads."""
+"""Responses of `DeliverFiltered`: ids, types, codes, and events without their payloads."""
 
 from google.protobuf.message import DecodeError
 
@@ -29,10 +29,10 @@ from protos.transaction_pb2 import (
 
 
 def filtered_response(block: bytes) -> bytes:
-    """The serialized `DeliverResponse` for a block.
+    """Return the serialized `DeliverResponse` for a block.
 
-    As in Fabric an envelope that does not parse is left out, and a block with one that parses only on its outside
-    is answered by status 400, after which the sequence goes on.
+    As in Fabric, the response omits an envelope that cannot be parsed. If only the content of an
+    envelope cannot be parsed, the response is the status 400, and the sequence continues.
     """
     try:
         return DeliverResponse(
@@ -68,10 +68,12 @@ def _filtered(block: Block) -> FilteredBlock:
 def _actions(transaction: Transaction) -> FilteredTransactionActions:
     actions = FilteredTransactionActions()
     for action in transaction.actions:
-        endorsed = ChaincodeActionPayload.FromString(action.payload)
-        if not endorsed.HasField("action"):
+        action_payload = ChaincodeActionPayload.FromString(action.payload)
+        if not action_payload.HasField("action"):
             continue
-        response = ProposalResponsePayload.FromString(endorsed.action.proposal_response_payload)
+        response = ProposalResponsePayload.FromString(
+            action_payload.action.proposal_response_payload
+        )
         event = ChaincodeEvent.FromString(ChaincodeAction.FromString(response.extension).events)
         if event.chaincode_id:
             event.ClearField("payload")

@@ -1,11 +1,10 @@
-"""Fabric's rules of seeking: what a signed request says, and which blocks it asks for.
+"""Parses a signed seek request and resolves it to a range of blocks.
 
-Sources: `common/deliver` and `common/ledger/blockledger/fileledger` in Fabric.
+The rules are those of `common/deliver` and `common/ledger/blockledger/fileledger` in Fabric.
 """
 
-from dataclasses import dataclass
-
 from google.protobuf.message import DecodeError
+from msgspec import Struct
 
 from devnet.peer.peer_ledger import Ledger
 from protos.common_pb2 import (
@@ -21,7 +20,7 @@ from protos.orderer_pb2 import SeekInfo, SeekPosition
 
 
 class RefusedError(Exception):
-    """A sequence ends with this status instead of SUCCESS; a peer closes the stream after it."""
+    """The peer ends a sequence with this status instead of SUCCESS, and then closes the stream."""
 
     def __init__(self, status: Status.ValueType, reason: str) -> None:
         super().__init__(f"{Status.Name(status)}: {reason}")
@@ -29,9 +28,8 @@ class RefusedError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class SeekRequest:
-    """One request, taken apart; nothing of it is checked."""
+class SeekRequest(Struct, frozen=True):
+    """A parsed request, of which nothing is checked yet."""
 
     channel_header: ChannelHeader
     signature_header: SignatureHeader
@@ -40,11 +38,11 @@ class SeekRequest:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class BlockRange(Struct, frozen=True):
     """The blocks from `start` to `stop`, inclusive; a `stop` below `start` is never reached.
 
-    `waits`: a block that is not there yet is waited for, otherwise it ends the sequence with 404.
+    With `waits` the peer waits for a block that does not exist yet. Otherwise this block ends the
+    sequence with the status 404.
     """
 
     start: int
@@ -53,7 +51,10 @@ class Span:
 
 
 def parse_request(envelope: bytes) -> SeekRequest:
-    """A serialized `common.Envelope` as a client sends it. RefusedError 400 if it does not parse at any depth."""
+    """Parse a serialized `common.Envelope` of a client.
+
+    Raises RefusedError 400 if it, or a message in it, cannot be parsed.
+    """
     try:
         outer = Envelope.FromString(envelope)
         payload = Payload.FromString(outer.payload)
@@ -68,11 +69,12 @@ def parse_request(envelope: bytes) -> SeekRequest:
         raise RefusedError(BAD_REQUEST, f"malformed envelope: {error}") from error
 
 
-def resolve(info: SeekInfo, ledger: Ledger) -> Span:
-    """The blocks that a request asks for, by the ledger's height at this moment.
+def resolve(info: SeekInfo, ledger: Ledger) -> BlockRange:
+    """Return the requested range of blocks, for the current height of the ledger.
 
-    RefusedError 400 if a position is missing or start is above stop; 404 if start is above the height or below the
-    ledger's first block. As in Fabric, a stop without a kind or of the kind NextCommit counts as block 0.
+    As in Fabric, a stop without a type or of the type NextCommit means block 0. Raises RefusedError
+    400 if a position is missing or start is above stop, and 404 if start is above the height or
+    below the first block of the ledger.
     """
     if not info.HasField("start") or not info.HasField("stop"):
         raise RefusedError(BAD_REQUEST, "start or stop is missing")
@@ -88,7 +90,7 @@ def resolve(info: SeekInfo, ledger: Ledger) -> Span:
                 raise RefusedError(BAD_REQUEST, f"start {start} is above stop {stop}")
         case _:
             stop = 0
-    return Span(start, stop, waits=info.behavior != SeekInfo.FAIL_IF_NOT_READY)
+    return BlockRange(start, stop, waits=info.behavior != SeekInfo.FAIL_IF_NOT_READY)
 
 
 def _start(position: SeekPosition, ledger: Ledger) -> int:
@@ -96,16 +98,16 @@ def _start(position: SeekPosition, ledger: Ledger) -> int:
         case "oldest":
             start = 0
         case "newest":
-            # a peer that has committed nothing since its snapshot waits for the first block
+            # A peer without blocks after its snapshot waits for the first block.
             start = max(ledger.height - 1, ledger.first)
         case "specified":
             start = position.specified.number
         case "next_commit":
             start = ledger.height
         case _:
-            raise RefusedError(NOT_FOUND, "start is no known kind of position")
+            raise RefusedError(NOT_FOUND, "start is not a known type of position")
     if not ledger.first <= start <= ledger.height:
         raise RefusedError(
-            NOT_FOUND, f"start {start}, but the ledger holds {ledger.first} to {ledger.height - 1}"
+            NOT_FOUND, f"start {start} is not in the ledger: {ledger.first} to {ledger.height - 1}"
         )
     return start

@@ -1,4 +1,4 @@
-"""A peer's server: the Deliver service on a port, with TLS or without."""
+"""The gRPC server of a peer: the Deliver service on a port, with or without TLS."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,25 +14,25 @@ from devnet.peer.peer_ledger import Ledger
 from devnet.peer.tls import ServerTls
 
 _OPTIONS = [
-    ("grpc.so_reuseport", 0),  # a second peer on the same port is an error, not a coin toss
+    ("grpc.so_reuseport", 0),  # a second peer on the same port is an error
     ("grpc.max_receive_message_length", 100 * 1024 * 1024),  # as in Fabric; sending has no limit
-    (
-        "grpc.http2.min_ping_interval_without_data_ms",
-        60_000,
-    ),  # `peer.keepalive.minInterval`; faster: GOAWAY
+    # `peer.keepalive.minInterval`: clients that ping more often get GOAWAY.
+    ("grpc.http2.min_ping_interval_without_data_ms", 60_000),
     ("grpc.keepalive_permit_without_calls", 1),
 ]
 
 
 class Peer:
-    """Serves the ledgers, by channel, to the members of `organisations` (None: to everyone, unsigned).
+    """Serves the ledgers of its channels to the members of `organisations`.
 
-    `organisations`: for each MSP id the certificates (PEM) of its authorities, see `channel_config.organisations`.
-    `faults`: for each channel its misbehaviour, in order, see `devnet.peer.faults`.
-    `ledgers` and `faults` are read anew at each request or block, so their owner can change them while the peer runs.
-    `clock`: seconds since 1970. `port` 0 takes a free one.
+    `organisations`: the authorities' certificates (PEM) for each MSP id, as returned by
+    `channel_config.organisations`; None serves every client without a signature.
+    `faults`: the faults of each channel, in their order; see `devnet.peer.faults`.
+    `clock`: returns seconds since 1970. `port`: 0 takes a free port.
 
-    A stopped peer that is started again answers on the same port. As a context manager: started and stopped at once.
+    The peer reads `ledgers` and `faults` at each request and block, so callers can change them
+    while the peer runs. A peer that is stopped and started again keeps its port. As a context
+    manager it starts on entry and stops on exit, without a grace period.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Peer:
         port: int = 0,
     ) -> None:
         self.port = port
-        """Where the peer listens on 127.0.0.1, known once it has started."""
+        """The port on 127.0.0.1, known once the peer has started."""
         mutual_tls = tls is not None and tls.client_authority is not None
         access = AccessControl(organisations, mutual_tls=mutual_tls, clock=clock)
         self._service = DeliverService(ledgers, access, {} if faults is None else faults)
@@ -55,11 +55,11 @@ class Peer:
 
     @property
     def address(self) -> str:
-        """Host and port, known once the peer has started."""
+        """The host and port, known once the peer has started."""
         return f"127.0.0.1:{self.port}"
 
     async def start(self) -> int:
-        """Listen; returns the port. RuntimeError if the port is taken."""
+        """Start the server and return its port. Raises RuntimeError if the port is in use."""
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers((self._service.handler(),))
         if self._tls is None:
@@ -71,7 +71,7 @@ class Peer:
         return self.port
 
     async def stop(self, grace: float | None = None) -> None:
-        """Send GOAWAY, let streams run on for `grace` seconds, then cancel them. A stopped peer stays stopped."""
+        """Send GOAWAY, and cancel the streams after `grace` seconds; do nothing if stopped."""
         server, self._server = self._server, None
         if server is not None:
             await server.stop(grace)

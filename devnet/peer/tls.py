@@ -1,7 +1,6 @@
-"""Certificates for tests and the demo, and how a peer uses them."""
+"""Certificates for the peer and its clients, for tests and the demo."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,29 +11,28 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from msgspec import Struct
 
 _LIFETIME = timedelta(days=365)
 _BACKDATED = timedelta(hours=1)
 _LOCAL_HOSTS = ("localhost", "127.0.0.1")
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPair:
+class KeyPair(Struct, frozen=True):
     """A certificate and its private key (PEM; the key is PKCS #8, on P-256)."""
 
     certificate: bytes
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ServerTls:
-    """A server's key pair; with `client_authority` (PEM) every client must show a certificate of that authority."""
+class ServerTls(Struct, frozen=True):
+    """The key pair of a server, and the authority (PEM) of required client certificates."""
 
     identity: KeyPair
     client_authority: bytes | None = None
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For a server of gRPC."""
+        """Return the credentials for a gRPC server."""
         return grpc.ssl_server_credentials(
             [(self.identity.key, self.identity.certificate)],
             root_certificates=self.client_authority,
@@ -43,7 +41,7 @@ class ServerTls:
 
 
 class Authority:
-    """A certificate authority of its own, of a TLS network or of an organisation's members. Forgotten at exit."""
+    """A certificate authority for TLS or for members of an organisation, only in memory."""
 
     def __init__(self, organisation: str) -> None:
         self._name = _name(organisation, f"ca.{organisation}")
@@ -53,12 +51,12 @@ class Authority:
             x509.BasicConstraints(ca=True, path_length=None), critical=True
         )
         self.certificate = builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM)
-        """PEM, self-signed."""
+        """The self-signed certificate of the authority (PEM)."""
 
     def issue(
         self, name: str, *, hosts: Sequence[str] = _LOCAL_HOSTS, lifetime: timedelta = _LIFETIME
     ) -> KeyPair:
-        """A key pair for a server on `hosts` (names or addresses), a TLS client or an organisation's member."""
+        """Return a key pair for a server on `hosts`, for a TLS client or for a member."""
         key = ec.generate_private_key(ec.SECP256R1())
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (
@@ -77,20 +75,21 @@ class Authority:
 
 
 def server_tls_from(folder: Path, *, mutual: bool) -> ServerTls:
-    """The material in a folder, made there if it has none; `mutual` demands certificates of clients.
+    """Return the TLS settings from the files of a folder, which are created if absent.
 
-    Files (PEM): ca.pem, server.pem, server.key, client.pem, client.key; clients need ca.pem, and the client's two
-    for mutual TLS.
+    With `mutual` the server requires client certificates. Files (PEM): ca.pem, server.pem,
+    server.key, client.pem and client.key. Clients need ca.pem, and for mutual TLS also client.pem
+    and client.key.
     """
     if not (folder / "ca.pem").exists():
-        _write_material(folder)
+        _create_files(folder)
     authority, certificate, key = (
         (folder / name).read_bytes() for name in ("ca.pem", "server.pem", "server.key")
     )
     return ServerTls(KeyPair(certificate, key), authority if mutual else None)
 
 
-def _write_material(folder: Path) -> None:
+def _create_files(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     authority = Authority("devnet")
     for name in ("server", "client"):

@@ -1,6 +1,6 @@
-"""Real MongoDB, PostgreSQL and Redis servers that a test session or the demo starts by itself."""
+"""Embedded MongoDB, PostgreSQL and Redis servers for tests, benchmarks and the demo."""
 
-from devnet.servers.embedded_servers import EmbeddedServers, provide
+from devnet.servers.embedded_servers import EmbeddedServers, start_or_find
 from devnet.servers.errors import ProgramNotFoundError, ServerError
 from devnet.servers.mongod import Mongod, MongodMember
 from devnet.servers.postgres import Postgres
@@ -11,7 +11,6 @@ from devnet.servers.replica_set import MongoReplicaSet
 from devnet.servers.server import Server
 
 __all__ = [
-    "ProgramNotFoundError",
     "EmbeddedServers",
     "MongoReplicaSet",
     "Mongod",
@@ -19,8 +18,9 @@ __all__ = [
     "Postgres",
     "PostgresReplica",
     "Program",
+    "ProgramNotFoundError",
     "Redis",
     "Server",
     "ServerError",
-    "provide",
+    "start_or_find",
 ]

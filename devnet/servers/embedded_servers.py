@@ -1,4 +1,4 @@
-"""All three servers at once, for the demo and for test sessions."""
+"""Starts MongoDB, PostgreSQL and Redis together, for the demo and for test sessions."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -14,26 +14,28 @@ from devnet.servers.redis import Redis
 from devnet.servers.server import Server
 
 
-def provide(server: Server, environ: Mapping[str, str]) -> str:
-    """Start `server` and return its address; without its program, the address that `environ` names instead.
+def start_or_find(server: Server, environ: Mapping[str, str]) -> str:
+    """Start `server` and return its address.
 
-    Raises ProgramNotFoundError if there is neither, ServerError if the server does not start.
+    If its program is not found, return the address in `environ` instead. Raises
+    ProgramNotFoundError if both are missing, and ServerError if the server does not start.
     """
     try:
         server.start()
     except ProgramNotFoundError:
-        given = environ.get(server.program.variable)
-        if not given:
+        address = environ.get(server.program.variable)
+        if not address:
             raise
-        return given
+        return address
     return server.address
 
 
 class EmbeddedServers:
-    """MongoDB, PostgreSQL and Redis, each in its own folder below `data`, started at the same time.
+    """MongoDB, PostgreSQL and Redis, started at the same time, each with a folder below `data`.
 
-    A context manager: started on entry, stopped on exit. `mongo_uri`, `postgres_dsn` and `redis_url` are empty
-    before the start; `environ` may name running servers for those whose program is not found.
+    As a context manager it starts the servers on entry and stops them on exit. `mongo_uri`,
+    `postgres_dsn` and `redis_url` are empty before the start. `environ` may have the addresses of
+    running servers, which replace servers whose program is not found.
     """
 
     def __init__(self, data: Path, environ: Mapping[str, str]) -> None:
@@ -42,10 +44,13 @@ class EmbeddedServers:
         self.mongo_uri = self.postgres_dsn = self.redis_url = ""
 
     def start(self) -> None:
-        """Start them. If one fails, the others are stopped and its error is raised, as by provide()."""
+        """Start the servers. If one fails, stop the others and raise its error.
+
+        The errors are those of `start_or_find`.
+        """
         try:
             addresses = in_parallel(
-                [partial(provide, server, self._environ) for server in self._servers]
+                [partial(start_or_find, server, self._environ) for server in self._servers]
             )
         except BaseException:
             self.stop()
@@ -53,7 +58,7 @@ class EmbeddedServers:
         self.mongo_uri, self.postgres_dsn, self.redis_url = addresses
 
     def stop(self) -> None:
-        """Stop those that were started."""
+        """Stop the servers that were started."""
         in_parallel([server.stop for server in self._servers])
 
     def __enter__(self) -> Self:

@@ -1,13 +1,13 @@
-"""What can go wrong with an embedded server."""
+"""Errors of the embedded servers. Each message says what happened, what it means and what to do."""
 
 
 class ServerError(Exception):
-    """An embedded server could not be found, started or used; the text says why and what to do next."""
+    """An embedded server could not be found, started or used."""
 
 
 class ProgramNotFoundError(ServerError):
-    """No program of this server was found: not installed, not fetched, not on PATH."""
+    """The program of a server was not installed, could not be downloaded and is not on PATH."""
 
 
 class DownloadFailedError(ServerError):
-    """A program's archive could not be downloaded, or is not the pinned one."""
+    """The wheel with a server's program could not be downloaded, or has another hash."""

@@ -1,7 +1,10 @@
-"""Run as a script: become the given user, tie this process to its parent's life, and become the server.
+"""A script that prepares its own process for a server and then executes the server's program.
 
-Arguments: the parent's process id, the user and group id to become (or "-"), then the server's command.
-A script of its own because only a fresh process with one thread may do this safely between fork and exec.
+It changes the user and asks the kernel to kill the process when its parent ends. Arguments: the
+parent's process id, the user and group id (or "-" for no change), then the server's command.
+
+It is a script, because only a new process with a single thread can safely do this between fork and
+exec.
 """
 
 import ctypes
@@ -13,18 +16,19 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(parent: str, user: str, command: list[str]) -> str:
-    """Replace this process; if that fails, the text says why."""
+    """Execute the server's program in this process; return an error message if that fails."""
     try:
         if user != "-":
             os.setgroups([])
             os.setgid(int(user))
             os.setuid(int(user))
-        # After the change of user, which clears it. A server need not be asked: its journal is made for this.
+        # A change of the user resets this setting, so it comes after. SIGKILL is enough: the
+        # journal of each server recovers from it.
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
             return f"prctl(PR_SET_PDEATHSIG): {os.strerror(ctypes.get_errno())}"
-        if os.getppid() != int(parent):  # it died before the line above
-            return "the parent process is gone"
-        os.execv(command[0], command)  # noqa: S606 - replacing this process is the purpose
+        if os.getppid() != int(parent):  # the parent ended before the call of prctl
+            return "the parent process has ended"
+        os.execv(command[0], command)  # noqa: S606 - the server replaces this process
     except OSError as error:
         return f"{command[0]}: {error.strerror}"
 

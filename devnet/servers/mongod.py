@@ -1,4 +1,4 @@
-"""Embedded mongod processes: a member of a replica set, and a replica set of one."""
+"""Embedded mongod processes: a member of a replica set, and a replica set with one member."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,7 @@ from pymongo.errors import AutoReconnect, OperationFailure
 
 from devnet.servers.errors import ServerError
 from devnet.servers.programs import MONGOD, Program
-from devnet.servers.server import START_TIMEOUT, Server, stored_secret
+from devnet.servers.server import START_TIMEOUT_S, Server, stored_secret
 
 REPLICA_SET = "kindledger"
 """The name of every embedded replica set."""
@@ -19,19 +19,25 @@ _ALREADY_INITIALIZED, _NOT_YET_INITIALIZED = 23, 94
 
 
 class MongodMember(Server):
-    """A mongod with its journal on that waits to be a member of a replica set; start() does not make it one."""
+    """A mongod that is not yet a member of a replica set: the caller initiates the set."""
 
     program: ClassVar[Program] = MONGOD
-    _ready: ClassVar[bytes] = b"Waiting for connections"
+    _ready_message: ClassVar[bytes] = b"Waiting for connections"
 
     @property
     def address(self) -> str:
-        """A URI of this member alone, without a user. Raises ServerError before the first start."""
+        """The URI of this member alone, without a user.
+
+        Raises ServerError before the first start.
+        """
         return f"mongodb://{self.host}/?directConnection=true"
 
     @property
     def host(self) -> str:
-        """`127.0.0.1:PORT`, its name in the replica set. Raises ServerError before the first start."""
+        """`127.0.0.1:PORT`, the name in the replica set.
+
+        Raises ServerError before the first start.
+        """
         return f"127.0.0.1:{self.port}"
 
     def _prepare(self, binary: Path, lock: int) -> Path:
@@ -39,7 +45,7 @@ class MongodMember(Server):
         return super()._prepare(binary, lock)
 
     def _command(self, binary: Path, port: int) -> list[str]:
-        place = [
+        location = [
             "--dbpath",
             str(self._database),
             "--bind_ip",
@@ -49,10 +55,10 @@ class MongodMember(Server):
             "--nounixsocket",
         ]
         size = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256", "--quiet"]
-        lean = ["--setParameter", "diagnosticDataCollectionEnabled=false"]
-        # A primary would otherwise wait 15 s for its clients to go elsewhere.
-        prompt = ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"]
-        return [str(binary), *place, "--replSet", REPLICA_SET, *size, *lean, *prompt]
+        diagnostics = ["--setParameter", "diagnosticDataCollectionEnabled=false"]
+        # Otherwise a primary waits 15 s for its clients to connect to another member.
+        shutdown = ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"]
+        return [str(binary), *location, "--replSet", REPLICA_SET, *size, *diagnostics, *shutdown]
 
     @property
     def _database(self) -> Path:
@@ -60,10 +66,11 @@ class MongodMember(Server):
 
 
 class Mongod(MongodMember):
-    """A replica set of one, so transactions and majority writes work; start() returns when it is writable.
+    """A replica set with one member, for transactions and majority writes.
 
-    With `auth` only users may read and write; `uri` is then that of the user `admin`, who has the role root
-    and can make others. A later start on the same folder keeps the replica set, also under another port.
+    `start` returns when the server is writable. With `auth` only users may read and write; `uri`
+    then contains the user `admin`, who has the role root. A later start with the same folder keeps
+    the replica set, even with another port.
     """
 
     def __init__(
@@ -74,7 +81,10 @@ class Mongod(MongodMember):
 
     @property
     def uri(self) -> str:
-        """`mongodb://[admin:PASSWORD@]127.0.0.1:PORT/?replicaSet=…`. Raises ServerError before the first start."""
+        """`mongodb://[admin:PASSWORD@]127.0.0.1:PORT/?replicaSet=…`.
+
+        Raises ServerError before the first start.
+        """
         return f"mongodb://{self._credentials}{self.host}/?replicaSet={REPLICA_SET}"
 
     @property
@@ -91,49 +101,49 @@ class Mongod(MongodMember):
         auth = ["--auth", "--keyFile", str(self._key_file)] if self._auth else []
         return [*super()._command(binary, port), *auth]
 
-    def _settle(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        while not self._step():
+    def _after_start(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._try_to_become_primary():
             if not self._running().running or time.monotonic() > deadline:
                 raise ServerError(
-                    f"mongod runs no more, or did not become primary within {START_TIMEOUT:.0f} s. "
-                    f"Its log says why: {self.log}"
+                    f"mongod ended, or did not become primary within {START_TIMEOUT_S:.0f} s, so "
+                    f"it refuses writes. Read its log for the reason: {self.log}"
                 )
             time.sleep(0.02)
 
-    def _step(self) -> bool:
-        """One step towards a writable primary with its admin; true when it is there.
+    def _try_to_become_primary(self) -> bool:
+        """Configure what is missing; return whether the server is primary and has its admin.
 
-        Each step has clients of its own: one opened before the replica set was initiated stays of no use.
+        Each attempt opens new clients, because clients that were opened before the replica set was
+        initiated do not become usable.
         """
         try:
-            with _direct("", self.host) as client:
+            with _client_of("", self.host) as client:
                 if not client.admin.command("hello").get("isWritablePrimary"):
                     self._configure(client)
                     return False
             if self._auth:
                 self._ensure_admin()
-        except (
-            AutoReconnect
-        ):  # it closes its connections when it finds itself absent from its configuration
+        except AutoReconnect:
+            # mongod closes its connections when its configuration has no member of its address.
             return False
         return True
 
     def _configure(self, client: MongoClient[dict[str, Any]]) -> None:
-        """Initiate a new folder, or correct the port of one that had another."""
+        """Initiate the replica set of a new folder, or correct the port of an existing one."""
         if "setName" in client.admin.command("hello"):
-            return  # it is electing itself
+            return  # the election is running
         try:
-            client.admin.command("replSetInitiate", configuration([self.host]))
+            client.admin.command("replSetInitiate", replica_set_configuration([self.host]))
         except OperationFailure as error:
-            # Not new: the port was another one, or the configuration is still being read. With users in place
-            # it does not even say so to a client without one.
+            # The folder is not new: its port has changed, or mongod still reads its configuration.
+            # With users present, mongod refuses the command to a client without a user.
             if error.code not in {_ALREADY_INITIALIZED, _UNAUTHORIZED}:
                 raise
             self._correct_port()
 
     def _correct_port(self) -> None:
-        with _direct(self._credentials, self.host) as client:
+        with _client_of(self._credentials, self.host) as client:
             try:
                 config = client.admin.command("replSetGetConfig")["config"]
                 if config["members"][0]["host"] == self.host:
@@ -142,18 +152,18 @@ class Mongod(MongodMember):
                 config["members"][0]["host"] = self.host
                 client.admin.command("replSetReconfig", config, force=True)
             except OperationFailure as error:
-                if error.code != _NOT_YET_INITIALIZED:  # still reading its configuration
+                if error.code != _NOT_YET_INITIALIZED:  # mongod still reads its configuration
                     raise
 
     def _ensure_admin(self) -> None:
         try:
-            with _direct(self._credentials, self.host) as client:
+            with _client_of(self._credentials, self.host) as client:
                 client.admin.command("ping")
         except OperationFailure as error:
             if error.code != _AUTHENTICATION_FAILED:
                 raise
-            # No user yet: MongoDB lets a client on the same machine make the first one without being one.
-            with _direct("", self.host) as client:
+            # Without any user, MongoDB lets a local client create the first user.
+            with _client_of("", self.host) as client:
                 client.admin.command("createUser", "admin", pwd=self._password, roles=["root"])
 
     @property
@@ -169,8 +179,8 @@ class Mongod(MongodMember):
         return self.data / "keyfile"
 
 
-def configuration(hosts: list[str]) -> dict[str, Any]:
-    """The replica set's configuration; a lost primary is replaced after about a second."""
+def replica_set_configuration(hosts: list[str]) -> dict[str, Any]:
+    """Return a replica set configuration; a lost primary is replaced after about a second."""
     return {
         "_id": REPLICA_SET,
         "members": [{"_id": number, "host": host} for number, host in enumerate(hosts)],
@@ -178,7 +188,7 @@ def configuration(hosts: list[str]) -> dict[str, Any]:
     }
 
 
-def _direct(credentials: str, host: str) -> MongoClient[dict[str, Any]]:
+def _client_of(credentials: str, host: str) -> MongoClient[dict[str, Any]]:
     return MongoClient(
         f"mongodb://{credentials}{host}/?directConnection=true",
         serverSelectionTimeoutMS=10_000,

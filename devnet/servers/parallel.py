@@ -1,4 +1,4 @@
-"""Do several things at the same time, each in a thread."""
+"""Runs several calls at the same time, each in a thread."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,10 @@ _T = TypeVar("_T")
 
 
 def in_parallel(calls: Sequence[Callable[[], _T]]) -> list[_T]:
-    """The results of all calls, in order. When all have ended, raises the first error if there was one."""
+    """Return the results of all calls, in their order.
+
+    Raises the first error once all calls have ended.
+    """
     with ThreadPoolExecutor(max_workers=len(calls)) as pool:
-        running = [pool.submit(call) for call in calls]
-    return [call.result() for call in running]
+        futures = [pool.submit(call) for call in calls]
+    return [future.result() for future in futures]

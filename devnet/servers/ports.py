@@ -1,4 +1,4 @@
-"""A TCP port of 127.0.0.1 that a server can take."""
+"""Finds a free TCP port on 127.0.0.1 for a server."""
 
 import secrets
 import socket
@@ -6,13 +6,16 @@ import socket
 from devnet.servers.errors import ServerError
 
 _PORTS = range(15000, 32000)
-"""Below the ports that Linux gives outgoing connections (32768 and up): one of those could take the port of a
-server that is down for a moment, and a client that tries to connect again could even be connected to itself."""
+"""The ports to choose from, below those that Linux gives to outgoing connections (from 32768).
+
+An outgoing connection could take the port of a server that restarts, and a client that reconnects
+to the server could even be connected to itself.
+"""
 _ATTEMPTS = 100
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment. Raises ServerError if none is found."""
+    """Return a port that no program uses at this moment. Raises ServerError if none is found."""
     for _ in range(_ATTEMPTS):
         port = secrets.choice(_PORTS)
         with socket.socket() as probe:
@@ -22,6 +25,7 @@ def free_port() -> int:
                 continue
             return port
     raise ServerError(
-        f"No free port found: {_ATTEMPTS} ports of 127.0.0.1 from {_PORTS.start} to {_PORTS.stop - 1} were tried "
-        "and could not be bound. Stop what uses them, or give a port."
+        f"No free port was found: {_ATTEMPTS} ports of 127.0.0.1 from {_PORTS.start} to "
+        f"{_PORTS.stop - 1} were tried and all are in use. Stop programs that use these ports, or "
+        "give the port of the server."
     )

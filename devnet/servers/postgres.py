@@ -10,24 +10,24 @@ from typing import ClassVar
 from devnet.servers.errors import ProgramNotFoundError, ServerError
 from devnet.servers.process import Process
 from devnet.servers.programs import POSTGRES, Program
-from devnet.servers.server import START_TIMEOUT, Server, stored_secret
-from devnet.servers.unprivileged_folder import NOBODY, arrange
+from devnet.servers.server import START_TIMEOUT_S, Server, stored_secret
+from devnet.servers.unprivileged_folder import UNPRIVILEGED_USER, locate_cluster
 
 
 class Postgres(Server):
-    """A PostgreSQL cluster with the superuser `postgres`, a password and the database `postgres`, in UTF-8.
+    """A PostgreSQL cluster in UTF-8 with the database `postgres` and the superuser `postgres`.
 
-    PostgreSQL refuses to run as root: root's cluster belongs to the user 65534, and lies elsewhere if that
-    user cannot reach the data folder, which then has a link `home` to it.
+    PostgreSQL refuses to run as root. For root the cluster belongs to the unprivileged user 65534.
+    If this user cannot enter the data folder, the cluster is in another folder, to which the data
+    folder has a link `home`.
     """
 
     program: ClassVar[Program] = POSTGRES
-    _ready: ClassVar[bytes] = b"database system is ready to accept connections"
-    _stop_signal: ClassVar[signal.Signals] = (
-        signal.SIGINT
-    )  # "fast": does not wait for clients to leave
-    _maker: ClassVar[str] = "initdb"
-    """The program, beside `postgres`, that makes a cluster."""
+    _ready_message: ClassVar[bytes] = b"database system is ready to accept connections"
+    _stop_signal: ClassVar[signal.Signals] = signal.SIGINT
+    """The signal of a fast shutdown, which does not wait until clients disconnect."""
+    _cluster_program: ClassVar[str] = "initdb"
+    """The program that creates a cluster, in the same folder as `postgres`."""
 
     def __init__(self, data: Path, *, port: int | None = None, binary: Path | None = None) -> None:
         super().__init__(data, port=port, binary=binary)
@@ -35,8 +35,12 @@ class Postgres(Server):
 
     @property
     def dsn(self) -> str:
-        """`postgresql://postgres:PASSWORD@127.0.0.1:PORT/postgres`. Raises ServerError before the first start."""
-        return f"postgresql://postgres:{stored_secret(self._password_file)}@127.0.0.1:{self.port}/postgres"
+        """`postgresql://postgres:PASSWORD@127.0.0.1:PORT/postgres`.
+
+        Raises ServerError before the first start.
+        """
+        password = stored_secret(self._password_file)
+        return f"postgresql://postgres:{password}@127.0.0.1:{self.port}/postgres"
 
     @property
     def address(self) -> str:
@@ -45,48 +49,49 @@ class Postgres(Server):
 
     @property
     def _user(self) -> int | None:
-        return NOBODY if os.geteuid() == 0 else None
+        return UNPRIVILEGED_USER if os.geteuid() == 0 else None
 
     def _prepare(self, binary: Path, lock: int) -> Path:
         if self._user is not None:
-            self._home, binary = arrange(self.data, binary)
+            self._home, binary = locate_cluster(self.data, binary)
         if self._cluster.is_dir():
-            # Left behind by a SIGKILL. The lock on the data folder proves that nobody runs on it, while
-            # PostgreSQL would refuse if the process id in it belonged to another process by now.
+            # A SIGKILL leaves this file. The lock on the data folder proves that no server uses the
+            # cluster, but PostgreSQL refuses to start if another process has the id in the file.
             (self._cluster / "postmaster.pid").unlink(missing_ok=True)
         else:
-            self._make_cluster(binary.with_name(self._maker), lock)
+            self._create_cluster(binary.with_name(self._cluster_program), lock)
         return binary
 
-    def _make_cluster(self, maker: Path, lock: int) -> None:
-        """Make the cluster beside its place and move it there when it is complete."""
-        if not os.access(maker, os.X_OK):
+    def _create_cluster(self, program: Path, lock: int) -> None:
+        """Create the cluster in a temporary folder, and rename the folder when it is complete."""
+        if not os.access(program, os.X_OK):
             raise ProgramNotFoundError(
-                f"{maker} is not a program that this user can run, and a new cluster needs it. Install the package of "
-                f"PostgreSQL that has {maker.name}, in the version of {maker.with_name(self.program.name)}."
+                f"{program} is not a program that this user can run, so no cluster can be created. "
+                f"Install the package of PostgreSQL that contains {program.name}, in the version "
+                f"of {program.with_name(self.program.name)}."
             )
-        fresh = self._home / "cluster.new"
-        if fresh.exists():
-            shutil.rmtree(fresh)
-        fresh.mkdir(mode=0o700)
-        self._hand_over(fresh)
-        options = ["--pgdata", str(fresh), "--no-sync", *self._making()]
+        incomplete = self._home / "cluster.new"
+        if incomplete.exists():
+            shutil.rmtree(incomplete)
+        incomplete.mkdir(mode=0o700)
+        self._hand_over(incomplete)
+        options = ["--pgdata", str(incomplete), "--no-sync", *self._cluster_options()]
         offset = self._log_size()
-        process = Process([str(maker), *options], log=self.log, lock=lock, user=self._user)
-        if not process.wait(START_TIMEOUT):
+        process = Process([str(program), *options], log=self.log, lock=lock, user=self._user)
+        if not process.wait(START_TIMEOUT_S):
             process.kill()
         if process.exit_code != 0:
-            raise self._failed(
-                f"{maker.name} could not make the PostgreSQL cluster", process, offset
+            raise self._start_error(
+                f"{program.name} could not create the PostgreSQL cluster", process, offset
             )
-        fresh.rename(self._cluster)
+        incomplete.rename(self._cluster)
 
-    def _making(self) -> list[str]:
-        """What the program that makes the cluster is told; writes the files that it reads."""
+    def _cluster_options(self) -> list[str]:
+        """Write the files that the cluster program reads, and return its options."""
         _require_user_name(os.geteuid() if self._user is None else self._user)
         stored_secret(self._password_file)
         self._hand_over(self._password_file)
-        who = [
+        login = [
             "--username",
             "postgres",
             "--auth",
@@ -94,22 +99,22 @@ class Postgres(Server):
             "--pwfile",
             str(self._password_file),
         ]
-        return [*who, "--encoding", "UTF8", "--locale", "C"]
+        return [*login, "--encoding", "UTF8", "--locale", "C"]
 
     def _hand_over(self, path: Path) -> None:
-        """Make `path` belong to the user that the server runs as."""
+        """Make the user of the server the owner of `path`."""
         if self._user is not None:
             os.chown(path, self._user, self._user)
 
     def _command(self, binary: Path, port: int) -> list[str]:
-        place = ["-D", str(self._cluster), "-p", str(port)]
-        # Shared memory in files of the cluster: none is left in /dev/shm by a SIGKILL.
+        location = ["-D", str(self._cluster), "-p", str(port)]
+        # With shared memory in files of the cluster, a SIGKILL leaves nothing in /dev/shm.
         settings = [
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
             "dynamic_shared_memory_type=mmap",
         ]
-        return [str(binary), *place, *(word for setting in settings for word in ("-c", setting))]
+        return [str(binary), *location, *(word for setting in settings for word in ("-c", setting))]
 
     @property
     def _cluster(self) -> Path:
@@ -125,6 +130,6 @@ def _require_user_name(user: int) -> None:
         pwd.getpwuid(user)
     except KeyError as error:
         raise ServerError(
-            f"The user id {user} has no name on this machine, and PostgreSQL's initdb refuses to run without. Add "
-            "the user to /etc/passwd (useradd), or run as another user."
+            f"The user id {user} has no name on this machine, so PostgreSQL's initdb refuses to "
+            "run. Add the user to /etc/passwd (useradd), or run as another user."
         ) from error

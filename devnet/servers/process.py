@@ -1,4 +1,4 @@
-"""One server process: it ends with the process that started it, and can be frozen and killed with its children."""
+"""A server process that ends with its parent, and is frozen or killed with its children."""
 
 import os
 import signal
@@ -10,23 +10,24 @@ from concurrent.futures import Future
 from pathlib import Path
 
 _EXEC_SERVER = Path(__file__).with_name("exec_server.py")
-_FREEZE_TIMEOUT = 2.0
+_FREEZE_TIMEOUT_S = 2.0
 _STOPPED = frozenset("TtZX")
-"""States in /proc/PID/stat of a process that runs no more instructions."""
+"""States in /proc/PID/stat of a process that executes no instructions."""
 
 
 class Process:
     """A running server process.
 
-    `log` gets its output, appended. `lock` is a file descriptor that the process and its children inherit.
-    `user` is the user and group id to run as, None for the caller's. Raises OSError if nothing can be started.
+    Its output is appended to `log`. `lock` is a file descriptor that the process and its children
+    inherit. `user` is the user and group id of the process, None for those of the caller. Raises
+    OSError if the process cannot be started.
 
-    Linux ends such a child when the *thread* that created it ends, so each has a thread that lives as long as
-    it does, and reaps it: start() may be called from any thread, however short its life.
+    The kernel kills the process when the *thread* that created it ends. So each process has a
+    thread that waits for its end and reaps it, and callers may be threads that end earlier.
     """
 
     def __init__(self, command: list[str], *, log: Path, lock: int, user: int | None) -> None:
-        launch = [
+        exec_server = [
             sys.executable,
             "-I",
             "-S",
@@ -35,13 +36,13 @@ class Process:
             "-" if user is None else str(user),
         ]
         started: Future[subprocess.Popen[bytes]] = Future()
-        self._keeper = threading.Thread(
-            target=_keep,
-            args=(started, [*launch, *command], log, lock),
-            name=f"keeper {command[0]}",
+        self._reaper = threading.Thread(
+            target=_start_and_reap,
+            args=(started, [*exec_server, *command], log, lock),
+            name=f"reaper {command[0]}",
             daemon=True,
         )
-        self._keeper.start()
+        self._reaper.start()
         self._popen = started.result()
 
     @property
@@ -51,52 +52,55 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet (a frozen process runs too)."""
-        return self._keeper.is_alive()
+        """Whether the process has not ended yet; a frozen process counts as running."""
+        return self._reaper.is_alive()
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code, -N after signal N, None while running."""
+        """The exit code: -N after signal N, None while the process runs."""
         return self._popen.returncode
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most `timeout` seconds for the end; whether it ended. It is then reaped."""
-        self._keeper.join(timeout)
-        return not self._keeper.is_alive()
+        """Wait at most `timeout` seconds; return whether the process ended and was reaped."""
+        self._reaper.join(timeout)
+        return not self._reaper.is_alive()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process itself; nothing happens if it has ended."""
+        """Send a signal to the process, unless it has ended."""
         self._popen.send_signal(number)
 
     def freeze(self) -> None:
-        """Stop the process and all its descendants where they are (SIGSTOP)."""
+        """Suspend the process and all its descendants (SIGSTOP)."""
         self._freeze()
 
     def thaw(self) -> None:
-        """Let a frozen process and its descendants go on (SIGCONT)."""
+        """Resume the process and all its descendants (SIGCONT)."""
         for pid in reversed([self.pid, *_descendants(self.pid)]) if self.running else ():
             _signal(pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL to the process and all its descendants; returns when the process is reaped."""
+        """Kill the process and all its descendants (SIGKILL); return when it is reaped."""
         for pid in reversed(self._freeze()):
             _signal(pid, signal.SIGKILL)
-        self._keeper.join()
+        self._reaper.join()
 
     def _freeze(self) -> list[int]:
-        """Stop from the top, so that none of the ids can be reaped and used again meanwhile."""
+        """Suspend all processes and return their ids.
+
+        Parents come before their children, so that no id is reaped and reused meanwhile.
+        """
         frozen: list[int] = []
-        todo = [self.pid] if self.running else []
-        while todo:
-            pid = todo.pop(0)
+        running = [self.pid] if self.running else []
+        while running:
+            pid = running.pop(0)
             _signal(pid, signal.SIGSTOP)
-            _await_stop(pid)
+            _wait_until_stopped(pid)
             frozen.append(pid)
-            todo += _children(pid)
+            running += _children(pid)
         return frozen
 
 
-def _keep(
+def _start_and_reap(
     started: "Future[subprocess.Popen[bytes]]", command: list[str], log: Path, lock: int
 ) -> None:
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
@@ -112,7 +116,7 @@ def _keep(
                 pass_fds=(lock,),
                 env=environment,
                 cwd="/",
-                start_new_session=True,  # a Ctrl-C in the terminal is for the parent, which stops its servers
+                start_new_session=True,  # Ctrl-C goes only to the parent, which stops its servers
             )
     except (OSError, subprocess.SubprocessError) as error:
         started.set_exception(error)
@@ -125,11 +129,11 @@ def _signal(pid: int, number: signal.Signals) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:
-        return  # ended by itself meanwhile
+        return  # the process has ended
 
 
-def _await_stop(pid: int) -> None:
-    deadline = time.monotonic() + _FREEZE_TIMEOUT
+def _wait_until_stopped(pid: int) -> None:
+    deadline = time.monotonic() + _FREEZE_TIMEOUT_S
     while (
         (stat := _stat(pid)) is not None and stat[0] not in _STOPPED and time.monotonic() < deadline
     ):
@@ -147,7 +151,7 @@ def _children(parent: int) -> list[int]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """State, parent's id and what follows, as in /proc/PID/stat; None if there is no such process."""
+    """Return the state, parent id and later fields of /proc/PID/stat, None without the process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except (FileNotFoundError, ProcessLookupError):

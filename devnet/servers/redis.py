@@ -8,10 +8,10 @@ from devnet.servers.server import Server, stored_secret
 
 
 class Redis(Server):
-    """A Redis that keeps every acknowledged write over a SIGKILL (append-only file), with a password."""
+    """A Redis with a password; its append-only file keeps acknowledged writes after a SIGKILL."""
 
     program: ClassVar[Program] = REDIS
-    _ready: ClassVar[bytes] = b"Ready to accept connections"
+    _ready_message: ClassVar[bytes] = b"Ready to accept connections"
 
     @property
     def url(self) -> str:
@@ -24,7 +24,7 @@ class Redis(Server):
         return self.url
 
     def _prepare(self, binary: Path, lock: int) -> Path:
-        # In a file, not on the command line, where every user of the machine could read the password.
+        # The password is in a file, because every local user can read command lines.
         self._configuration.touch(mode=0o600)
         self._configuration.write_text(
             f"requirepass {stored_secret(self._password_file)}\n", encoding="ascii"
@@ -32,8 +32,9 @@ class Redis(Server):
         return super()._prepare(binary, lock)
 
     def _command(self, binary: Path, port: int) -> list[str]:
-        place = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(self.data)]
-        return [str(binary), str(self._configuration), *place, "--appendonly", "yes", "--save", ""]
+        location = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(self.data)]
+        durability = ["--appendonly", "yes", "--save", ""]
+        return [str(binary), str(self._configuration), *location, *durability]
 
     @property
     def _configuration(self) -> Path:

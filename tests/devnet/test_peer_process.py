@@ -40,7 +40,7 @@ def test_a_folder_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
         Ledger.from_folder(tmp_path)
     folder = save(tmp_path, BLOCKS[:3])
     (folder / "000001.block").unlink()
-    with pytest.raises(ValueError, match="blocks 0 to 2, but not 1"):
+    with pytest.raises(ValueError, match="blocks 0 to 2, but not block 1"):
         Ledger.from_folder(folder)
     (folder / "2.block").touch()
     with pytest.raises(ValueError, match="the same block"):
@@ -120,9 +120,9 @@ async def test_the_process_ends_when_its_parent_dies(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--live-from", "3"], "go together"),
+        (["--live-from", "3"], "need each other"),
         (["--mutual-tls"], "needs --tls-dir"),
-        (["--live-from", "11", "--live-rate", "1"], "the folder holds blocks 0 to 9"),
+        (["--live-from", "11", "--live-rate", "1"], "the blocks of the folder: 0 to 9"),
     ],
 )
 def test_the_command_refuses_options_that_make_no_sense(

@@ -71,7 +71,7 @@ def test_a_copy_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     with Postgres(tmp_path / "primary") as primary:
         primary.stop()
         with pytest.raises(
-            ServerError, match=r"(?s)pg_basebackup could not make.*Connection refused"
+            ServerError, match=r"(?s)pg_basebackup could not create.*Connection refused"
         ):
             PostgresReplica(tmp_path / "replica", primary).start()
 

@@ -29,7 +29,7 @@ from devnet.servers import (
     Redis,
     Server,
     ServerError,
-    provide,
+    start_or_find,
 )
 from devnet.servers.errors import DownloadFailedError
 from devnet.servers.programs import MONGOD, POSTGRES, REDIS, Program, find_program
@@ -247,7 +247,7 @@ def test_postgres_started_by_root_runs_as_nobody_and_opens_no_folder(tmp_path: P
 def test_a_folder_serves_one_process_at_a_time(tmp_path: Path) -> None:
     with Redis(tmp_path) as server:
         with pytest.raises(ServerError, match="in use"):
-            Redis(tmp_path).start()
+            Redis(tmp_path, lock_timeout_s=0.1).start()
         redis_add(server.url, "unharmed")
 
 
@@ -255,7 +255,7 @@ def test_a_given_port_that_is_taken_is_named_as_the_reason(tmp_path: Path) -> No
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        with pytest.raises(ServerError, match="port is taken") as caught:
+        with pytest.raises(ServerError, match="Another program uses its port") as caught:
             Redis(tmp_path, port=other.getsockname()[1]).start()
     assert "exit code 1" in str(caught.value)
     assert "bind: Address already in use" in str(caught.value)  # from the log
@@ -367,7 +367,7 @@ def test_a_running_server_named_in_the_environment_stands_in_for_a_missing_progr
 ) -> None:
     missing = Mongod(tmp_path, binary=tmp_path / "mongod")
     given = {"KINDLEDGER_MONGO__URI": "mongodb://elsewhere/"}
-    assert provide(missing, given) == "mongodb://elsewhere/"
+    assert start_or_find(missing, given) == "mongodb://elsewhere/"
     with pytest.raises(ProgramNotFoundError, match="not a program"):
-        provide(missing, {})
+        start_or_find(missing, {})
     missing.stop()

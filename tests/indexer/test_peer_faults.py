@@ -13,11 +13,11 @@ import pytest
 
 from devnet.peer import Ledger, Peer, block_edits
 from devnet.peer.faults import (
+    BlockPredicate,
     Edit,
     Fault,
     SendBlock,
     Step,
-    Where,
     abort,
     after,
     at,
@@ -66,7 +66,7 @@ from tests.indexer.support import (
     stored_documents,
 )
 
-EVERY: Where = lambda _: True  # noqa: E731
+EVERY: BlockPredicate = lambda _: True  # noqa: E731
 HASTY = PeerTimeouts(poll_s=0.05, stall_s=0.5, peer_retry_s=30)
 
 
