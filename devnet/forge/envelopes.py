@@ -1,11 +1,11 @@
 """Builds the signed envelope of an endorser transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from msgspec import Struct, field
 
 from devnet.forge.identities import Signer
 from ledger.hashes import transaction_id
@@ -63,8 +63,7 @@ class Chaincode(NamedTuple):
     language: ChaincodeSpec.Type.ValueType
 
 
-@dataclass(slots=True, kw_only=True)
-class EndorserTransaction:
+class EndorserTransaction(Struct, kw_only=True):
     """The content of an endorser transaction; the defaults are those of a correct client and peers.
 
     `replaced`: bytes in place of the message of a level. Hashes and signatures over the replaced
@@ -78,16 +77,17 @@ class EndorserTransaction:
     endorsers: Sequence[Signer]
     nonce: bytes
     timestamp: Timestamp | None
-    tx_id: str = field(init=False)
     results: bytes = b""
     event: bytes = b""
     response: bytes = b""
     header_type: int = ENDORSER_TRANSACTION
     actions: int = 1
     replaced: Mapping[Level, bytes] = field(default_factory=dict)
+    tx_id: str = ""
 
     def __post_init__(self) -> None:
-        self.use_computed_id()
+        if not self.tx_id:
+            self.use_computed_id()
 
     def use_computed_id(self) -> None:
         """Set the id computed from nonce and creator: the only id that Fabric accepts."""

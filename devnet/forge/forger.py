@@ -1,8 +1,9 @@
 """Forges endless chains: the genesis block, the set-up, then KindLedger's transactions."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from devnet.forge import lifecycle
 from devnet.forge.chain import Chain
@@ -32,8 +33,7 @@ _ACLS = {
 _MIN_ACCOUNTS = 1_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
+class Recipe(Struct, frozen=True, kw_only=True):
     """The parameters of a chain: equal recipes give equal blocks, byte for byte.
 
     `transactions_per_block`: a number, or a range from which each block takes a random number.
@@ -65,8 +65,7 @@ class Recipe:
         return Network(self.seed, self.channel, self.organisations, signed=self.signed)
 
 
-@dataclass(frozen=True, slots=True)
-class ForgedBlock:
+class ForgedBlock(Struct, frozen=True):
     """A serialized `common.Block` and its submissions; a CONFIG block has no submissions."""
 
     number: int

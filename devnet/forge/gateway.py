@@ -1,9 +1,9 @@
 """Turns a chaincode invocation into a signed envelope, as client, gateway and endorsers do."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from msgspec import Struct
 
 from devnet.forge.chaincode_stub import Outcome, Stub
 from devnet.forge.envelopes import Chaincode, EndorserTransaction
@@ -13,8 +13,7 @@ from devnet.forge.random_stream import RandomStream
 from devnet.forge.world_state import Simulation, WorldState
 
 
-@dataclass(frozen=True, slots=True)
-class Endorsed:
+class Endorsed(Struct, frozen=True):
     """A signed transaction that is ready to be ordered."""
 
     envelope: bytes
@@ -22,8 +21,7 @@ class Endorsed:
     simulation: Simulation
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(Struct, frozen=True):
     """An envelope with its validation code, and the invocation that the client submitted.
 
     A hostile envelope has no `tx_id` and no fields after it. A lifecycle transaction has no `args`.

@@ -6,8 +6,9 @@ An invocation avoids the keys that earlier invocations of the block write, so th
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from devnet.forge.chaincode_stub import Outcome, Stub
 from devnet.forge.chaincodes import FUNCTIONS, KINDLEDGER, TOKEN
@@ -118,8 +119,7 @@ BULK = _mix({"Donate": 2, "Mint": 1, "Transfer": 1})
 """The chaincode functions of the benchmarks."""
 
 
-@dataclass(slots=True)
-class _BlockWrites:
+class _BlockWrites(Struct):
     """The keys that earlier transactions of the block write."""
 
     updated: set[str] = field(default_factory=set)

@@ -3,8 +3,9 @@
 Keys, values and reads follow `core/chaincode/lifecycle` in Fabric.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
+
+from msgspec import Struct
 
 from devnet.forge.envelopes import Chaincode
 from devnet.forge.genesis import serialize
@@ -27,8 +28,7 @@ _SEQUENCE = 1
 _PARAMETERS = ("EndorsementInfo", "ValidationInfo", "Collections")
 
 
-@dataclass(frozen=True)
-class Definition:
+class Definition(Struct, frozen=True, dict=True):
     """A chaincode definition that the organisations agree on, with sequence 1."""
 
     name: str

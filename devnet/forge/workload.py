@@ -7,8 +7,9 @@ correct.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import cycle
+
+from msgspec import Struct
 
 from devnet.forge.gateway import Endorsed, Gateway, Submission, timestamp
 from devnet.forge.hostile_builders import HostileContext
@@ -30,8 +31,7 @@ _MAX_RECENT = 50
 _CHOSEN_IDS = ("giao-dịch-0001", "order/2026/11/20", "0", "9f86d081884c7d659a2feaa0c55ad015", "")
 
 
-@dataclass(frozen=True, slots=True)
-class _Ordered:
+class _Ordered(Struct, frozen=True):
     """An envelope in the order of the block; with `code` None its reads decide the code."""
 
     envelope: bytes
@@ -40,8 +40,7 @@ class _Ordered:
     invocation: Invocation | None = None
 
 
-@dataclass(slots=True)
-class _Block:
+class _Block(Struct):
     """The block that is being filled."""
 
     size: int

@@ -5,13 +5,14 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from devnet.forge.forger import Recipe, forge
 from devnet.peer import Authority, KeyPair, Ledger, Peer, ServerTls

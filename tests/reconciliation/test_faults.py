@@ -8,12 +8,12 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from devnet.forge.forger import ForgedBlock, forge
 from devnet.peer import Peer
