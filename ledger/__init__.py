@@ -1,1 +1,1 @@
-"""What a ledger is and how it is kept: decoding, hashing, identities, documents and the Mongo store."""
+"""Ledgers of Fabric channels: decoding, hashes, owners of ids, documents and the MongoDB store."""

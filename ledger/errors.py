@@ -1,24 +1,25 @@
-"""What can be wrong with a ledger. None of these goes away by trying again."""
+"""Errors of a ledger. A retry does not mend them: the cause is in the data, not in a server."""
 
 
 class LedgerError(Exception):
-    """Base: the message says what happened, what it means and what to do."""
+    """The base class; the message says what happened, what it means and what to do."""
 
 
 class CorruptBlockError(LedgerError):
-    """A block that contradicts itself: nothing of it may be stored."""
+    """A block whose parts do not agree with each other. No part of the block may be stored."""
 
     def __init__(self, block: int | None, field: str, expected: object, got: object) -> None:
         self.block, self.field, self.expected, self.got = block, field, expected, got
-        where = "a block that names no number" if block is None else f"block {block}"
+        subject = "block of unknown number" if block is None else f"block {block}"
         super().__init__(
-            f"{where}: {field}: expected {expected}, got {got}. The block was changed or cut on its way, or its "
-            "source is broken; nothing of it was stored. Compare with another peer."
+            f"{subject}: {field}: expected {expected}, got {got}. The block was changed or "
+            "truncated on its way, or its source is broken; no part of it was stored. Compare the "
+            "block with the block of another peer."
         )
 
 
 class ChainMismatchError(LedgerError):
-    """A block that is sound in itself but does not belong to the chain that is stored."""
+    """A block that is consistent in itself but does not belong to the stored chain."""
 
     def __init__(self, block: int, field: str, expected: object, got: object, meaning: str) -> None:
         self.block, self.field, self.expected, self.got = block, field, expected, got
@@ -26,20 +27,15 @@ class ChainMismatchError(LedgerError):
 
 
 class StoreConflictError(LedgerError):
-    """The store already holds something else where a document of this chain belongs."""
+    """A stored document that differs from the document that the chain gives."""
 
     def __init__(
         self, collection: str, key: object, field: str, expected: object, got: object
     ) -> None:
-        self.collection, self.key, self.field, self.expected, self.got = (
-            collection,
-            key,
-            field,
-            expected,
-            got,
-        )
+        self.collection, self.key, self.field = collection, key, field
+        self.expected, self.got = expected, got
         super().__init__(
-            f"{collection} {key}: {field}: the chain says {expected}, stored is {got}. Stored data was changed, or "
-            "belongs to another chain or start block; nothing was overwritten. Run `kindledger verify`, then index "
-            "into an empty database."
+            f"{collection} {key}: {field}: the chain says {expected}, stored is {got}. Stored data "
+            "was changed, or belongs to another chain or start block; nothing was overwritten. "
+            "Run `kindledger verify`, then index into an empty database."
         )

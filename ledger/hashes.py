@@ -8,7 +8,7 @@ from hashlib import sha256
 
 
 def data_hash(envelopes: Iterable[bytes]) -> bytes:
-    """SHA-256 over the concatenated envelopes of a block: what the header's `data_hash` must be."""
+    """Return the SHA-256 of a block's concatenated envelopes, the header's `data_hash`."""
     digest = sha256()
     for envelope in envelopes:
         digest.update(envelope)
@@ -16,7 +16,10 @@ def data_hash(envelopes: Iterable[bytes]) -> bytes:
 
 
 def header_bytes(number: int, previous_hash: bytes, data_hash: bytes) -> bytes:
-    """The header as ASN.1 DER: SEQUENCE {INTEGER, OCTET STRING, OCTET STRING}; orderers sign over it."""
+    """Return a block's header as ASN.1 DER, over which orderers sign.
+
+    The structure is SEQUENCE {INTEGER, OCTET STRING, OCTET STRING}.
+    """
     body = (
         _der(0x02, number.to_bytes(number.bit_length() // 8 + 1, "big"))
         + _der(0x04, previous_hash)
@@ -26,16 +29,20 @@ def header_bytes(number: int, previous_hash: bytes, data_hash: bytes) -> bytes:
 
 
 def block_hash(number: int, previous_hash: bytes, data_hash: bytes) -> bytes:
-    """SHA-256 over the header's DER: what the next block's `previous_hash` must be."""
+    """Return the hash of a block: the SHA-256 of its header's DER.
+
+    The next block has it as its `previous_hash`.
+    """
     return sha256(header_bytes(number, previous_hash, data_hash)).digest()
 
 
 def transaction_id(nonce: bytes, creator: bytes) -> str:
-    """The id of an ordinary transaction, lower-case hex."""
+    """Return the id of an ordinary transaction in lower-case hex."""
     return sha256(nonce + creator).hexdigest()
 
 
 def _der(tag: int, content: bytes) -> bytes:
+    """Return the DER encoding of a value with this tag and content."""
     length = len(content)
     if length < 0x80:
         return bytes((tag, length)) + content

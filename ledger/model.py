@@ -1,7 +1,7 @@
-"""The ledger as the decoder reads it: blocks, transactions, read/write sets, events.
+"""The ledger as it is decoded: blocks, transactions, read/write sets, events.
 
-Immutable and free of I/O. Bytes stay bytes here; how they are kept is a matter of `ledger.documents`.
-Nothing here forms a cycle, so the garbage collector is spared the look (`gc=False`).
+The classes are immutable. Bytes stay bytes here; `ledger.documents` decides how they are stored.
+The objects form no reference cycles, so the garbage collector need not track them (`gc=False`).
 """
 
 from collections.abc import Sequence
@@ -10,21 +10,25 @@ from typing import Literal
 from msgspec import Struct
 
 VALID = 0
-"""The validation code of a transaction that Fabric applied to the state."""
+"""The validation code of a transaction whose writes Fabric applied to the state."""
 
 
 class Timestamp(Struct, frozen=True, gc=False):
-    """What the client claimed, in seconds and nanoseconds since 1970; any int64 and int32 occurs."""
+    """The time that the client claimed, in seconds and nanoseconds since 1970.
+
+    Any int64 and any int32 occurs.
+    """
 
     seconds: int
     nanos: int
 
 
 class Identity(Struct, frozen=True, gc=False):
-    """A creator, endorser or signer.
+    """The identity of a creator, an endorser or a signer.
 
-    `subject` (RFC 4514) and `fingerprint` (SHA-256 of the certificate's DER, hex) belong to x509 only.
-    `digest` (SHA-256 of the identity's bytes, hex) stands for the other kinds.
+    An identity of kind `x509` has `subject` (RFC 4514) and `fingerprint` (the SHA-256 of the
+    certificate's DER in hex). The other kinds have `digest` (the SHA-256 of the identity's bytes in
+    hex).
     """
 
     msp_id: str
@@ -35,14 +39,17 @@ class Identity(Struct, frozen=True, gc=False):
 
 
 class Signer(Struct, frozen=True, gc=False):
-    """Who signed a block: a certificate (Raft) or the id of a consenter in the channel configuration (SmartBFT)."""
+    """The signer of a block.
+
+    With Raft it is an identity, with SmartBFT the id of a consenter in the channel configuration.
+    """
 
     identity: Identity | None
     consenter_id: int | None
 
 
 class Version(Struct, frozen=True, gc=False):
-    """Position of the transaction that wrote a key."""
+    """The block and the index of the transaction that wrote a key."""
 
     block: int
     transaction: int
@@ -64,7 +71,7 @@ class Write(Struct, frozen=True, gc=False):
 
 
 class MerkleSummary(Struct, frozen=True, gc=False):
-    """The results of a large range query, as a Merkle tree's top."""
+    """The results of a large range query, summarised as the highest level of a Merkle tree."""
 
     max_degree: int
     max_level: int
@@ -72,7 +79,10 @@ class MerkleSummary(Struct, frozen=True, gc=False):
 
 
 class RangeQuery(Struct, frozen=True, gc=False):
-    """A range that was read; its results are in `reads`, or summarised in `merkle`, or neither."""
+    """A range of keys that was read.
+
+    The results are in `reads`, or summarised in `merkle`, or not given at all.
+    """
 
     start_key: str
     end_key: str
@@ -82,28 +92,31 @@ class RangeQuery(Struct, frozen=True, gc=False):
 
 
 class MetadataEntry(Struct, frozen=True, gc=False):
-    """One metadata entry of a key, such as its own endorsement policy (VALIDATION_PARAMETER)."""
+    """One metadata entry of a key; VALIDATION_PARAMETER holds the key's endorsement policy."""
 
     name: str
     value: bytes
 
 
 class MetadataWrite(Struct, frozen=True, gc=False):
-    """New metadata of a key (a hash of the key, in a private collection)."""
+    """New metadata of a key; in a private collection `key` is the hash of the key."""
 
     key: str | bytes
     entries: tuple[MetadataEntry, ...]
 
 
 class HashedRead(Struct, frozen=True, gc=False):
-    """A private key that was read."""
+    """The hash of a key that was read in a private collection."""
 
     key_hash: bytes
     version: Version | None
 
 
 class HashedWrite(Struct, frozen=True, gc=False):
-    """A private key that was written, deleted, or purged with its history."""
+    """The hashes of a key and a value that were written in a private collection.
+
+    The key can also be deleted, or purged together with its history.
+    """
 
     key_hash: bytes
     value_hash: bytes
@@ -112,7 +125,7 @@ class HashedWrite(Struct, frozen=True, gc=False):
 
 
 class CollectionHashes(Struct, frozen=True, gc=False):
-    """What the ledger holds of the private data of one collection."""
+    """The hashes of the private data of one collection, as the ledger has them."""
 
     collection: str
     reads: tuple[HashedRead, ...]
@@ -122,7 +135,7 @@ class CollectionHashes(Struct, frozen=True, gc=False):
 
 
 class ReadWriteSet(Struct, frozen=True, gc=False):
-    """Reads and writes of one namespace (a chaincode's name)."""
+    """The reads and writes of one namespace; a namespace has the name of a chaincode."""
 
     namespace: str
     reads: tuple[Read, ...]
@@ -133,7 +146,10 @@ class ReadWriteSet(Struct, frozen=True, gc=False):
 
 
 class ChaincodeEvent(Struct, frozen=True, gc=False):
-    """The event that a chaincode set. `tx_id` is what the endorser wrote; the header's id is what counts."""
+    """The event that a chaincode set.
+
+    The endorser wrote `tx_id`; it can differ from the transaction's id, which is in the header.
+    """
 
     chaincode_id: str
     tx_id: str
@@ -142,7 +158,7 @@ class ChaincodeEvent(Struct, frozen=True, gc=False):
 
 
 class Response(Struct, frozen=True, gc=False):
-    """What the chaincode answered."""
+    """The response of a chaincode to its invocation."""
 
     status: int
     message: str
@@ -150,14 +166,14 @@ class Response(Struct, frozen=True, gc=False):
 
 
 class Chaincode(Struct, frozen=True, gc=False):
-    """A chaincode as an envelope names it."""
+    """The name and the version of a chaincode, as an envelope has them."""
 
     name: str
     version: str
 
 
 class Action(Struct, frozen=True, gc=False):
-    """One action of an endorser transaction, as far as it could be decoded."""
+    """An action of an endorser transaction, as far as it could be decoded."""
 
     chaincode: Chaincode | None
     args: tuple[bytes, ...]
@@ -169,7 +185,7 @@ class Action(Struct, frozen=True, gc=False):
 
 
 class Lifecycle(Struct, frozen=True, gc=False, rename="camel"):
-    """A chaincode definition that an organisation approved, or that the channel committed."""
+    """A chaincode definition that an organisation approved or that the channel committed."""
 
     kind: Literal["approve", "commit"]
     name: str
@@ -181,7 +197,10 @@ class Lifecycle(Struct, frozen=True, gc=False, rename="camel"):
 
 
 class Organisation(Struct, frozen=True, gc=False, rename="camel"):
-    """An organisation of the application or of the ordering service, from the channel configuration."""
+    """An organisation in the channel configuration.
+
+    It belongs to the application or to the ordering service.
+    """
 
     name: str
     msp_id: str | None
@@ -192,7 +211,7 @@ class Organisation(Struct, frozen=True, gc=False, rename="camel"):
 
 
 class Consenter(Struct, frozen=True, gc=False, rename="camel"):
-    """A node of the ordering service; `id`, `msp_id` and `fingerprint` are SmartBFT's."""
+    """A node of the ordering service; only SmartBFT gives `id`, `msp_id` and `fingerprint`."""
 
     host: str
     port: int
@@ -202,7 +221,7 @@ class Consenter(Struct, frozen=True, gc=False, rename="camel"):
 
 
 class Capabilities(Struct, frozen=True, gc=False):
-    """Names of the required capabilities, such as V2_5, by level."""
+    """The names of the required capabilities for each level; an example is V2_5."""
 
     channel: tuple[str, ...]
     orderer: tuple[str, ...]
@@ -210,21 +229,21 @@ class Capabilities(Struct, frozen=True, gc=False):
 
 
 class Policy(Struct, frozen=True, gc=False):
-    """A policy by its path, such as /Channel/Readers, in words."""
+    """A policy: its path, for example /Channel/Readers, and its rule in words."""
 
     path: str
     rule: str
 
 
 class Acl(Struct, frozen=True, gc=False):
-    """The policy that guards a resource of the peer, such as event/Block."""
+    """The policy that guards a resource of the peer; an example of a resource is event/Block."""
 
     resource: str
     policy: str
 
 
 class ChannelConfig(Struct, frozen=True, gc=False, rename="camel"):
-    """What a CONFIG envelope says of the channel; None where it says nothing."""
+    """The configuration of the channel in a CONFIG envelope; None for values that it lacks."""
 
     sequence: int
     organisations: tuple[Organisation, ...]
@@ -242,14 +261,17 @@ class ChannelConfig(Struct, frozen=True, gc=False, rename="camel"):
 
 
 class ClaimedIds(Struct, frozen=True, gc=False):
-    """What an envelope's channel header says of it, as far as it can be read; the id is "" where it cannot."""
+    """The transaction id and the channel id that an envelope's channel header claims.
+
+    If the header cannot be decoded, `tx_id` is "" and `channel_id` is None.
+    """
 
     tx_id: str
     channel_id: str | None
 
 
 class Transaction(Struct, frozen=True, gc=False):
-    """An envelope of a block, whatever is wrong with it. `errors` names what could not be decoded."""
+    """An envelope of a block, valid or not; `errors` names the parts that could not be decoded."""
 
     index: int
     code: int
@@ -268,10 +290,11 @@ class Transaction(Struct, frozen=True, gc=False):
 
 
 class Block(Struct, frozen=True, gc=False):
-    """A block whose hashes and filter hold. `size` counts the bytes of its envelopes: equal on every peer.
+    """A block whose data hash and number of validation codes are correct.
 
-    `transactions` may decode an envelope each time it is asked for, so that never all of a block are in memory at once;
-    `claims` has of each envelope what is needed to tell where it belongs.
+    `size` is the number of bytes of its envelopes, which is equal on every peer. `claims` has the
+    ids that each envelope claims. `transactions` may decode an envelope at each access, so that the
+    transactions of a block need not be in memory all at once.
     """
 
     number: int

@@ -1,9 +1,12 @@
 """Decides which envelope owns a transaction id.
 
-A transaction id is not unique on a Fabric ledger: envelopes are submitted again, and clients choose what they like
-for envelopes that end up invalid. One occurrence owns it: in the first block that has the id, the VALID one, else the
-lowest index. Fabric guarantees that the id of a VALID transaction is new across blocks, so only ids that invalid
-envelopes claim need a look-up.
+A transaction id is not unique on a Fabric ledger: clients submit an envelope again, and they choose
+any id for an envelope that becomes invalid. Exactly one envelope owns an id. It is in the lowest
+block that has the id. In this block it is the VALID envelope, or if there is none, the envelope
+with the lowest index.
+
+Fabric guarantees that no earlier envelope has the id of a VALID transaction. Therefore only ids of
+invalid envelopes must be looked up in the store.
 """
 
 from collections.abc import Container
@@ -12,18 +15,20 @@ from ledger.errors import CorruptBlockError
 from ledger.model import VALID, Block
 
 MAX_TX_ID_BYTES = 1 << 16
+"""A longer transaction id has no owner."""
 
 
 def ids_to_look_up(block: Block) -> set[str]:
-    """Ids that a lower block may own already: those that an invalid envelope claims."""
+    """Return the ids that a lower block may own already: the ids of invalid envelopes."""
     claims = zip(block.claims, block.codes, strict=True)
     return {claim.tx_id for claim, code in claims if code != VALID and _can_be_owned(claim.tx_id)}
 
 
-def decide_owners(block: Block, taken: Container[str]) -> list[bool]:
-    """For each envelope whether it owns its id. `taken` holds the doubtful ids that lower blocks own.
+def decide_owners(block: Block, owned_below: Container[str]) -> list[bool]:
+    """Return for each envelope of the block whether it owns the id that it claims.
 
-    Raises `CorruptBlockError` if two VALID transactions of the block have the same id, which Fabric excludes.
+    `owned_below` holds those of `ids_to_look_up` that lower blocks own. Raises `CorruptBlockError`
+    if two VALID transactions of the block have the same id, which Fabric excludes.
     """
     owners: dict[str, int] = {}
     for index, (claim, code) in enumerate(zip(block.claims, block.codes, strict=True)):
@@ -33,14 +38,18 @@ def decide_owners(block: Block, taken: Container[str]) -> list[bool]:
                 raise CorruptBlockError(
                     block.number,
                     f"transaction {index}: tx_id",
-                    "an id of its own, as VALID transactions have",
+                    "an id that no other VALID transaction has",
                     f"{claim.tx_id!r}, which transaction {other} has too",
                 )
     for index, claim in enumerate(block.claims):
-        if _can_be_owned(claim.tx_id) and claim.tx_id not in taken:
+        if _can_be_owned(claim.tx_id) and claim.tx_id not in owned_below:
             owners.setdefault(claim.tx_id, index)
     return [owners.get(claim.tx_id) == index for index, claim in enumerate(block.claims)]
 
 
 def _can_be_owned(tx_id: str) -> bool:
+    """Return whether the id is neither empty nor too long.
+
+    UTF-8 has at most 4 bytes for a character, so that most ids need not be encoded.
+    """
     return 0 < len(tx_id) <= MAX_TX_ID_BYTES // 4 or 0 < len(tx_id.encode()) <= MAX_TX_ID_BYTES

@@ -1,4 +1,4 @@
-"""An MSP identity that can sign, as clients of Fabric have one."""
+"""MSP identities that sign, with a certificate and its private key, as clients of Fabric do."""
 
 from pathlib import Path
 
@@ -15,16 +15,24 @@ from protos.msp_pb2 import SerializedIdentity
 
 _ORDERS = {
     "secp256r1": 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
-    "secp384r1": 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
+    "secp384r1": int(
+        "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF"
+        "C7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973",
+        16,
+    ),
 }
+"""The orders of the supported elliptic curves."""
 
 
 class IdentityError(Exception):
-    """Certificate or key of an identity cannot be used; the message names the file and what to do."""
+    """An unusable certificate or key; the message names the file and says what to do."""
 
 
 class SigningIdentity:
-    """Signs with ECDSA over SHA-256; `creator` is the serialized identity that goes with the signatures."""
+    """Signs with ECDSA over SHA-256.
+
+    `creator` is the serialized identity that a client sends with its signatures.
+    """
 
     def __init__(
         self, msp_id: str, certificate_pem: bytes, key: ec.EllipticCurvePrivateKey
@@ -36,16 +44,19 @@ class SigningIdentity:
         self._order = _ORDERS[key.curve.name]
 
     def sign(self, message: bytes) -> bytes:
-        """A DER signature with low S: Fabric refuses the other, equally valid one."""
+        """Return the signature of a message as DER with a low S.
+
+        ECDSA has two valid signatures, of which Fabric accepts only the one with the low S.
+        """
         r, s = decode_dss_signature(self._key.sign(message, ec.ECDSA(SHA256())))
         return encode_dss_signature(r, min(s, self._order - s))
 
 
 def load_signing_identity(msp_id: str, certificate: Path, key: Path) -> SigningIdentity:
-    """Reads a PEM certificate and its private key.
+    """Return the identity that a PEM certificate and its private key make.
 
-    Each may be given as the folder that holds it alone, such as an MSP folder's `signcerts` and `keystore`. Raises
-    `IdentityError`.
+    Each path may also be a folder that holds only this file, for example `signcerts` or `keystore`
+    of an MSP folder. Raises `IdentityError` when a file cannot be read or used.
     """
     certificate_pem, key_pem = _read(certificate), _read(key)
     try:
@@ -58,11 +69,12 @@ def load_signing_identity(msp_id: str, certificate: Path, key: Path) -> SigningI
         private = load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError) as error:
         raise IdentityError(
-            f"{key}: not an unencrypted PEM private key. Give the one that belongs to {certificate}."
+            f"{key}: not an unencrypted PEM private key. "
+            f"Give the key that belongs to {certificate}."
         ) from error
     if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name not in _ORDERS:
         raise IdentityError(
-            f"{key}: not an ECDSA key on P-256 or P-384, the ones that Fabric's MSPs take."
+            f"{key}: not an ECDSA key on P-256 or P-384, the curves that Fabric's MSPs accept."
         )
     if private.public_key() != public:
         raise IdentityError(
@@ -72,12 +84,14 @@ def load_signing_identity(msp_id: str, certificate: Path, key: Path) -> SigningI
 
 
 def _read(path: Path) -> bytes:
+    """Return the content of a file, or of the only file in a folder."""
     try:
         if path.is_dir():
             files = [entry for entry in path.iterdir() if entry.is_file()]
             if len(files) != 1:
                 raise IdentityError(
-                    f"{path}: holds {len(files)} files, so which one is meant? Name the file itself."
+                    f"{path}: holds {len(files)} files, so it is not clear which one is meant. "
+                    "Name the file itself."
                 )
             path = files[0]
         return path.read_bytes()

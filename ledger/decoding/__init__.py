@@ -1,1 +1,1 @@
-"""Decodes blocks and envelopes of Fabric's wire format into the ledger's model. Pure: no I/O, no clock."""
+"""Decodes blocks and envelopes of Fabric's wire format into `ledger.model`, without any I/O."""

@@ -1,7 +1,8 @@
-"""Reads a block's frame - header, envelopes, filter, metadata - and checks it against itself.
+"""Decodes blocks in two steps: first a block without its envelopes, then the envelopes.
 
-A frame is cheap: no envelope is opened. It suffices to tell whether a block belongs to a chain, and whether it
-equals one that is stored.
+The first step is fast, because no envelope is decoded. It checks the data hash and the number of
+validation codes. An `UndecodedBlock` is sufficient to find out whether a block belongs to a chain,
+and whether it equals a stored block.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from protos import common_pb2 as common
 
 
 class UndecodedBlock(Struct, frozen=True):
-    """A block whose data hash and filter length hold, its envelopes unopened."""
+    """A block whose envelopes are not decoded; its data hash and number of codes are correct."""
 
     number: int
     hash: bytes
@@ -34,22 +35,23 @@ class UndecodedBlock(Struct, frozen=True):
 
 
 def read_block(block_bytes: bytes) -> UndecodedBlock:
-    """Parses a serialized `common.Block` as a peer delivers it.
+    """Return the block in a serialized `common.Block`, as a peer delivers it.
 
-    Raises `CorruptBlockError` if it does not parse, if its data hash is not that of its envelopes, or if the
-    TRANSACTIONS_FILTER does not hold one validation code per envelope (an orderer's blocks have none).
+    Raises `CorruptBlockError` when the bytes are no `common.Block`, when the header's data hash is
+    not the hash of the envelopes, or when TRANSACTIONS_FILTER does not hold one validation code for
+    each envelope (the blocks of an orderer hold none).
     """
     try:
         block = common.Block.FromString(block_bytes)
     except DecodeError:
         raise CorruptBlockError(
-            None, "bytes", "a serialized common.Block", _describe(block_bytes)
+            None, "bytes", "a serialized common.Block", _summary(block_bytes)
         ) from None
     return check_block(block)
 
 
 def check_block(block: common.Block) -> UndecodedBlock:
-    """The frame of a parsed block; see `read_block`."""
+    """Check a parsed block and return it; raises the same errors as `read_block`."""
     if not block.HasField("header"):
         raise CorruptBlockError(None, "header", "a block header", "none")
     number = block.header.number
@@ -77,7 +79,7 @@ def check_block(block: common.Block) -> UndecodedBlock:
             number,
             "metadata.TRANSACTIONS_FILTER",
             f"one validation code for each of {len(envelopes)} envelopes",
-            f"{len(codes)} codes" if codes else "none, as in an orderer's blocks",
+            f"{len(codes)} codes" if codes else "none, as in the blocks of an orderer",
         )
     return UndecodedBlock(
         number=number,
@@ -91,34 +93,35 @@ def check_block(block: common.Block) -> UndecodedBlock:
     )
 
 
-def decode_block(frame: UndecodedBlock) -> Block:
-    """The block as a whole; its transactions are decoded one by one, when they are asked for.
+def decode_block(block: UndecodedBlock) -> Block:
+    """Return the decoded block; each transaction is decoded when it is accessed.
 
-    Raises nothing: what is unreadable is named in `Transaction.errors`.
+    No content of an envelope raises an error: `Transaction.errors` names the parts that cannot be
+    decoded.
     """
     return Block(
-        number=frame.number,
-        hash=frame.hash,
-        previous_hash=frame.previous_hash,
-        data_hash=frame.data_hash,
-        commit_hash=_metadata(frame, common.COMMIT_HASH).value,
-        codes=frame.codes,
-        last_config=_last_config(frame),
-        signers=_signers(frame),
-        size=frame.size,
-        claims=tuple([decode_claimed_ids(envelope) for envelope in frame.envelopes]),
-        transactions=_Transactions(frame),
+        number=block.number,
+        hash=block.hash,
+        previous_hash=block.previous_hash,
+        data_hash=block.data_hash,
+        commit_hash=_metadata(block, common.COMMIT_HASH).value,
+        codes=block.codes,
+        last_config=_last_config(block),
+        signers=_signers(block),
+        size=block.size,
+        claims=tuple([decode_claimed_ids(envelope) for envelope in block.envelopes]),
+        transactions=_Transactions(block),
     )
 
 
 class _Transactions(Sequence[Transaction]):
-    """The transactions of a block, decoded each time anew."""
+    """The transactions of a block, which are decoded anew at each access."""
 
-    def __init__(self, frame: UndecodedBlock) -> None:
-        self._frame = frame
+    def __init__(self, block: UndecodedBlock) -> None:
+        self._block = block
 
     def __len__(self) -> int:
-        return len(self._frame.envelopes)
+        return len(self._block.envelopes)
 
     @overload
     def __getitem__(self, index: int) -> Transaction: ...
@@ -130,7 +133,7 @@ class _Transactions(Sequence[Transaction]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return decode_transaction(
-            self._frame.envelopes[index], index % len(self), self._frame.codes[index]
+            self._block.envelopes[index], index % len(self), self._block.codes[index]
         )
 
     def __eq__(self, other: object) -> bool:
@@ -139,25 +142,28 @@ class _Transactions(Sequence[Transaction]):
     __hash__ = None  # type: ignore[assignment]
 
 
-def _metadata(frame: UndecodedBlock, index: int) -> common.Metadata:
-    entry = frame.metadata[index] if len(frame.metadata) > index else b""
+def _metadata(block: UndecodedBlock, index: int) -> common.Metadata:
+    entry = block.metadata[index] if len(block.metadata) > index else b""
     return parse(common.Metadata, entry, DecodingErrors()) or common.Metadata()
 
 
-def _last_config(frame: UndecodedBlock) -> int | None:
-    """From the signed SIGNATURES value, else from the LAST_CONFIG entry; None if neither says."""
+def _last_config(block: UndecodedBlock) -> int | None:
+    """Return the number of the last CONFIG block, or None if the block does not have it.
+
+    It is in the signed value of the SIGNATURES entry, or else in the LAST_CONFIG entry.
+    """
     signed = parse(
-        common.OrdererBlockMetadata, _metadata(frame, common.SIGNATURES).value, DecodingErrors()
+        common.OrdererBlockMetadata, _metadata(block, common.SIGNATURES).value, DecodingErrors()
     )
     if signed is not None and signed.HasField("last_config"):
         return signed.last_config.index
-    entry = _metadata(frame, common.LAST_CONFIG).value
+    entry = _metadata(block, common.LAST_CONFIG).value
     last_config = parse(common.LastConfig, entry, DecodingErrors()) if entry else None
     return last_config.index if last_config is not None else None
 
 
-def _signers(frame: UndecodedBlock) -> tuple[Signer, ...]:
-    return tuple(_signer(signature) for signature in _metadata(frame, common.SIGNATURES).signatures)
+def _signers(block: UndecodedBlock) -> tuple[Signer, ...]:
+    return tuple(_signer(signature) for signature in _metadata(block, common.SIGNATURES).signatures)
 
 
 def _signer(signature: common.MetadataSignature) -> Signer:
@@ -170,5 +176,5 @@ def _signer(signature: common.MetadataSignature) -> Signer:
     )
 
 
-def _describe(block_bytes: bytes) -> str:
+def _summary(block_bytes: bytes) -> str:
     return f"{len(block_bytes)} bytes beginning {block_bytes[:8].hex() or 'with nothing'}"

@@ -1,6 +1,7 @@
-"""Reads CONFIG envelopes: the channel's organisations, ordering service, capabilities and policies.
+"""Decodes CONFIG envelopes: the channel's organisations, orderers, capabilities and policies.
 
-Protocol buffer maps have no order, so everything read from one is sorted: the same block, the same result.
+The maps of protocol buffers have no order. What is decoded from a map is sorted, so that the same
+block always gives the same result.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,11 +18,18 @@ from protos import peer_configuration_pb2 as peer_configuration
 
 _FABRIC_MSP = 0
 _MAX_POLICY_CHARACTERS = 1 << 22
-"""Every policy has its whole path, and names can be long: a tree can ask for far more than its own size."""
+"""The most characters of all policies of an envelope together.
+
+Every policy has its whole path, and names can be long. Therefore the paths of a small tree can be
+many times larger than the tree.
+"""
 
 
 def decode_channel_config(data: bytes, errors: DecodingErrors) -> ChannelConfig | None:
-    """The configuration in a CONFIG envelope's payload; what does not parse is named in `errors`."""
+    """Return the configuration in the payload of a CONFIG envelope.
+
+    The paths of the parts that cannot be decoded are added to `errors`.
+    """
     envelope = parse(configuration.ConfigEnvelope, data, errors, "config")
     if envelope is None:
         return None
@@ -56,7 +64,7 @@ def decode_channel_config(data: bytes, errors: DecodingErrors) -> ChannelConfig 
 
 
 class _Group:
-    """A node of the configuration tree, with its path for messages."""
+    """A node of the configuration tree with its path, which errors name."""
 
     def __init__(
         self, parent: str, name: str, message: configuration.ConfigGroup, errors: DecodingErrors
@@ -86,19 +94,19 @@ class _Group:
 
 
 def _policies(channel: _Group, errors: DecodingErrors) -> Iterator[Policy]:
-    """The policies of all groups; `config.policies` in `errors` says that there are more."""
-    room = _MAX_POLICY_CHARACTERS
+    """Yield the policies of all groups; add `config.policies` to `errors` if there are too many."""
+    remaining = _MAX_POLICY_CHARACTERS
     for group in channel.descendants():
-        room -= len(group.path)
+        remaining -= len(group.path)
         for name in sorted(group.message.policies):
-            if room < 0:
+            if remaining < 0:
                 break
             policy = Policy(
                 f"{group.path}/{name}", describe_policy(group.message.policies[name].policy)
             )
-            room -= len(policy.path) + len(policy.rule)
+            remaining -= len(policy.path) + len(policy.rule)
             yield policy
-        if room < 0:
+        if remaining < 0:
             errors.append("config.policies")
             return
 
@@ -127,7 +135,10 @@ def _organisation(group: _Group) -> Organisation:
 
 
 def _consenters(ordering: _Group, consensus: orderer.ConsensusType | None) -> tuple[Consenter, ...]:
-    """SmartBFT names its nodes in Orderer/Orderers, Raft in the consensus metadata."""
+    """Return the nodes of the ordering service.
+
+    SmartBFT has its nodes in Orderer/Orderers, Raft in the consensus metadata.
+    """
     bft = ordering.value("Orderers", configuration.Orderers)
     if bft is not None:
         return tuple(

@@ -1,4 +1,4 @@
-"""MSP identities: who created an envelope, endorsed a proposal or signed a block."""
+"""Decodes MSP identities: of the creators of envelopes, of endorsers, and of signers of blocks."""
 
 import warnings
 from functools import lru_cache
@@ -12,22 +12,25 @@ from google.protobuf.message import DecodeError
 from ledger.model import Identity
 from protos.msp_pb2 import SerializedIdemixIdentity, SerializedIdentity
 
-_CACHED_BYTES = 8192  # certificates are about 800 bytes; larger identities are read anew each time
+_MAX_CACHED_BYTES = 8192  # an identity with a certificate has about 800 bytes
 _CACHED_COUNT = 4096
 
 
 def decode_identity(serialized: bytes) -> Identity | None:
-    """Reads a `msp.SerializedIdentity`; None if the bytes are none.
+    """Return the identity in a `msp.SerializedIdentity`, or None if the bytes are no such message.
 
-    The same few identities recur in every transaction, so readings are kept.
+    The same few identities occur in all transactions, therefore decoded identities are cached.
     """
-    if len(serialized) > _CACHED_BYTES:
-        return _read(serialized)
-    return _read_cached(serialized)
+    if len(serialized) > _MAX_CACHED_BYTES:
+        return _decode(serialized)
+    return _decode_cached(serialized)
 
 
 def decode_certificate(msp_id: str, pem: bytes) -> Identity:
-    """The identity that a PEM certificate stands for: kind `unknown` if it is none that X.509 can read."""
+    """Return the identity of a PEM certificate.
+
+    Its kind is `unknown` if the bytes are no X.509 certificate.
+    """
     try:
         with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
             certificate = x509.load_pem_x509_certificate(pem)
@@ -41,7 +44,7 @@ def decode_certificate(msp_id: str, pem: bytes) -> Identity:
         return Identity(msp_id=msp_id, kind="unknown", digest=sha256(pem).hexdigest())
 
 
-def _read(serialized: bytes) -> Identity | None:
+def _decode(serialized: bytes) -> Identity | None:
     try:
         identity = SerializedIdentity.FromString(serialized)
     except DecodeError:
@@ -53,7 +56,7 @@ def _read(serialized: bytes) -> Identity | None:
     return decode_certificate(identity.mspid, identity.id_bytes)
 
 
-_read_cached = lru_cache(_CACHED_COUNT)(_read)
+_decode_cached = lru_cache(_CACHED_COUNT)(_decode)
 
 
 def _is_idemix(id_bytes: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Recognises what organisations approve and channels commit through the `_lifecycle` system chaincode."""
+"""Decodes approvals and commits of chaincode definitions, calls of the chaincode `_lifecycle`."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ _NAMESPACE = "_lifecycle"
 
 
 def decode_lifecycle(action: Action, errors: DecodingErrors) -> Lifecycle | None:
-    """The chaincode definition that `action` approves or commits; None if it does neither."""
+    """Return the chaincode definition that `action` approves or commits, or None."""
     if action.chaincode is None or action.chaincode.name != _NAMESPACE or len(action.args) < 2:
         return None
     function, definition = action.args[:2]

@@ -1,35 +1,41 @@
-"""Parsing of nested messages that may be anything a client could sign."""
+"""Parsing of nested messages whose content the client chose freely, and the errors in it."""
 
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 MAX_ELEMENTS = 250_000
-"""Of the lists in one envelope, together. Each takes a few bytes on the wire and hundreds here."""
+"""The most elements of lists that are decoded in one envelope, over all its lists.
+
+An element has a few bytes on the wire, and takes hundreds of bytes when it is decoded.
+"""
 
 
 class DecodingErrors(list[str]):
-    """Paths of what could not be decoded in one envelope, in the order in which it was met."""
+    """The paths of the parts of one envelope that could not be decoded, in order of decoding."""
 
-    _room = MAX_ELEMENTS
+    _remaining = MAX_ELEMENTS
 
     def add(self, *path: str | int) -> None:
-        """Notes a path, given in parts."""
+        """Add the path whose parts are given."""
         self.append(".".join(map(str, path)))
 
     def reserve(self, count: int, *path: str | int) -> bool:
-        """Whether so many more elements may be decoded; if not, their path is noted, with their number."""
-        self._room -= count
-        if count and self._room < 0:
+        """Return whether `count` more elements may be decoded.
+
+        If not, add the path of the elements together with their number.
+        """
+        self._remaining -= count
+        if count and self._remaining < 0:
             self.add(*path, f"({count} elements)")
-        return self._room >= 0
+        return self._remaining >= 0
 
 
 M = TypeVar("M", bound=Message)
 
 
 def parse(kind: type[M], data: bytes, errors: DecodingErrors, *path: str | int) -> M | None:
-    """Parses `data`, or notes its path, the parts joined by full stops, in `errors` and returns None."""
+    """Return the message of this kind in `data`; add `path` to `errors` if there is none."""
     try:
         return kind.FromString(data)
     except DecodeError:

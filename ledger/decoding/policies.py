@@ -1,4 +1,7 @@
-"""Puts policies of the channel configuration into words, such as `MAJORITY Admins` or `1 of (Org1MSP.admin)`."""
+"""Describes policies of the channel configuration in words.
+
+Examples are `MAJORITY Admins` and `1 of (Org1MSP.admin)`.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,15 +12,24 @@ from protos import configuration_pb2 as configuration
 from protos.msp_pb2 import SerializedIdentity
 
 _MAX_CHARACTERS = 1 << 16
-"""A policy may refer to each of its principals any number of times: a few bytes could ask for gigabytes of words."""
+"""The most characters of a description.
+
+A policy can refer to its principals any number of times, so that a small policy can have a
+description of gigabytes.
+"""
 
 
 def describe_policy(policy: configuration.Policy) -> str:
-    """One line for an implicit or a signature policy; one that is unreadable or too long is named as such."""
+    """Return the description of a policy in one line.
+
+    The description of a policy that cannot be decoded, or whose description would be too long, says
+    so.
+    """
     try:
         if policy.type == configuration.Policy.IMPLICIT_META:
             implicit = configuration.ImplicitMetaPolicy.FromString(policy.value)
-            return f"{_name(configuration.ImplicitMetaPolicy.Rule.Name, implicit.rule)} {implicit.sub_policy}"
+            rule = _name(configuration.ImplicitMetaPolicy.Rule.Name, implicit.rule)
+            return f"{rule} {implicit.sub_policy}"
         if policy.type == configuration.Policy.SIGNATURE:
             envelope = configuration.SignaturePolicyEnvelope.FromString(policy.value)
             principals = [_principal(identity) for identity in envelope.identities]
@@ -36,20 +48,20 @@ def _words(rule: configuration.SignaturePolicy, principals: list[str]) -> Iterat
         yield principals[index] if 0 <= index < len(principals) else f"unknown principal {index}"
         return
     yield f"{rule.n_out_of.n} of ("
-    for place, part in enumerate(rule.n_out_of.rules):
-        if place:
+    for index, part in enumerate(rule.n_out_of.rules):
+        if index:
             yield ", "
         yield from _words(part, principals)
     yield ")"
 
 
 def _joined(words: Iterator[str]) -> str | None:
-    """None if they are too long."""
+    """Return the joined words, or None if they are too long."""
     joined: list[str] = []
-    room = _MAX_CHARACTERS
+    remaining = _MAX_CHARACTERS
     for word in words:
-        room -= len(word)
-        if room < 0:
+        remaining -= len(word)
+        if remaining < 0:
             return None
         joined.append(word)
     return "".join(joined)
@@ -59,7 +71,8 @@ def _principal(principal: configuration.MSPPrincipal) -> str:
     kind = principal.principal_classification
     if kind == configuration.MSPPrincipal.ROLE:
         role = configuration.MSPRole.FromString(principal.principal)
-        return f"{role.msp_identifier}.{_name(configuration.MSPRole.MSPRoleType.Name, role.role).lower()}"
+        role_name = _name(configuration.MSPRole.MSPRoleType.Name, role.role)
+        return f"{role.msp_identifier}.{role_name.lower()}"
     if kind == configuration.MSPPrincipal.ORGANIZATION_UNIT:
         unit = configuration.OrganizationUnit.FromString(principal.principal)
         return f"{unit.msp_identifier}.OU={unit.organizational_unit_identifier}"

@@ -1,4 +1,4 @@
-"""Decodes `rwset.TxReadWriteSet`: what a transaction read and wrote, namespace by namespace."""
+"""Decodes the read/write sets of a transaction (`rwset.TxReadWriteSet`), one for each namespace."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -20,13 +20,17 @@ from ledger.model import (
 from protos import kvrwset_pb2 as kvrwset
 from protos import rwset_pb2 as rwset
 
-_RECURRING_BYTES = 128
+_MAX_CACHED_BYTES = 128
+"""The size up to which decoded read/write sets are cached."""
 
 
 def decode_read_write_sets(
     results: bytes, errors: DecodingErrors, *path: str | int
 ) -> tuple[ReadWriteSet, ...]:
-    """The read/write sets in `ChaincodeAction.results`. What does not parse is named in `errors` and left out."""
+    """Return the read/write sets in `ChaincodeAction.results`.
+
+    The parts that cannot be decoded are left out, and their paths are added to `errors`.
+    """
     message = parse(rwset.TxReadWriteSet, results, errors, *path)
     if message is None or not errors.reserve(len(message.ns_rwset), *path):
         return ()
@@ -35,14 +39,14 @@ def decode_read_write_sets(
 
 def _namespace(ns: rwset.NsReadWriteSet, errors: DecodingErrors, *path: str | int) -> ReadWriteSet:
     data, collections = ns.rwset, ns.collection_hashed_rwset
-    if len(data) <= _RECURRING_BYTES and not collections:
-        recurring = _read_recurring(ns.namespace, data)
-        if recurring is not None and errors.reserve(
-            len(recurring.reads) + len(recurring.writes), *path, "rwset"
+    if len(data) <= _MAX_CACHED_BYTES and not collections:
+        cached = _decode_cached(ns.namespace, data)
+        if cached is not None and errors.reserve(
+            len(cached.reads) + len(cached.writes), *path, "rwset"
         ):
-            return recurring
+            return cached
     kv = parse(kvrwset.KVRWSet, data, errors, *path, "rwset") or kvrwset.KVRWSet()
-    if not errors.reserve(_elements(kv), *path, "rwset"):
+    if not errors.reserve(_element_count(kv), *path, "rwset"):
         kv = kvrwset.KVRWSet()
     hashed = (
         collections
@@ -57,13 +61,21 @@ def _namespace(ns: rwset.NsReadWriteSet, errors: DecodingErrors, *path: str | in
 
 
 @lru_cache(1024)
-def _read_recurring(namespace: str, data: bytes) -> ReadWriteSet | None:
-    """A small set of reads and writes, kept: every transaction reads its chaincode's definition in `_lifecycle`."""
+def _decode_cached(namespace: str, data: bytes) -> ReadWriteSet | None:
+    """Return a read/write set of reads and writes only, or None if it has other parts.
+
+    Every transaction reads the definition of its chaincode in the namespace `_lifecycle`, so the
+    same small sets occur again and again.
+    """
     kv = parse(kvrwset.KVRWSet, data, DecodingErrors())
-    return _read_write_set(namespace, kv, ()) if kv is not None and _is_plain(kv) else None
+    return (
+        _read_write_set(namespace, kv, ())
+        if kv is not None and _has_only_reads_and_writes(kv)
+        else None
+    )
 
 
-def _is_plain(kv: kvrwset.KVRWSet) -> bool:
+def _has_only_reads_and_writes(kv: kvrwset.KVRWSet) -> bool:
     return not (kv.range_queries_info or kv.metadata_writes)
 
 
@@ -85,7 +97,7 @@ def _read_write_set(
     )
 
 
-def _elements(kv: kvrwset.KVRWSet) -> int:
+def _element_count(kv: kvrwset.KVRWSet) -> int:
     count = len(kv.reads) + len(kv.writes)
     for query in kv.range_queries_info:
         count += 1 + len(query.raw_reads.kv_reads) + len(query.reads_merkle_hashes.max_level_hashes)
@@ -94,7 +106,7 @@ def _elements(kv: kvrwset.KVRWSet) -> int:
     return count
 
 
-def _hashed_elements(hashed: kvrwset.HashedRWSet) -> int:
+def _hashed_element_count(hashed: kvrwset.HashedRWSet) -> int:
     entries = sum(1 + len(write.entries) for write in hashed.metadata_writes)
     return len(hashed.hashed_reads) + len(hashed.hashed_writes) + entries
 
@@ -136,7 +148,7 @@ def _collection(
     hashed = (
         parse(kvrwset.HashedRWSet, collection.hashed_rwset, errors, *path) or kvrwset.HashedRWSet()
     )
-    if not errors.reserve(_hashed_elements(hashed), *path):
+    if not errors.reserve(_hashed_element_count(hashed), *path):
         hashed = kvrwset.HashedRWSet()
     return CollectionHashes(
         collection=collection.collection_name,

@@ -1,7 +1,8 @@
-"""Decodes an envelope of a block into a transaction, as deep as it can be decoded.
+"""Decodes an envelope of a block into a transaction, as far as it can be decoded.
 
-Fabric commits envelopes that parse at no depth, with a code other than VALID: they are part of the block.
-So nothing here raises for what a client can sign; what is unreadable is named in `Transaction.errors`.
+A block also contains envelopes that cannot be decoded at all; Fabric gives them a validation code
+other than VALID. Therefore no content of an envelope raises an error here: `Transaction.errors`
+names the parts that cannot be decoded.
 """
 
 from hashlib import sha256
@@ -33,7 +34,7 @@ _ENDORSER_TRANSACTION = common.ENDORSER_TRANSACTION
 
 
 def decode_claimed_ids(envelope_bytes: bytes) -> ClaimedIds:
-    """What the envelope's channel header says of it; nothing else of the envelope is opened."""
+    """Return the ids that the envelope's channel header claims; decode no other part."""
     try:
         payload = common.Payload.FromString(common.Envelope.FromString(envelope_bytes).payload)
         header = common.ChannelHeader.FromString(payload.header.channel_header)
@@ -43,7 +44,10 @@ def decode_claimed_ids(envelope_bytes: bytes) -> ClaimedIds:
 
 
 def decode_transaction(envelope_bytes: bytes, index: int, code: int) -> Transaction:
-    """The transaction in the envelope at `index` of its block, which the peer gave the validation `code`."""
+    """Return the transaction in an envelope.
+
+    `index` is the envelope's index in its block, `code` the validation code that the peer gave it.
+    """
     errors = DecodingErrors()
     envelope = parse(common.Envelope, envelope_bytes, errors, "envelope")
     payload = (
@@ -105,7 +109,7 @@ def _timestamp(header: common.ChannelHeader) -> Timestamp | None:
 def _chaincode_id(
     header: common.ChannelHeader, actions: tuple[Action, ...], errors: DecodingErrors
 ) -> str | None:
-    """The name in ChaincodeAction, else in the header's extension, else None."""
+    """Return the chaincode's name from ChaincodeAction, else from the header's extension."""
     if actions and actions[0].chaincode is not None and actions[0].chaincode.name:
         return actions[0].chaincode.name
     if header.type != _ENDORSER_TRANSACTION:

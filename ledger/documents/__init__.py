@@ -1,1 +1,1 @@
-"""Turns decoded blocks into the documents that MongoDB stores. Pure: no I/O, no clock."""
+"""Makes the documents that MongoDB stores from decoded blocks, without any I/O."""

@@ -1,4 +1,4 @@
-"""The document of a block, with counts of its transactions."""
+"""The document of a block, with the counts of its transactions."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ from ledger.model import VALID, Block, Transaction
 
 
 class BlockCounts:
-    """What a block document says of its transactions, added up one by one."""
+    """Counts the transactions of a block by type, chaincode and organisation."""
 
     def __init__(self) -> None:
         self._types: Counter[str | None] = Counter()
@@ -21,7 +21,7 @@ class BlockCounts:
         self._times: list[int] = []
 
     def add(self, transaction: Transaction) -> None:
-        """Counts a transaction in."""
+        """Count a transaction."""
         self._types[type_name(transaction.type)] += 1
         self._chaincodes[transaction.chaincode_id] += 1
         self._organisations[
@@ -32,11 +32,11 @@ class BlockCounts:
             self._times.append(ms)
 
     def ts(self) -> DatetimeMS | None:
-        """The lower median of the clients' times: one absurd clock cannot move it far."""
+        """Return the lower median of the clients' times; a wrong clock has little effect on it."""
         return DatetimeMS(sorted(self._times)[(len(self._times) - 1) // 2]) if self._times else None
 
     def fields(self, codes: bytes) -> Document:
-        """The lists of names and counts."""
+        """Return the counts as lists of names and counts; `codes` are the validation codes."""
         by_code = Counter(codes)
         return {
             "statuses": [
@@ -49,15 +49,15 @@ class BlockCounts:
 
 
 def _counts(counts: Counter[str | None]) -> list[Document]:
-    known = sorted(name for name in counts if name is not None)
-    return [
-        {"name": name, "count": counts[name]}
-        for name in (*known, *([None] if None in counts else []))
-    ]
+    """Return the counts in the order of the names; the count of None comes last."""
+    names: list[str | None] = [*sorted(name for name in counts if name is not None)]
+    if None in counts:
+        names.append(None)
+    return [{"name": name, "count": counts[name]} for name in names]
 
 
-def block_document(block: Block, sums: BlockCounts, event_count: int) -> Document:
-    """The document of a block whose transactions `sums` has added up."""
+def block_document(block: Block, counts: BlockCounts, event_count: int) -> Document:
+    """Return the document of a block whose transactions `counts` has counted."""
     return {
         "_id": block.number,
         "number": block.number,
@@ -68,11 +68,11 @@ def block_document(block: Block, sums: BlockCounts, event_count: int) -> Documen
         "transactionCount": len(block.codes),
         "validCount": block.codes.count(VALID),
         "eventCount": event_count,
-        "ts": sums.ts(),
+        "ts": counts.ts(),
         "size": block.size,
         "validationCodes": block.codes,
         "lastConfig": int_value(block.last_config) if block.last_config is not None else None,
         "signers": [signer_document(signer) for signer in block.signers],
-        "sums": sums.fields(block.codes),
+        "sums": counts.fields(block.codes),
         "format": FORMAT,
     }

@@ -1,4 +1,4 @@
-"""Encodes a block's documents, each within MongoDB's size limit."""
+"""Encodes the documents of a block, each within MongoDB's size limit."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,10 @@ from ledger.position import pack_position
 
 
 class EncodedBlock(Struct, frozen=True):
-    """A block's documents as MongoDB keeps them.
+    """The documents of a block as MongoDB stores them.
 
-    `size` is their bytes, `undecodable` counts the envelopes that could not be decoded to the bottom.
+    `size` is their number of bytes. `undecodable` is the number of envelopes with parts that could
+    not be decoded.
     """
 
     number: int
@@ -30,11 +31,12 @@ class EncodedBlock(Struct, frozen=True):
 
 
 def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
-    """The encoded documents of a block; `owns` as `ledger.ownership.decide_owners` gives it.
+    """Return the encoded documents of a block.
 
-    Transactions are taken one by one, so that decoded ones do not add up.
+    `owns` is the result of `ledger.ownership.decide_owners`. Only one transaction at a time is in
+    memory in decoded form.
     """
-    sums = BlockCounts()
+    counts = BlockCounts()
     transactions: list[RawBSONDocument] = []
     events: list[RawBSONDocument] = []
     undecodable = 0
@@ -45,9 +47,9 @@ def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
         transactions.append(_encode(document))
         if event is not None:
             events.append(_encode(event))
-        sums.add(transaction)
+        counts.add(transaction)
         undecodable += bool(transaction.errors)
-    encoded = _encode(block_document(block, sums, len(events)))
+    encoded = _encode(block_document(block, counts, len(events)))
     return EncodedBlock(
         number=block.number,
         block=encoded,

@@ -1,4 +1,4 @@
-"""Stored forms of chaincode events."""
+"""The stored form of chaincode events."""
 
 from ledger.documents.format import FORMAT, Document
 from ledger.documents.payloads import payload_fields
@@ -6,7 +6,7 @@ from ledger.model import VALID, Action, Transaction
 
 
 def event_fields(action: Action) -> Document:
-    """Return the fields that an action's event has wherever it is stored."""
+    """Return the fields of an action's event, which are equal in all documents that have it."""
     event = action.event
     assert event is not None  # noqa: S101 - callers ask first
     return {
@@ -17,10 +17,10 @@ def event_fields(action: Action) -> Document:
 
 
 def event_document(transaction: Transaction, stored: Document) -> Document | None:
-    """Return the document of a transaction's event; None without one, or if it is not VALID.
+    """Return the document of a transaction's event, or None if it has no event or is not VALID.
 
-    Fabric's clients deliver events of VALID transactions only. `stored` is the transaction's own
-    document, of which the event's has the position, the id and the time.
+    Fabric delivers events of VALID transactions only. `stored` is the document of the transaction;
+    the document of the event has the same position, id and time.
     """
     if transaction.code != VALID or not transaction.actions or transaction.actions[0].event is None:
         return None

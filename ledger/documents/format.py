@@ -1,22 +1,30 @@
-"""What all stored documents share: their format's version, names of codes and types, times."""
+"""Definitions for all stored documents: the version of their format, and their times."""
 
 from typing import Any, Final
 
 from ledger.model import Timestamp
 
 Document = dict[str, Any]
+"""A document of MongoDB."""
 
 FORMAT: Final = 2
-"""Version of the documents' shapes, stored in each. It rises when the same chain would give other documents."""
+"""The version of the format of documents, which each document contains.
 
-_MIN_SECONDS, _MAX_SECONDS = (
-    -62135596800,
-    253402300799,
-)  # years 1 to 9999, as protobuf's Timestamp allows
+A change after which the same chain gives other documents increases the version.
+"""
+
+_MIN_SECONDS: Final = -62_135_596_800
+"""The first second of year 1, the lowest that protobuf's Timestamp allows."""
+
+_MAX_SECONDS: Final = 253_402_300_799
+"""The last second of year 9999, the highest that protobuf's Timestamp allows."""
 
 
 def milliseconds(timestamp: Timestamp | None) -> int | None:
-    """Milliseconds since 1970, rounded down; None for no time, or one outside the years 1 to 9999."""
+    """Return the milliseconds since 1970, rounded down.
+
+    Return None for no timestamp, and for a timestamp outside the years 1 to 9999.
+    """
     if timestamp is None or not _MIN_SECONDS <= timestamp.seconds <= _MAX_SECONDS:
         return None
     if not 0 <= timestamp.nanos < 1_000_000_000:

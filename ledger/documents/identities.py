@@ -1,11 +1,11 @@
-"""Stored forms of identities: creators, endorsers and signers of blocks."""
+"""The stored form of identities: of creators, endorsers and signers of blocks."""
 
 from ledger.documents.format import Document
 from ledger.model import Identity, Signer
 
 
 def signer_document(signer: Signer) -> Document:
-    """Return the stored form of a block's signer: an identity, or the id of a SmartBFT consenter."""
+    """Return the stored form of a block's signer: an identity, or a consenter id with SmartBFT."""
     if signer.identity is None:
         return {"consenterId": signer.consenter_id}
     return identity_document(signer.identity)

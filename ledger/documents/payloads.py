@@ -1,12 +1,14 @@
-"""How bytes that a client or a chaincode chose are kept in BSON: queryable where they can be, always exact.
+"""The stored form of bytes that a client or a chaincode chose: exact, and queryable if possible.
 
-A payload that is a JSON object or array is kept parsed (`json`), other UTF-8 as text, the rest as binary. Where
-encoding the parsed payload again would not give the same bytes, the bytes are kept beside it.
+A payload that is a JSON object or array is stored parsed (`json`), other UTF-8 as text, and other
+bytes as binary. If the parsed payload does not give the same bytes when it is encoded again, the
+bytes are stored as well.
 
-BSON cannot hold every JSON document. Integers beyond 64 bits become `{"bigInteger": "…"}`. In keys, NUL becomes
-U+2400, a full stop U+FF0E and a leading dollar sign U+FF04 (symbols that look alike), because MongoDB cannot store or
-cannot address the originals. What nests too deep, holds a number that no double can, or has keys that would then
-coincide stays text.
+BSON cannot represent all JSON documents. An integer beyond 64 bits becomes `{"bigInteger": "…"}`.
+In keys, NUL becomes U+2400, a full stop becomes U+FF0E, and a leading dollar sign becomes U+FF04,
+which are similar symbols: MongoDB cannot store or cannot address the original characters. A JSON
+document stays text if its nesting is too deep, if it has a number beyond the range of a double, or
+if two of its keys would become equal.
 """
 
 from typing import Any, Literal
@@ -16,13 +18,16 @@ import msgspec
 Encoding = Literal["json", "text", "binary"]
 
 MAX_NESTING = 90
-"""MongoDB takes 100 levels in a document, of which ours need a few."""
+"""The most levels of a parsed payload. MongoDB accepts 100 levels, and our documents add a few."""
 
 MAX_JSON_BYTES = 1 << 20
-"""Larger ones stay text: parsed, two bytes of `[],` are sixty."""
+"""The largest payload that is stored parsed; two bytes `[]` become sixty in parsed form."""
 
 MAX_JSON_COMMAS = 10_000
-"""What has more stays text: a field that is indexed may be a list, and each of its values is an entry of the index."""
+"""The most commas in a payload that is stored parsed.
+
+If an indexed field is a list, the index has an entry for each of its values.
+"""
 
 _INT64_MAX = 2**63 - 1
 _INT64_MIN = -(2**63)
@@ -33,7 +38,7 @@ _encode_json = msgspec.json.Encoder(enc_hook=int).encode  # BSON gives long inte
 
 
 def text_or_binary(data: bytes) -> str | bytes:
-    """UTF-8 as a string, anything else as bytes: the type tells which it was."""
+    """Return UTF-8 as a string, and other bytes unchanged."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -41,17 +46,20 @@ def text_or_binary(data: bytes) -> str | bytes:
 
 
 def int_value(number: int) -> int | dict[str, str]:
-    """An integer that BSON can hold: beyond 64 bits `{"bigInteger": "…"}`."""
+    """Return an integer in the form that BSON can hold: `{"bigInteger": "…"}` beyond 64 bits."""
     return number if _INT64_MIN <= number <= _INT64_MAX else {"bigInteger": str(number)}
 
 
 def payload_fields(payload: bytes) -> dict[str, Any]:
-    """`payload`, `payloadEncoding` and, only where it takes them to give `payload` back, `payloadBytes`."""
+    """Return the fields `payload`, `payloadEncoding`, and `payloadBytes` where it is needed.
+
+    `payloadBytes` is needed if `payload` alone does not give the exact bytes.
+    """
     if _may_be_parsed(payload):
         try:
             return _json_fields(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotRepresentableError):
-            pass  # not JSON, or JSON that BSON cannot hold: kept as what it is below
+            pass  # not JSON, or JSON that BSON cannot represent: stored as text or binary
     value = text_or_binary(payload)
     return {"payload": value, "payloadEncoding": "text" if isinstance(value, str) else "binary"}
 
@@ -62,9 +70,10 @@ def _may_be_parsed(payload: bytes) -> bool:
 
 
 def payload_bytes(fields: dict[str, Any]) -> bytes | None:
-    """The exact bytes from which `payload_fields` made these fields, as they come back from MongoDB.
+    """Return the exact bytes from which `payload_fields` made these fields, read from MongoDB.
 
-    None if `ledger.documents.size_limit` had to omit them: what stands in their place tells their SHA-256 and size.
+    Return None if `ledger.documents.size_limit` omitted them; the object in their place has their
+    SHA-256 and their size.
     """
     payload = fields["payload"]
     exact = fields.get("payloadBytes")
@@ -76,13 +85,13 @@ def payload_bytes(fields: dict[str, Any]) -> bytes | None:
 
 
 class _NotRepresentableError(Exception):
-    """A JSON document that cannot be kept parsed."""
+    """A JSON document that BSON cannot represent."""
 
 
 def _json_fields(payload: bytes) -> dict[str, Any]:
     value = _decode_json(payload)
     exact = _encode_json(value) == payload
-    if _is_suspect(payload):
+    if _may_be_unrepresentable(payload):
         representable = _representable(value, MAX_NESTING)
         exact = exact and representable == value
         value = representable
@@ -92,8 +101,11 @@ def _json_fields(payload: bytes) -> dict[str, Any]:
     return fields
 
 
-def _is_suspect(payload: bytes) -> bool:
-    """Whether there may be something that BSON cannot hold; a look at the bytes is many times faster than a walk."""
+def _may_be_unrepresentable(payload: bytes) -> bool:
+    """Return whether the payload may have a part that BSON cannot represent.
+
+    A search in the bytes is many times faster than a walk through the parsed payload.
+    """
     return (
         b"." in payload
         or b"$" in payload
@@ -104,6 +116,7 @@ def _is_suspect(payload: bytes) -> bool:
 
 
 def _representable(value: Any, levels: int) -> Any:
+    """Return the value in the form that BSON can represent, or raise `_NotRepresentableError`."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""Stored forms of read/write sets: what a transaction read and wrote, namespace by namespace."""
+"""The stored form of read/write sets: the reads and writes of a transaction in one namespace."""
 
 from collections.abc import Sequence
 

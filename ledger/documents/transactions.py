@@ -1,6 +1,6 @@
-"""The document of a transaction: a pure function of its envelope and of its position on the chain.
+"""The document of a transaction, which depends only on its envelope, code and position.
 
-Names and shapes are those that other applications query; `docs/data-model.md` describes each field.
+Other applications query these documents; `docs/data-model.md` describes each field.
 """
 
 from typing import Final
@@ -19,7 +19,10 @@ from ledger.documents.read_write_sets import read_write_set_document
 from ledger.model import VALID, Action, ChannelConfig, Transaction
 
 MANY_WRITES: Final = 20_000
-"""A transaction with more is marked: MongoDB must hold the index entries of a document in its cache all at once."""
+"""The number of writes above which a transaction is marked with `manyWrites`.
+
+MongoDB must hold all index entries of a document in its cache at the same time.
+"""
 
 
 def transaction_document(
@@ -27,8 +30,8 @@ def transaction_document(
 ) -> Document:
     """Return the document of the envelope at `position`, in block `number`.
 
-    `txId` is the id if the envelope owns it, else the position, which no id can equal; then
-    `claimedTxId` is the id that the envelope claims.
+    If the envelope owns its id, `txId` is this id. Otherwise `txId` is the position, which no id
+    can equal, and `claimedTxId` is the id that the envelope claims.
     """
     ms = milliseconds(transaction.timestamp)
     timestamp = transaction.timestamp
@@ -89,7 +92,7 @@ def _config(config: ChannelConfig) -> Document:
 
 
 def _builtins(struct: Struct) -> Document:
-    """By way of JSON, so that tuples become lists, of which `ledger.documents.size_limit` knows."""
+    """Return the fields of a Struct; tuples become lists, which `size_limit` can omit."""
     document: Document = msgspec.json.decode(msgspec.json.encode(struct))
     return document
 

@@ -18,7 +18,8 @@ async def watch_stored_blocks(
 ) -> AsyncIterator[AsyncChangeStream[Any]]:
     """A stream of the numbers of blocks that become durable from now on. `try_next` waits for a second at most.
 
-    Raises `OperationFailure` where MongoDB has no such stream: it is no replica set, or its user has no right to it.
+    Raises `OperationFailure` where MongoDB has no such stream: it is no replica set, or its user
+    has no right to it.
     """
     pipeline: list[dict[str, Any]] = [
         {"$match": {"operationType": "insert"}},

@@ -11,8 +11,9 @@ from ledger.errors import StoreConflictError
 def compare_documents(name: str, expected: RawBSONDocument, stored: RawBSONDocument | None) -> None:
     """Raises `StoreConflictError` unless `stored` is what the chain says.
 
-    A document that another version of this program wrote is compared by position, id, code and envelope hash only.
-    Who signed a block is not compared: of a SmartBFT block each peer keeps another quorum of signatures.
+    A document that another version of this program wrote is compared by position, id, code and
+    envelope hash only. Who signed a block is not compared: of a SmartBFT block each peer keeps
+    another quorum of signatures.
     """
     if stored is None:
         raise StoreConflictError(

@@ -29,9 +29,10 @@ _BY_TX_ID = [("txId", ASCENDING)]
 class EventFilter(Struct, frozen=True):
     """Which events: those that have all of these, and one of the names.
 
-    An index serves at most one of `chaincode`, `tx_id` and `payload`, with or without names. `payload` is a path below
-    the payload, which must be one that is indexed, and a value as text: it stands for that text and, where it is a
-    JSON number, true, false or null, for that as well; for null also what an element of a list lacks.
+    An index serves at most one of `chaincode`, `tx_id` and `payload`, with or without names.
+    `payload` is a path below the payload, which must be one that is indexed, and a value as text:
+    it stands for that text and, where it is a JSON number, true, false or null, for that as well;
+    for null also what an element of a list lacks.
     """
 
     chaincode: str | None = None

@@ -18,9 +18,9 @@ class KeyHistoryQueries(Queries):
     ) -> Page:
         """The VALID transactions of blocks `first` to `last` that wrote the key, by position.
 
-        Each has `blockNumber`, `txIndex`, `txId`, `ts`, and `writes`: what became of the key, a list of `{value,
-        isDelete}` of which the last counts; there is no `value` where it was deleted. Whatever else the transactions
-        wrote stays on the server.
+        Each has `blockNumber`, `txIndex`, `txId`, `ts`, and `writes`: what became of the key, a
+        list of `{value, isDelete}` of which the last counts; there is no `value` where it was
+        deleted. Whatever else the transactions wrote stays on the server.
         """
         query = _written(key, {"namespace": equal_to(namespace)}) | {
             "_id": positions(first, last, window)

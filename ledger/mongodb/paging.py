@@ -87,8 +87,9 @@ class Queries:
     ) -> Page:
         """Documents with `ts` in [since, until) and `key` up to `highest`, by `ts`, then `key`, which have an index.
 
-        `key` equals `_id`; `after_ts` is the `ts` of the document `window.after`. What has the same `ts` as that one
-        is read first, by a query of its own: the bounds of each query are then bounds of the index.
+        `key` equals `_id`; `after_ts` is the `ts` of the document `window.after`. What has the same
+        `ts` as that one is read first, by a query of its own: the bounds of each query are then
+        bounds of the index.
         """
         hint = [("ts", ASCENDING), (key, ASCENDING)]
         since, until = times

@@ -1,8 +1,9 @@
 """Read-only queries over one channel's database. Every one runs on an index that `ledger.mongodb.store` creates.
 
-The highest block document is the head: what lies above it, of a batch that is being written, must not be seen. So
-every query takes the highest block to look at, and all read what the majority of the replica set holds. They read the
-primary: a secondary may know a block and lag behind with the transactions of the next query.
+The highest block document is the head: what lies above it, of a batch that is being written, must
+not be seen. So every query takes the highest block to look at, and all read what the majority of
+the replica set holds. They read the primary: a secondary may know a block and lag behind with the
+transactions of the next query.
 """
 
 from datetime import datetime

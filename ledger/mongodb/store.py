@@ -1,11 +1,12 @@
 """The ledger in MongoDB: one database a channel, and the crash protocol that keeps it whole.
 
-Write order is the crash protocol: a block's transactions first, then its events, then the block document, and block
-documents in ascending order. The block document is the commit marker. So whatever is killed wherever, every block
-document stands on complete data, and the checkpoint is read from the documents themselves.
+Write order is the crash protocol: a block's transactions first, then its events, then the block
+document, and block documents in ascending order. The block document is the commit marker. So
+whatever is killed wherever, every block document stands on complete data, and the checkpoint is
+read from the documents themselves.
 
-Documents are only inserted. One that is there already is compared with the one that belongs there: equal means
-delivered twice, anything else is an error.
+Documents are only inserted. One that is there already is compared with the one that belongs there:
+equal means delivered twice, anything else is an error.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -72,8 +73,8 @@ class LedgerStore:
     ) -> None:
         """Creates the collections and indexes that are missing.
 
-        `building` is told of a collection whose documents must be read for that, and the indexes' names: it can take
-        minutes, in which MongoDB goes on with it even if this client is gone.
+        `building` is told of a collection whose documents must be read for that, and the indexes'
+        names: it can take minutes, in which MongoDB goes on with it even if this client is gone.
         """
         for name, models in options.models().items():
             collection, ready = self.database[name], await ready_indexes(self.database, name)
@@ -173,8 +174,9 @@ class LedgerStore:
     async def _compare(self, name: str, documents: Sequence[RawBSONDocument]) -> None:
         """Raises `StoreConflictError` unless each document is stored as it is.
 
-        Read with concern `local`: another daemon's insert that made ours a duplicate need not be majority-committed
-        yet. The block document that follows is, and with it all that came before.
+        Read with concern `local`: another daemon's insert that made ours a duplicate need not be
+        majority-committed yet. The block document that follows is, and with it all that came
+        before.
         """
         collection: AsyncCollection[RawBSONDocument] = self.database[name].with_options(
             codec_options=_RAW, read_concern=ReadConcern("local")

@@ -114,7 +114,8 @@ async def write_sync_state(database: Any, state: SyncState) -> None:
 async def record_verification(database: Any, channel: str, verification: Verification) -> None:
     """Records the outcome of a verification.
 
-    One that found nothing and did not compare with blocks says less than one that did, and does not take its place.
+    One that found nothing and did not compare with blocks says less than one that did, and does not
+    take its place.
     """
     fields = msgspec.to_builtins(verification, builtin_types=(datetime,))
     says_less = verification.differences == 0 and not verification.compared

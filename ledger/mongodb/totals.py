@@ -64,8 +64,9 @@ class ChaincodeTotals(Struct, frozen=True):
 class LedgerTotals(Struct, frozen=True):
     """Sums over a range of blocks, and how they are made up.
 
-    Transactions by status, type, organisation and chaincode: None stands for those that name none, and for names too
-    long to be kept. Everything by the hour that the blocks' `ts` falls into: None for blocks without one.
+    Transactions by status, type, organisation and chaincode: None stands for those that name none,
+    and for names too long to be kept. Everything by the hour that the blocks' `ts` falls into: None
+    for blocks without one.
     """
 
     totals: BlockTotals = BlockTotals()
@@ -137,7 +138,8 @@ class TotalsQueries(Queries):
     async def totals(self, first: int, last: BlockNumber) -> LedgerTotals:
         """All sums over blocks `first` to `last`; 50,000 blocks take about half a second.
 
-        Each block gives a row with its totals and one for each name, so that an answer can be of any length.
+        Each block gives a row with its totals and one for each name, so that an answer can be of
+        any length.
         """
         hour = {"kind": "hours", "name": {"$dateTrunc": {"date": "$ts", "unit": "hour"}}, **_TOTALS}
         rows = {"$concatArrays": [[hour], *(_named_rows(kind) for kind in _NAMED)]}

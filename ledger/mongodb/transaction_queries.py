@@ -49,7 +49,8 @@ _BY_CODE = [("validationCode", ASCENDING), ("_id", ASCENDING)]
 class TransactionFilter(Struct, frozen=True):
     """Which transactions: those that have all of these, of any code, of one of `codes`, or of any but `codes`.
 
-    An index serves at most one of `chaincode`, `creator_msp` and `type`; `function` goes with `chaincode`.
+    An index serves at most one of `chaincode`, `creator_msp` and `type`; `function` goes with
+    `chaincode`.
     """
 
     chaincode: str | None = None
@@ -88,8 +89,8 @@ class TransactionQueries(Queries):
     ) -> Page:
         """Rows of blocks `first` to `last`, by position.
 
-        All codes stand between the other fields of an index and the position: what has one of several codes is a
-        merge of as many scans, each in order.
+        All codes stand between the other fields of an index and the position: what has one of
+        several codes is a merge of as many scans, each in order.
         """
         values = wanted.equalities()
         query: Document = {field: equal_to(value) for field, value in values.items()}

@@ -31,12 +31,12 @@ def _altered(
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (b"", "a block that names no number: header: expected a block header, got none"),
+        (b"", "block of unknown number: header: expected a block header, got none"),
         (
             b"\xff\xff",
-            "a block that names no number: bytes: expected a serialized common.Block, got 2 bytes beginning",
+            "block of unknown number: bytes: expected a serialized common.Block, got 2 bytes beginning",
         ),
-        (serialize([(2, b"")]), "a block that names no number: header: expected a block header"),
+        (serialize([(2, b"")]), "block of unknown number: header: expected a block header"),
         (
             _altered(header=[(1, MAX_BLOCK_NUMBER + 1), *_HEADER[1:]]),
             f"header.number: expected at most {MAX_BLOCK_NUMBER}, got {MAX_BLOCK_NUMBER + 1}",
@@ -48,7 +48,7 @@ def _altered(
         (_altered(codes=b"\0\0\0"), "one validation code for each of 2 envelopes, got 3 codes"),
         (
             _altered(codes=b""),
-            "one validation code for each of 2 envelopes, got none, as in an orderer's blocks",
+            "one validation code for each of 2 envelopes, got none, as in the blocks of an orderer",
         ),
     ],
 )
