@@ -1,17 +1,45 @@
-"""Waits in a test until something holds, and says what was there instead when it does not."""
+"""Waits in a test until a condition holds, and reports the last observed value if it does not."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import TypeVar
+from typing import NoReturn, TypeVar, overload
 
 T = TypeVar("T")
 
 LIMIT_S = 30.0
-"""Long enough for a machine under ten times its load: a test that passes does not wait for it."""
+"""The default time limit: long enough for a machine with ten times its normal load.
+
+A test that passes does not wait for it.
+"""
 
 _POLL_S = 0.02
+_NOTHING = object()
+
+Description = str | Callable[[], object]
+
+
+@overload
+async def eventually(
+    observe: Callable[[], Awaitable[T]],
+    holds: Callable[[T], object] = bool,
+    *,
+    within_s: float = LIMIT_S,
+    describe: Description | None = None,
+    retry_on: type[Exception] | tuple[type[Exception], ...] = (),
+) -> T: ...
+
+
+@overload
+async def eventually(
+    observe: Callable[[], T],
+    holds: Callable[[T], object] = bool,
+    *,
+    within_s: float = LIMIT_S,
+    describe: Description | None = None,
+    retry_on: type[Exception] | tuple[type[Exception], ...] = (),
+) -> T: ...
 
 
 async def eventually(
@@ -19,17 +47,67 @@ async def eventually(
     holds: Callable[[T], object] = bool,
     *,
     within_s: float = LIMIT_S,
-    describe: str | None = None,
+    describe: Description | None = None,
+    retry_on: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> T:
-    """Return the first observed value that `holds`; fail with the last value if none does in time."""
+    """Call `observe` until `holds` accepts its value, and return this value.
+
+    Fail the test after `within_s` seconds with the last value, even if `observe` never returns.
+    `describe` names the condition in the message. As a function it is called at the failure, to
+    report the state behind a condition that is only True or False. An error in `retry_on` counts
+    as a value that does not hold.
+    """
+    __tracebackhide__ = True
+    last: object = _NOTHING
     deadline = time.monotonic() + within_s
     while True:
-        observed = observe()
-        value: T = await observed if isawaitable(observed) else observed
-        if holds(value):
-            return value
-        what = describe or "the condition"
-        assert time.monotonic() < deadline, (
-            f"{what} did not hold within {within_s:g} s; last seen: {value!r}"
-        )
+        timeout = asyncio.timeout(max(deadline - time.monotonic(), 0))
+        try:
+            async with timeout:
+                observed = observe()
+                value: T = await observed if isawaitable(observed) else observed
+            if holds(value):
+                return value
+            last = value
+        except TimeoutError as error:
+            if timeout.expired():
+                _fail(within_s, describe, last, "the observation was still running")
+            if not isinstance(error, retry_on):
+                raise
+            last = error
+        except retry_on as error:
+            last = error
+        if time.monotonic() >= deadline:
+            _fail(within_s, describe, last)
         await asyncio.sleep(_POLL_S)
+
+
+def eventually_sync(
+    observe: Callable[[], T],
+    holds: Callable[[T], object] = bool,
+    *,
+    within_s: float = LIMIT_S,
+    describe: Description | None = None,
+) -> T:
+    """Do the same as `eventually` in a test without an event loop."""
+    __tracebackhide__ = True
+    deadline = time.monotonic() + within_s
+    while not holds(value := observe()):
+        if time.monotonic() >= deadline:
+            _fail(within_s, describe, value)
+        time.sleep(_POLL_S)
+    return value
+
+
+def _fail(
+    within_s: float, describe: Description | None, last: object, reason: str = ""
+) -> NoReturn:
+    __tracebackhide__ = True
+    condition = describe if isinstance(describe, str) else "the condition"
+    seen = "no value was observed" if last is _NOTHING else f"last value: {last!r}"
+    parts = [f"{condition} did not hold within {within_s:g} s", seen]
+    if reason:
+        parts.append(reason)
+    if describe is not None and not isinstance(describe, str):
+        parts.append(f"state: {describe()!r}")
+    raise AssertionError("; ".join(parts))
