@@ -1,7 +1,7 @@
-"""The configured Fabric network: its peers, their TLS files, and the identity that reads from them.
+"""The configured Fabric network: its peers, their TLS files, and the identity that reads.
 
-Peers are listed in the configuration or in a connection profile, the YAML or JSON file that Fabric's
-SDKs read.
+Peers are listed in the configuration or in a connection profile, the YAML or JSON file that
+Fabric's SDKs read.
 """
 
 from collections.abc import Callable

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import asyncpg
 
 from cli.configuration.redaction import unusable_address
-from cli.configuration.settings import PostgresSettings
+from cli.configuration.server_settings import PostgresSettings
 from cli.errors import ConfigurationError, PostgresUnavailableError
 from reconciliation.errors import FAILURES, explained, is_away
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from cli.assembly.postgres import primary_dsn, replica_dsns
 from cli.assembly.redis import redis_client
-from cli.configuration.settings import PostgresSettings, ReconcileSettings, Settings
+from cli.configuration.server_settings import PostgresSettings
+from cli.configuration.settings import ReconcileSettings, Settings
 from cli.errors import ConfigurationError
 from indexer.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
@@ -78,9 +79,10 @@ def reconciled_channel(settings: Settings) -> str | None:
 async def reconciliation(
     settings: Settings, store: LedgerStore, ledger: ChannelProgress
 ) -> AsyncIterator[Reconciliation]:
-    """Yield the reconciliation of the channel whose ledger is in `store`; close its connections at the end.
+    """Yield the reconciliation of the channel whose ledger is in `store`.
 
-    Raises `ConfigurationError` for an address that cannot be used.
+    Its connections are closed at the end. Raises `ConfigurationError` for an address that cannot
+    be used.
     """
     business = mapping_of(settings.reconcile)
     progress = ReconciliationProgress(ledger.channel, lambda: datetime.now(UTC), ledger.changed.set)
@@ -130,7 +132,10 @@ def mapping_of(settings: ReconcileSettings) -> BusinessMapping:
 
 
 def postgres_servers(settings: PostgresSettings) -> PostgresServers:
-    """Return the configured servers. Raises `ConfigurationError` for an address that cannot be used."""
+    """Return the configured servers.
+
+    Raises `ConfigurationError` for an address that cannot be used.
+    """
     options = PoolOptions(
         pool_size=settings.pool_size,
         statement_timeout_s=settings.statement_timeout_s,

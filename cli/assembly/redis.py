@@ -8,7 +8,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from cli.configuration.redaction import unusable_address
-from cli.configuration.settings import RedisSettings
+from cli.configuration.server_settings import RedisSettings
 from cli.errors import ConfigurationError
 
 _CALL_TIMEOUT_S = 1.0

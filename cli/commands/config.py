@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from cli.commands.options import LoadSettings, json_option
-from cli.configuration.redaction import redacted
+from cli.configuration.redaction import redact_settings
 from cli.errors import exit_on_failure
 from cli.output.console import print_json
 
@@ -21,7 +21,7 @@ def config_group() -> None:
 def config_show_command(load: LoadSettings, /, *, as_json: bool) -> None:
     """Show the configuration in effect, without secrets."""
     with exit_on_failure():
-        values = redacted(load())
+        values = redact_settings(load())
         if as_json:
             print_json(values)
             return

@@ -1,4 +1,4 @@
-"""What several commands share: the option --json, and the type of the function that loads settings."""
+"""The option --json of most commands, and the type of the function that loads their settings."""
 
 from collections.abc import Callable
 from typing import TypeAlias

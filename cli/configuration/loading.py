@@ -1,10 +1,10 @@
-"""Reads the configuration: TOML from the named file, overridden by the environment, checked as a whole."""
+"""Reads the configuration from a TOML file and the environment, and checks all of it."""
 
 import difflib
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -25,7 +25,7 @@ _DELIMITER = "__"
 
 
 class _FileAndEnvironment(Settings, BaseSettings):
-    """The same, read from the environment before the values given: `KINDLEDGER_MONGO__URI` is `mongo.uri`."""
+    """Settings that environment variables override: `KINDLEDGER_MONGO__URI` is `mongo.uri`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -38,34 +38,35 @@ class _FileAndEnvironment(Settings, BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature of pydantic
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment goes before the file."""
+        """Return the sources in the order of their precedence: environment, then file."""
         return env_settings, init_settings
 
 
 def load_settings(path: Path | None) -> Settings:
-    """Reads the file (`path`, else the one that KINDLEDGER_CONFIG names, else none) and the environment.
+    """Read the configuration file and the environment.
 
-    Raises `ConfigurationError` that lists every mistake, with the nearest right name of an unknown key.
+    The file is `path`, else the one that KINDLEDGER_CONFIG names, else there is none. Raises
+    `ConfigurationError` with every mistake, and with the most similar valid name of an unknown key.
     """
-    named = path or os.environ.get(CONFIG_VARIABLE)
-    values = _read_toml(Path(named)) if named else {}
+    file = path or os.environ.get(CONFIG_VARIABLE)
+    values = _read_toml(Path(file)) if file else {}
     mistakes = list(_unknown_variables(os.environ))
     settings = Settings()
     try:
         settings = _FileAndEnvironment(**values)
     except ValidationError as error:
         mistakes += [
-            _mistake(dict(detail))
+            _describe_mistake(dict(detail))
             for detail in error.errors(include_url=False, include_input=False)
         ]
-    except SettingsError as error:  # names no variable
-        mistakes += list(_unreadable_variables(os.environ)) or [str(error)]
+    except SettingsError as error:  # its text does not name the variable
+        mistakes += list(_variables_without_json(os.environ)) or [str(error)]
     if mistakes:
         raise ConfigurationError("configuration: " + "; ".join(mistakes))
     return settings
@@ -81,8 +82,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    """Variables with our prefix that no setting has: most often `_` where `__` belongs."""
-    known = {_variable(path): path for path in _paths(Settings, ())}
+    """Yield the mistake of each variable with our prefix that belongs to no section."""
+    valid = [_variable(path) for path in _paths(Settings, ())]
     for name in sorted(environment):
         top = name.removeprefix(PREFIX).split(_DELIMITER)[0].lower()
         if (
@@ -90,16 +91,16 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
             and name != CONFIG_VARIABLE
             and top not in Settings.model_fields
         ):
-            yield f"{name}: unknown variable{_nearest(name.upper(), known)}"
+            yield f"{name}: unknown variable{_suggest(name.upper(), valid)}"
 
 
-def _unreadable_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    """Variables of what is a list or table and is not written as JSON."""
-    known = {_variable(path): (path, annotation) for path, annotation in _fields(Settings, ())}
+def _variables_without_json(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield the mistake of each variable of a list or table that is not JSON."""
+    fields = {_variable(path): (path, annotation) for path, annotation in _fields(Settings, ())}
     for name, text in sorted(environment.items()):
-        path, annotation = known.get(name.upper(), ((), str))
+        path, annotation = fields.get(name.upper(), ((), str))
         if _is_compound(annotation) and not _is_json(text):
-            yield f'{".".join(path)} ({name}): takes JSON, a list such as ["a", "b"]'
+            yield f'{".".join(path)} ({name}): takes JSON, for example ["a", "b"]'
 
 
 def _is_compound(annotation: Any) -> bool:
@@ -114,19 +115,20 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _mistake(detail: dict[str, Any]) -> str:
+def _describe_mistake(detail: dict[str, Any]) -> str:
     location = tuple(str(part) for part in detail["loc"])
     key = f"{'.'.join(location)} ({_variable(location)})"
     if detail["type"] == "tuple_type":
-        return f'{key}: takes a list, such as ["a", "b"]'
+        return f'{key}: takes a list, for example ["a", "b"]'
     if detail["type"] == "extra_forbidden":
-        known = [".".join(path) for path in _paths(Settings, ())]
-        return f"{key}: unknown key{_nearest('.'.join(location), known)}"
+        valid = [".".join(path) for path in _paths(Settings, ())]
+        return f"{key}: unknown key{_suggest('.'.join(location), valid)}"
     return f"{key}: {detail['msg']}"
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+def _suggest(name: str, valid: Sequence[str]) -> str:
+    """Return a question with the most similar valid name, or nothing if none is similar."""
+    matches = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     return f", did you mean {matches[0]}?" if matches else ""
 
 
@@ -141,10 +143,10 @@ def _paths(model: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[st
 def _fields(
     model: type[BaseModel], prefix: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Where each setting stands, and its type."""
+    """Yield the path and the type of each setting."""
     for name, field in model.model_fields.items():
-        part = field.annotation
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            yield from _fields(part, (*prefix, name))
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from _fields(annotation, (*prefix, name))
         else:
-            yield (*prefix, field.alias or name), part
+            yield (*prefix, field.alias or name), annotation

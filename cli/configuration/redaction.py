@@ -1,4 +1,4 @@
-"""What may be shown of a configuration: no password, and no address with one."""
+"""Removes passwords and tokens from settings, addresses and error texts before they are shown."""
 
 import re
 from pathlib import Path
@@ -12,8 +12,8 @@ _HIDDEN = "***"
 _SECRET_PARAMETERS = ("password", "token", "secret", "properties")
 
 
-def redacted(settings: Settings) -> dict[str, Any]:
-    """The configuration in effect, as it may be shown."""
+def redact_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings by section, without secrets."""
     return {key: _redact(value) for key, value in settings.model_dump(by_alias=True).items()}
 
 
@@ -28,13 +28,13 @@ def _redact(value: Any) -> Any:
 
 
 def redact_uri(uri: str) -> str:
-    """An address without its password, wherever in it; what has no scheme is hidden as a whole."""
+    """Return an address without its password; a text without a scheme is hidden completely."""
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return _HIDDEN
-    user, at, place = rest.rpartition("@")
+    user, at, location = rest.rpartition("@")
     login = f"{user.split(':')[0]}:{_HIDDEN}@" if at else ""
-    path, question, query = place.partition("?")
+    path, question, query = location.partition("?")
     parameters = "&".join(map(_redact_parameter, query.split("&")))
     return f"{scheme}://{login}{path}{question}{parameters}"
 
@@ -46,16 +46,16 @@ def _redact_parameter(parameter: str) -> str:
 
 
 def unusable_address(address: str, error: Exception) -> str:
-    """Why an address cannot be used, in a library's words unless they repeat what must not be shown."""
-    hidden = _words(address) - _words(redact_uri(address))
-    if hidden & _words(str(error)):
+    """Return why an address cannot be used: the library's error, unless it quotes a secret."""
+    secret_words = _words(address) - _words(redact_uri(address))
+    if secret_words & _words(str(error)):
         return (
-            "not an address of the expected form; in user and password, the characters : / ? # [ ] @ % must be "
-            "percent-encoded"
+            "not an address of the expected form; in user and password, the characters "
+            ": / ? # [ ] @ % must be percent-encoded"
         )
     return f"not an address of the expected form: {error}"
 
 
 def _words(text: str) -> set[str]:
-    """What parsers cut addresses into, at the finest; some change the case."""
+    """Return the words of a text in lower case, the smallest pieces that a library may quote."""
     return set(re.findall(r"\w+", text.casefold()))

@@ -1,113 +1,29 @@
-"""What can be configured: every section with its keys, their types and defaults."""
+"""The settings: every section of the configuration with its keys, their types and defaults."""
 
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from cli.configuration.section import Bytes, Name, Port, Seconds, Section
+from cli.configuration.server_settings import (
+    Address,
+    MongoSettings,
+    PostgresSettings,
+    RedisSettings,
+)
 from cli.errors import ConfigurationError
 from ledger.mongodb.collections import database_name
 from ledger.mongodb.indexes import IndexOptions
 from reconciliation.mapping import KINDLEDGER
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.:\[\]-]+", re.ASCII)
-"""As a browser says it; see RFC 6454, section 6.1."""
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
-Bytes = Annotated[int, Field(gt=0)]
-Name = Annotated[str, Field(min_length=1)]
+"""An origin as browsers send it; see RFC 6454, section 6.1."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Address(_Part):
-    """Where a server is, with its password: given directly, or as a file that holds it."""
-
-    uri: SecretStr | None = None
-    uri_file: Path | None = None
-
-    def reveal(self) -> str | None:
-        """The address itself; None where the part is not configured. Raises `ConfigurationError`."""
-        if self.uri_file is not None:
-            try:
-                return self.uri_file.read_text().strip()
-            except OSError as error:
-                raise ConfigurationError(
-                    f"{self.uri_file}: cannot be read: {error.strerror}"
-                ) from error
-        return self.uri.get_secret_value() if self.uri is not None else None
-
-
-class MongoSettings(Address):
-    """The ledger's database, `mongodb://…`; how long one call may take."""
-
-    timeout_s: Seconds = 30.0
-
-
-class PostgresSettings(_Part):
-    """The business database, `postgresql://…`: the primary, and replicas that reports may be read from.
-
-    The TLS settings hold for all of them, and go before what an address says itself.
-    """
-
-    dsn: SecretStr | None = None
-    dsn_file: Path | None = None
-    migration_dsn: SecretStr | None = None
-    migration_dsn_file: Path | None = None
-    replica_dsns: tuple[SecretStr, ...] = ()
-    replica_dsn_files: tuple[Path, ...] = ()
-    tls_mode: str | None = Field(
-        default=None, pattern="^(disable|allow|prefer|require|verify-ca|verify-full)$"
-    )
-    tls_ca: Path | None = None
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    pool_size: int = Field(default=4, ge=4, le=100)
-    statement_timeout_s: Seconds = 30.0
-    lock_timeout_s: Seconds = 2.0
-    replica_lag_s: Seconds = 10.0
-
-    @model_validator(mode="after")
-    def _pairs(self) -> "PostgresSettings":
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key go together")
-        return self
-
-    def reveal(self) -> str | None:
-        """The address itself, see `Address.reveal`."""
-        return Address(uri=self.dsn, uri_file=self.dsn_file).reveal()
-
-    def reveal_for_migrations(self) -> str | None:
-        """The address for the schema's owner, or else the daemon's, see `Address.reveal`."""
-        return (
-            Address(uri=self.migration_dsn, uri_file=self.migration_dsn_file).reveal()
-            or self.reveal()
-        )
-
-    def reveal_replicas(self) -> list[str]:
-        """The addresses of the replicas, see `Address.reveal`."""
-        files = [Address(uri_file=file).reveal() or "" for file in self.replica_dsn_files]
-        return [dsn.get_secret_value() for dsn in self.replica_dsns] + files
-
-
-class RedisSettings(_Part):
-    """Redis, `redis://…`."""
-
-    url: SecretStr | None = None
-    url_file: Path | None = None
-
-    def reveal(self) -> str | None:
-        """The address itself, see `Address.reveal`."""
-        return Address(uri=self.url, uri_file=self.url_file).reveal()
-
-
-class ApiSettings(_Part):
-    """Where the explorer API listens, whom it answers, and how much it takes for that; 0 is no limit."""
+class ApiSettings(Section):
+    """The address, the clients and the limits of the explorer API; 0 means no limit."""
 
     host: str = "127.0.0.1"
     port: Port = 8080
@@ -124,51 +40,57 @@ class ApiSettings(_Part):
 
     @field_validator("cors_origins")
     @classmethod
-    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError(
-                    f"{origin!r} is no origin: give * or scheme://host[:port], in lower case, no path"
+                    f"{origin!r} is no origin: give * or scheme://host[:port] in lower case, "
+                    "without a path"
                 )
         return origins
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
         for network in networks:
-            ip_network(network)  # a ValueError says what is wrong
+            ip_network(network)  # raises ValueError if it is not a network
         return networks
 
     def reveal_tokens(self) -> list[str]:
-        """The bearer tokens, one a line in the file. Raises `ConfigurationError`."""
+        """Return the bearer tokens; the file has one in each line.
+
+        Raises `ConfigurationError` if tokens are configured but there is none.
+        """
         lines = (Address(uri_file=self.tokens_file).reveal() or "").splitlines()
-        given = [token.get_secret_value() for token in self.tokens] + [
-            line.strip() for line in lines
-        ]
-        tokens = [token for token in given if token]
-        if not tokens and (self.tokens or self.tokens_file is not None):
+        tokens = [token.get_secret_value() for token in self.tokens]
+        tokens += [line.strip() for line in lines]
+        nonempty = [token for token in tokens if token]
+        if not nonempty and (self.tokens or self.tokens_file is not None):
             raise ConfigurationError(
-                "api.tokens: none is given, so the API would be open to everybody"
+                "api.tokens: every token is empty, so the API would be open to everybody"
             )
-        return tokens
+        return nonempty
 
 
-class MonitoringSettings(_Part):
-    """Where the daemon shows its health and metrics; nowhere without a port."""
+class MonitoringSettings(Section):
+    """The address of the daemon's health and metrics. Without a port they are not served."""
 
     host: str = "127.0.0.1"
     port: Port | None = None
 
 
-class LogSettings(_Part):
-    """What is logged, and how: `auto` is for people on a terminal and JSON elsewhere."""
+class LogSettings(Section):
+    """The level and format of the log; `auto` is `console` on a terminal and `json` elsewhere."""
 
     level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     format: str = Field(default="auto", pattern="^(auto|console|json)$")
 
 
-class PeerSettings(_Part):
-    """A peer: `grpcs://host:port`, `grpc://host:port` (no TLS), or `host:port` (TLS where `tls_ca` is given)."""
+class PeerSettings(Section):
+    """A peer: `grpcs://host:port`, `grpc://host:port` (no TLS), or `host:port`.
+
+    An address without a scheme means TLS if `tls_ca` or `tls_ca_pem` is given.
+    """
 
     address: str
     tls_ca: Path | None = None
@@ -176,8 +98,8 @@ class PeerSettings(_Part):
     tls_name: str | None = None
 
 
-class FabricSettings(_Part):
-    """The network, by a connection profile or directly, and the identity that reads from it."""
+class FabricSettings(Section):
+    """The peers of the network, listed here or in a connection profile, and the identity."""
 
     connection_profile: Path | None = None
     peers: tuple[PeerSettings, ...] = ()
@@ -188,21 +110,21 @@ class FabricSettings(_Part):
     client_tls_key: Path | None = None
 
     @model_validator(mode="after")
-    def _pairs(self) -> "FabricSettings":
+    def _check_pairs(self) -> "FabricSettings":
         if (self.client_tls_certificate is None) != (self.client_tls_key is None):
             raise ValueError("client_tls_certificate and client_tls_key go together")
         return self
 
 
-class ChannelSettings(_Part):
-    """A channel to index; the database is named after it unless said otherwise."""
+class ChannelSettings(Section):
+    """A channel to index. Its database has its name unless another database is configured."""
 
     database: str | None = None
     start_block: int = Field(default=0, ge=0)
 
 
-class IndexerSettings(_Part):
-    """Bounds of the daemon's memory and patience, and what is indexed beyond the required."""
+class IndexerSettings(Section):
+    """The daemon's memory limits and timeouts, and the optional indexes."""
 
     delivered_bytes: Bytes = 24 << 20
     encoded_bytes: Bytes = 32 << 20
@@ -216,19 +138,19 @@ class IndexerSettings(_Part):
 
     @field_validator("payload_fields")
     @classmethod
-    def _paths(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_fields(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
         for field in fields:
             if any(not name or name.startswith("$") or "\0" in name for name in field.split(".")):
                 raise ValueError(
-                    f"{field!r}: full stops join names, of which none is empty or begins with $"
+                    f"{field!r}: full stops join names; no name is empty or begins with $"
                 )
         if len(set(fields)) < len(fields):
-            raise ValueError("each field is named once")
+            raise ValueError("name each field once")
         return fields
 
 
-class TableSettings(_Part):
-    """A table whose rows name transactions: names of columns, and the states where it has a status."""
+class TableSettings(Section):
+    """A table whose rows name transactions: its columns, and the values of its status column."""
 
     name: Name
     hash: Name
@@ -244,20 +166,22 @@ class TableSettings(_Part):
     campaign: Name | None = None
 
 
-class AmountSettings(_Part):
-    """An event that states the amount of its transaction, in that field of its payload."""
+class AmountSettings(Section):
+    """An event that states the amount of its transaction: its name and the field of its payload."""
 
     event: Name
     path: Name
 
 
-class ReconcileSettings(_Part):
-    """Which business rows name transactions of which channel; KindLedger's schema unless `tables` says otherwise."""
+class ReconcileSettings(Section):
+    """The business rows that name transactions of a channel, and how they are settled.
+
+    Without `tables` they are the tables of KindLedger's schema.
+    """
 
     channel: str | None = None
-    db_schema: Name = Field(
-        default=KINDLEDGER.schema, alias="schema"
-    )  # pydantic has an attribute of that name
+    # `schema` is an attribute of pydantic's models.
+    db_schema: Name = Field(default=KINDLEDGER.schema, alias="schema")
     placeholders: tuple[str, ...] = KINDLEDGER.placeholders
     chaincodes: tuple[Name, ...] = KINDLEDGER.chaincodes
     functions: tuple[Name, ...] = KINDLEDGER.functions
@@ -271,20 +195,20 @@ class ReconcileSettings(_Part):
 
     @field_validator("tables")
     @classmethod
-    def _each_once(
+    def _check_names(
         cls, tables: tuple[TableSettings, ...] | None
     ) -> tuple[TableSettings, ...] | None:
         if tables == ():
-            raise ValueError("name a table, or leave the key out for KindLedger's tables")
+            raise ValueError("name a table, or omit the key to use KindLedger's tables")
         names = [table.name for table in tables or ()]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"each table is named once, not so: {', '.join(twice)}")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"name each table once; these are repeated: {', '.join(repeated)}")
         return tables
 
 
-class Settings(_Part):
-    """Everything that can be configured."""
+class Settings(Section):
+    """The whole configuration."""
 
     mongo: MongoSettings = MongoSettings()
     postgres: PostgresSettings = PostgresSettings()
@@ -293,15 +217,20 @@ class Settings(_Part):
     monitoring: MonitoringSettings = MonitoringSettings()
     log: LogSettings = LogSettings()
     fabric: FabricSettings = FabricSettings()
-    channels: dict[str, ChannelSettings] = {}
+    channels: dict[str, ChannelSettings] = Field(default_factory=dict)
     indexer: IndexerSettings = IndexerSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
 
     def database_of(self, channel: str) -> str:
-        """The database that keeps a channel. Raises `ConfigurationError` where its name cannot serve as one."""
+        """Return the name of a channel's database.
+
+        Raises `ConfigurationError` if no database is configured and the channel's name cannot be
+        the name of a database.
+        """
         name = self.channels.get(channel, ChannelSettings()).database or database_name(channel)
         if name is None:
             raise ConfigurationError(
-                f"channels.{channel}.database: MongoDB takes no database of that channel's name; configure another one"
+                f"channels.{channel}.database: the channel's name cannot be the name of a MongoDB "
+                "database; configure another name"
             )
         return name

@@ -1,4 +1,4 @@
-"""The live demo: a forged Fabric network, its applications, the servers, the indexer and the API."""
+"""The live demo: a forged Fabric network, its applications, all servers, indexer and API."""
 
 import asyncio
 import os

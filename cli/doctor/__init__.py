@@ -1,1 +1,1 @@
-"""The checks of `kindledger doctor`: each configured part, what is wrong with it, and what to do."""
+"""The checks of `kindledger doctor`: what is wrong with each configured part, and what to do."""

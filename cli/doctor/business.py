@@ -12,7 +12,8 @@ import asyncpg
 
 from cli.assembly.postgres import postgres_failures
 from cli.assembly.reconciliation import mapping_of, measure_servers, postgres_servers
-from cli.configuration.settings import PostgresSettings, ReconcileSettings
+from cli.configuration.server_settings import PostgresSettings
+from cli.configuration.settings import ReconcileSettings
 from cli.doctor.checks import (
     Details,
     FailedStepError,

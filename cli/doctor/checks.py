@@ -135,7 +135,10 @@ def fail_on_configuration_error(step: str, advice: str) -> Iterator[None]:
 
 
 def exit_code(checks: Iterable[Check]) -> Exit:
-    """Return OK if no check failed, CONFIGURATION if waiting cannot cure a failure, else UNAVAILABLE."""
+    """Return the exit code for all checks.
+
+    OK if no check failed, CONFIGURATION if waiting cannot cure a failure, else UNAVAILABLE.
+    """
     codes = {check.exit_code for check in checks if check.exit_code is not None}
     if not codes:
         return Exit.OK

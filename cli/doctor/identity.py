@@ -21,9 +21,9 @@ _RENEW_ADVICE = "Enroll or issue it again; if the dates are right, check this ma
 
 async def check_identity(settings: FabricSettings) -> list[Check]:
     """Check that certificate and key can be read, belong together, are protected and valid now."""
-    if settings.msp_id is None and settings.certificate is None and settings.key is None:
-        if not _has_peers(settings):
-            return [skipped("identity", "no peer is configured, so none is needed")]
+    configured = (settings.msp_id, settings.certificate, settings.key)
+    if not any(configured) and not _has_peers(settings):
+        return [skipped("identity", "no peer is configured, so none is needed")]
 
     async def probe(details: Details) -> None:
         try:

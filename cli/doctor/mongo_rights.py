@@ -45,8 +45,8 @@ def describe_rights(
     surplus = frozenset[str]().union(*(granted[name] & _CHANGING for name in _LEDGER_COLLECTIONS))
     if surplus:
         return (
-            f"more than needed on database {database}: {', '.join(sorted(surplus))} on the ledger's "
-            "collections"
+            f"more than needed on database {database}: {', '.join(sorted(surplus))} on the "
+            "collections of the ledger"
         )
     return f"exactly the needed rights on database {database}"
 

@@ -64,7 +64,8 @@ def _explain_no_answer(options: Mapping[str, Any], errors: Sequence[str]) -> Fai
         return _explain_untrusted(options, _reason(untrusted[0]))
     if options.get("tls"):
         return _wrong(
-            f"the servers accept connections, but no TLS session with MongoDB: {_reason(errors[0])}",
+            "the servers accept connections, but no TLS session with MongoDB: "
+            f"{_reason(errors[0])}",
             "Check the port, and that the server uses TLS; if it demands a client certificate, "
             "name its file with tlsCertificateKeyFile in mongo.uri.",
         )

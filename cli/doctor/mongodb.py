@@ -128,7 +128,10 @@ async def _reach(
 async def _select(
     client: _Client, parsed: Mapping[str, Any], reachable: list[tuple[str, int]], limit_s: float
 ) -> str:
-    """Wait for a server that accepts writes. Raises `FailedStepError` that says why there is none."""
+    """Return the topology with a server that accepts writes.
+
+    Raises `FailedStepError` that says why there is no such server.
+    """
     try:
         async with asyncio.timeout(limit_s):
             await client.admin.command("ping")

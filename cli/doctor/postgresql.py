@@ -12,7 +12,8 @@ import asyncpg
 
 from cli.assembly.postgres import primary_dsn, replica_dsns
 from cli.configuration.redaction import redact_uri, unusable_address
-from cli.configuration.settings import PostgresSettings, Settings
+from cli.configuration.server_settings import PostgresSettings
+from cli.configuration.settings import Settings
 from cli.doctor.business import (
     PRIMARY_STEPS,
     REPLICA_STEPS,
@@ -124,6 +125,6 @@ def _explain_refusal(error: asyncpg.PostgresError) -> FailedStepError:
         advice = "Check user and password in postgres.dsn, and the server's pg_hba.conf."
         return FailedStepError(_AUTHENTICATION, detail, advice, Exit.CONFIGURATION)
     if isinstance(error, asyncpg.InvalidCatalogNameError | asyncpg.InsufficientPrivilegeError):
-        advice = "Create the database, or correct its name in postgres.dsn; the user needs CONNECT on it."
+        advice = "Create the database, or correct its name in postgres.dsn; the user needs CONNECT."
         return FailedStepError(_DATABASE, detail, advice, Exit.CONFIGURATION)
     return FailedStepError(_SESSION, detail, "Look at the server's log.", Exit.UNAVAILABLE)

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError
 
 from cli.configuration.redaction import redact_uri, unusable_address
-from cli.configuration.settings import RedisSettings
+from cli.configuration.server_settings import RedisSettings
 from cli.doctor.checks import (
     Check,
     Details,

@@ -77,8 +77,8 @@ def test_every_mistake_is_listed_with_the_nearest_right_name(
         ('[log]\nlevel = "loud"', "log.level"),
         ("[indexer]\npoll_s = 0", "indexer.poll_s"),
         ('[indexer]\npayload_fields = ["a.$b"]', "'a.$b': full stops join names"),
-        ('[indexer]\npayload_fields = [""]', "none is empty"),
-        ('[indexer]\npayload_fields = ["a", "a"]', "each field is named once"),
+        ('[indexer]\npayload_fields = [""]', "no name is empty"),
+        ('[indexer]\npayload_fields = ["a", "a"]', "name each field once"),
         (f"[indexer]\npayload_fields = {[str(n) for n in range(9)]}", "at most 8 items"),
     ],
 )
@@ -93,18 +93,18 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, says: st
         (
             "API__CORS_ORIGINS",
             "https://x",
-            "api.cors_origins (KINDLEDGER_API__CORS_ORIGINS): takes JSON, a list such as",
+            "api.cors_origins (KINDLEDGER_API__CORS_ORIGINS): takes JSON, for example",
         ),
-        ("API__TOKENS", "hush", "api.tokens (KINDLEDGER_API__TOKENS): takes JSON, a list such as"),
+        ("API__TOKENS", "hush", "api.tokens (KINDLEDGER_API__TOKENS): takes JSON, for example"),
         (
             "FABRIC__PEERS",
             "[",
-            "fabric.peers (KINDLEDGER_FABRIC__PEERS): takes JSON, a list such as",
+            "fabric.peers (KINDLEDGER_FABRIC__PEERS): takes JSON, for example",
         ),
         (
             "API__CORS_ORIGINS",
             '"https://x"',
-            "api.cors_origins (KINDLEDGER_API__CORS_ORIGINS): takes a list, such as",
+            "api.cors_origins (KINDLEDGER_API__CORS_ORIGINS): takes a list, for example",
         ),
         ("API__CORS_ORIGINS", '["https://x/"]', "'https://x/' is no origin"),
         ("API__CORS_ORIGINS", '["x.example.com"]', "'x.example.com' is no origin"),

@@ -165,7 +165,7 @@ LONG_AGO = -timedelta(minutes=30)
 @pytest.mark.parametrize(
     ("tls", "changes", "detail", "advice"),
     [
-        (ServerTls(OTHER_AUTHORITY.issue("peer0")), {}, "does not vouch", "tlscacerts"),
+        (ServerTls(OTHER_AUTHORITY.issue("peer0")), {}, "not issued by a CA in tls_ca", "tlscacerts"),
         (ServerTls(Authority("elsewhere").issue("peer0")), {}, "O=elsewhere", "tlscacerts"),
         (
             ServerTls(TLS_AUTHORITY.issue("p", hosts=["peer0.org1", "10.0.0.1"])),

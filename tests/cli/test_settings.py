@@ -99,7 +99,7 @@ async def test_an_unusable_mongodb_address_ends_with_78_and_keeps_its_password(
         ),
         (
             'tables = [{name = "a", hash = "h"}, {name = "a", hash = "i"}]',
-            "each table is named once, not so: a",
+            "name each table once; these are repeated: a",
         ),
         ('tables = [{name = "a", hash = ""}]', "reconcile.tables.0.hash"),
         (
