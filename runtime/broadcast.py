@@ -13,7 +13,7 @@ class Broadcast:
         self._next_change: asyncio.Future[None] | None = None
 
     @property
-    def awaited(self) -> bool:
+    def is_awaited(self) -> bool:
         """Whether a task has started to wait since the last announcement."""
         return self._next_change is not None
 

@@ -26,6 +26,7 @@ async def eventually(
     holds: Callable[[T], object] = bool,
     *,
     within_s: float = LIMIT_S,
+    poll_s: float = _POLL_S,
     describe: Description | None = None,
     retry_on: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> T: ...
@@ -37,6 +38,7 @@ async def eventually(
     holds: Callable[[T], object] = bool,
     *,
     within_s: float = LIMIT_S,
+    poll_s: float = _POLL_S,
     describe: Description | None = None,
     retry_on: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> T: ...
@@ -47,6 +49,7 @@ async def eventually(
     holds: Callable[[T], object] = bool,
     *,
     within_s: float = LIMIT_S,
+    poll_s: float = _POLL_S,
     describe: Description | None = None,
     retry_on: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> T:
@@ -79,7 +82,7 @@ async def eventually(
             last = error
         if time.monotonic() >= deadline:
             _fail(within_s, describe, last)
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(poll_s)
 
 
 def eventually_sync(

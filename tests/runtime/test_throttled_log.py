@@ -1,13 +1,13 @@
-"""A failure that repeats does not fill the log."""
+"""Repeated failures do not fill the log."""
 
 from structlog.testing import capture_logs
 
 from runtime.throttled_log import ThrottledLog
 
 
-def test_a_failure_is_logged_at_once_then_once_a_minute_and_when_it_is_over() -> None:
+def test_failures_are_logged_at_once_then_once_a_minute_and_at_their_end() -> None:
     now = 1000.0
-    failures = ThrottledLog("away", "back", clock=lambda: now, channel="c")
+    failures = ThrottledLog("unavailable", "available", clock=lambda: now, channel="c")
     with capture_logs() as logs:
         failures.recovered()
         for _ in range(150):
@@ -17,21 +17,22 @@ def test_a_failure_is_logged_at_once_then_once_a_minute_and_when_it_is_over() ->
         failures.recovered()
         now += 60
         failures.failed(error="no answer")
-    failure = {"event": "away", "log_level": "warning", "channel": "c", "error": "no answer"}
+    failure = {"event": "unavailable", "log_level": "warning", "channel": "c", "error": "no answer"}
+    recovery = {"event": "available", "log_level": "info", "channel": "c", "seconds": 150.0}
     assert logs == [
         *({**failure, "peer": "p", "count": count} for count in (1, 61, 121)),
-        {"event": "back", "log_level": "info", "channel": "c", "seconds": 150.0, "count": 150},
+        {**recovery, "count": 150},
         {**failure, "count": 1},
     ]
 
 
-def test_a_server_that_comes_and_goes_is_logged_once_a_minute() -> None:
+def test_a_server_that_fails_and_recovers_every_second_is_logged_once_a_minute() -> None:
     now = 0.0
-    failures = ThrottledLog("away", "back", clock=lambda: now)
+    failures = ThrottledLog("unavailable", "available", clock=lambda: now)
     with capture_logs() as logs:
         for _ in range(120):
             failures.failed()
             now += 0.5
             failures.recovered()
             now += 0.5
-    assert [entry["event"] for entry in logs] == ["away", "back", "away", "back"]
+    assert [entry["event"] for entry in logs] == ["unavailable", "available"] * 2

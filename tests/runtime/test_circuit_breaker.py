@@ -1,0 +1,52 @@
+"""A server that failed is spared until one trial call succeeds."""
+
+from runtime.circuit_breaker import CircuitBreaker
+
+
+class Clock:
+    """Shows a time that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_calls_are_refused_after_a_failure_until_a_trial_succeeds() -> None:
+    clock = Clock()
+    breaker = CircuitBreaker(pause_s=10, clock=clock)
+    assert breaker.allow()
+    assert not breaker.succeeded(), "it was not open"
+    breaker.failed()
+    assert (breaker.is_open, breaker.allow()) == (True, False)
+    clock.now += 9.9
+    assert not breaker.allow()
+    clock.now += 0.1
+    assert breaker.allow()
+    assert not breaker.allow(), "one trial at a time"
+    assert breaker.succeeded(), "it was open"
+    assert (breaker.is_open, breaker.allow(), breaker.allow()) == (False, True, True)
+
+
+def test_a_trial_that_fails_opens_the_circuit_again() -> None:
+    clock = Clock()
+    breaker = CircuitBreaker(pause_s=10, clock=clock)
+    breaker.failed()
+    clock.now += 10
+    assert breaker.allow()
+    breaker.failed()
+    assert not breaker.allow()
+    clock.now += 10
+    assert breaker.allow()
+
+
+def test_a_trial_that_is_abandoned_lets_another_call_try() -> None:
+    clock = Clock()
+    breaker = CircuitBreaker(pause_s=10, clock=clock)
+    breaker.failed()
+    clock.now += 10
+    assert breaker.allow()
+    breaker.abandoned()
+    assert breaker.allow()
+    assert not breaker.allow()
