@@ -28,7 +28,7 @@ from ledger.documents.encoding import encode_block
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.position import pack_position
-from reconciliation.facts import LedgerFacts
+from reconciliation.ledger_transactions import LedgerTransactions
 from reconciliation.mapping import KINDLEDGER
 from reconciliation.migrations.migrator import Migrator, check_schema
 from reconciliation.migrations.scripts import load_migrations
@@ -214,9 +214,15 @@ async def _settle(dsn: str, store: LedgerStore, height: int) -> float:
         await check_schema(connection, load_migrations())
 
     async with PostgresServers(dsn) as servers:
-        facts = LedgerFacts(store, KINDLEDGER)
+        transactions = LedgerTransactions(store, KINDLEDGER)
         reconciler = Reconciler(
-            servers, facts, KINDLEDGER, ledger, progress, check_schema=check, settled=lambda _: None
+            servers,
+            transactions,
+            KINDLEDGER,
+            ledger,
+            progress,
+            check_schema=check,
+            rows_settled=lambda _: None,
         )
         began = time.perf_counter()
         running = asyncio.create_task(reconciler.run())

@@ -1,1 +1,1 @@
-"""Reconciliation: what the ledger says of a transaction is written into the business rows that name it."""
+"""Reconciliation: settles the business rows in PostgreSQL by what the ledger says."""

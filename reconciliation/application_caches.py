@@ -1,4 +1,4 @@
-"""Keeps the caches of KindLedger's applications in Redis true: after rows were settled, outside every transaction."""
+"""Keeps the caches of KindLedger's applications in Redis up to date after rows were settled."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -11,33 +11,38 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from reconciliation.errors import FAILURES
+from reconciliation.errors import POSTGRES_ERRORS
 from runtime.cancellation import raise_if_cancelled
 from runtime.throttled_log import ThrottledLog
 
 T = TypeVar("T")
 
-_REDIS_CALL_S = 1.0
-_POSTGRES_CALL_S = 5.0
-_ROUND_S = 60.0
+_REDIS_TIMEOUT_S = 1.0
+_POSTGRES_TIMEOUT_S = 5.0
+_REFRESH_TIMEOUT_S = 60.0
 _EXPIRY_S = 3600
-"""A daemon that is gone leaves no figure behind for longer."""
-_MOST_CAMPAIGNS = 10_000
+"""The time after which a live value expires, so that none outlives a stopped daemon for long."""
+_MAX_CAMPAIGNS = 10_000
 _BATCH = 500
 
+_DONATIONS_KEY = "realtime:donations"
 _SHARED_CACHES = ("campaigns:list:*", "stats:daily:*")
-"""Patterns of what any donation may change; which day a row counts for is the application's affair."""
+"""Patterns of the caches that any donation may change.
+
+All days are invalidated, because the application decides for which day a donation counts.
+"""
 _ALL_CACHES = ("campaign:*", "campaigns:list:*", "stats:*", "realtime:campaign:*:progress")
 
 _JSON = msgspec.json.Encoder(decimal_format="number")
 
 
 class CacheRefresher:
-    """Invalidates the caches of settled campaigns, and writes the live figures that applications show.
+    """Invalidates the caches of settled campaigns, and writes the live values of the applications.
 
-    At most one round in `interval_s` seconds, the first at once when it was quiet. What fails is repeated in the
-    next round, and delays nobody. `redis` must not decode responses: others may keep keys that are no text. With
-    `refresh` the tables `campaigns` and `donations` must have KindLedger's columns; without, caches are only emptied.
+    A refresh takes place at most once in `interval_s` seconds; the first follows at once. A refresh
+    that fails is repeated, and delays nothing else. `redis` must not decode responses, because
+    other programs may use keys that are not text. With `write_live_values` the tables `campaigns`
+    and `donations` must have KindLedger's columns; without it, caches are only invalidated.
     """
 
     def __init__(
@@ -45,102 +50,100 @@ class CacheRefresher:
         redis: Redis,
         pool: "asyncpg.Pool[asyncpg.Record]",
         *,
-        refresh: bool,
+        write_live_values: bool,
         interval_s: float = 5.0,
     ) -> None:
-        self._redis, self._pool, self._refresh, self._interval_s = redis, pool, refresh, interval_s
-        self._all_stale = (
-            True  # a process that was killed after a commit has told nobody what it settled
-        )
-        self._stale: set[str] = set()
-        self._outdated: set[str] = set()
-        self._wanted = asyncio.Event()
+        self._redis, self._pool = redis, pool
+        self._write_live_values, self._interval_s = write_live_values, interval_s
+        # A process that was killed after a commit has not invalidated the caches of its campaigns.
+        self._invalidate_all = True
+        self._campaigns_to_invalidate: set[str] = set()
+        self._campaigns_to_write: set[str] = set()
+        self._refresh_needed = asyncio.Event()
         self._failures = ThrottledLog("cache_unavailable", "cache_available")
 
-    def settled(self, campaigns: Iterable[str]) -> None:
-        """Notes that rows of these campaigns changed; call it after the commit."""
-        self._stale.update(campaigns)
-        self._bound(self._stale)
-        if self._stale:
-            self._wanted.set()
+    def rows_settled(self, campaigns: Iterable[str]) -> None:
+        """Note that rows of these campaigns were settled. Call it after the commit."""
+        self._campaigns_to_invalidate.update(campaigns)
+        self._limit(self._campaigns_to_invalidate)
+        if self._campaigns_to_invalidate:
+            self._refresh_needed.set()
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Refresh the caches until cancelled."""
         while True:
-            await self.once()
+            await self.refresh()
             raise_if_cancelled()
             await asyncio.sleep(self._interval_s)
-            await self._wanted.wait()
+            await self._refresh_needed.wait()
 
-    async def once(self) -> None:
-        """One round. What fails is logged, and wanted again."""
-        # Caches are emptied before the figures are read: what a reader fills in between is at most as new as the
-        # figures that replace it, and whatever is settled after they were read starts another round.
-        self._wanted.clear()
+    async def refresh(self) -> None:
+        """Refresh the caches once. A failure is logged, and the next refresh repeats the work."""
+        # The caches are invalidated before the live values are read. So a cache that a reader fills
+        # meanwhile is not newer than the live values; a later settlement causes another refresh.
+        self._refresh_needed.clear()
         try:
-            async with _within(_ROUND_S, "Redis and PostgreSQL"):
+            async with _server_timeout(_REFRESH_TIMEOUT_S, "Redis and PostgreSQL"):
                 await self._invalidate()
-                if self._refresh:
-                    await self._write_figures()
-        except _FailedError as error:
-            self._wanted.set()
+                if self._write_live_values:
+                    await self._write_values()
+        except _ServerFailedError as error:
+            self._refresh_needed.set()
             self._failures.failed(error=str(error))
         else:
             self._failures.recovered()
 
     async def _invalidate(self) -> None:
-        everything, campaigns = self._all_stale, self._stale
-        if not (everything or campaigns):
+        invalidate_all, campaigns = self._invalidate_all, self._campaigns_to_invalidate
+        if not (invalidate_all or campaigns):
             return
-        self._all_stale, self._stale = False, set()
+        self._invalidate_all, self._campaigns_to_invalidate = False, set()
         try:
-            for keys in _batches(_keys(campaigns)):
+            for keys in _batches(_cache_keys(campaigns)):
                 await self._unlink(keys)
-            for pattern in _ALL_CACHES if everything else _SHARED_CACHES:
+            for pattern in _ALL_CACHES if invalidate_all else _SHARED_CACHES:
                 await self._unlink_matching(pattern)
         except BaseException:
-            self._all_stale |= everything
-            self.settled(campaigns)
+            self._invalidate_all |= invalidate_all
+            self.rows_settled(campaigns)
             raise
-        if self._refresh:
-            self._outdated |= campaigns
-            self._bound(self._outdated)
+        if self._write_live_values:
+            self._campaigns_to_write |= campaigns
+            self._limit(self._campaigns_to_write)
 
-    def _bound(self, campaigns: set[str]) -> None:
-        """Too many to be named are all that there are."""
-        if len(campaigns) > _MOST_CAMPAIGNS:
+    def _limit(self, campaigns: set[str]) -> None:
+        """Replace too many campaigns by the invalidation of all caches."""
+        if len(campaigns) > _MAX_CAMPAIGNS:
             campaigns.clear()
-            self._all_stale = True
-            self._wanted.set()
+            self._invalidate_all = True
+            self._refresh_needed.set()
 
     async def _unlink(self, keys: Sequence[str | bytes]) -> None:
         if keys:
-            async with _within(_REDIS_CALL_S, "Redis"):
+            async with _server_timeout(_REDIS_TIMEOUT_S, "Redis"):
                 await self._redis.unlink(*keys)
 
     async def _unlink_matching(self, pattern: str) -> None:
         cursor = None
         while cursor != 0:
-            async with _within(_REDIS_CALL_S, "Redis"):
+            async with _server_timeout(_REDIS_TIMEOUT_S, "Redis"):
                 cursor, keys = await self._redis.scan(cursor or 0, match=pattern, count=_BATCH)
             await self._unlink(keys)
 
-    async def _write_figures(self) -> None:
-        while self._outdated:
-            campaigns = list(islice(self._outdated, _BATCH))
-            figures = {
-                _progress_key(row.pop("id")): row
-                for row in await self._select(_PROGRESS, campaigns)
-            }
-            await self._write(figures)
-            self._outdated.difference_update(campaigns)
-        await self._write({"realtime:donations": await self._select(_NEWEST_DONATIONS)})
+    async def _write_values(self) -> None:
+        while self._campaigns_to_write:
+            campaigns = list(islice(self._campaigns_to_write, _BATCH))
+            rows = await self._select(_CAMPAIGN_PROGRESS, campaigns)
+            await self._write({_progress_key(row.pop("id")): row for row in rows})
+            self._campaigns_to_write.difference_update(campaigns)
+        await self._write({_DONATIONS_KEY: await self._select(_NEWEST_DONATIONS)})
 
     async def _select(self, query: str, *parameters: object) -> list[dict[str, object]]:
-        # The time limit of `acquire` also holds for giving the connection back, which waits for a cancelled query.
+        # The timeout of `acquire` also limits the return of the connection to the pool, which waits
+        # for a cancelled query.
         async with (
-            _within(_POSTGRES_CALL_S, "PostgreSQL"),
-            self._pool.acquire(timeout=_POSTGRES_CALL_S) as connection,
+            _server_timeout(_POSTGRES_TIMEOUT_S, "PostgreSQL"),
+            self._pool.acquire(timeout=_POSTGRES_TIMEOUT_S) as connection,
         ):
             return [dict(row) for row in await connection.fetch(query, *parameters)]
 
@@ -148,28 +151,29 @@ class CacheRefresher:
         pipeline = self._redis.pipeline(transaction=False)
         for key, value in values.items():
             pipeline.set(key, _JSON.encode(value), ex=_EXPIRY_S)
-        # An error that the pipeline raises itself would quote what was to be written, donors included.
-        async with _within(_REDIS_CALL_S, "Redis"):
+        # Without `raise_on_error` the error does not quote the values, which name donors.
+        async with _server_timeout(_REDIS_TIMEOUT_S, "Redis"):
             for reply in await pipeline.execute(raise_on_error=False):
                 if isinstance(reply, RedisError):
                     raise reply
 
 
-class _FailedError(Exception):
-    """A server failed, or did not answer in time."""
+class _ServerFailedError(Exception):
+    """Redis or PostgreSQL failed, or did not answer in time."""
 
 
 @asynccontextmanager
-async def _within(limit_s: float, server: str) -> AsyncIterator[None]:
-    """Raises `_FailedError` for whatever goes wrong with the server, and after `limit_s` seconds."""
+async def _server_timeout(limit_s: float, server: str) -> AsyncIterator[None]:
+    """Raise `_ServerFailedError` for every failure of the server, and after `limit_s` seconds."""
     try:
         async with asyncio.timeout(limit_s):
             yield
-    except (RedisError, *FAILURES) as error:
-        raise _FailedError(f"{server}: {str(error) or f'not done within {limit_s:g} s'}") from error
+    except (RedisError, *POSTGRES_ERRORS) as error:
+        reason = str(error) or f"not done within {limit_s:g} s"
+        raise _ServerFailedError(f"{server}: {reason}") from error
 
 
-def _keys(campaigns: Iterable[str]) -> Iterator[str]:
+def _cache_keys(campaigns: Iterable[str]) -> Iterator[str]:
     yield "stats:total_donations"
     for campaign in campaigns:
         yield f"campaign:{campaign}"
@@ -188,8 +192,8 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
-# NUMERIC has NaN, which passes for a positive amount; JSON has no such number.
-_PROGRESS = """
+# NUMERIC has the value NaN, which passes a check for positive amounts; JSON has no such number.
+_CAMPAIGN_PROGRESS = """
 SELECT id,
        NULLIF(raised_amount, 'NaN') AS raised_amount,
        NULLIF(goal_amount, 'NaN') AS goal_amount,

@@ -1,77 +1,77 @@
-"""What a row says against what the ledger says: pure, so that every way to look at a row judges it alike."""
+"""Compares a business row with the ledger, without access to any server."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Struct
 
-from reconciliation.mapping import Table
-from reconciliation.reports import DiscrepancyKind as Kind
-
-MAX_HASH_CHARACTERS: Final = 255
-"""Longer ids are never asked for: no column of a business schema holds them."""
-
-_TX_ID = re.compile(r"[0-9a-f]{64}")
+from reconciliation.hash_spellings import candidate_ids, is_fabric_id
+from reconciliation.mapping import BusinessTable
+from reconciliation.reports import DiscrepancyKind
 
 
-class Fact(Struct, frozen=True):
-    """What the ledger says of a transaction id: the envelope that owns it."""
+class LedgerTransaction(Struct, frozen=True):
+    """What the ledger says of a transaction id, by the envelope that owns the id."""
 
     tx_id: str
     status: str
     valid: bool
     block: int
-    at_ms: int | None
-    """The block's time in milliseconds since 1970."""
+    block_time_ms: int | None
+    """Milliseconds since 1970."""
     amount: Decimal | None = None
-    business: bool = False
-    """Whether a row must name it."""
+    """The amount in the transaction's event."""
+    needs_row: bool = False
+    """Whether a business row must name the transaction."""
 
-    def described(self) -> dict[str, Any]:
-        """As a discrepancy shows it."""
-        shown: dict[str, Any] = {"status": self.status, "valid": self.valid, "block": self.block}
-        return shown if self.amount is None else shown | {"amount": str(self.amount)}
+    def details(self) -> dict[str, Any]:
+        """Return the values that a discrepancy shows of the ledger."""
+        values: dict[str, Any] = {"status": self.status, "valid": self.valid, "block": self.block}
+        return values if self.amount is None else values | {"amount": str(self.amount)}
 
 
-class Row(Struct, frozen=True):
-    """A row that names a transaction, or is to name one."""
+class ComparedRow(Struct, frozen=True):
+    """A business row as it is read to be settled or compared."""
 
-    table: Table
+    table: BusinessTable
     key: str
     hash: str | None
+    """None if the row has no hash yet, or a placeholder."""
     state: str | None = None
     block: int | None = None
     amount: Decimal | None = None
     campaign: str | None = None
-    old: bool = True
-    """Whether its grace period is over."""
+    grace_over: bool = True
+    """Whether the row is older than the grace period."""
 
     @property
-    def pending(self) -> bool:
-        """Whether it waits for the ledger."""
+    def is_pending(self) -> bool:
+        """Whether the row waits for the ledger."""
         return self.table.status is not None and self.state == self.table.pending
 
     @property
-    def denies(self) -> bool:
-        """Whether it says that its transaction had no effect."""
+    def is_failed(self) -> bool:
+        """Whether the row says that its transaction failed."""
         return self.table.status is not None and self.state == self.table.failed
 
-    def described(self) -> dict[str, Any]:
-        """As a discrepancy shows it."""
-        shown = {"status": self.state, "block": self.block, "amount": self.amount}
-        return {
-            name: str(value) if name == "amount" else value
-            for name, value in shown.items()
-            if value is not None
+    def details(self) -> dict[str, Any]:
+        """Return the values that a discrepancy shows of the row."""
+        values = {
+            "status": self.state,
+            "block": self.block,
+            "amount": None if self.amount is None else str(self.amount),
         }
+        return {name: value for name, value in values.items() if value is not None}
 
 
-class Finding(Struct, frozen=True):
-    """One discrepancy. `subject` is the row's key, or the transaction id where there is no row."""
+class DiscrepancyFinding(Struct, frozen=True):
+    """A discrepancy that a comparison found.
 
-    kind: Kind
+    `subject` is the row's key; without a row it is the transaction's id, and `table` is empty.
+    """
+
+    kind: DiscrepancyKind
     table: str
     subject: str
     hash: str
@@ -79,99 +79,86 @@ class Finding(Struct, frozen=True):
     found: dict[str, Any]
 
 
-def spellings(given: str) -> tuple[str, ...]:
-    """The ids that a row's hash may stand for: as it is, if that can be asked for, then another way to write an id."""
-    plain = given.strip().lower().removeprefix("0x")
-    ways = dict.fromkeys((given, plain) if _TX_ID.fullmatch(plain) else (given,))
-    return tuple(way for way in ways if is_usable(way))
+def transaction_of(
+    row: ComparedRow, transactions: Mapping[str, LedgerTransaction]
+) -> LedgerTransaction | None:
+    """Return the transaction that the row's hash stands for; the literal id comes first."""
+    if row.hash is None:
+        return None
+    if row.hash in transactions:
+        return transactions[row.hash]
+    known_ids = (tx_id for tx_id in candidate_ids(row.hash) if tx_id in transactions)
+    return next((transactions[tx_id] for tx_id in known_ids), None)
 
 
-def written_as(tx_id: str) -> tuple[str, ...]:
-    """How rows may spell an id."""
-    return (tx_id, tx_id.upper(), f"0x{tx_id}", f"0x{tx_id.upper()}")
+def compare(
+    row: ComparedRow, transaction: LedgerTransaction | None, *, caught_up: bool
+) -> Sequence[DiscrepancyFinding] | None:
+    """Return the discrepancies of the row; None if it is too early to decide.
 
-
-def ways_of(tx_id: str) -> tuple[str, ...]:
-    """The spellings by which rows that stand for this id are looked for. Blanks and mixed cases are not among them."""
-    return tuple(way for way in dict.fromkeys(written_as(tx_id)) if tx_id in spellings(way))
-
-
-def is_usable(tx_id: str) -> bool:
-    """Whether an id of the ledger may go into a query.
-
-    PostgreSQL takes no NUL: one would fail a whole batch. With blanks at the end an id is another one, but not to a
-    column of type char.
-    """
-    return (
-        bool(tx_id)
-        and "\0" not in tx_id
-        and not tx_id.endswith(" ")
-        and len(tx_id) <= MAX_HASH_CHARACTERS
-    )
-
-
-def fact_of(row: Row, facts: Mapping[str, Fact]) -> Fact | None:
-    """What the ledger says of the row's transaction, by the first spelling that it knows."""
-    given = row.hash or ""
-    return facts.get(given) or next((facts[way] for way in spellings(given) if way in facts), None)
-
-
-def findings(row: Row, fact: Fact | None, *, caught_up: bool) -> Sequence[Finding] | None:
-    """What is wrong with the row; None if it is too early to tell.
-
-    `caught_up`: whether `fact` would be known if the network had it.
+    `caught_up` says whether all blocks of the network were searched for the transaction.
     """
     if row.hash is None:
         return ()
-    if fact is None:
-        return _without_fact(row, row.hash, caught_up=caught_up)
-    kind = _contradiction(row, fact)
-    return (
-        ()
-        if kind is None
-        else (Finding(kind, row.table.name, row.key, row.hash, fact.described(), row.described()),)
-    )
+    if transaction is None:
+        return _compare_without_transaction(row, row.hash, caught_up=caught_up)
+    kind = _contradiction(row, transaction)
+    return () if kind is None else (_finding(kind, row, transaction.details(), row.details()),)
 
 
-def _without_fact(row: Row, given: str, *, caught_up: bool) -> Sequence[Finding] | None:
-    if row.denies:
+def _compare_without_transaction(
+    row: ComparedRow, row_hash: str, *, caught_up: bool
+) -> Sequence[DiscrepancyFinding] | None:
+    if row.is_failed:
         return ()
-    kind = Kind.NOT_ON_LEDGER
-    if not any(_TX_ID.fullmatch(way) for way in spellings(given)):
-        kind = Kind.IMPOSSIBLE_HASH  # of a VALID transaction, so there is nothing to wait for
-    elif not row.old:
+    if not any(map(is_fabric_id, candidate_ids(row_hash))):
+        kind = DiscrepancyKind.IMPOSSIBLE_HASH  # no VALID transaction will ever have this id
+    elif row.grace_over:
+        kind = DiscrepancyKind.NOT_ON_LEDGER
+    else:
         return None
-    return (
-        (Finding(kind, row.table.name, row.key, given, {}, row.described() | {"hash": given}),)
-        if caught_up
-        else None
-    )
+    if not caught_up:
+        return None
+    return (_finding(kind, row, {}, row.details() | {"hash": row_hash}),)
 
 
-def _contradiction(row: Row, fact: Fact) -> Kind | None:
-    if row.pending:
+def _contradiction(row: ComparedRow, transaction: LedgerTransaction) -> DiscrepancyKind | None:
+    if row.is_pending:
         return None
-    if row.denies == fact.valid or (row.block is not None and row.block != fact.block):
-        return Kind.CONTRADICTS_LEDGER
-    if (
-        fact.valid
-        and fact.amount is not None
-        and row.amount is not None
-        and fact.amount != row.amount
-    ):
-        return Kind.AMOUNT_DIFFERS
+    other_outcome = row.is_failed == transaction.valid
+    other_block = row.block is not None and row.block != transaction.block
+    if other_outcome or other_block:
+        return DiscrepancyKind.CONTRADICTS_LEDGER
+    both_amounts = row.amount is not None and transaction.amount is not None
+    if transaction.valid and both_amounts and row.amount != transaction.amount:
+        return DiscrepancyKind.AMOUNT_DIFFERS
     return None
 
 
-def missing_rows(facts: Iterable[Fact]) -> list[Finding]:
-    """Findings for transactions that no row names."""
+def refused_finding(
+    row: ComparedRow, transaction: LedgerTransaction, reason: str
+) -> DiscrepancyFinding:
+    """Return the finding for a row whose settlement PostgreSQL refused."""
+    kind = DiscrepancyKind.REFUSED
+    return _finding(kind, row, transaction.details(), row.details() | {"error": reason})
+
+
+def _finding(
+    kind: DiscrepancyKind, row: ComparedRow, ledger: dict[str, Any], found: dict[str, Any]
+) -> DiscrepancyFinding:
+    return DiscrepancyFinding(kind, row.table.name, row.key, row.hash or "", ledger, found)
+
+
+def missing_row_findings(transactions: Iterable[LedgerTransaction]) -> list[DiscrepancyFinding]:
+    """Return the findings for transactions that no row names."""
     return [
-        Finding(Kind.MISSING_ROW, "", fact.tx_id, fact.tx_id, fact.described(), {})
-        for fact in facts
+        DiscrepancyFinding(
+            DiscrepancyKind.MISSING_ROW,
+            "",
+            transaction.tx_id,
+            transaction.tx_id,
+            transaction.details(),
+            {},
+        )
+        for transaction in transactions
     ]
-
-
-def refusal(row: Row, given: str, fact: Fact, reason: str) -> Finding:
-    """The finding for a row that PostgreSQL would not settle."""
-    shown = row.described() | {"error": reason}
-    return Finding(Kind.REFUSED, row.table.name, row.key, given, fact.described(), shown)

@@ -1,4 +1,4 @@
-"""Which failures of PostgreSQL pass, which an operator must cure, and which a single row causes."""
+"""The failures of PostgreSQL: temporary failures, refused rows, and faults for an operator."""
 
 from typing import Final
 
@@ -6,29 +6,29 @@ import asyncpg
 
 
 class ReconciliationError(Exception):
-    """Reconciliation cannot go on until somebody changes something; indexing can."""
+    """Reconciliation cannot continue until an operator acts. Indexing continues."""
 
 
-FAILURES: Final = (
+POSTGRES_ERRORS: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )
-"""What calls to PostgreSQL raise."""
+"""The errors that calls to PostgreSQL raise."""
 
-_BUSY = (
+_LOCK_CONFLICT = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
 )
-_AWAY = (
+_UNAVAILABLE = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # also when no server is of the kind that target_session_attrs asks for
+    asyncpg.InternalClientError,  # also if no server is of the kind that target_session_attrs names
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -37,44 +37,50 @@ _AWAY = (
     asyncpg.InternalServerError,
     asyncpg.PostgresIOError,
 )
-_REFUSED = (
+_ROW_REFUSED = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.WithCheckOptionViolationError,
     asyncpg.PLPGSQLError,
     asyncpg.TriggeredActionError,
-    asyncpg.UnknownPostgresError,  # a SQLSTATE that a trigger made up
+    asyncpg.UnknownPostgresError,  # a SQLSTATE that a trigger defines itself
 )
+_ADVICE: Final[dict[type[asyncpg.PostgresError], str]] = {
+    asyncpg.InsufficientPrivilegeError: (
+        "Grant the role kindledger_indexer to the user of postgres.dsn."
+    ),
+    asyncpg.UndefinedTableError: "Run `kindledger migrate up`, or correct [reconcile].",
+    asyncpg.UndefinedColumnError: "Run `kindledger migrate up`, or correct [reconcile].",
+    asyncpg.InvalidAuthorizationSpecificationError: "Check user and password in postgres.dsn.",
+    asyncpg.InvalidCatalogNameError: "Create the database, or correct postgres.dsn.",
+}
 
 
-def is_busy(error: BaseException) -> bool:
-    """Whether another transaction is in the way: the same may succeed at once, or without the rows that it holds."""
-    return isinstance(error, _BUSY)
+def is_lock_conflict(error: BaseException) -> bool:
+    """Return whether another transaction caused the failure.
+
+    The same call may succeed if it is repeated, or if it omits the rows that the other transaction
+    has locked.
+    """
+    return isinstance(error, _LOCK_CONFLICT)
 
 
-def is_refusal(error: BaseException) -> bool:
-    """Whether PostgreSQL, or a constraint or trigger of the schema, does not take a row as it would become."""
-    return isinstance(error, _REFUSED)
+def is_row_refused(error: BaseException) -> bool:
+    """Return whether PostgreSQL, a constraint or a trigger refuses the new values of a row."""
+    return isinstance(error, _ROW_REFUSED)
 
 
-def is_away(error: BaseException) -> bool:
-    """Whether the server is down, starting, full, or no longer the primary."""
-    return (isinstance(error, _AWAY) or is_busy(error)) and not isinstance(
+def is_unavailable(error: BaseException) -> bool:
+    """Return whether the server is down, starting, overloaded, or no longer the primary."""
+    return (isinstance(error, _UNAVAILABLE) or is_lock_conflict(error)) and not isinstance(
         error, asyncpg.ClientConfigurationError
     )
 
 
-def explained(error: asyncpg.PostgresError) -> ReconciliationError:
-    """What an operator must cure, in the server's words."""
-    advice: dict[type[asyncpg.PostgresError], str] = {
-        asyncpg.InsufficientPrivilegeError: "Grant the role kindledger_indexer to the user of postgres.dsn.",
-        asyncpg.UndefinedTableError: "Run `kindledger migrate up`, or correct [reconcile].",
-        asyncpg.UndefinedColumnError: "Run `kindledger migrate up`, or correct [reconcile].",
-        asyncpg.InvalidAuthorizationSpecificationError: "Check user and password in postgres.dsn.",
-        asyncpg.InvalidCatalogNameError: "Create the database, or correct postgres.dsn.",
-    }
-    cure = next(
-        (text for kind, text in advice.items() if isinstance(error, kind)),
+def with_advice(error: asyncpg.PostgresError) -> ReconciliationError:
+    """Return an error with the server's message and what the operator should do."""
+    advice = next(
+        (text for kind, text in _ADVICE.items() if isinstance(error, kind)),
         "Look at PostgreSQL's log.",
     )
-    return ReconciliationError(f"PostgreSQL: {str(error).rstrip('.')} ({error.sqlstate}). {cure}")
+    return ReconciliationError(f"PostgreSQL: {str(error).rstrip('.')} ({error.sqlstate}). {advice}")

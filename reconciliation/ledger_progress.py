@@ -1,4 +1,4 @@
-"""What reconciliation must know of the ledger that is being indexed beside it."""
+"""What reconciliation needs to know of the indexing of the ledger."""
 
 from typing import Protocol
 
@@ -8,11 +8,11 @@ class LedgerProgress(Protocol):
 
     @property
     def committed_height(self) -> int:
-        """The number of stored blocks, counted from block 0."""
+        """The number of the highest stored block, plus one."""
 
     @property
     def caught_up(self) -> bool:
-        """Whether every block that the peer has is stored."""
+        """Whether every block of the peer is stored."""
 
     async def wait_for_height(self, height: int) -> None:
-        """Wait until so many blocks are stored."""
+        """Wait until every block below `height` is stored."""

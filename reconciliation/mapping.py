@@ -1,14 +1,14 @@
-"""Which rows name transactions of the ledger, and what they should say. KindLedger's schema is the default."""
+"""The business tables whose rows name transactions. KindLedger's schema is the default."""
 
 from typing import Final
 
 from msgspec import Struct
 
 
-class Table(Struct, frozen=True, kw_only=True):
-    """A table whose rows name a transaction. Fields are column names, but for the three states.
+class BusinessTable(Struct, frozen=True, kw_only=True):
+    """A table whose rows name a transaction: the names of its columns and of its three states.
 
-    A table without `status` is only compared: its rows must name a VALID transaction.
+    A table without `status` is compared but never settled: its rows must name a VALID transaction.
     """
 
     name: str
@@ -21,18 +21,22 @@ class Table(Struct, frozen=True, kw_only=True):
     block: str | None = None
     confirmed_at: str | None = None
     created_at: str | None = None
-    """When the row was made: a young row may be ahead of the ledger. Without it every row counts as old."""
+    """The time at which the row was created: its grace period begins then.
+
+    Without this column the grace period of every row is over.
+    """
     amount: str | None = None
     campaign: str | None = None
-    """What the row belongs to, for the caches that must be invalidated when it is settled."""
+    """The campaign of the row: its caches are invalidated when the row is settled."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
-        named = (self.key, self.hash, self.status, self.block, self.confirmed_at, self.created_at)
-        return tuple(
-            column for column in (*named, self.amount, self.campaign) if column is not None
+        columns = (
+            *(self.key, self.hash, self.status, self.block),
+            *(self.confirmed_at, self.created_at, self.amount, self.campaign),
         )
+        return tuple(column for column in columns if column is not None)
 
     @property
     def settled_columns(self) -> tuple[str, ...]:
@@ -45,31 +49,34 @@ class Table(Struct, frozen=True, kw_only=True):
 
 
 class EventAmount(Struct, frozen=True, kw_only=True):
-    """Where an event says which amount the rows of its transaction must show."""
+    """A field of an event's payload: the amount that the rows of its transaction must have."""
 
     event: str
     path: str
-    """Field of the payload, nested ones joined by full stops."""
+    """The names of the nested fields, joined by full stops."""
 
 
 class BusinessMapping(Struct, frozen=True, kw_only=True):
-    """What is reconciled with one channel."""
+    """The tables that are reconciled with one channel, and the transactions that need a row."""
 
     schema: str = "public"
-    tables: tuple[Table, ...]
+    tables: tuple[BusinessTable, ...]
     placeholders: tuple[str, ...] = ("", "pending-%", "PENDING-%")
-    """Patterns of LIKE: a hash that matches one stands for none yet."""
+    """Patterns of LIKE: a hash that matches a pattern counts as no hash."""
     chaincodes: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
-    """A VALID transaction of these chaincodes and functions (of any function, if none is named) must have a row."""
+    """A VALID transaction of these chaincodes and functions must have a row.
+
+    An empty list of functions stands for every function.
+    """
     amounts: tuple[EventAmount, ...] = ()
     missing_rows: bool = True
-    """Whether transactions without a row are looked for."""
+    """Whether a transaction without a row is reported."""
 
 
 KINDLEDGER: Final = BusinessMapping(
     tables=(
-        Table(
+        BusinessTable(
             name="transactions",
             hash="tx_hash",
             status="status",
@@ -79,7 +86,7 @@ KINDLEDGER: Final = BusinessMapping(
             amount="amount",
             campaign="campaign_id",
         ),
-        Table(
+        BusinessTable(
             name="donations",
             hash="blockchain_tx_hash",
             status="status",
@@ -88,7 +95,9 @@ KINDLEDGER: Final = BusinessMapping(
             amount="amount",
             campaign="campaign_id",
         ),
-        Table(name="campaigns", hash="blockchain_tx_hash", created_at="created_at", campaign="id"),
+        BusinessTable(
+            name="campaigns", hash="blockchain_tx_hash", created_at="created_at", campaign="id"
+        ),
     ),
     chaincodes=("kindledger",),
     functions=("CreateCampaign", "Donate", "TokenDonate", "Disburse", "UpdateStatus"),

@@ -1,4 +1,4 @@
-"""The business books as they are shown: read by connections that cannot write, and never waited for long."""
+"""Reads the reports of the business database: by connections that cannot write, in limited time."""
 
 import asyncio
 import time
@@ -7,11 +7,20 @@ from contextlib import asynccontextmanager, contextmanager
 from operator import itemgetter
 from typing import Final
 
-from reconciliation import discrepancies
-from reconciliation.comparison import ways_of
-from reconciliation.errors import FAILURES, ReconciliationError, is_away, is_busy, is_refusal
+from msgspec import Struct
+
+from reconciliation.connection import Connection
+from reconciliation.discrepancies import SCAN_LIMIT, read_page
+from reconciliation.errors import (
+    POSTGRES_ERRORS,
+    ReconciliationError,
+    is_lock_conflict,
+    is_row_refused,
+    is_unavailable,
+)
+from reconciliation.hash_spellings import spellings_of
 from reconciliation.mapping import BusinessMapping
-from reconciliation.postgres_servers import Connection, PoolOptions, PostgresServers
+from reconciliation.postgres_servers import PoolOptions, PostgresServers
 from reconciliation.reports import (
     MAX_ROWS,
     BusinessRow,
@@ -24,112 +33,138 @@ from reconciliation.reports import (
 )
 from reconciliation.schema_check import checked_statements
 from reconciliation.settlement_status import read_settlement_status
-from reconciliation.statements import Statements
+from reconciliation.statements import TableStatements
 from runtime.circuit_breaker import CircuitBreaker
 from runtime.throttled_log import ThrottledLog
 
-_CONNECT_S = 1.0
-_ANSWER_S = 2.0
-_BREAK_S = 1.0
+REPORT_POOL_OPTIONS: Final = PoolOptions(
+    statement_timeout_s=1.8, lock_timeout_s=1.0, read_only=True
+)
+"""The options for reports. The server ends a statement before its caller stops waiting."""
 
-READING: Final = PoolOptions(statement_timeout_s=1.8, lock_timeout_s=1.0, read_only=True)
-"""A statement ends before its answer is given up, so that the server has nothing left to do for nobody."""
+
+class ReportLimits(Struct, frozen=True, kw_only=True):
+    """The limits of a report. Times are in seconds."""
+
+    connect_s: float = 1.0
+    answer_s: float = 2.0
+    pause_s: float = 1.0
+    """The time after a failure during which calls fail at once."""
+    scanned_discrepancies: int = SCAN_LIMIT
+    """The number of discrepancies that are searched for one page."""
 
 
 class PostgresReports:
-    """The `BusinessReports` of one channel, on servers with the bounds `READING`."""
+    """The `BusinessReports` of one channel, read from servers with `REPORT_POOL_OPTIONS`."""
 
     def __init__(
-        self, servers: PostgresServers, channel: str, business: BusinessMapping, grace_s: float
+        self,
+        servers: PostgresServers,
+        channel: str,
+        business: BusinessMapping,
+        grace_s: float,
+        limits: ReportLimits = ReportLimits(),  # noqa: B008 - frozen
     ) -> None:
         self.channel = channel
         self._servers, self._business, self._grace_s = servers, business, grace_s
-        self._statements: dict[str, Statements] | None = None
-        self._calls = _GuardedCalls(time.monotonic)
+        self._limits = limits
+        self._statements: dict[str, TableStatements] | None = None
+        self._guard = _FailureGuard(limits.pause_s)
 
     async def check(self) -> None:
-        """See `BusinessReports`."""
-        async with self._reading() as connection:
+        """Implement `BusinessReports.check`."""
+        async with self._connection() as connection:
             await self._checked_statements(connection)
             await connection.execute("SELECT 1")
 
     async def rows(self, tx_ids: Sequence[str]) -> dict[str, BusinessRows]:
-        """See `BusinessReports`."""
-        found: dict[str, list[BusinessRow]] = {tx_id: [] for tx_id in tx_ids}
-        ways: dict[str, list[str]] = {}
-        for tx_id in found:
-            for way in ways_of(tx_id):
-                ways.setdefault(way, []).append(tx_id)
-        parameters = (list(self._business.placeholders), list(ways), MAX_ROWS + 1)
-        async with self._reading() as connection:
+        """Implement `BusinessReports.rows`."""
+        rows: dict[str, list[BusinessRow]] = {tx_id: [] for tx_id in tx_ids}
+        ids_by_spelling: dict[str, list[str]] = {}
+        for tx_id in rows:
+            for spelling in spellings_of(tx_id):
+                ids_by_spelling.setdefault(spelling, []).append(tx_id)
+        parameters = (list(self._business.placeholders), list(ids_by_spelling), MAX_ROWS + 1)
+        async with self._connection() as connection:
             for table, statements in (await self._checked_statements(connection)).items():
-                records = await connection.fetch(statements.shown, *parameters)
-                for way, *values in sorted(records, key=itemgetter("key")):
-                    for tx_id in ways[way]:
-                        found[tx_id].append(BusinessRow(table, *values))
+                records = await connection.fetch(statements.report, *parameters)
+                for spelling, *values in sorted(records, key=itemgetter("key")):
+                    for tx_id in ids_by_spelling[spelling]:
+                        rows[tx_id].append(BusinessRow(table, *values))
         return {
-            tx_id: BusinessRows(rows[:MAX_ROWS], len(rows) > MAX_ROWS)
-            for tx_id, rows in found.items()
+            tx_id: BusinessRows(tx_rows[:MAX_ROWS], len(tx_rows) > MAX_ROWS)
+            for tx_id, tx_rows in rows.items()
         }
 
     async def discrepancies(
         self, kind: DiscrepancyKind | None, state: DiscrepancyState, after: int | None, limit: int
     ) -> DiscrepancyPage:
-        """See `BusinessReports`."""
-        async with self._reading() as connection:
-            return await discrepancies.page(
-                connection, self.channel, kind, state, after=after, limit=limit
+        """Implement `BusinessReports.discrepancies`."""
+        async with self._connection() as connection:
+            return await read_page(
+                connection,
+                self.channel,
+                kind,
+                state,
+                after=after,
+                limit=limit,
+                scan_limit=self._limits.scanned_discrepancies,
             )
 
     async def status(self) -> SettlementStatus:
-        """See `BusinessReports`."""
-        async with self._reading() as connection:
+        """Implement `BusinessReports.status`."""
+        async with self._connection() as connection:
             return await read_settlement_status(
                 connection, self.channel, self._business, self._grace_s
             )
 
     @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Connection]:
-        """A connection, and a limited time to use it. Raises `BusinessUnavailableError`."""
-        deadline = asyncio.get_running_loop().time() + _ANSWER_S
-        with self._calls.call():
-            async with self._servers.reading(_CONNECT_S) as connection:
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """Yield a connection for a limited time. Raises `BusinessUnavailableError`."""
+        deadline = asyncio.get_running_loop().time() + self._limits.answer_s
+        with self._guard.call():
+            async with self._servers.report_connection(self._limits.connect_s) as connection:
                 try:
                     async with asyncio.timeout_at(deadline):
                         yield connection
                 except BaseException:
-                    connection.terminate()  # giving it back would wait for a server that may not answer
+                    # The pool would wait for a server that may not answer.
+                    connection.terminate()
                     raise
 
-    async def _checked_statements(self, connection: Connection) -> dict[str, Statements]:
+    async def _checked_statements(self, connection: Connection) -> dict[str, TableStatements]:
         if self._statements is None:
             self._statements = await checked_statements(connection, self._business, settling=False)
         return self._statements
 
 
-class _GuardedCalls:
-    """Turns failures of PostgreSQL into `BusinessUnavailableError`, and keeps calls away after one."""
+class _FailureGuard:
+    """Turns PostgreSQL's failures into `BusinessUnavailableError`, and logs them.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._breaker = CircuitBreaker(_BREAK_S, clock)
-        self._reason = ""
+    After a failure of the server, calls fail at once with the same message for `pause_s` seconds.
+    """
+
+    def __init__(self, pause_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._breaker = CircuitBreaker(pause_s, clock)
+        self._last_message = ""
         self._failures = ThrottledLog(
             "business_database_unavailable", "business_database_available", clock=clock
         )
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Raise `BusinessUnavailableError` for any failure, and at once while calls are kept away."""
+        """Raise `BusinessUnavailableError` if the call fails, or if calls are paused."""
         if not self._breaker.allow():
-            raise BusinessUnavailableError(self._reason)
+            raise BusinessUnavailableError(self._last_message)
         try:
             yield
-        except (*FAILURES, ReconciliationError) as error:
+        except (*POSTGRES_ERRORS, ReconciliationError) as error:
             self._failures.failed(error=str(error) or type(error).__name__)
-            if not (is_busy(error) or is_refusal(error)):
-                self._reason = _explained(error)
+            message = _public_message(error)
+            if not (is_lock_conflict(error) or is_row_refused(error)):
+                self._last_message = message
                 self._breaker.failed()
-            raise BusinessUnavailableError(_explained(error)) from error
+            raise BusinessUnavailableError(message) from error
         else:
             if self._breaker.succeeded():
                 self._failures.recovered()
@@ -137,10 +172,10 @@ class _GuardedCalls:
             self._breaker.abandoned()
 
 
-def _explained(error: Exception) -> str:
-    """What anybody may know of it; the server's own words are for the log."""
-    if isinstance(error, TimeoutError) or is_busy(error):
+def _public_message(error: Exception) -> str:
+    """Return a message for clients. The server's own words go to the log only."""
+    if isinstance(error, TimeoutError) or is_lock_conflict(error):
         return "PostgreSQL does not answer in time."
-    if is_away(error):
+    if is_unavailable(error):
         return "PostgreSQL cannot be reached."
     return "PostgreSQL refuses to show the business rows; the program's log says why."

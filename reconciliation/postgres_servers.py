@@ -1,4 +1,4 @@
-"""The PostgreSQL servers: the primary, which alone is written, and replicas for reports and cross-checks."""
+"""The PostgreSQL servers: the primary, and replicas, which are only read."""
 
 import asyncio
 import contextlib
@@ -6,87 +6,107 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Self, TypeAlias
+from typing import Self
 
 import asyncpg
 import structlog
-from asyncpg.pool import PoolConnectionProxy
 from msgspec import Struct
 
 from ledger.mongodb.sync_state import DatabaseServer
-from reconciliation.errors import FAILURES, is_away
+from reconciliation.connection import Connection
+from reconciliation.errors import POSTGRES_ERRORS, is_unavailable
 
 log = structlog.get_logger()
 
-_WATCH_S = 1.0
+_MEASURE_INTERVAL_S = 1.0
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_GRACE_S = 5.0
-_SAMPLES = 600
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+"""The time that a server has to answer after `statement_timeout` ended a statement."""
+_MAX_SAMPLES = 600
 
 
 class PoolOptions(Struct, frozen=True, kw_only=True):
-    """Of the connections. Times are in seconds."""
+    """The options of each pool of connections. Times are in seconds."""
 
     pool_size: int = 4
     statement_timeout_s: float = 30.0
     lock_timeout_s: float = 2.0
     replica_lag_s: float = 10.0
-    """A replica that is further behind is not asked."""
+    """A replica that is further behind the primary is not read."""
     read_only: bool = False
-    """Whether the servers refuse to write whatever they are told."""
+    """Whether the servers refuse every write."""
+
+    def server_settings(self) -> dict[str, str]:
+        """Return PostgreSQL's settings for each session."""
+        statement_timeout_ms = str(int(self.statement_timeout_s * 1000))
+        settings = {
+            "application_name": "kindledger-explorer",
+            "timezone": "UTC",
+            "statement_timeout": statement_timeout_ms,
+            "lock_timeout": str(int(self.lock_timeout_s * 1000)),
+            "idle_in_transaction_session_timeout": statement_timeout_ms,
+            # A partial index on a state is used only if the planner knows the state's value.
+            "plan_cache_mode": "force_custom_plan",
+            # Hashes are found by index: a scan of the table for each batch would be quadratic.
+            "random_page_cost": "1.1",
+            "jit": "off",
+        }
+        if self.read_only:
+            settings["default_transaction_read_only"] = "on"
+        return settings
 
 
 class _Server:
-    """A server and its connections, which are made when they are needed."""
+    """A server, its pool of connections, and for a replica its lag."""
 
     def __init__(self, name: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self.name, self.pool = name, pool
         self.lag_s: float | None = None
+        """None if the lag is unknown, and for the primary."""
 
-    def figures(self) -> DatabaseServer:
+    def status(self) -> DatabaseServer:
         return DatabaseServer(
             self.name, self.pool.get_size(), self.pool.get_idle_size(), self.lag_s
         )
 
+    def unavailable(self, error: BaseException) -> None:
+        """Forget a replica's lag, so that it is not read before the next measurement."""
+        if self.lag_s is not None:
+            log.warning("replica_unavailable", replica=self.name, error=str(error))
+        self.lag_s = None
+
 
 class PostgresServers:
-    """The primary and its replicas. Use as an asynchronous context manager; nothing is connected before it is asked."""
+    """The primary and its replicas, as an asynchronous context manager.
+
+    Connections are opened when they are needed.
+    """
 
     def __init__(
-        self, dsn: str, replica_dsns: Sequence[str] = (), bounds: PoolOptions = PoolOptions()
-    ) -> None:  # noqa: B008
-        self._bounds = bounds
-        self._primary = _Server("primary", self._pool(dsn))
+        self,
+        dsn: str,
+        replica_dsns: Sequence[str] = (),
+        options: PoolOptions = PoolOptions(),  # noqa: B008 - frozen
+    ) -> None:
+        self._options = options
+        self._primary = _Server("primary", self._new_pool(dsn))
         self._replicas = [
-            _Server(f"replica {n}", self._pool(dsn)) for n, dsn in enumerate(replica_dsns, 1)
+            _Server(f"replica {number}", self._new_pool(replica_dsn))
+            for number, replica_dsn in enumerate(replica_dsns, 1)
         ]
-        self._turn = 0
-        self._written: deque[tuple[float, int]] = deque(
-            maxlen=_SAMPLES
-        )  # when, and up to where the primary had written
+        self._last_replica = 0
+        self._primary_positions: deque[tuple[float, int]] = deque(maxlen=_MAX_SAMPLES)
+        """Times, and the position in the write-ahead log that the primary had reached by then."""
         self._stack = AsyncExitStack()
 
-    def _pool(self, dsn: str) -> "asyncpg.Pool[asyncpg.Record]":
-        bounds = self._bounds
+    def _new_pool(self, dsn: str) -> "asyncpg.Pool[asyncpg.Record]":
         return asyncpg.create_pool(
             dsn,
             min_size=0,
-            max_size=bounds.pool_size,
+            max_size=self._options.pool_size,
             timeout=_CONNECT_TIMEOUT_S,
-            command_timeout=bounds.statement_timeout_s + _ANSWER_GRACE_S,
-            server_settings={
-                "application_name": "kindledger-explorer",
-                "timezone": "UTC",
-                "statement_timeout": str(int(bounds.statement_timeout_s * 1000)),
-                "lock_timeout": str(int(bounds.lock_timeout_s * 1000)),
-                "idle_in_transaction_session_timeout": str(int(bounds.statement_timeout_s * 1000)),
-                "plan_cache_mode": "force_custom_plan",  # partial indexes on a state fit only where its value is known
-                "random_page_cost": "1.1",  # hashes are found by index: scanning the table for each batch is quadratic
-                "jit": "off",
-                **({"default_transaction_read_only": "on"} if bounds.read_only else {}),
-            },
+            command_timeout=self._options.statement_timeout_s + _ANSWER_GRACE_S,
+            server_settings=self._options.server_settings(),
         )
 
     async def __aenter__(self) -> Self:
@@ -97,8 +117,8 @@ class PostgresServers:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    def abort(self) -> None:
-        """Breaks every connection off; whoever waits for one of them fails at once. The end."""
+    def terminate(self) -> None:
+        """Break off every connection, for the end of the process; waiting calls fail at once."""
         for server in (self._primary, *self._replicas):
             server.pool.terminate()
 
@@ -107,79 +127,76 @@ class PostgresServers:
         """The connections to the primary."""
         return self._primary.pool
 
-    def figures(self) -> list[DatabaseServer]:
-        """Connections and lag, the primary first."""
-        return [server.figures() for server in (self._primary, *self._replicas)]
+    def statuses(self) -> list[DatabaseServer]:
+        """Return the connections and the lag of each server, the primary first."""
+        return [server.status() for server in (self._primary, *self._replicas)]
 
     @asynccontextmanager
-    async def reading(self, within_s: float | None = None) -> AsyncIterator[Connection]:
-        """A connection for a report: to the next replica that is up and near enough, else to the primary.
+    async def report_connection(
+        self, connect_timeout_s: float | None = None
+    ) -> AsyncIterator[Connection]:
+        """Yield a connection to the next replica that is near enough, or else to the primary.
 
-        What it reads may be `replica_lag_s` old. A replica that fails meanwhile, or that gives no connection within
-        `within_s`, is passed over the next time.
+        The data may be `replica_lag_s` old. A replica that fails, or gives no connection within
+        `connect_timeout_s`, is skipped until its lag is measured again.
         """
         server = self._next_replica() or self._primary
         try:
-            async with server.pool.acquire(timeout=within_s) as connection:
+            async with server.pool.acquire(timeout=connect_timeout_s) as connection:
                 yield connection
-        except FAILURES as error:
-            if is_away(error):
-                self._lost(server, error)
+        except POSTGRES_ERRORS as error:
+            if is_unavailable(error):
+                server.unavailable(error)
             raise
 
     def _next_replica(self) -> _Server | None:
         for _ in self._replicas:
-            self._turn = (self._turn + 1) % len(self._replicas)
-            replica = self._replicas[self._turn]
-            if replica.lag_s is not None and replica.lag_s <= self._bounds.replica_lag_s:
+            self._last_replica = (self._last_replica + 1) % len(self._replicas)
+            replica = self._replicas[self._last_replica]
+            if replica.lag_s is not None and replica.lag_s <= self._options.replica_lag_s:
                 return replica
         return None
 
-    async def watch(self) -> None:
-        """Measures how far the replicas are behind, until cancelled."""
+    async def watch_replicas(self) -> None:
+        """Measure the lag of the replicas every second, until cancelled."""
         while self._replicas:
-            await self.measure()
-            await asyncio.sleep(_WATCH_S)
+            await self.measure_lag()
+            await asyncio.sleep(_MEASURE_INTERVAL_S)
 
-    async def measure(self) -> None:
-        """Measures once."""
+    async def measure_lag(self) -> None:
+        """Measure the lag of each replica once."""
         now = time.monotonic()
-        with contextlib.suppress(
-            *FAILURES
-        ):  # a primary that is away is noticed by those who need it
-            self._written.append((now, await self._primary.pool.fetchval(_WRITTEN)))
-        await asyncio.gather(*map(self._measure, self._replicas))
+        # The calls that need the primary report that it is unavailable.
+        with contextlib.suppress(*POSTGRES_ERRORS):
+            position = await self._primary.pool.fetchval(_PRIMARY_POSITION)
+            self._primary_positions.append((now, position))
+        await asyncio.gather(*map(self._measure_replica, self._replicas))
 
-    async def _measure(self, replica: _Server) -> None:
-        """A replica has all that the primary had written when it was last not ahead of what the replica replayed."""
+    async def _measure_replica(self, replica: _Server) -> None:
+        """Set the lag: the time since the primary reached the position of the replica."""
         try:
-            replayed = await replica.pool.fetchval(_REPLAYED)
-        except FAILURES as error:
-            self._lost(replica, error)
+            replayed = await replica.pool.fetchval(_REPLAYED_POSITION)
+        except POSTGRES_ERRORS as error:
+            replica.unavailable(error)
             return
-        known = [
-            when for when, written in self._written if replayed is not None and written <= replayed
+        reached_at = [
+            time_s
+            for time_s, position in self._primary_positions
+            if replayed is not None and position <= replayed
         ]
-        if known and replica.lag_s is None:
+        if reached_at and replica.lag_s is None:
             log.info("replica_available", replica=replica.name)
-        replica.lag_s = time.monotonic() - known[-1] if known else None
-
-    @staticmethod
-    def _lost(server: _Server, error: BaseException) -> None:
-        """A replica is not asked again before it was measured; logged when it was there until now."""
-        if server.lag_s is not None:
-            log.warning("replica_unavailable", replica=server.name, error=str(error))
-        server.lag_s = None
+        replica.lag_s = time.monotonic() - reached_at[-1] if reached_at else None
 
 
-# As numbers, not as pg_lsn: the distance from the start of the log, in bytes.
-_WRITTEN = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::int8"
-_REPLAYED = "SELECT (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::int8"
+# Positions in the write-ahead log as numbers: the bytes since its beginning.
+_PRIMARY_POSITION = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::int8"
+_REPLAYED_POSITION = "SELECT (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::int8"
 
 
 @asynccontextmanager
 async def _opened(pool: "asyncpg.Pool[asyncpg.Record]") -> AsyncIterator[None]:
-    """Opens the pool; at the end its connections are closed, in order if the server answers in time."""
+    """Open the pool; at the end close its connections, or break them off after a timeout."""
     await pool
     try:
         yield

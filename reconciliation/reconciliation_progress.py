@@ -1,4 +1,4 @@
-"""What reconciliation of one channel has reached, for operators."""
+"""The progress of one channel's reconciliation, for operators."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -9,60 +9,65 @@ from reconciliation.settlement import SettlementResult
 
 
 class ReconciliationProgress:
-    """One channel's figures. `changed` is called whenever one does."""
+    """The state and the counters of one channel. `changed` is called after each change."""
 
     def __init__(
         self, channel: str, now: Callable[[], datetime], changed: Callable[[], None]
     ) -> None:
         self.channel = channel
         self.state = ChannelState.STARTING
+        self.state_since = now()
         self.height = 0
-        self.settled = 0
-        self.opened = 0
-        self.closed = 0
-        self.discrepancies = 0
+        self.settled_rows = 0
+        self.opened_discrepancies = 0
+        self.closed_discrepancies = 0
+        self.open_discrepancies = 0
         self.error: LastError | None = None
         self.failures = 0
-        self.state_since = now()
         self.status: SettlementStatus | None = None
-        """What waits and what is open, as the last sweep found it; None while that is not known."""
-        self.swept_at: datetime | None = None
+        """The unsettled rows and open discrepancies at the last sweep; None if they are unknown."""
+        self.last_sweep_at: datetime | None = None
         self.servers: Callable[[], list[DatabaseServer]] = list
         self.pool_size = 0
-        """Connections to each server at most."""
+        """The number of connections to each server at most."""
         self._now, self._changed = now, changed
 
-    def reached(self, height: int, *, behind: bool) -> None:
-        """The cursor stands at that height."""
+    def cursor_moved(self, height: int, *, behind: bool) -> None:
+        """Note the height of the cursor, and whether it is behind the ledger."""
         self.height = height
         self.set_state(ChannelState.CATCHING_UP if behind else ChannelState.FOLLOWING)
 
-    def did(self, outcome: SettlementResult) -> None:
-        """Counts what a transaction did."""
-        self.settled += outcome.settled
-        self.opened += len(outcome.opened)
-        self.closed += outcome.closed
-        self.discrepancies += len(outcome.opened) - outcome.closed
+    def add(self, result: SettlementResult) -> None:
+        """Add what a transaction changed to the counters."""
+        self.settled_rows += result.settled
+        self.opened_discrepancies += len(result.opened)
+        self.closed_discrepancies += result.closed
+        self.open_discrepancies += len(result.opened) - result.closed
         self._changed()
 
-    def swept(self, status: SettlementStatus | None) -> None:
-        """Every row that waits, and every open discrepancy, was looked at."""
-        self.status, self.swept_at = status, self._now()
+    def sweep_finished(self, status: SettlementStatus | None) -> None:
+        """Note the end of a sweep, and the status after it."""
+        self.status, self.last_sweep_at = status, self._now()
 
     def set_state(self, state: ChannelState) -> None:
-        """Changes what reconciliation is doing."""
+        """Set the state, and the time since when it holds."""
         if state is not self.state:
             self.state, self.state_since = state, self._now()
         self._changed()
 
     def failed(self, message: str, state: ChannelState) -> None:
-        """Notes the error that holds it up."""
+        """Note an error that stops reconciliation, and the state that follows."""
         self.error = LastError(self._now(), message)
         self.failures += 1
         self.set_state(state)
 
     def snapshot(self) -> Reconciliation:
-        """As it is published."""
+        """Return the values that the daemon stores in `sync_state`."""
         return Reconciliation(
-            self.state, self.height, self.settled, self.discrepancies, self.error, self.servers()
+            self.state,
+            self.height,
+            self.settled_rows,
+            self.open_discrepancies,
+            self.error,
+            self.servers(),
         )

@@ -1,6 +1,6 @@
-"""What the business database says of the ledger: its shapes, and what may be asked of it.
+"""What the business database says of the ledger: the shapes of the reports, and how they are read.
 
-Both processes stand on it: the daemon keeps these books, the API shows them.
+The daemon writes what the reports show; the API reads them through this module alone.
 """
 
 from collections.abc import Sequence
@@ -11,26 +11,26 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 MAX_ROWS: Final = 20
-"""So many rows of one transaction are shown."""
+"""The number of rows that are shown of one transaction."""
 
 
 class BusinessUnavailableError(Exception):
-    """The business database does not answer, or refuses to. The message names no server, user or password."""
+    """The business database does not answer, or refuses. The message names no server or user."""
 
 
 class DiscrepancyKind(StrEnum):
-    """What can be wrong between rows and ledger."""
+    """The kinds of disagreement between a row and the ledger."""
 
-    CONTRADICTS_LEDGER = "contradicts_ledger"  # a settled row with another outcome or block
-    NOT_ON_LEDGER = "not_on_ledger"  # the grace period is over and no block has the transaction
-    IMPOSSIBLE_HASH = "impossible_hash"  # no transaction can have such an id
-    MISSING_ROW = "missing_row"  # a transaction that no row names
-    AMOUNT_DIFFERS = "amount_differs"  # from the one in the transaction's event
-    REFUSED = "refused"  # PostgreSQL does not take the settlement, such as a constraint or trigger
+    CONTRADICTS_LEDGER = "contradicts_ledger"  # a settled row has another outcome or block
+    NOT_ON_LEDGER = "not_on_ledger"  # no block has the transaction after the grace period
+    IMPOSSIBLE_HASH = "impossible_hash"  # no valid transaction can have this id
+    MISSING_ROW = "missing_row"  # no row names the transaction
+    AMOUNT_DIFFERS = "amount_differs"  # the row and the transaction's event state other amounts
+    REFUSED = "refused"  # a constraint or trigger of PostgreSQL refuses the settlement
 
 
 class DiscrepancyState(StrEnum):
-    """Which discrepancies are shown."""
+    """The states by which discrepancies are listed."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -38,11 +38,12 @@ class DiscrepancyState(StrEnum):
 
 
 class BusinessRow(Struct, frozen=True, rename="camel"):
-    """A row that names a transaction; `hash` is as it spells it. What the table has no column for is null."""
+    """A row that names a transaction. A value is null if the table has no column for it."""
 
     table: str
     key: str
     hash: str
+    """The hash as the row spells it."""
     state: str | None
     block: int | None
     amount: str | None
@@ -60,10 +61,11 @@ class BusinessRows(Struct, frozen=True, rename="camel"):
 
 
 class Discrepancy(Struct, frozen=True, rename="camel"):
-    """A discrepancy as it is shown: what the ledger says, and what was found.
+    """A disagreement between the ledger and the business database.
 
-    `subject` is the row's key; where there is no row, `table` is empty and it is the transaction's id. `kind` can be
-    asked for by the parameter of that name; a newer daemon may write others.
+    `ledger` has the values of the ledger, `found` those of the row. `subject` is the row's key; if
+    there is no row, `table` is empty and `subject` is the transaction's id. A newer daemon may
+    write other values of `kind`.
     """
 
     id: int
@@ -80,14 +82,17 @@ class Discrepancy(Struct, frozen=True, rename="camel"):
 
 
 class DiscrepancyPage(Struct, frozen=True, rename="camel"):
-    """Discrepancies, the newest first. The page after it begins after the id `next`; null at the end."""
+    """Discrepancies, the newest first. The following page begins after the id `next`.
+
+    `next` is null on the last page.
+    """
 
     items: list[Discrepancy]
     next: int | None
 
 
 class DiscrepancyCount(Struct, frozen=True, rename="camel"):
-    """How many discrepancies of a kind are open, and since when the oldest one is."""
+    """The number of open discrepancies of a kind, and the time at which the oldest was opened."""
 
     kind: str
     count: int
@@ -95,9 +100,11 @@ class DiscrepancyCount(Struct, frozen=True, rename="camel"):
 
 
 class WaitingRows(Struct, frozen=True, rename="camel"):
-    """Rows of a table that are not settled. Those without a hash wait for the gateway, the others for the ledger.
+    """The unsettled rows of a table.
 
-    `overdue` are those of the others whose grace period is over; `oldest` is when the first of the others was made.
+    `rows` have a hash and wait for the ledger; `overdue` is the number of them whose grace period
+    is over, and `oldest` is the time at which the first of them was created. Rows `without_hash`
+    wait for the gateway.
     """
 
     table: str
@@ -108,9 +115,11 @@ class WaitingRows(Struct, frozen=True, rename="camel"):
 
 
 class SettlementStatus(Struct, frozen=True, rename="camel"):
-    """Rows that blocks below `height` name are settled; those below `audited_height` were looked for.
+    """How far the rows of a channel are settled, the unsettled rows, and the open discrepancies.
 
-    `unusable_ids` counts ids of the ledger that no row can have. `moved_at` is null before the first block.
+    The rows of all blocks below `height` are settled. Every transaction below `audited_height` was
+    searched for in the rows. `unusable_ids` counts the ids of the ledger that no row can have.
+    `moved_at` is null before the first block.
     """
 
     height: int
@@ -122,29 +131,30 @@ class SettlementStatus(Struct, frozen=True, rename="camel"):
 
 
 class BusinessReports(Protocol):
-    """The business rows of one channel, to be read.
+    """Reads the business rows of one channel.
 
-    Every method raises `BusinessUnavailableError` where there is no answer within a few seconds, and at once while that
-    is known.
+    Every method raises `BusinessUnavailableError` if PostgreSQL does not answer within a few
+    seconds. After such a failure the next calls raise it at once for a short time.
     """
 
     @property
     def channel(self) -> str:
-        """The channel that is reconciled with them."""
+        """The channel that is reconciled with these rows."""
 
     async def check(self) -> None:
-        """Returns if rows can be read now."""
+        """Return if rows can be read now."""
 
     async def rows(self, tx_ids: Sequence[str]) -> dict[str, BusinessRows]:
-        """What rows say of each of these transaction ids, however they spell it."""
+        """Return the rows of each transaction id, in any of its usual spellings."""
 
     async def discrepancies(
         self, kind: DiscrepancyKind | None, state: DiscrepancyState, after: int | None, limit: int
     ) -> DiscrepancyPage:
-        """Discrepancies, the newest first, after the id `after` of the page before.
+        """Return discrepancies, the newest first, after the id `after` of the page before.
 
-        A page may have fewer than `limit`, even none, and another after it: not everything is looked through for one.
+        A page may have fewer items than `limit`, or none, although another page follows: the
+        number of discrepancies that are searched for one page is limited.
         """
 
     async def status(self) -> SettlementStatus:
-        """How far rows are settled, what waits, what is open."""
+        """Return how far rows are settled, the unsettled rows, and the open discrepancies."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from cli.assembly.postgres import primary_dsn, replica_dsns
 from cli.assembly.reconciliation import mapping_of, reconciled_channel
 from cli.configuration.settings import ChannelSettings, Settings
-from reconciliation.postgres_reports import READING, PostgresReports
+from reconciliation.postgres_reports import REPORT_POOL_OPTIONS, PostgresReports
 from reconciliation.postgres_servers import PostgresServers
 from reconciliation.reports import BusinessReports
 
@@ -25,18 +25,18 @@ async def business_reports(settings: Settings) -> AsyncIterator[BusinessReports 
     if channel is None:
         yield None
         return
-    bounds = replace(READING, replica_lag_s=settings.postgres.replica_lag_s)
+    bounds = replace(REPORT_POOL_OPTIONS, replica_lag_s=settings.postgres.replica_lag_s)
     async with PostgresServers(
         primary_dsn(settings.postgres), replica_dsns(settings.postgres), bounds
     ) as servers:
-        watching = asyncio.create_task(servers.watch())
+        watching = asyncio.create_task(servers.watch_replicas())
         try:
             yield PostgresReports(
                 servers, channel, mapping_of(settings.reconcile), settings.reconcile.grace_s
             )
         finally:
             watching.cancel()
-            servers.abort()  # a server that hangs must not delay the end
+            servers.terminate()  # a server that hangs must not delay the end
             await asyncio.gather(watching, return_exceptions=True)
 
 

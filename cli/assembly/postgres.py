@@ -10,7 +10,7 @@ import asyncpg
 from cli.configuration.redaction import unusable_address
 from cli.configuration.server_settings import PostgresSettings
 from cli.errors import ConfigurationError, PostgresUnavailableError
-from reconciliation.errors import FAILURES, explained, is_away
+from reconciliation.errors import POSTGRES_ERRORS, is_unavailable, with_advice
 
 
 def primary_dsn(settings: PostgresSettings) -> str:
@@ -93,11 +93,11 @@ def postgres_failures() -> Iterator[None]:
         yield
     except asyncpg.ClientConfigurationError as error:
         raise ConfigurationError(f"postgres.dsn: {error}") from error
-    except FAILURES as error:
-        if is_away(error):
+    except POSTGRES_ERRORS as error:
+        if is_unavailable(error):
             raise PostgresUnavailableError(
                 f"PostgreSQL: {str(error) or 'no answer in time'}"
             ) from error
         if isinstance(error, asyncpg.PostgresError):
-            raise explained(error) from error
+            raise with_advice(error) from error
         raise

@@ -17,8 +17,8 @@ from indexer.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DatabaseServer
 from reconciliation.application_caches import CacheRefresher
-from reconciliation.facts import LedgerFacts
-from reconciliation.mapping import KINDLEDGER, BusinessMapping, EventAmount, Table
+from reconciliation.ledger_transactions import LedgerTransactions
+from reconciliation.mapping import KINDLEDGER, BusinessMapping, BusinessTable, EventAmount
 from reconciliation.migrations.migrator import check_schema
 from reconciliation.migrations.scripts import load_migrations
 from reconciliation.postgres_servers import PoolOptions, PostgresServers
@@ -52,8 +52,8 @@ class Reconciliation:
         Return the open discrepancies by kind.
         """
         open_discrepancies = await self.reconciler.once(everything=everything)
-        if self.caches is not None and self.reconciler.progress.settled:
-            await self.caches.once()
+        if self.caches is not None and self.reconciler.progress.settled_rows:
+            await self.caches.refresh()
         return open_discrepancies
 
 
@@ -96,16 +96,16 @@ async def reconciliation(
                 KINDLEDGER.schema,
                 KINDLEDGER.tables,
             )
-            caches = CacheRefresher(redis, servers.primary, refresh=is_kindledger)
+            caches = CacheRefresher(redis, servers.primary, write_live_values=is_kindledger)
         reconciler = Reconciler(
             servers,
-            LedgerFacts(store, business),
+            LedgerTransactions(store, business),
             business,
             ledger,
             progress,
             check_schema=partial(check_schema, migrations=load_migrations()),
-            settled=caches.settled if caches is not None else lambda _: None,
-            pace=_intervals(settings.reconcile),
+            rows_settled=caches.rows_settled if caches is not None else lambda _: None,
+            intervals=_intervals(settings.reconcile),
         )
         yield Reconciliation(reconciler, caches)
 
@@ -114,7 +114,7 @@ def mapping_of(settings: ReconcileSettings) -> BusinessMapping:
     """Return the configured mapping: which rows name transactions."""
     tables = KINDLEDGER.tables
     if settings.tables is not None:
-        tables = tuple(Table(**table.model_dump()) for table in settings.tables)
+        tables = tuple(BusinessTable(**table.model_dump()) for table in settings.tables)
     amounts = KINDLEDGER.amounts
     if settings.amounts is not None:
         amounts = tuple(
@@ -151,16 +151,16 @@ async def measure_servers(servers: PostgresServers) -> list[DatabaseServer]:
     A replica's lag is known when it has replayed what the primary had written at the first
     measurement, so this waits up to a second for it.
     """
-    await servers.measure()
+    await servers.measure_lag()
     for _ in range(_MAX_MEASUREMENTS):
         if all(
             replica.lag_s is not None or not replica.connections
-            for replica in servers.figures()[1:]
+            for replica in servers.statuses()[1:]
         ):
             break
         await asyncio.sleep(_MEASURING_INTERVAL_S)
-        await servers.measure()
-    return servers.figures()
+        await servers.measure_lag()
+    return servers.statuses()
 
 
 def _intervals(settings: ReconcileSettings) -> ReconciliationIntervals:

@@ -14,14 +14,14 @@ from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, PostgresUnavailableError, exit_on_failure
 from cli.output.console import messages, print_json, print_table
 from cli.version import VERSION
-from reconciliation.migrations.migrator import UNAVAILABLE, Migrator, Step
+from reconciliation.connection import Connection
+from reconciliation.migrations.migrator import SERVER_UNAVAILABLE, MigrationStep, Migrator
 from reconciliation.migrations.records import (
-    Connection,
     MigrationState,
-    changed,
-    interrupted,
-    read_history,
-    too_new,
+    changed_file_faults,
+    newer_schema_faults,
+    read_records,
+    unfinished_faults,
 )
 from reconciliation.migrations.scripts import load_migrations
 
@@ -75,7 +75,7 @@ def migrate_status_command(load: LoadSettings, /, *, as_json: bool) -> None:
 
 
 async def migrate(
-    settings: Settings, move: Callable[[Migrator], Awaitable[list[Step]]], *, as_json: bool
+    settings: Settings, move: Callable[[Migrator], Awaitable[list[MigrationStep]]], *, as_json: bool
 ) -> None:
     """Change the schema by `move`, one of the migrator's methods, and print what was done.
 
@@ -102,10 +102,14 @@ async def show_migrations(settings: Settings, *, as_json: bool) -> None:
     """
     migrations = load_migrations()
     async with _connection(settings) as connection:
-        history = await read_history(connection)
+        records = await read_records(connection)
     names = {migration.version: migration.name for migration in migrations}
-    names |= {version: record.name for version, record in history.items()}
-    faults = [*too_new(history, migrations), *changed(history, migrations), *interrupted(history)]
+    names |= {version: record.name for version, record in records.items()}
+    faults = [
+        *newer_schema_faults(records, migrations),
+        *changed_file_faults(records, migrations),
+        *unfinished_faults(records),
+    ]
     rows = [
         {
             "version": version,
@@ -116,7 +120,7 @@ async def show_migrations(settings: Settings, *, as_json: bool) -> None:
             "program": record.program if record is not None else None,
         }
         for version, name in names.items()
-        for record in (history.get(version),)
+        for record in (records.get(version),)
     ]
     if as_json:
         print_json({"migrations": rows, "faults": faults})
@@ -139,7 +143,7 @@ async def _connection(settings: Settings) -> AsyncIterator[Connection]:
         raise ConfigurationError(
             f"postgres.migration_dsn, or postgres.dsn: {unusable_address(dsn, error)}"
         ) from error
-    except (OSError, *UNAVAILABLE) as error:
+    except (OSError, *SERVER_UNAVAILABLE) as error:
         raise PostgresUnavailableError(
             f"PostgreSQL cannot be reached: {str(error) or 'no answer'}"
         ) from error
@@ -149,7 +153,7 @@ async def _connection(settings: Settings) -> AsyncIterator[Connection]:
         ) from error
     try:
         yield connection
-    except UNAVAILABLE as error:
+    except SERVER_UNAVAILABLE as error:
         raise PostgresUnavailableError(
             "the connection to PostgreSQL was lost; `kindledger migrate status` shows which "
             "migrations were applied"

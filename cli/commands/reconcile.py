@@ -27,7 +27,7 @@ from cli.output.progress_bars import block_progress
 from indexer.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState, DatabaseServer, read_sync_state
-from reconciliation.discrepancies import listed
+from reconciliation.discrepancies import read_newest
 from reconciliation.migrations.migrator import check_schema
 from reconciliation.migrations.scripts import load_migrations
 from reconciliation.reconciliation_progress import ReconciliationProgress
@@ -177,9 +177,9 @@ async def list_discrepancies(
     with postgres_failures():
         async with postgres_servers(settings.postgres) as servers:
             await measure_servers(servers)
-            async with servers.reading() as connection:
+            async with servers.report_connection() as connection:
                 await check_schema(connection, load_migrations())
-                discrepancies = await listed(connection, channel, kind, closed=closed, limit=limit)
+                discrepancies = await read_newest(connection, channel, kind, include_closed=closed, limit=limit)
     if as_json:
         print_json({"channel": channel, "discrepancies": discrepancies})
     else:
@@ -230,14 +230,14 @@ def _print_outcome(
     as_json: bool,
 ) -> None:
     if as_json:
-        done = {"settled": progress.settled, "opened": progress.opened, "closed": progress.closed}
+        done = {"settled": progress.settled_rows, "opened": progress.opened_discrepancies, "closed": progress.closed_discrepancies}
         print_json(
             {"channel": channel, "height": progress.height, **done, "open": open_discrepancies}
         )
     else:
         print_table(
             ("channel", "settled height", "rows settled", "discrepancies opened", "closed"),
-            [(channel, progress.height, progress.settled, progress.opened, progress.closed)],
+            [(channel, progress.height, progress.settled_rows, progress.opened_discrepancies, progress.closed_discrepancies)],
         )
         _print_open_discrepancies(open_discrepancies)
     if open_discrepancies:
@@ -248,7 +248,7 @@ async def _show_progress(progress: ReconciliationProgress, ledger: ChannelProgre
     with block_progress() as bar:
         task = bar.add_task(f"settling {progress.channel}", total=ledger.committed_height, rate="")
         while True:
-            bar.update(task, completed=progress.height, rate=f"{progress.settled:,} rows")
+            bar.update(task, completed=progress.height, rate=f"{progress.settled_rows:,} rows")
             await asyncio.sleep(_REDRAW_S)
 
 

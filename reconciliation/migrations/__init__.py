@@ -1,1 +1,1 @@
-"""Schema migrations of the business database."""
+"""The migrations of the business schema: how they are read, recorded and run."""

@@ -1,7 +1,8 @@
-"""Runs migrations, one starter at a time.
+"""Runs migrations, in one process at a time.
 
-A migration and its record are one transaction. One that cannot run in a transaction is recorded as running before and
-as applied after; whatever stops it in between, it is repeated.
+A migration and its record are written in one transaction. A migration that cannot run in a
+transaction is recorded as running before it, and as applied after it; if it is interrupted, it is
+repeated.
 """
 
 import asyncio
@@ -13,44 +14,46 @@ from typing import Final
 import asyncpg
 from msgspec import Struct
 
+from reconciliation.connection import Connection
 from reconciliation.migrations.records import (
-    TABLE,
-    Connection,
+    RECORDS_TABLE,
     MigrationRecord,
     MigrationState,
-    changed,
-    interrupted,
-    read_history,
-    too_new,
+    changed_file_faults,
+    newer_schema_faults,
+    read_records,
+    unfinished_faults,
 )
 from reconciliation.migrations.scripts import Migration, MigrationError
 
-LOCK_TIMEOUT_S: Final = 10
-"""How long a migration waits for a lock on a table: the application's statements queue up behind it meanwhile."""
+LOCK_KEY: Final = 0x6B696E646C6564  # "kindled"
+"""The key of the advisory lock that a migrating process holds."""
 
-UNAVAILABLE: Final = (
+SERVER_UNAVAILABLE: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.InterfaceError,
 )
-"""What asyncpg raises when the server went away, or the connection is closed: no fault of a migration."""
+"""The errors of asyncpg if the server is unavailable or the connection is closed."""
 
-_POLL_S = 0.2
-_LOCK_KEY = 0x6B696E646C6564  # "kindled"
+_LOCK_TIMEOUT_S: Final = 10.0
+_POLL_INTERVAL_S = 0.2
 _OLDEST_SERVER = 13
-_EXISTS_ALREADY = "42P07"
+_DUPLICATE_TABLE = "42P07"
 
-# A policy that hides rows from the migrating user is an error, not fewer rows. A killed starter's session, which holds
-# the lock, ends as soon as the server can know (PostgreSQL 14 and newer).
-_SESSION = """
+# Without row_security a policy that hides rows from the migrating user is an error. With
+# client_connection_check_interval (PostgreSQL 14 and newer) the session of a killed process, which
+# holds the lock, ends soon.
+_SESSION_SETTINGS = """
     SET statement_timeout = 0;
     SET lock_timeout = 0;
     SET row_security = off;
-    SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_connection_check_interval';
+    SELECT set_config(name, '1s', false)
+    FROM pg_settings WHERE name = 'client_connection_check_interval';
 """
-_HISTORY = """
+_CREATE_RECORDS = """
     CREATE TABLE IF NOT EXISTS kindledger_migrations (
         version     INTEGER PRIMARY KEY,
         name        TEXT NOT NULL,
@@ -61,50 +64,54 @@ _HISTORY = """
         program     TEXT NOT NULL
     )
 """
-_BEGUN = """
+_RECORD_BEGIN = """
     INSERT INTO kindledger_migrations (version, name, checksum, state, started_at, program)
     VALUES ($1, $2, $3, 'running', clock_timestamp(), $4)
     ON CONFLICT (version) DO UPDATE
-    SET name = excluded.name, checksum = excluded.checksum, state = 'running', started_at = excluded.started_at,
-        finished_at = NULL, program = excluded.program
+    SET name = excluded.name, checksum = excluded.checksum, state = 'running',
+        started_at = excluded.started_at, finished_at = NULL, program = excluded.program
 """
-_APPLIED = "UPDATE kindledger_migrations SET state = 'applied', finished_at = clock_timestamp() WHERE version = $1"
-_REVERTED = "DELETE FROM kindledger_migrations WHERE version = $1"
+_RECORD_APPLIED = """
+    UPDATE kindledger_migrations SET state = 'applied', finished_at = clock_timestamp()
+    WHERE version = $1
+"""
+_RECORD_REVERTED = "DELETE FROM kindledger_migrations WHERE version = $1"
 
 
-class Action(StrEnum):
+class MigrationAction(StrEnum):
     """What was done with a migration."""
 
     APPLIED = "applied"
     REVERTED = "reverted"
 
 
-class Step(Struct, frozen=True):
-    """What was done: `applied` or `reverted`."""
+class MigrationStep(Struct, frozen=True):
+    """A migration that was applied or reverted."""
 
     version: int
     name: str
-    action: Action
+    action: MigrationAction
 
 
 async def check_schema(connection: Connection, migrations: Sequence[Migration]) -> None:
-    """Raises `MigrationError` for a schema that the daemon must not work with: none, a newer one, an unfinished one.
+    """Raise `MigrationError` if the schema has no migration, an unknown one, or an unfinished one.
 
-    Reads `kindledger_migrations`, and nothing else. Fewer migrations than there are is no fault: a business schema of
-    another shape has the first one only.
+    Reads the table `kindledger_migrations` alone. Missing migrations are no fault: a business
+    schema of another shape has the first migration only.
     """
-    history = await read_history(connection)
-    if not history:
+    records = await read_records(connection)
+    if not records:
         raise MigrationError("The schema has no migration yet. Run `kindledger migrate up`.")
-    for fault in (*too_new(history, migrations), *interrupted(history)):
+    for fault in (*newer_schema_faults(records, migrations), *unfinished_faults(records)):
         raise MigrationError(fault)
 
 
 class Migrator:
-    """Changes the schema that the connection's search_path finds first.
+    """Migrates the schema that is first in the connection's search_path.
 
-    The connection is used by nothing else, and its settings are changed. What the server has to say, and a wait for
-    another starter, is announced. Every method raises `MigrationError`, or one of `UNAVAILABLE`.
+    The connection must have no other user, because its settings are changed. `announce` receives
+    the server's notices, and a message while another process migrates. Every method raises
+    `MigrationError`, or one of `SERVER_UNAVAILABLE`.
     """
 
     def __init__(
@@ -114,125 +121,140 @@ class Migrator:
         announce: Callable[[str], None],
         *,
         program: str,
+        lock_timeout_s: float = _LOCK_TIMEOUT_S,
     ) -> None:
-        self._connection, self._migrations, self._announce, self._program = (
-            connection,
-            migrations,
-            announce,
-            program,
-        )
+        self._connection, self._migrations, self._announce = connection, migrations, announce
+        self._program, self._lock_timeout_s = program, lock_timeout_s
 
-    async def up(self) -> list[Step]:
-        """Applies what is missing."""
+    async def up(self) -> list[MigrationStep]:
+        """Apply every missing migration."""
         return await self.to(len(self._migrations))
 
-    async def down(self) -> list[Step]:
-        """Reverts the newest migration that is applied."""
-        async with self._alone() as history:
-            return await self._move(history, max(history, default=1) - 1)
+    async def down(self) -> list[MigrationStep]:
+        """Revert the newest migration that is applied."""
+        async with self._exclusive() as records:
+            return await self._migrate(records, max(records, default=1) - 1)
 
-    async def to(self, version: int) -> list[Step]:
-        """Applies what is missing up to `version` and reverts what is above it; 0 reverts everything."""
+    async def to(self, version: int) -> list[MigrationStep]:
+        """Apply the missing migrations up to `version`, and revert those above it.
+
+        Version 0 reverts every migration.
+        """
         if version > len(self._migrations):
             raise MigrationError(
                 f"There is no migration {version:04}: the newest is {len(self._migrations):04}."
             )
-        async with self._alone() as history:
-            return await self._move(history, version)
+        async with self._exclusive() as records:
+            return await self._migrate(records, version)
 
-    async def _move(self, history: dict[int, MigrationRecord], version: int) -> list[Step]:
+    async def _migrate(
+        self, records: dict[int, MigrationRecord], version: int
+    ) -> list[MigrationStep]:
         steps = [
-            await self._run(migration, Action.REVERTED)
+            await self._run(migration, MigrationAction.REVERTED)
             for migration in reversed(self._migrations[version:])
-            if migration.version in history
+            if migration.version in records
         ]
         for migration in self._migrations[:version]:
-            record = history.get(migration.version)
+            record = records.get(migration.version)
             if record is None or record.state is not MigrationState.APPLIED:
-                steps.append(await self._run(migration, Action.APPLIED))
+                steps.append(await self._run(migration, MigrationAction.APPLIED))
         return steps
 
-    async def _run(self, migration: Migration, action: Action) -> Step:
-        script, done = (
-            (migration.up, _APPLIED) if action is Action.APPLIED else (migration.down, _REVERTED)
-        )
-        begun = (_BEGUN, migration.version, migration.name, migration.checksum, self._program)
-        with _explained(migration.label, transactional=script.transactional):
+    async def _run(self, migration: Migration, action: MigrationAction) -> MigrationStep:
+        applies = action is MigrationAction.APPLIED
+        script = migration.up if applies else migration.down
+        record_end = _RECORD_APPLIED if applies else _RECORD_REVERTED
+        with self._migration_errors(migration.label, transactional=script.transactional):
             if script.transactional:
                 async with self._connection.transaction():
-                    await self._connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
-                    await self._connection.execute(*begun)
+                    timeout_ms = int(self._lock_timeout_s * 1000)
+                    await self._connection.execute(f"SET LOCAL lock_timeout = '{timeout_ms}ms'")
+                    await self._record_begin(migration)
                     await self._connection.execute(script.text)
-                    await self._connection.execute(done, migration.version)
+                    await self._connection.execute(record_end, migration.version)
             else:
                 self._announce(
-                    f"{migration.label} runs beside the application; waits for open transactions."
+                    f"{migration.label} runs while the application works, and waits for open "
+                    "transactions."
                 )
-                await self._connection.execute(*begun)
+                await self._record_begin(migration)
                 for statement in script.statements:
                     await self._connection.execute(statement)
-                await self._connection.execute(done, migration.version)
-        return Step(migration.version, migration.name, action)
+                await self._connection.execute(record_end, migration.version)
+        return MigrationStep(migration.version, migration.name, action)
+
+    async def _record_begin(self, migration: Migration) -> None:
+        await self._connection.execute(
+            _RECORD_BEGIN, migration.version, migration.name, migration.checksum, self._program
+        )
 
     @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[dict[int, MigrationRecord]]:
-        """Keeps other starters out; yields the history, which fits the migrations.
+    async def _exclusive(self) -> AsyncIterator[dict[int, MigrationRecord]]:
+        """Hold the lock against other migrating processes, and yield the checked records.
 
-        The lock belongs to the session, so it ends with it. It is asked for again and again: a session that waits in
-        the server for a lock holds a snapshot, and the other's CREATE INDEX CONCURRENTLY would wait for that.
+        The lock ends with the session. It is polled: a session that waits for the lock in the
+        server holds a snapshot, for which CREATE INDEX CONCURRENTLY of the other process would
+        wait.
         """
         if self._connection.get_server_version().major < _OLDEST_SERVER:
             raise MigrationError(f"PostgreSQL {_OLDEST_SERVER} or newer is needed.")
-        self._connection.add_log_listener(self._overhear)
-        await self._connection.execute(_SESSION)
-        if not await self._locked():
+        self._connection.add_log_listener(self._forward_notice)
+        await self._connection.execute(_SESSION_SETTINGS)
+        if not await self._try_lock():
             self._announce(
-                "Another `kindledger migrate` is at work on this database: waiting for it to end."
+                "Another `kindledger migrate` is running on this database: waiting for its end."
             )
-            while not await self._locked():  # noqa: ASYNC110 - the other one is another process
-                await asyncio.sleep(_POLL_S)
+            while not await self._try_lock():  # noqa: ASYNC110 - held by another process
+                await asyncio.sleep(_POLL_INTERVAL_S)
         try:
-            with _explained(TABLE, transactional=True):
-                await self._connection.execute(_HISTORY)
-                history = await read_history(self._connection)
-            for fault in (*too_new(history, self._migrations), *changed(history, self._migrations)):
-                raise MigrationError(fault)
-            yield history
+            yield await self._checked_records()
         finally:
             if not self._connection.is_closed():
-                await self._connection.execute("SELECT pg_advisory_unlock($1)", _LOCK_KEY)
-                self._connection.remove_log_listener(self._overhear)
+                await self._connection.execute("SELECT pg_advisory_unlock($1)", LOCK_KEY)
+                self._connection.remove_log_listener(self._forward_notice)
 
-    async def _locked(self) -> bool:
-        return bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY))
+    async def _try_lock(self) -> bool:
+        return bool(await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY))
 
-    def _overhear(self, _: object, message: asyncpg.PostgresLogMessage) -> None:
-        if message.sqlstate != _EXISTS_ALREADY:
+    async def _checked_records(self) -> dict[int, MigrationRecord]:
+        """Return the records. Raises `MigrationError` if they do not fit the migrations."""
+        with self._migration_errors(RECORDS_TABLE, transactional=True):
+            await self._connection.execute(_CREATE_RECORDS)
+            records = await read_records(self._connection)
+        for fault in (
+            *newer_schema_faults(records, self._migrations),
+            *changed_file_faults(records, self._migrations),
+        ):
+            raise MigrationError(fault)
+        return records
+
+    def _forward_notice(self, _: object, message: asyncpg.PostgresLogMessage) -> None:
+        if message.sqlstate != _DUPLICATE_TABLE:
             self._announce(message.message)
 
-
-@contextmanager
-def _explained(subject: str, *, transactional: bool) -> Iterator[None]:
-    """Turns what PostgreSQL says into a `MigrationError`, with what it means for the schema and what to do."""
-    try:
-        yield
-    except UNAVAILABLE:
-        raise
-    except asyncpg.PostgresError as error:
-        said = (f"{subject}: {error.args[0]}", error.detail, error.hint)
-        sentences = [f"{text.removesuffix('.')}." for text in said if text]
-        if isinstance(error, asyncpg.LockNotAvailableError | asyncpg.DeadlockDetectedError):
+    @contextmanager
+    def _migration_errors(self, subject: str, *, transactional: bool) -> Iterator[None]:
+        """Raise PostgreSQL's errors as `MigrationError`, with the schema's state and advice."""
+        try:
+            yield
+        except SERVER_UNAVAILABLE:
+            raise
+        except asyncpg.PostgresError as error:
+            texts = (f"{subject}: {error.args[0]}", error.detail, error.hint)
+            sentences = [f"{text.removesuffix('.')}." for text in texts if text]
+            if isinstance(error, asyncpg.LockNotAvailableError | asyncpg.DeadlockDetectedError):
+                sentences.append(
+                    f"A table was in use for more than {self._lock_timeout_s:g} s. Try again when "
+                    "no long transaction is open (pg_stat_activity shows them)."
+                )
+            elif type(error) is asyncpg.InsufficientPrivilegeError and error.hint is None:
+                sentences.append(
+                    "Migrate as the owner of the schema and its tables: postgres.migration_dsn."
+                )
             sentences.append(
-                f"A table was in use for more than {LOCK_TIMEOUT_S} s. Try again when no long transaction is open "
-                "(pg_stat_activity shows them)."
+                "Nothing was changed."
+                if transactional
+                else "It stays unfinished until `kindledger migrate up` repeats it."
             )
-        elif type(error) is asyncpg.InsufficientPrivilegeError and error.hint is None:
-            sentences.append(
-                "Migrate as the owner of the schema and its tables: postgres.migration_dsn."
-            )
-        sentences.append(
-            "Nothing was changed."
-            if transactional
-            else "It stays unfinished until `kindledger migrate up` repeats it."
-        )
-        raise MigrationError(" ".join(sentences)) from error
+            raise MigrationError(" ".join(sentences)) from error

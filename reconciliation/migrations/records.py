@@ -1,23 +1,20 @@
-"""What has been done to a schema, as it is recorded there, and what is wrong with that."""
+"""The migrations that a schema records as applied or begun, and the faults of these records."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final
 
-import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 from msgspec import Struct
 
+from reconciliation.connection import Connection
 from reconciliation.migrations.scripts import Migration
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
-
-TABLE = "kindledger_migrations"
+RECORDS_TABLE: Final = "kindledger_migrations"
 
 
 class MigrationState(StrEnum):
-    """Where a migration stands. Only one that runs without a transaction is ever seen as running."""
+    """The state of a migration. Only a migration without a transaction is ever seen as running."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -25,7 +22,7 @@ class MigrationState(StrEnum):
 
 
 class MigrationRecord(Struct, frozen=True):
-    """A migration that was begun, by which version of the program."""
+    """A migration that was begun or applied, and the version of the program that did it."""
 
     version: int
     name: str
@@ -37,17 +34,17 @@ class MigrationRecord(Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """See `Migration.label`."""
+        """The first part of the file names, as in `Migration.label`."""
         return f"{self.version:04}_{self.name}"
 
 
-async def read_history(connection: Connection) -> dict[int, MigrationRecord]:
-    """What is recorded, by version; nothing where nobody has migrated yet."""
-    if await connection.fetchval("SELECT to_regclass($1)", TABLE) is None:
+async def read_records(connection: Connection) -> dict[int, MigrationRecord]:
+    """Return the records by version; nothing if the schema was never migrated."""
+    if await connection.fetchval("SELECT to_regclass($1)", RECORDS_TABLE) is None:
         return {}
     rows = await connection.fetch(
-        "SELECT version, name, checksum, state, started_at, finished_at, program FROM kindledger_migrations "
-        "ORDER BY version"
+        "SELECT version, name, checksum, state, started_at, finished_at, program "
+        "FROM kindledger_migrations ORDER BY version"
     )
     return {
         row["version"]: MigrationRecord(**{**row, "state": MigrationState(row["state"])})
@@ -55,36 +52,42 @@ async def read_history(connection: Connection) -> dict[int, MigrationRecord]:
     }
 
 
-def too_new(history: dict[int, MigrationRecord], migrations: Sequence[Migration]) -> Iterator[str]:
-    """Says so if the schema has migrations that this program does not know."""
-    newest = history.get(max(history, default=0))
+def newer_schema_faults(
+    records: dict[int, MigrationRecord], migrations: Sequence[Migration]
+) -> Iterator[str]:
+    """Yield a message if the schema has migrations that this program does not know."""
+    newest = records.get(max(records, default=0))
     if newest is not None and newest.version > len(migrations):
         yield (
-            f"The schema is newer than this program: {newest.label} was applied by {newest.program}, and this program "
-            f"knows {len(migrations)} migrations. Use that version of the program, or a later one."
+            f"The schema is newer than this program: {newest.label} was applied by "
+            f"{newest.program}, and this program knows {len(migrations)} migrations. Use that "
+            "version of the program, or a later one."
         )
 
 
-def changed(history: dict[int, MigrationRecord], migrations: Sequence[Migration]) -> Iterator[str]:
-    """Names the applied migrations whose files are not what was applied."""
+def changed_file_faults(
+    records: dict[int, MigrationRecord], migrations: Sequence[Migration]
+) -> Iterator[str]:
+    """Yield a message for each applied migration whose file has changed since."""
     for migration in migrations:
-        record = history.get(migration.version)
+        record = records.get(migration.version)
         if record is None or record.state is not MigrationState.APPLIED:
             continue
         if (record.name, record.checksum) != (migration.name, migration.checksum):
+            applied_at = record.started_at.isoformat(timespec="seconds")
             yield (
                 f"{migration.label}.up.sql is not what was applied as {record.label} at "
-                f"{record.started_at.isoformat(timespec='seconds')} by {record.program}. Restore the file, and write a "
-                "new migration for what shall change."
+                f"{applied_at} by {record.program}. Restore the file, and make further changes in "
+                "a new migration."
             )
 
 
-def interrupted(history: dict[int, MigrationRecord]) -> Iterator[str]:
-    """Names the migrations that were begun and not finished."""
-    for record in history.values():
+def unfinished_faults(records: dict[int, MigrationRecord]) -> Iterator[str]:
+    """Yield a message for each migration that was begun and not finished."""
+    for record in records.values():
         if record.state is MigrationState.RUNNING:
+            began_at = record.started_at.isoformat(timespec="seconds")
             yield (
-                f"{record.label} was begun at {record.started_at.isoformat(timespec='seconds')} and is not finished: "
-                "it is at work at this moment, or it was interrupted. `kindledger migrate up` waits for it or "
-                "repeats it."
+                f"{record.label} began at {began_at} and is not finished: it is running now, or it "
+                "was interrupted. `kindledger migrate up` waits for it or repeats it."
             )

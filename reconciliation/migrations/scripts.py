@@ -1,4 +1,4 @@
-"""Migrations as they are written: NNNN_name.up.sql and NNNN_name.down.sql, numbered from 1 without a gap."""
+"""The migration files: NNNN_name.up.sql and NNNN_name.down.sql, numbered from 1 without a gap."""
 
 import hashlib
 import re
@@ -7,32 +7,32 @@ from importlib.resources import files
 
 from msgspec import Struct
 
-_NAME = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.(?P<way>up|down)\.sql")
+_FILE_NAME = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+)\.(?P<direction>up|down)\.sql")
 _NO_TRANSACTION = "-- migrate: no transaction\n"
 
 
 class MigrationError(Exception):
-    """The schema cannot be used or changed; the message says why and what to do."""
+    """The schema cannot be used or changed. The message says why, and what to do."""
 
 
 class Script(Struct, frozen=True):
-    """One way of a migration."""
+    """The SQL of a migration in one direction."""
 
     text: str
 
     @property
     def transactional(self) -> bool:
-        """Whether it runs in one transaction; its first line says so if it does not."""
+        """Whether the script runs in one transaction; its first line may say that it does not."""
         return not self.text.startswith(_NO_TRANSACTION)
 
     @property
     def statements(self) -> list[str]:
-        """What is sent at a time: the whole, or without a transaction each paragraph."""
+        """The parts to execute one by one: the whole text, or each paragraph."""
         return [self.text] if self.transactional else re.split(r"\n\s*\n", self.text.strip())
 
 
 class Migration(Struct, frozen=True):
-    """A step of the schema, both ways."""
+    """A change of the schema, and its reversal."""
 
     version: int
     name: str
@@ -41,39 +41,41 @@ class Migration(Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """As its files are named: `0003_business_indexes`."""
+        """The first part of the file names, for example `0003_business_indexes`."""
         return f"{self.version:04}_{self.name}"
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the way up, in hex. The way down may be mended later."""
+        """The SHA-256 of the up script in hexadecimal digits. The down script may be corrected."""
         return hashlib.sha256(self.up.text.encode()).hexdigest()
 
 
 def load_migrations() -> tuple[Migration, ...]:
-    """The migrations that are installed with this program, in order."""
+    """Return the migrations that are installed with this program, in order."""
     folder = files("config") / "migrations" / "postgres"
     return parse_migrations({file.name: file.read_text("utf-8") for file in folder.iterdir()})
 
 
 def parse_migrations(texts: Mapping[str, str]) -> tuple[Migration, ...]:
-    """Migrations in order, from texts by file name.
+    """Return the migrations in order, from their texts by file name.
 
-    Raises `MigrationError` for a name of another form, a missing way and a gap in the numbers.
+    Raises `MigrationError` for a wrong file name, a missing script, and a gap in the numbers.
     """
-    found: dict[tuple[int, str], dict[str, Script]] = {}
-    for file, text in texts.items():
-        match = _NAME.fullmatch(file)
+    scripts: dict[tuple[int, str], dict[str, Script]] = {}
+    for file_name, text in texts.items():
+        match = _FILE_NAME.fullmatch(file_name)
         if match is None:
             raise MigrationError(
-                f"{file} is no migration: its name must look like 0001_name.up.sql"
+                f"{file_name} is no migration: its name must look like 0001_name.up.sql"
             )
-        found.setdefault((int(match["version"]), match["name"]), {})[match["way"]] = Script(text)
+        label = (int(match["version"]), match["name"])
+        scripts.setdefault(label, {})[match["direction"]] = Script(text)
     migrations = []
-    for expected, ((version, name), ways) in enumerate(sorted(found.items()), start=1):
-        if version != expected or len(ways) < 2:
+    for expected, ((version, name), directions) in enumerate(sorted(scripts.items()), start=1):
+        if version != expected or len(directions) < 2:
             raise MigrationError(
-                f"{version:04}_{name}: migration {expected:04} must have one .up.sql and one .down.sql"
+                f"{version:04}_{name}: migration {expected:04} must have one .up.sql and one "
+                ".down.sql"
             )
-        migrations.append(Migration(version, name, **ways))
+        migrations.append(Migration(version, name, **directions))
     return tuple(migrations)

@@ -28,7 +28,8 @@ from reconciliation.migrations.migrator import Migrator
 from reconciliation.migrations.scripts import load_migrations
 from reconciliation.reports import DiscrepancyKind as Kind
 from tests.cli.support import Json, examine, kindledger, of, the_failure
-from tests.reconciliation.support import CHANNEL, Gateway, GrowingLedger, chain, sent
+from tests.reconciliation.gateway import Gateway
+from tests.reconciliation.growing_ledger import CHANNEL, GrowingLedger, forged_chain, submitted
 
 HEIGHT = 20
 UNKNOWN = "ab" * 32
@@ -40,7 +41,7 @@ LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 async def ledger(store: LedgerStore) -> GrowingLedger:
     """One with many transactions that fail."""
     ledger = GrowingLedger(store)
-    await ledger.commit(chain()[:HEIGHT])
+    await ledger.commit(forged_chain()[:HEIGHT])
     return ledger
 
 
@@ -87,9 +88,9 @@ def reconcile(*arguments: str, settings: Json, code: Exit = Exit.OK) -> Json:
 
 async def write_mistakes(gateway: Gateway) -> dict[Kind, tuple[str, str]]:
     """One wrong row of each kind, by table and key; the first donation that is valid has a right row."""
-    valid = [one for one in sent(chain()[:HEIGHT], "Donate") if one.valid]
+    valid = [one for one in submitted(forged_chain()[:HEIGHT], "Donate") if one.valid]
     right, cheap, refused, *_ = valid
-    failed = next(one for one in sent(chain()[:HEIGHT], "Donate") if not one.valid)
+    failed = next(one for one in submitted(forged_chain()[:HEIGHT], "Donate") if not one.valid)
     await gateway.donation(right.tx_id, amount=Decimal(right.args[2]))
     await gateway.connection.execute(
         f"ALTER TABLE transactions ADD CONSTRAINT in_the_way CHECK (status = 'PENDING' OR tx_hash <> '{refused.tx_id}')"
@@ -203,7 +204,7 @@ async def test_a_ledger_that_may_be_behind_its_peer_calls_no_hash_unknown(
 async def test_a_table_that_has_no_more_than_a_status(
     ledger: GrowingLedger, gateway: Gateway, settings: Json
 ) -> None:
-    one = next(one for one in sent(chain()[:HEIGHT], "Donate") if not one.valid)
+    one = next(one for one in submitted(forged_chain()[:HEIGHT], "Donate") if not one.valid)
     await gateway.connection.execute(
         'CREATE TABLE "Gift""s" (id int PRIMARY KEY, tx text, state text)'
     )

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from reconciliation.migrations.migrator import Migrator, Step
-from reconciliation.migrations.records import Connection
+from reconciliation.migrations.migrator import MigrationStep, Migrator
+from reconciliation.connection import Connection
 from reconciliation.migrations.scripts import Migration, load_migrations
 
 MIGRATIONS = load_migrations()
@@ -24,7 +24,7 @@ async def connected(dsn: str) -> AsyncIterator[Connection]:
 
 async def migrate(
     dsn: str, version: int, migrations: Sequence[Migration] = MIGRATIONS
-) -> tuple[list[Step], list[str]]:
+) -> tuple[list[MigrationStep], list[str]]:
     """Goes to that version; returns what was done and what was announced."""
     announced: list[str] = []
     async with connected(dsn) as connection:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reconciliation.migrations.records import Connection
+from reconciliation.connection import Connection
 from reconciliation.migrations.scripts import MigrationError
 from tests.migrations.support import NEWEST, catalogue, connected, migrate
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from reconciliation.migrations.records import Connection
+from reconciliation.connection import Connection
 from tests.migrations.support import connected, migrate
 
 OWN_TABLE = """

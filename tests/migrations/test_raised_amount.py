@@ -10,7 +10,7 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciliation.migrations.records import Connection
+from reconciliation.connection import Connection
 from tests.migrations.support import connected
 
 CAMPAIGNS = ("a", "b", "c")

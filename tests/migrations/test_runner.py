@@ -8,7 +8,7 @@ import pytest
 
 from reconciliation.migrations import migrator
 from reconciliation.migrations.migrator import check_schema
-from reconciliation.migrations.records import Connection
+from reconciliation.connection import Connection
 from reconciliation.migrations.scripts import MigrationError, load_migrations, parse_migrations
 from tests.indexer.processes import ending, kindledger
 from tests.migrations.support import MIGRATIONS, NEWEST, catalogue, connected, migrate
@@ -80,9 +80,9 @@ async def test_of_two_starters_one_works_and_the_other_waits(empty_database: str
         kindledger(*up, **variables) as one,
         kindledger(*up, **variables) as two,
     ):
-        await third.execute("SELECT pg_advisory_lock($1)", migrator._LOCK_KEY)
+        await third.execute("SELECT pg_advisory_lock($1)", migrator.LOCK_KEY)
         await asyncio.gather(waits(one), waits(two))
-        await third.execute("SELECT pg_advisory_unlock($1)", migrator._LOCK_KEY)
+        await third.execute("SELECT pg_advisory_unlock($1)", migrator.LOCK_KEY)
         ended = await asyncio.gather(ending(one), ending(two))
     assert [result.code for result in ended] == [0, 0], ended
     assert sorted(len(json.loads(result.stdout)["steps"]) for result in ended) == [0, NEWEST]

@@ -1,1 +1,1 @@
-"""Reconciliation with PostgreSQL, on a real one."""
+"""Tests of reconciliation: business rows in PostgreSQL against the ledger in MongoDB."""

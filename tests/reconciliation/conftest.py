@@ -1,31 +1,47 @@
-"""A growing ledger and a gateway that writes rows."""
+"""The ledger and the gateway of the tests of reconciliation."""
 
 import gc
+import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
 
 from ledger.mongodb.store import LedgerStore
-from tests.reconciliation.support import Gateway, GrowingLedger
+from tests.conftest import login_dsn
+from tests.reconciliation.gateway import Gateway
+from tests.reconciliation.growing_ledger import GrowingLedger
 
 
 @pytest.fixture
 def ledger(store: LedgerStore) -> GrowingLedger:
-    """An empty one."""
+    """Return an empty ledger."""
     return GrowingLedger(store)
 
 
 @pytest.fixture
 async def gateway(business_database: str) -> AsyncIterator[Gateway]:
-    """On the migrated business database, with the rights of its owner."""
+    """Yield a gateway to the migrated business database, with the rights of its owner."""
     connection = await asyncpg.connect(business_database)
     yield Gateway(connection)
     await connection.close()
 
 
 @pytest.fixture
-def collected() -> Iterator[None]:
-    """For tests that break connections off: what the driver then leaves open is closed here, not in another test."""
+def close_broken_connections() -> Iterator[None]:
+    """Close the connections that the driver leaves open after a failure, within the same test."""
     yield
     gc.collect()
+
+
+@pytest.fixture
+async def reporter_dsn(postgres_dsn: str, business_database: str) -> AsyncIterator[str]:
+    """Yield the address of `business_database` for a user with the role for reports alone."""
+    user = f"u{uuid.uuid4().hex[:16]}"
+    connection = await asyncpg.connect(postgres_dsn)
+    await connection.execute(
+        f"CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE kindledger_reporter"
+    )
+    yield login_dsn(business_database, user)
+    await connection.execute(f"DROP ROLE {user}")
+    await connection.close()

@@ -11,19 +11,14 @@ from hypothesis import strategies as st
 
 from devnet.forge.hostile_values import TX_IDS
 from protos.transaction_pb2 import BAD_PROPOSAL_TXID, MVCC_READ_CONFLICT
-from reconciliation.mapping import BusinessMapping, Table
+from reconciliation.mapping import BusinessMapping, BusinessTable
 from reconciliation.migrations.migrator import Migrator
 from reconciliation.migrations.scripts import load_migrations
-from tests.reconciliation.pen import Draft, Pen
-from tests.reconciliation.support import (
-    Gateway,
-    GrowingLedger,
-    chain,
-    once,
-    reconciling,
-    sent,
-    until,
-)
+from tests.eventually import eventually
+from tests.reconciliation.block_builder import BlockBuilder, PlannedTransaction
+from tests.reconciliation.gateway import Gateway
+from tests.reconciliation.growing_ledger import GrowingLedger, forged_chain, submitted
+from tests.reconciliation.running import reconcile_once, reconciling
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -53,10 +48,14 @@ async def test_ids_that_no_column_holds_are_counted_and_spoil_nothing(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
     """Nor do those that are awkward in SQL: rows that name these get the state of the envelope that claimed them."""
-    pen = Pen()
+    builder = BlockBuilder()
     claimed = dict.fromkeys((*UNUSABLE, *STRANGE, *TX_IDS.values()))
-    block, ids = pen.block(
-        [Draft(), Draft(MVCC_READ_CONFLICT), *(Draft(BAD_PROPOSAL_TXID, id_) for id_ in claimed)]
+    block, ids = builder.next_block(
+        [
+            PlannedTransaction(),
+            PlannedTransaction(MVCC_READ_CONFLICT),
+            *(PlannedTransaction(BAD_PROPOSAL_TXID, id_) for id_ in claimed),
+        ]
     )
     unusable = {id_ for id_ in claimed if "\0" in id_ or len(id_) > 255 or id_.endswith(" ")}
     wanted = {id_: "FAILED" for id_ in ids if id_ and id_ not in unusable} | {ids[0]: "CONFIRMED"}
@@ -64,11 +63,11 @@ async def test_ids_that_no_column_holds_are_counted_and_spoil_nothing(
     early, late = list(wanted)[::2], list(wanted)[1::2]
     for id_ in early:
         await gateway.transaction(id_)
-    await ledger.commit([pen.genesis, block])
-    await once(indexer_dsn, ledger)
+    await ledger.commit([builder.genesis, block])
+    await reconcile_once(indexer_dsn, ledger)
     for id_ in late:
         await gateway.transaction(id_)
-    await once(indexer_dsn, ledger)
+    await reconcile_once(indexer_dsn, ledger)
     assert await states(gateway) == wanted
     assert (
         await gateway.connection.fetchval("SELECT unusable_ids FROM ledger_cursor")
@@ -82,12 +81,12 @@ async def test_the_whole_hostile_catalogue(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
     """Every second envelope is hostile; every row is settled as a naive reader of the chain decides."""
-    blocks = chain(40, seed=11, hostile_share=0.5)
-    wanted = {one.tx_id: one.state for one in sent(blocks)}
+    blocks = forged_chain(40, seed=11, hostile_share=0.5)
+    wanted = {one.tx_id: one.state for one in submitted(blocks)}
     for tx_id in wanted:
         await gateway.transaction(tx_id)
     await ledger.commit(blocks)
-    await once(indexer_dsn, ledger)
+    await reconcile_once(indexer_dsn, ledger)
     assert await states(gateway) == wanted
     assert set(wanted.values()) == {"CONFIRMED", "FAILED"}
 
@@ -95,36 +94,38 @@ async def test_the_whole_hostile_catalogue(
 async def test_a_placeholder_never_settles_even_if_a_client_claimed_it(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
-    pen = Pen()
+    builder = BlockBuilder()
     claimed = ("pending-7", "PENDING-8", "pending-", "pending-%")
     spelled = ("  pending-7", "0xpending-7", "\tPENDING-8")
-    block, _ = pen.block([Draft(BAD_PROPOSAL_TXID, id_) for id_ in claimed])
+    block, _ = builder.next_block([PlannedTransaction(BAD_PROPOSAL_TXID, id_) for id_ in claimed])
     await gateway.open_campaign()
     odd = {str(await gateway.transaction(hash_)) for hash_ in spelled}
     for hash_ in claimed:
         await gateway.transaction(hash_)
         await gateway.donation(hash_)
     await gateway.donation("")
-    await ledger.commit([pen.genesis, block])
-    await once(indexer_dsn, ledger)
-    assert await gateway.waiting() == len(spelled) + 2 * len(claimed) + 1
+    await ledger.commit([builder.genesis, block])
+    await reconcile_once(indexer_dsn, ledger)
+    assert await gateway.pending_rows() == len(spelled) + 2 * len(claimed) + 1
     assert await gateway.discrepancies() == {"impossible_hash": odd}
 
 
 async def test_a_hash_in_another_spelling_is_found_by_the_sweep_and_not_rewritten(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
-    pen = Pen()
-    block, ids = pen.block([Draft(code) for code in (0, MVCC_READ_CONFLICT) * 5])
+    builder = BlockBuilder()
+    block, ids = builder.next_block(
+        [PlannedTransaction(code) for code in (0, MVCC_READ_CONFLICT) * 5]
+    )
     patterns = ("{}", "0x{}", "0X{}", "  {}\n", "\t0x{} ")
     spelled = {
         patterns[n % 5].format(id_.upper() if n < 5 else id_): "FAILED" if n % 2 else "CONFIRMED"
         for n, id_ in enumerate(ids)
     }
-    await ledger.commit([pen.genesis, block])
+    await ledger.commit([builder.genesis, block])
     for hash_ in spelled:
         await gateway.transaction(hash_)
-    await once(indexer_dsn, ledger)
+    await reconcile_once(indexer_dsn, ledger)
     assert await states(gateway) == spelled
 
 
@@ -159,10 +160,15 @@ AMOUNTS: dict[str, tuple[bytes, bool]] = {
 
 async def test_amounts_in_events(indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway) -> None:
     """Rows are settled whatever stands there, and those that show another number are named."""
-    pen = Pen()
-    drafts = [Draft(payload=b'{"amount":%s}' % text) for text, _ in AMOUNTS.values()]
-    block, ids = pen.block(
-        [*drafts, Draft(payload=b'[{"amount":13}]'), Draft(payload=b"amount"), Draft()]
+    builder = BlockBuilder()
+    planned = [PlannedTransaction(payload=b'{"amount":%s}' % text) for text, _ in AMOUNTS.values()]
+    block, ids = builder.next_block(
+        [
+            *planned,
+            PlannedTransaction(payload=b'[{"amount":13}]'),
+            PlannedTransaction(payload=b"amount"),
+            PlannedTransaction(),
+        ]
     )
     await gateway.open_campaign()
     wrong = set()
@@ -173,9 +179,9 @@ async def test_amounts_in_events(indexer_dsn: str, ledger: GrowingLedger, gatewa
         await gateway.transaction(id_, amount=None)
         if differs:
             wrong.add(str(key))
-    await ledger.commit([pen.genesis, block])
-    await once(indexer_dsn, ledger)
-    assert await gateway.waiting() == 0
+    await ledger.commit([builder.genesis, block])
+    await reconcile_once(indexer_dsn, ledger)
+    assert await gateway.pending_rows() == 0
     assert await gateway.discrepancies() == {"amount_differs": wrong}
     await gateway.connection.execute(
         "ALTER TABLE transactions DROP CONSTRAINT IF EXISTS transactions_amount_check"
@@ -183,7 +189,7 @@ async def test_amounts_in_events(indexer_dsn: str, ledger: GrowingLedger, gatewa
     odd = await gateway.connection.fetchval(
         "UPDATE transactions SET amount = 'NaN' WHERE tx_hash = $1 RETURNING id::text", ids[0]
     )
-    await once(indexer_dsn, ledger)
+    await reconcile_once(indexer_dsn, ledger)
     assert await gateway.discrepancies() == {"amount_differs": wrong | {odd}}
 
 
@@ -191,14 +197,16 @@ async def test_two_donations_with_one_hash(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
     """Each counts: which of them is the right one is not for the daemon to decide."""
-    pen = Pen()
-    block, (valid, invalid) = pen.block([Draft(), Draft(MVCC_READ_CONFLICT)])
+    builder = BlockBuilder()
+    block, (valid, invalid) = builder.next_block(
+        [PlannedTransaction(), PlannedTransaction(MVCC_READ_CONFLICT)]
+    )
     await gateway.open_campaign()
     for hash_ in (valid, invalid):
         for amount in (2, 3):
             await gateway.donation(hash_, amount=Decimal(amount))
-    await ledger.commit([pen.genesis, block])
-    await once(indexer_dsn, ledger)
+    await ledger.commit([builder.genesis, block])
+    await reconcile_once(indexer_dsn, ledger)
     rows = await gateway.connection.fetch(
         "SELECT status, sum(amount) FROM donations GROUP BY status"
     )
@@ -212,8 +220,8 @@ async def test_a_row_without_a_date_counts_as_old(
     """As an adopted table may have them."""
     await gateway.connection.execute("ALTER TABLE transactions ALTER created_at DROP NOT NULL")
     key = await gateway.transaction("ab" * 32, created_at=None)
-    await ledger.commit([Pen().genesis])
-    await once(indexer_dsn, ledger)
+    await ledger.commit([BlockBuilder().genesis])
+    await reconcile_once(indexer_dsn, ledger)
     assert await gateway.discrepancies() == {"not_on_ledger": {str(key)}}
 
 
@@ -221,19 +229,19 @@ async def test_a_row_that_goes_leaves_its_transaction_without_one(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
     """Also when it was there when the transaction was looked for first; and another row makes up for it."""
-    pen = Pen()
-    block, (deleted, renamed) = pen.block([Draft(), Draft()])
+    builder = BlockBuilder()
+    block, (deleted, renamed) = builder.next_block([PlannedTransaction(), PlannedTransaction()])
     for id_ in (deleted, renamed):
         await gateway.transaction(id_)
-    await ledger.commit([pen.genesis, block])
-    await once(indexer_dsn, ledger)
+    await ledger.commit([builder.genesis, block])
+    await reconcile_once(indexer_dsn, ledger)
     assert await gateway.discrepancies() == {}
     await gateway.connection.execute("DELETE FROM transactions WHERE tx_hash = $1", deleted)
     await gateway.connection.execute("UPDATE transactions SET tx_hash = 'pending-1'")
-    await once(indexer_dsn, ledger)
+    await reconcile_once(indexer_dsn, ledger)
     assert await gateway.discrepancies() == {"missing_row": {deleted, renamed}}
     await gateway.transaction(deleted)
-    await once(indexer_dsn, ledger)
+    await reconcile_once(indexer_dsn, ledger)
     assert await gateway.discrepancies() == {"missing_row": {renamed}}
 
 
@@ -254,7 +262,7 @@ CREATE TRIGGER late AFTER UPDATE OF "Mã" ON "SELECT" FOR EACH ROW EXECUTE FUNCT
 ODD = BusinessMapping(
     schema='Kế "A" toán',
     tables=(
-        Table(
+        BusinessTable(
             name="SELECT",
             key="Số",
             hash="Mã",
@@ -266,7 +274,7 @@ ODD = BusinessMapping(
             confirmed_at="Lúc",
             amount="Tiền",
         ),
-        Table(
+        BusinessTable(
             name="chi;--",
             key='1" số',
             hash="mã",
@@ -276,7 +284,7 @@ ODD = BusinessMapping(
             failed="-",
             confirmed_at="lúc",
         ),
-        Table(name="compared", hash="hash"),
+        BusinessTable(name="compared", hash="hash"),
     ),
     placeholders=(),
 )
@@ -296,12 +304,18 @@ async def test_a_schema_of_another_shape(
     empty_database: str, odd: Connection, ledger: GrowingLedger
 ) -> None:
     """Other names and types, a hash that a domain guards, and clients that claim ids which no row may have."""
-    pen = Pen()
+    builder = BlockBuilder()
     valid, invalid, late = "a1" * 32, "b2" * 32, "c3" * 32
     # To a column of type char the first one is the id of a transaction that is still to come.
-    first, _ = pen.block([Draft(BAD_PROPOSAL_TXID, id_) for id_ in (f"{valid}  ", *STRANGE)])
-    second, _ = pen.block(
-        [Draft(tx_id=valid), Draft(MVCC_READ_CONFLICT, invalid), Draft(tx_id=late)]
+    first, _ = builder.next_block(
+        [PlannedTransaction(BAD_PROPOSAL_TXID, id_) for id_ in (f"{valid}  ", *STRANGE)]
+    )
+    second, _ = builder.next_block(
+        [
+            PlannedTransaction(tx_id=valid),
+            PlannedTransaction(MVCC_READ_CONFLICT, invalid),
+            PlannedTransaction(tx_id=late),
+        ]
     )
     insert = """INSERT INTO "SELECT" ("Số", "Mã", "Trạng Thái") VALUES ($1, $2, 'đang chờ')"""
     await odd.executemany(insert, [(-7, valid), (8, invalid), (9, None)])
@@ -310,8 +324,8 @@ async def test_a_schema_of_another_shape(
     await odd.execute(
         "INSERT INTO compared VALUES ('a', $1), ('b', $2), ('c', 'TBD')", valid, invalid
     )
-    await ledger.commit([pen.genesis, first])
-    await once(empty_database, ledger, business=ODD)
+    await ledger.commit([builder.genesis, first])
+    await reconcile_once(empty_database, ledger, business=ODD)
     await ledger.commit([second])
 
     async def settled() -> bool:
@@ -322,8 +336,8 @@ async def test_a_schema_of_another_shape(
 
     async with reconciling(empty_database, ledger, business=ODD):
         await odd.execute("""UPDATE "SELECT" SET "Mã" = $1 WHERE "Số" = 9""", late)
-        await until(settled)
-    await once(empty_database, ledger, business=ODD)
+        await eventually(settled)
+    await reconcile_once(empty_database, ledger, business=ODD)
     rows = await odd.fetch(
         """SELECT "Số", "Trạng Thái"::text, "Khối"::int, "Lúc" IS NOT NULL FROM "SELECT" """
     )
@@ -344,29 +358,31 @@ async def test_a_blank_at_the_end_that_only_one_of_the_columns_sees(
     empty_database: str, odd: Connection, ledger: GrowingLedger
 ) -> None:
     """What the row of one table is settled by finds that of the other too."""
-    pen = Pen()
-    block, ids = pen.block([Draft()])
+    builder = BlockBuilder()
+    block, ids = builder.next_block([PlannedTransaction()])
     await odd.execute("CREATE TABLE seen (id INT PRIMARY KEY, hash VARCHAR, state TEXT)")
     await odd.execute("CREATE TABLE unseen (id INT PRIMARY KEY, hash CHAR(64), state TEXT)")
-    tables = tuple(Table(name=name, hash="hash", status="state") for name in ("seen", "unseen"))
+    tables = tuple(
+        BusinessTable(name=name, hash="hash", status="state") for name in ("seen", "unseen")
+    )
     both = BusinessMapping(schema=ODD.schema, tables=tables)
-    await ledger.commit([pen.genesis, block])
-    await once(empty_database, ledger, business=both)
+    await ledger.commit([builder.genesis, block])
+    await reconcile_once(empty_database, ledger, business=both)
     await odd.execute("INSERT INTO seen VALUES (1, $1, 'PENDING')", f"{ids[0]} ")
     await odd.execute("INSERT INTO unseen VALUES (2, $1, 'PENDING')", ids[0])
-    await once(empty_database, ledger, business=both)
+    await reconcile_once(empty_database, ledger, business=both)
     rows = await odd.fetch("SELECT id, state FROM seen UNION ALL SELECT id, state FROM unseen")
     assert {tuple(row) for row in rows} == {(1, "CONFIRMED"), (2, "CONFIRMED")}
 
 
-PEN = Pen(seed=3)
-CHAIN = [PEN.genesis]
-BLOCK, IDS = PEN.block(
+BUILDER = BlockBuilder(seed=3)
+CHAIN = [BUILDER.genesis]
+BLOCK, IDS = BUILDER.next_block(
     [
-        Draft(payload=b'{"amount":7}'),
-        Draft(MVCC_READ_CONFLICT),
-        Draft(),
-        Draft(BAD_PROPOSAL_TXID, "claimed"),
+        PlannedTransaction(payload=b'{"amount":7}'),
+        PlannedTransaction(MVCC_READ_CONFLICT),
+        PlannedTransaction(),
+        PlannedTransaction(BAD_PROPOSAL_TXID, "claimed"),
     ]
 )
 CHAIN.append(BLOCK)
@@ -417,7 +433,7 @@ async def unchanged(
             used.add(hash_)
             await gateway.transaction(hash_, state, amount=amount, block_number=block)
     before = await images(gateway)
-    await once(dsn, ledger)
+    await reconcile_once(dsn, ledger)
     assert await gateway.connection.fetchval("SELECT height FROM ledger_cursor") == len(CHAIN)
     assert await gateway.discrepancies()
     assert await images(gateway) == before

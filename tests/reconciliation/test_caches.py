@@ -58,7 +58,7 @@ async def refreshing(
 ) -> AsyncIterator[CacheRefresher]:
     """A refresher at work, whose first round is on its way."""
     async with AsyncRedis.from_url(url) as client:
-        refresher = CacheRefresher(client, pool, refresh=refresh, interval_s=interval_s)
+        refresher = CacheRefresher(client, pool, write_live_values=refresh, interval_s=interval_s)
         running = asyncio.create_task(refresher.run())
         try:
             yield refresher
@@ -136,7 +136,7 @@ async def test_only_the_caches_of_settled_campaigns_go(
     async with refreshing(redis_url, pool) as refresher:
         await first_round(redis)
         fill(redis, others | caches(campaign) | SHARED)
-        refresher.settled([campaign])
+        refresher.rows_settled([campaign])
         await eventually(lambda: not present(redis) & SHARED)
         assert present(redis) == others | {"realtime:donations"}
 
@@ -160,7 +160,7 @@ async def test_too_many_campaigns_are_all_campaigns(
     async with refreshing(redis_url, pool) as refresher:
         await first_round(redis)
         fill(redis, caches("never named") | {"realtime:campaign:a:progress"})
-        refresher.settled(f"c{number}" for number in range(10_001))
+        refresher.rows_settled(f"c{number}" for number in range(10_001))
         await eventually(lambda: present(redis) == {"realtime:donations"})
 
 
@@ -173,7 +173,7 @@ async def test_without_the_tables_caches_are_emptied_and_nothing_is_written(
         async with refreshing(redis_url, pool, refresh=False) as refresher:
             await eventually(lambda: not present(redis))
             fill(redis, caches("a") | SHARED)
-            refresher.settled(["a"])
+            refresher.rows_settled(["a"])
             await eventually(lambda: not present(redis))
     assert logs == []
 
@@ -210,7 +210,7 @@ async def test_progress_is_what_postgresql_says(
     before = datetime.now(UTC) - timedelta(seconds=1)
     async with refreshing(redis_url, pool) as refresher:
         await first_round(redis)
-        refresher.settled([*figures, "no number", "not there"])
+        refresher.rows_settled([*figures, "no number", "not there"])
         await eventually(lambda: redis.exists("realtime:campaign:half:progress"))
         await eventually(lambda: redis.exists("realtime:campaign:more:progress"))
     written = {key for key in present(redis) if key.endswith(":progress")}
@@ -284,7 +284,7 @@ async def test_figures_are_read_after_the_caches_are_empty(
         fill(redis, caches("a"))
         async with business.transaction():
             await business.execute("LOCK TABLE campaigns")
-            refresher.settled(["a"])
+            refresher.rows_settled(["a"])
             await eventually(lambda: not present(redis) & caches("a"))
             await business.execute("UPDATE campaigns SET raised_amount = 1 WHERE id = 'a'")
         await eventually(lambda: redis.exists("realtime:campaign:a:progress"))
@@ -306,7 +306,7 @@ async def test_a_burst_is_one_round(server: RedisServer, pool: Pool) -> None:
 
         async with refreshing(server.url, pool, interval_s=1.0) as refresher:
             for number in range(10_000):
-                refresher.settled([f"c{number % 100}"])
+                refresher.rows_settled([f"c{number % 100}"])
                 if number % 100 == 0:
                     await asyncio.sleep(0.001)
             await asyncio.sleep(0.4)
@@ -317,10 +317,10 @@ async def test_a_burst_is_one_round(server: RedisServer, pool: Pool) -> None:
             assert rounds() == 2
 
             quiet_until = time.monotonic()
-            refresher.settled(["c1"])
+            refresher.rows_settled(["c1"])
             await eventually(lambda: rounds() == 3)
             assert time.monotonic() - quiet_until < 0.5
-            refresher.settled([])
+            refresher.rows_settled([])
             await asyncio.sleep(1.2)
             assert rounds() == 3
 
@@ -378,7 +378,7 @@ async def test_a_redis_that_fails_delays_nobody_and_is_true_again_afterwards(
             fill(redis, caches("a") | SHARED | FOREIGN)
             repair = broken(server)
             before = time.monotonic()
-            refresher.settled(["a"])
+            refresher.rows_settled(["a"])
             assert time.monotonic() - before < 0.05
             await eventually(lambda: logs, limit_s=3)
             await business.execute("UPDATE campaigns SET raised_amount = 2")
@@ -441,7 +441,7 @@ async def test_a_value_of_another_type_is_in_nobodys_way(
                 caches("a") | SHARED | {"realtime:donations", "realtime:campaign:a:progress"}
             ):
                 redis.rpush(key, "a list")
-            refresher.settled(["a"])
+            refresher.rows_settled(["a"])
             await eventually(lambda: redis.type("realtime:donations") == "string")
     assert present(redis) == {"realtime:donations", "realtime:campaign:a:progress"}
     assert progress(redis, "a")["goal_amount"] == 100
@@ -457,7 +457,7 @@ async def test_without_postgresql_caches_are_emptied_and_figures_come_later(
             await first_round(redis)
             await business.execute("ALTER TABLE campaigns RENAME TO away")
             fill(redis, caches("a") | SHARED)
-            refresher.settled(["a"])
+            refresher.rows_settled(["a"])
             await eventually(lambda: not present(redis) & (caches("a") | SHARED) and logs)
             fill(redis, SHARED)
             await asyncio.sleep(0.3)  # for further rounds, which fail

@@ -1,4 +1,4 @@
-"""Others hold rows, change them, or have constraints that refuse a settlement: only those rows wait."""
+"""Only those rows wait that others lock or change, or whose settlement a constraint refuses."""
 
 import asyncio
 import contextlib
@@ -12,36 +12,34 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from protos.transaction_pb2 import BAD_PROPOSAL_TXID, MVCC_READ_CONFLICT
-from reconciliation import facts
-from tests.reconciliation.pen import Draft, Pen
-from tests.reconciliation.support import (
-    PACE,
-    Gateway,
+from tests.eventually import eventually
+from tests.reconciliation.block_builder import BlockBuilder, PlannedTransaction
+from tests.reconciliation.gateway import Gateway
+from tests.reconciliation.growing_ledger import (
     GrowingLedger,
-    Sent,
-    chain,
-    reconciling,
-    sent,
-    until,
+    SubmittedTransaction,
+    forged_chain,
+    submitted,
 )
+from tests.reconciliation.running import INTERVALS, reconciling
 
-PATIENT = replace(PACE, grace_s=30.0)
-"""For rows whose blocks come while the test runs, however slowly that is."""
+LONG_GRACE = replace(INTERVALS, grace_s=120.0)
+"""For rows whose blocks are committed while the test runs."""
 
 pytestmark = [
-    pytest.mark.usefixtures("collected"),
+    pytest.mark.usefixtures("close_broken_connections"),
     pytest.mark.filterwarnings(
         "ignore:unclosed <socket:ResourceWarning"
-    ),  # of broken attempts to connect
+    ),  # of interrupted attempts to connect
 ]
 
-BLOCKS = chain(60)
-SENT = sent(BLOCKS, "Donate")
+BLOCKS = forged_chain(60)
+SUBMITTED = submitted(BLOCKS, "Donate")
 
 
 @asynccontextmanager
-async def held(dsn: str, *statements: str) -> AsyncIterator[None]:
-    """What another session has done and not committed while the context lasts."""
+async def uncommitted(dsn: str, *statements: str) -> AsyncIterator[None]:
+    """Execute the statements in another session, and commit when the context ends."""
     connection = await asyncpg.connect(dsn)
     try:
         async with connection.transaction():
@@ -52,23 +50,17 @@ async def held(dsn: str, *statements: str) -> AsyncIterator[None]:
         await connection.close()
 
 
-@pytest.fixture
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a short chain is a backlog of many."""
-    monkeypatch.setattr(facts, "_BATCH_BLOCKS", 3)
-
-
 @pytest.mark.parametrize("late", [False, True])
-async def test_what_others_hold_is_settled_when_they_let_go(
+async def test_locked_rows_are_settled_after_the_lock_ends(
     indexer_dsn: str, business_database: str, ledger: GrowingLedger, gateway: Gateway, late: bool
 ) -> None:
-    """A row, and a campaign with a hundred donations: all others are settled meanwhile, and soon."""
-    pen = Pen()
-    block, ids = pen.block([Draft()] * 300)
+    """Locked are single rows, and a campaign with a hundred donations; others do not wait."""
+    builder = BlockBuilder()
+    block, ids = builder.next_block([PlannedTransaction()] * 300)
     await gateway.open_campaign("held")
     await gateway.open_campaign("c1")
     await gateway.count_settlements()
-    await ledger.commit([pen.genesis])
+    await ledger.commit([builder.genesis])
 
     async def write() -> None:
         for n, id_ in enumerate(ids):
@@ -85,33 +77,25 @@ async def test_what_others_hold_is_settled_when_they_let_go(
             locks += [f"SELECT FROM donations WHERE blockchain_tx_hash = '{ids[200]}' FOR UPDATE"]
             locks += [f"SELECT FROM transactions WHERE tx_hash = '{ids[150]}' FOR UPDATE"]
         await stack.enter_async_context(reconciling(indexer_dsn, ledger))
-        async with held(business_database, *locks):
+        async with uncommitted(business_database, *locks):
             if late:
                 await write()
             else:
                 await ledger.commit([block])
-
-            async def others() -> bool:
-                return await gateway.waiting() == 100 + 2 * (not late)
-
-            await until(others, within_s=8.0)
-
-        async def all_() -> bool:
-            return await gateway.waiting() == 0
-
-        await until(all_, within_s=8.0)
+            await gateway.wait_for_pending_rows(100 + 2 * (not late))
+        await gateway.wait_until_settled()
     assert await gateway.connection.fetchval("SELECT count(*) FROM settlements") == 600
     raised = await gateway.connection.fetch("SELECT raised_amount FROM campaigns ORDER BY id")
     assert [record["raised_amount"] for record in raised] == [200, 100]
     assert await gateway.discrepancies() == {}
 
 
-async def test_an_application_that_locks_in_another_order(
+async def test_deadlocks_with_an_application(
     indexer_dsn: str, business_database: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
-    """It changes a campaign, then its donations: deadlocks with the settlement, which gives way and tries again."""
+    """The application locks a campaign, then its donations; the settlement is the one to retry."""
     await gateway.open_campaign()
-    await gateway.note(SENT)
+    await gateway.write_rows(SUBMITTED)
     await gateway.count_settlements()
     await gateway.connection.execute(
         f"ALTER ROLE {urlsplit(indexer_dsn).username} SET deadlock_timeout = '40ms'"
@@ -133,46 +117,46 @@ async def test_an_application_that_locks_in_another_order(
         finally:
             connection.terminate()
 
-    async def settled() -> bool:
-        return await gateway.waiting() == 0
-
     application = asyncio.create_task(apply())
-    async with reconciling(indexer_dsn, ledger) as part:
+    async with reconciling(indexer_dsn, ledger) as reconciler:
         for n in range(0, len(BLOCKS), 2):
             await ledger.commit(BLOCKS[n : n + 2])
             await asyncio.sleep(0.05)
-        await until(settled)
-        assert part.progress.error is None, part.progress.error
-    assert not application.done(), "the application had to give way"
+        await gateway.wait_until_settled()
+        assert reconciler.progress.error is None, reconciler.progress.error
+    assert not application.done(), "the application was chosen as the victim"
     application.cancel()
     await asyncio.gather(application, return_exceptions=True)
-    await gateway.assert_settled_once(SENT)
-
-    async def collided() -> bool:
-        return bool(await gateway.connection.fetchval(_DEADLOCKS))
-
-    await until(collided)
+    await gateway.assert_settled_once(SUBMITTED)
+    await eventually(
+        lambda: gateway.connection.fetchval(_DEADLOCKS), describe="a deadlock is counted"
+    )
 
 
 _DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 
 REFUSALS = {
     "check": (
-        "ALTER TABLE donations ADD CONSTRAINT c CHECK (status <> 'CONFIRMED' OR donor_name IS NULL)",
+        """ALTER TABLE donations
+        ADD CONSTRAINT c CHECK (status <> 'CONFIRMED' OR donor_name IS NULL)""",
         "ALTER TABLE donations DROP CONSTRAINT c",
         "violates check constraint",
     ),
     "trigger": (
         """CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        IF NEW.donor_name IS NOT NULL THEN RAISE EXCEPTION 'not %', NEW.donor_name; END IF; RETURN NEW; END $$;
-        CREATE TRIGGER no BEFORE UPDATE OF status ON donations FOR EACH ROW EXECUTE FUNCTION no()""",
+        IF NEW.donor_name IS NOT NULL THEN RAISE EXCEPTION 'not %', NEW.donor_name; END IF;
+        RETURN NEW; END $$;
+        CREATE TRIGGER no BEFORE UPDATE OF status ON donations
+        FOR EACH ROW EXECUTE FUNCTION no()""",
         "DROP TRIGGER no ON donations",
         "not refused",
     ),
     "trigger with a SQLSTATE of its own": (
-        """CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.donor_name IS NOT NULL THEN
-        RAISE EXCEPTION 'not today' USING ERRCODE = 'KL001'; END IF; RETURN NEW; END $$;
-        CREATE TRIGGER no BEFORE UPDATE OF status ON donations FOR EACH ROW EXECUTE FUNCTION no()""",
+        """CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW.donor_name IS NOT NULL THEN RAISE EXCEPTION 'not today' USING ERRCODE = 'KL001';
+        END IF; RETURN NEW; END $$;
+        CREATE TRIGGER no BEFORE UPDATE OF status ON donations
+        FOR EACH ROW EXECUTE FUNCTION no()""",
         "DROP TRIGGER no ON donations",
         "not today",
     ),
@@ -193,76 +177,77 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize(("spoil", "cure", "message"), REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize(("cause", "remedy", "message"), REFUSALS.values(), ids=REFUSALS)
 async def test_a_row_that_the_schema_refuses(
-    indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway, spoil: str, cure: str, message: str
+    indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway, cause: str, remedy: str, message: str
 ) -> None:
-    """It becomes a discrepancy that tells why, and settles when it is cured; the others never wait for it."""
-    pen = Pen()
-    block, ids = pen.block([Draft(MVCC_READ_CONFLICT if n % 7 == 3 else 0) for n in range(40)])
+    """A discrepancy shows the reason; the row is settled without the cause, others at once."""
+    builder = BlockBuilder()
+    block, ids = builder.next_block(
+        [PlannedTransaction(MVCC_READ_CONFLICT if n % 7 == 3 else 0) for n in range(40)]
+    )
     await gateway.open_campaign()
     for id_ in ids:
         await gateway.transaction(id_)
     refused = {str(await gateway.donation(id_, donor_name="refused")) for id_ in ids[4:7]}
     for id_ in ids[7:]:
         await gateway.donation(id_)
-    await gateway.connection.execute(spoil)
-    await ledger.commit([pen.genesis, block])
-
-    async def others() -> bool:
-        return (await gateway.discrepancies()).get("refused", set()) >= refused
-
-    async def all_() -> bool:
-        return await gateway.waiting() == 0 and not await gateway.discrepancies()
+    await gateway.connection.execute(cause)
+    await ledger.commit([builder.genesis, block])
 
     async with reconciling(indexer_dsn, ledger):
-        await until(others)
-        assert await gateway.waiting() == len(refused)
-        told = await gateway.connection.fetch(
+        await eventually(gateway.discrepancies, lambda kinds: kinds.get("refused", set()) >= refused)
+        assert await gateway.pending_rows() == len(refused)
+        errors = await gateway.connection.fetch(
             "SELECT found ->> 'error' AS error FROM ledger_discrepancies"
         )
-        assert all(message in record["error"] for record in told)
-        await gateway.connection.execute(cure)
-        await until(all_)
+        assert all(message in record["error"] for record in errors)
+        await gateway.connection.execute(remedy)
+        await gateway.wait_until_settled()
+        await eventually(gateway.discrepancies, lambda kinds: not kinds)
 
 
 async def test_two_daemons_over_one_backlog(
-    indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway, small_batches: None
+    indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
-    """Each block is settled by one of them, and neither has anything to complain of."""
-    pen, noted = Pen(), list[Sent]()
-    blocks = [pen.genesis]
+    """Each block is settled by one of them, and neither reports an error."""
+    builder, written = BlockBuilder(), list[SubmittedTransaction]()
+    blocks = [builder.genesis]
     for number in range(1, 60):
-        drafts = [Draft(), Draft(MVCC_READ_CONFLICT), Draft(BAD_PROPOSAL_TXID, f"\0{number}")]
-        block, (valid, invalid, _) = pen.block(drafts)
+        planned = [
+            PlannedTransaction(),
+            PlannedTransaction(MVCC_READ_CONFLICT),
+            PlannedTransaction(BAD_PROPOSAL_TXID, f"\0{number}"),
+        ]
+        block, (valid, invalid, _) = builder.next_block(planned)
         blocks.append(block)
-        noted += [
-            Sent(valid, "Donate", (), True, number),
-            Sent(invalid, "Donate", (), False, number),
+        written += [
+            SubmittedTransaction(valid, "Donate", (), True, number),
+            SubmittedTransaction(invalid, "Donate", (), False, number),
         ]
     await gateway.open_campaign()
-    await gateway.note(noted)
+    await gateway.write_rows(written)
     await gateway.count_settlements()
     await ledger.commit(blocks[:40])
 
-    async def settled() -> bool:
-        height = await gateway.connection.fetchval("SELECT height FROM ledger_cursor")
-        return await gateway.waiting() == 0 and height == len(blocks)
-
     with capture_logs() as logs:
         async with (
-            reconciling(indexer_dsn, ledger, pace=PATIENT) as one,
-            reconciling(indexer_dsn, ledger, pace=PATIENT) as other,
+            reconciling(indexer_dsn, ledger, intervals=LONG_GRACE, batch_blocks=3) as one,
+            reconciling(indexer_dsn, ledger, intervals=LONG_GRACE, batch_blocks=3) as other,
         ):
             for block in blocks[40:]:
                 await ledger.commit([block])
                 await asyncio.sleep(0.01)
-            await until(settled)
-    assert one.progress.settled + other.progress.settled == 2 * len(noted)
+            await gateway.wait_until_settled()
+            await eventually(
+                lambda: gateway.connection.fetchval("SELECT height FROM ledger_cursor"),
+                lambda height: height == len(blocks),
+            )
+    assert one.progress.settled_rows + other.progress.settled_rows == 2 * len(written)
     assert (
         await gateway.connection.fetchval("SELECT unusable_ids FROM ledger_cursor")
         == len(blocks) - 1
     )
     assert one.progress.error is other.progress.error is None
     assert logs == []
-    await gateway.assert_settled_once(noted)
+    await gateway.assert_settled_once(written)

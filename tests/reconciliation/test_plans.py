@@ -7,13 +7,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from reconciliation.facts import BATCH_TRANSACTIONS
+from reconciliation.ledger_transactions import BATCH_TRANSACTIONS
 from reconciliation.mapping import KINDLEDGER
 from reconciliation.postgres_servers import PostgresServers
 from reconciliation.schema_check import checked_statements
 from reconciliation.statements import array_text
 from reconciliation.sweeper import PAGE_ROWS
-from tests.reconciliation.support import BOUNDS
+from tests.reconciliation.running import POOL_OPTIONS
 
 ROWS, PENDING = 1_000_000, 300
 FILL = f"""
@@ -64,7 +64,7 @@ async def test_a_million_settled_rows_are_left_alone(
     facts = [array_text([value] * len(hashes)) for value in (True, 7, 1_767_225_600_000)]
     settling = (common[0], hashes, *facts, "PENDING", "CONFIRMED", "FAILED")
     async with (
-        PostgresServers(indexer_dsn, (), BOUNDS) as servers,
+        PostgresServers(indexer_dsn, (), POOL_OPTIONS) as servers,
         servers.primary.acquire() as connection,
     ):
         statements = (await checked_statements(connection, KINDLEDGER))[table.name]
@@ -75,7 +75,7 @@ async def test_a_million_settled_rows_are_left_alone(
                 (*common, keys[-1], PAGE_ROWS, "PENDING"),
             ),
             "settle": (statements.settle, settling),
-            "settle what is free": (statements.settle_free, settling),
+            "settle what is free": (statements.settle_unlocked, settling),
             "by hash": (statements.by_hash, (*common, hashes)),
             "by key": (statements.by_key, (*common, keys)),
             "page": (statements.page, (*common, None, PAGE_ROWS)),

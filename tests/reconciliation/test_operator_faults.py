@@ -1,4 +1,4 @@
-"""What an operator must cure: reconciliation names it and waits, and goes on by itself once it is cured."""
+"""Faults for an operator: reconciliation names the fault, waits, and continues once it is fixed."""
 
 from typing import Any
 
@@ -7,32 +7,31 @@ from pymongo import AsyncMongoClient
 
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
-from tests.reconciliation.pen import Draft, Pen
-from tests.reconciliation.support import Gateway, GrowingLedger, once, reconciling, until
+from tests.eventually import eventually
+from tests.reconciliation.block_builder import BlockBuilder, PlannedTransaction
+from tests.reconciliation.gateway import Gateway
+from tests.reconciliation.growing_ledger import GrowingLedger
+from tests.reconciliation.running import END_SESSIONS, reconcile_once, reconciling
 
 pytestmark = [
-    pytest.mark.usefixtures("collected"),
+    pytest.mark.usefixtures("close_broken_connections"),
     pytest.mark.filterwarnings(
         "ignore:unclosed <socket:ResourceWarning"
-    ),  # of broken attempts to connect
+    ),  # of interrupted attempts to connect
 ]
 
-END_SESSIONS = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'kindledger-explorer'
-"""
-HINDRANCES = {
-    "a table is gone": (
+FAULTS = {
+    "a table is missing": (
         "ALTER TABLE donations RENAME TO gifts",
         "ALTER TABLE gifts RENAME TO donations",
         "there is no table public.donations",
     ),
-    "a column is gone": (
+    "a column is missing": (
         "ALTER TABLE transactions RENAME block_number TO height",
         "ALTER TABLE transactions RENAME height TO block_number",
         "public.transactions has no column block_number",
     ),
-    "a table of the daemon is gone": (
+    "a table of the daemon is missing": (
         "ALTER TABLE ledger_discrepancies RENAME TO others",
         "ALTER TABLE others RENAME TO ledger_discrepancies",
         "there is no table ledger_discrepancies",
@@ -52,7 +51,7 @@ HINDRANCES = {
         "ALTER TABLE transactions DISABLE ROW LEVEL SECURITY",
         "row-level security of public.transactions",
     ),
-    "the password is another": (
+    "the password was changed": (
         "ALTER ROLE {user} PASSWORD 'another'",
         "ALTER ROLE {user} PASSWORD '{user}'",
         "Check user and password in postgres.dsn",
@@ -63,7 +62,8 @@ HINDRANCES = {
         "Check user and password in postgres.dsn",
     ),
     "the schema is newer": (
-        "INSERT INTO kindledger_migrations VALUES (9999, 'later', '', 'applied', now(), now(), 'kindledger 99')",
+        "INSERT INTO kindledger_migrations "
+        "VALUES (9999, 'later', '', 'applied', now(), now(), 'kindledger 99')",
         "DELETE FROM kindledger_migrations WHERE version = 9999",
         "newer than this program",
     ),
@@ -78,8 +78,8 @@ HINDRANCES = {
         "this database was reconciled with another chain",
     ),
 }
-PASSING = {
-    "nothing may be written": (
+TEMPORARY_FAULTS = {
+    "the session is read-only": (
         "ALTER ROLE {user} SET default_transaction_read_only = on",
         "ALTER ROLE {user} RESET default_transaction_read_only",
         "read-only transaction",
@@ -93,51 +93,44 @@ PASSING = {
 
 
 @pytest.mark.parametrize(
-    ("hindrance", "cure", "message", "state"),
-    [(*each, ChannelState.FAILED) for each in HINDRANCES.values()]
-    + [(*each, ChannelState.WAITING) for each in PASSING.values()],
-    ids=[*HINDRANCES, *PASSING],
+    ("fault", "fix", "message", "state"),
+    [(*each, ChannelState.FAILED) for each in FAULTS.values()]
+    + [(*each, ChannelState.WAITING) for each in TEMPORARY_FAULTS.values()],
+    ids=[*FAULTS, *TEMPORARY_FAULTS],
 )
-async def test_it_is_named_and_goes_on_once_it_is_cured(
+async def test_a_fault_is_named_until_it_is_fixed(
     indexer_dsn: str,
     ledger: GrowingLedger,
     gateway: Gateway,
-    hindrance: str,
-    cure: str,
+    fault: str,
+    fix: str,
     message: str,
     state: ChannelState,
 ) -> None:
-    """The sessions end too, as with a restart of PostgreSQL: some of this is looked at only then."""
+    """The sessions end too: some faults are noticed only at the start of a session."""
     user = indexer_dsn.partition("://")[2].partition(":")[0]
-    pen = Pen()
-    blocks = [pen.block([Draft(), Draft()]) for _ in range(2)]
+    builder = BlockBuilder()
+    blocks = [builder.next_block([PlannedTransaction(), PlannedTransaction()]) for _ in range(2)]
     for _, ids in blocks:
         for id_ in ids:
             await gateway.transaction(id_)
-    await ledger.commit([pen.genesis, blocks[0][0]])
+    await ledger.commit([builder.genesis, blocks[0][0]])
 
-    async def half() -> bool:
-        return await gateway.waiting() == 2
-
-    async def all_() -> bool:
-        return await gateway.waiting() == 0
-
-    async with reconciling(indexer_dsn, ledger) as part:
-        await until(half)
-        await gateway.connection.execute(hindrance.format(user=user))
+    async with reconciling(indexer_dsn, ledger) as reconciler:
+        progress = reconciler.progress
+        await gateway.wait_for_pending_rows(2)
+        await gateway.connection.execute(fault.format(user=user))
         await gateway.connection.execute(END_SESSIONS)
-
-        async def named() -> bool:
-            error = part.progress.error
-            return part.progress.state is state and error is not None and message in error.message
-
-        await until(named)
+        await eventually(
+            lambda: (progress.state, progress.error),
+            lambda seen: seen[0] is state and seen[1] is not None and message in seen[1].message,
+        )
         await ledger.commit([blocks[1][0]])
-        await gateway.connection.execute(cure.format(user=user))
-        await until(all_)
+        await gateway.connection.execute(fix.format(user=user))
+        await gateway.wait_until_settled()
 
 
-RELABELLED = """
+OTHER_TYPE = """
 DROP INDEX kindledger_transactions_pending, kindledger_transactions_status_created;
 ALTER TABLE transactions DROP CONSTRAINT transactions_status_check, ALTER status DROP DEFAULT;
 CREATE TYPE state AS ENUM ('PENDING', 'CONFIRMED', 'FAILED');
@@ -146,51 +139,52 @@ ALTER TABLE transactions ALTER status TYPE state USING status::state
 
 
 @pytest.mark.parametrize(
-    "change", [RELABELLED, "DELETE FROM ledger_cursor"], ids=["another type", "cursor deleted"]
+    "change", [OTHER_TYPE, "DELETE FROM ledger_cursor"], ids=["another type", "cursor deleted"]
 )
-async def test_it_copes_with_a_change_while_it_works(
+async def test_a_change_during_the_work(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway, change: str
 ) -> None:
-    """Statements that were prepared, and the cursor that it had, are of no use any more."""
-    pen = Pen()
-    blocks = [pen.block([Draft(), Draft()]) for _ in range(2)]
+    """Prepared statements, or the cursor that the daemon has read, become invalid."""
+    builder = BlockBuilder()
+    blocks = [builder.next_block([PlannedTransaction(), PlannedTransaction()]) for _ in range(2)]
     for _, ids in blocks:
         await gateway.transaction(ids[0])
     await gateway.connection.execute(
         "ALTER TABLE transactions DISABLE TRIGGER ledger_notify_insert"
     )
-    await ledger.commit([pen.genesis, blocks[0][0]])
-
-    async def half() -> bool:
-        return await gateway.waiting() == 1
-
-    async def all_() -> bool:
-        return await gateway.waiting() == 0 and bool(await gateway.connection.fetchval(_AT_THE_TOP))
+    await ledger.commit([builder.genesis, blocks[0][0]])
 
     async with reconciling(indexer_dsn, ledger):
-        await until(half)
+        await gateway.wait_for_pending_rows(1)
         await gateway.connection.execute(change)
         await ledger.commit([blocks[1][0]])
-        await until(all_)
+        await wait_until_complete(gateway)
         await gateway.connection.execute(_INSERT, blocks[0][1][1])
-        await until(all_)
+        await wait_until_complete(gateway)
+
+
+async def wait_until_complete(gateway: Gateway) -> None:
+    """Wait until no row is pending and the cursor is at the height of the ledger."""
+
+    async def pending_and_height() -> tuple[int, int | None]:
+        height = await gateway.connection.fetchval("SELECT height FROM ledger_cursor")
+        return await gateway.pending_rows(), height
+
+    await eventually(pending_and_height, lambda observed: observed == (0, 3))
 
 
 _INSERT = (
     "INSERT INTO transactions (tx_hash, transaction_type, status) VALUES ($1, 'DONATE', 'PENDING')"
 )
-_AT_THE_TOP = "SELECT EXISTS (SELECT FROM ledger_cursor WHERE height = 3)"
 
 
 async def test_no_server_of_the_wanted_kind(indexer_dsn: str, ledger: GrowingLedger) -> None:
-    """In the midst of a failover none of the addresses may be the primary."""
-    await ledger.commit([Pen().genesis])
-    async with reconciling(f"{indexer_dsn}?target_session_attrs=standby", ledger) as part:
-
-        async def waiting() -> bool:
-            return part.progress.state is ChannelState.WAITING
-
-        await until(waiting)
+    """During a failover it may be that no address belongs to a primary."""
+    await ledger.commit([BlockBuilder().genesis])
+    async with reconciling(f"{indexer_dsn}?target_session_attrs=standby", ledger) as reconciler:
+        await eventually(
+            lambda: reconciler.progress.state, lambda state: state is ChannelState.WAITING
+        )
 
 
 async def test_another_chain_than_the_rows_were_settled_by(
@@ -200,29 +194,22 @@ async def test_another_chain_than_the_rows_were_settled_by(
     mongo: AsyncMongoClient[dict[str, Any]],
     database_name: str,
 ) -> None:
-    """It says so, and settles nothing."""
-    pen, other = Pen(seed=1), Pen(seed=2)
-    await ledger.commit([pen.genesis])
-    await once(indexer_dsn, ledger)
-    block, ids = other.block([Draft()])
+    """The error names the chain, and no row is settled."""
+    builder, other = BlockBuilder(seed=1), BlockBuilder(seed=2)
+    await ledger.commit([builder.genesis])
+    await reconcile_once(indexer_dsn, ledger)
+    block, ids = other.next_block([PlannedTransaction()])
     await gateway.transaction(ids[0])
     store = LedgerStore(mongo, f"{database_name}-b")
     await store.prepare()
     ledger = GrowingLedger(store)
     await ledger.commit([other.genesis, block])
-    async with reconciling(indexer_dsn, ledger) as part:
-
-        async def failed() -> bool:
-            return part.progress.state is ChannelState.FAILED
-
-        await until(failed)
-        assert part.progress.error is not None
-        assert "reconciled with another chain" in part.progress.error.message
-        assert await gateway.waiting() == 1
+    async with reconciling(indexer_dsn, ledger) as reconciler:
+        progress = reconciler.progress
+        await eventually(lambda: progress.state, lambda state: state is ChannelState.FAILED)
+        assert progress.error is not None
+        assert "reconciled with another chain" in progress.error.message
+        assert await gateway.pending_rows() == 1
         await gateway.connection.execute("DELETE FROM ledger_cursor")
-
-        async def settled() -> bool:
-            return await gateway.waiting() == 0
-
-        await until(settled)
+        await gateway.wait_until_settled()
     await mongo.drop_database(store.database.name)
