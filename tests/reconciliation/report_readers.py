@@ -24,7 +24,9 @@ AT_ONCE_S = 1.5
 
 
 @asynccontextmanager
-async def reports_from(dsn: str, *replicas: str, **reconcile: Any) -> AsyncIterator[BusinessReports]:
+async def reports_from(
+    dsn: str, *replicas: str, **reconcile: Any
+) -> AsyncIterator[BusinessReports]:
     """Yield the reports as the API gets them; `reconcile` is the section of the configuration."""
     postgres = {"dsn": dsn, "replica_dsns": list(replicas)}
     settings = {"postgres": postgres, "channels": {CHANNEL: {}}, "reconcile": reconcile}

@@ -196,7 +196,9 @@ async def test_a_row_that_the_schema_refuses(
     await ledger.commit([builder.genesis, block])
 
     async with reconciling(indexer_dsn, ledger):
-        await eventually(gateway.discrepancies, lambda kinds: kinds.get("refused", set()) >= refused)
+        await eventually(
+            gateway.discrepancies, lambda kinds: kinds.get("refused", set()) >= refused
+        )
         assert await gateway.pending_rows() == len(refused)
         errors = await gateway.connection.fetch(
             "SELECT found ->> 'error' AS error FROM ledger_discrepancies"

@@ -125,9 +125,7 @@ async def test_postgresql_fails_in_the_middle_of_a_backlog(
         await gateway.assert_settled_once(written)
 
 
-DONATIONS_RECIPE = replace(
-    RECIPE, transactions_per_block=10, invalid_share=0.3, hostile_share=0.02
-)
+DONATIONS_RECIPE = replace(RECIPE, transactions_per_block=10, invalid_share=0.3, hostile_share=0.02)
 FORGED: tuple[ForgedBlock, ...] = tuple(islice(forge(DONATIONS_RECIPE), 150))
 WRITTEN = submitted(FORGED, "Donate")
 

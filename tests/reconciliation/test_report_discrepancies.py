@@ -140,9 +140,7 @@ async def test_no_report_scans_a_whole_table(gateway: Gateway, reporter_dsn: str
 
 
 async def read_every_report(reporter_dsn: str) -> None:
-    async with limited_reports(
-        reporter_dsn, ReportLimits(scanned_discrepancies=1_000)
-    ) as reports:
+    async with limited_reports(reporter_dsn, ReportLimits(scanned_discrepancies=1_000)) as reports:
         found = await reports.rows([f"{n:064x}" for n in range(100, 600)])
         assert all(len(rows.rows) == 1 for rows in found.values())
         for state in DiscrepancyState:

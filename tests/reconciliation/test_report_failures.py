@@ -126,9 +126,7 @@ async def test_a_hung_postgresql_delays_a_call_by_seconds_and_the_next_calls_not
         await asyncio.gather(*(reports.check() for _ in range(8)))
         server.pause()
         try:
-            messages = await asyncio.gather(
-                *(error_message(reports.rows([ID])) for _ in range(12))
-            )
+            messages = await asyncio.gather(*(error_message(reports.rows([ID])) for _ in range(12)))
             assert set(messages) == {"PostgreSQL does not answer in time."}
             await error_message(reports.rows([ID]), AT_ONCE_S)
             await asyncio.sleep(PAUSE_S)
