@@ -61,10 +61,14 @@ _STATEMENTS: dict[type[Row], str] = {
 
 
 class BusinessApplication:
-    """Writes the business rows to the database `dsn`, which has KindLedger's schema."""
+    """Writes the business rows to the database `dsn`, which has KindLedger's schema.
 
-    def __init__(self, dsn: str) -> None:
+    While PostgreSQL is unavailable it tries again every `retry_s` seconds.
+    """
+
+    def __init__(self, dsn: str, *, retry_s: float = _RETRY_S) -> None:
         self._dsn = dsn
+        self._retry_s = retry_s
         self._scheduled: list[ScheduledRow] = []
         self._queue: deque[Row] = deque()
         self._submitted = asyncio.Event()
@@ -99,7 +103,7 @@ class BusinessApplication:
                 await self._write_rows()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 self._report_failure(error)
-                await asyncio.sleep(_RETRY_S)
+                await asyncio.sleep(self._retry_s)
 
     async def _write_rows(self) -> None:
         connection = await asyncpg.connect(
@@ -130,6 +134,6 @@ class BusinessApplication:
         if not self._failing:
             sys.stderr.write(
                 "Business rows cannot be written to PostgreSQL. They are kept in memory, and "
-                f"writing is tried again every {_RETRY_S:.0f} s: {error!r}\n"
+                f"writing is tried again every {self._retry_s:g} s: {error!r}\n"
             )
         self._failing = True

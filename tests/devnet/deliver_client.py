@@ -1,4 +1,4 @@
-"""A small network for the tests of the peer: one organisation, TLS, a chain, and a client of its Deliver service."""
+"""A network of one organisation for tests of the peer, and a client of its Deliver service."""
 
 import asyncio
 import os
@@ -55,6 +55,7 @@ from protos.transaction_pb2 import (
     Transaction,
     TransactionAction,
 )
+from tests.eventually import LIMIT_S
 
 CHANNEL = "kindledger"
 HEIGHT = 10
@@ -110,7 +111,7 @@ def genesis() -> bytes:
 
 
 def chain(height: int, *, label: int = 0) -> list[bytes]:
-    """A valid hash chain; chains of different labels differ from block 1 on."""
+    """Return a valid hash chain; chains with different labels differ from block 1 on."""
     blocks, previous = [], b""
     for number in range(height):
         data = [transaction(number, index + label) for index in range(3)] if number else [genesis()]
@@ -136,7 +137,7 @@ def signature(pair: KeyPair, message: bytes, *, low_s: bool = True) -> bytes:
 
 @dataclass(frozen=True)
 class Seek:
-    """A signed request; every part can be another one than it should be."""
+    """A signed request, each part of which a test can replace by a wrong value."""
 
     start: SeekPosition | None = field(default_factory=lambda: OLDEST)
     stop: SeekPosition | None = field(default_factory=lambda: NEWEST)
@@ -147,7 +148,7 @@ class Seek:
     age: float | None = 0.0
     tls_certificate: bytes | None = CLIENT_TLS.certificate
     low_s: bool = True
-    garble: Callable[[Envelope], None] = lambda _: None
+    damage: Callable[[Envelope], None] = lambda _: None
 
     def envelope(self) -> bytes:
         header = ChannelHeader(type=DELIVER_SEEK_INFO, channel_id=self.channel)
@@ -170,7 +171,7 @@ class Seek:
         sealed = Envelope(
             payload=payload, signature=signature(self.member, payload, low_s=self.low_s)
         )
-        self.garble(sealed)
+        self.damage(sealed)
         return sealed.SerializeToString()
 
 
@@ -181,7 +182,7 @@ Call = grpc.aio.StreamStreamCall[bytes, bytes]
 async def stream(
     peer: Peer, *requests: Seek | bytes, tls: bool = True, method: str = "Deliver"
 ) -> AsyncIterator[Call]:
-    """A stream of a client with mutual TLS that has sent these requests, one after the other."""
+    """Open a stream with mutual TLS and send the requests in their order."""
     credentials = grpc.ssl_channel_credentials(
         TLS_AUTHORITY.certificate, CLIENT_TLS.key, CLIENT_TLS.certificate
     )
@@ -199,24 +200,26 @@ async def stream(
 
 
 async def read(call: Call) -> DeliverResponse:
-    answer = await asyncio.wait_for(call.read(), 5)
-    assert isinstance(answer, bytes), "the peer has ended the stream"
-    return DeliverResponse.FromString(answer)
+    response = await asyncio.wait_for(call.read(), LIMIT_S)
+    assert isinstance(response, bytes), "the peer has ended the stream"
+    return DeliverResponse.FromString(response)
 
 
-async def ask(
+async def request(
     peer: Peer, *requests: Seek | bytes, tls: bool = True, method: str = "Deliver"
 ) -> list[DeliverResponse]:
-    """Every answer to these requests, until the peer ends the stream."""
+    """Return all responses to the requests, until the peer ends the stream."""
     async with stream(peer, *requests, tls=tls, method=method) as call:
         await call.done_writing()
-        async with asyncio.timeout(10):
-            return [DeliverResponse.FromString(answer) async for answer in call]
+        async with asyncio.timeout(LIMIT_S):
+            return [DeliverResponse.FromString(response) async for response in call]
 
 
-def outline(answers: list[DeliverResponse]) -> list[str | int]:
-    """Numbers of blocks as they are, statuses as text: distinct, and short to write down."""
+def outline(responses: list[DeliverResponse]) -> list[str | int]:
+    """Return the block numbers as integers and the statuses as text."""
     return [
-        answer.block.header.number if answer.WhichOneof("Type") == "block" else str(answer.status)
-        for answer in answers
+        response.block.header.number
+        if response.WhichOneof("Type") == "block"
+        else str(response.status)
+        for response in responses
     ]

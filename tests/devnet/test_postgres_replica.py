@@ -1,7 +1,6 @@
-"""The embedded replica: it follows its primary, only reads, and catches up after it was away."""
+"""The embedded replica follows its primary, is read-only, and catches up after an outage."""
 
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,8 @@ import pytest
 
 from devnet.servers import Postgres, PostgresReplica, ProgramNotFoundError, ServerError
 from devnet.servers.programs import POSTGRES, find_program
-from tests.devnet.test_servers import postgres_add, postgres_run
+from tests.devnet.server_clients import postgres_add, postgres_run
+from tests.eventually import eventually_sync
 
 
 @contextmanager
@@ -26,19 +26,15 @@ def names(server: Postgres) -> list[str]:
     return postgres_run(server.dsn, "SELECT name FROM names ORDER BY number")
 
 
-def await_names(replica: PostgresReplica, *expected: str) -> None:
-    """Returns once the replica has these names; fails after ten seconds."""
-    deadline = time.monotonic() + 10
-    while (found := names(replica)) != list(expected):
-        assert time.monotonic() < deadline, found
-        time.sleep(0.02)
+def wait_for_names(replica: PostgresReplica, *expected: str) -> None:
+    eventually_sync(lambda: names(replica), lambda found: found == list(expected))
 
 
 def test_a_replica_has_what_the_primary_commits_and_refuses_writes(tmp_path: Path) -> None:
     with pair(tmp_path) as (primary, replica):
-        await_names(replica, "before the copy")
+        wait_for_names(replica, "before the copy")
         postgres_add(primary.dsn, "streamed")
-        await_names(replica, "before the copy", "streamed")
+        wait_for_names(replica, "before the copy", "streamed")
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
             postgres_add(replica.dsn, "refused")
         command = Path(f"/proc/{replica.pid}/cmdline").read_text()
@@ -52,7 +48,7 @@ def test_a_killed_replica_catches_up_although_the_primary_was_restarted_meanwhil
     with pair(tmp_path) as (primary, replica):
         address = replica.dsn
         replica.kill()
-        # More log than a checkpoint keeps without the replica's slot: two segments are left behind.
+        # Without the slot of the replica, a checkpoint would delete two of these log segments.
         postgres_run(
             primary.dsn,
             *["SELECT pg_switch_wal()::text", "CREATE TABLE filler ()", "DROP TABLE filler"] * 3,
@@ -61,9 +57,9 @@ def test_a_killed_replica_catches_up_although_the_primary_was_restarted_meanwhil
         postgres_run(primary.dsn, "CHECKPOINT")
         primary.stop()
         replica.start()
-        assert names(replica) == ["before the copy"]  # it is read without the primary too
+        assert names(replica) == ["before the copy"]  # the replica can be read without the primary
         primary.start()
-        await_names(replica, "before the copy", "missed")
+        wait_for_names(replica, "before the copy", "missed")
         assert replica.dsn == address
 
 

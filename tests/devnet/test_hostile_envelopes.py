@@ -1,4 +1,4 @@
-"""Hostile envelopes of the forger: broken where they are meant to be, and nowhere before."""
+"""Hostile envelopes of the forger are broken exactly where they are meant to be."""
 
 from itertools import islice
 
@@ -26,75 +26,83 @@ from protos.transaction_pb2 import (
     VALID,
     Transaction,
 )
-from tests.devnet.forged import UnreadableError, read
+from tests.devnet.forged_chain import UnparsableError, parse_transaction
 
 
 @pytest.fixture(scope="module")
-def bench() -> HostileContext:
+def context() -> HostileContext:
     return HostileContext(
         Network(5), RandomStream("hostile"), Timestamp(seconds=1_700_000_000), other_id="ab" * 32
     )
 
 
 @pytest.mark.parametrize("level", [*UNPARSABLE_LEVELS, "envelope"])
-def test_a_broken_level_is_the_outermost_that_does_not_parse(
-    bench: HostileContext, level: str
-) -> None:
+def test_an_unparsable_level_is_the_outermost_one(context: HostileContext, level: str) -> None:
     name = "envelope_unparsable" if level == "envelope" else f"unparsable_{level}"
-    envelope, _ = envelope_builders()[name](bench)
-    with pytest.raises(UnreadableError, match=f"^{level}$"):
-        read(envelope)
+    envelope, _ = envelope_builders()[name](context)
+    with pytest.raises(UnparsableError, match=f"^{level}$"):
+        parse_transaction(envelope)
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_broken_results_parse_down_to_where_they_break(bench: HostileContext, name: str) -> None:
-    envelope, code = envelope_builders()[f"results_{name}"](bench)
-    broken_at = {
+def test_unparsable_results_are_unparsable_at_the_intended_level(
+    context: HostileContext, name: str
+) -> None:
+    envelope, code = envelope_builders()[f"results_{name}"](context)
+    unparsable_level = {
         "kv_unparsable": "results_kv",
         "key_not_utf8": "results_kv",
         "hashed_unparsable": "results_hashed",
     }
-    with pytest.raises(UnreadableError, match=f"^{broken_at.get(name, 'results')}$"):
-        read(envelope)
+    with pytest.raises(UnparsableError, match=f"^{unparsable_level.get(name, 'results')}$"):
+        parse_transaction(envelope)
     assert code == 22
 
 
-def test_hostile_content_arrives_as_it_was_meant(bench: HostileContext) -> None:
+def test_hostile_content_is_in_the_envelope_unchanged(context: HostileContext) -> None:
     builders = envelope_builders()
     for name, tx_id in TX_IDS.items():
-        assert read(builders[f"tx_id_{name}"](bench).envelope).channel_header.tx_id == tx_id
+        assert (
+            parse_transaction(builders[f"tx_id_{name}"](context).envelope).channel_header.tx_id
+            == tx_id
+        )
     assert (
-        read(builders["tx_id_of_another_transaction"](bench).envelope).channel_header.tx_id
+        parse_transaction(
+            builders["tx_id_of_another_transaction"](context).envelope
+        ).channel_header.tx_id
         == "ab" * 32
     )
     for name, timestamp in TIMESTAMPS.items():
-        envelope, code = builders[f"timestamp_{name}"](bench)
-        header = read(envelope).channel_header
+        envelope, code = builders[f"timestamp_{name}"](context)
+        header = parse_transaction(envelope).channel_header
         assert code == VALID
         assert (header.timestamp if header.HasField("timestamp") else None) == timestamp
     for name, key in KEYS.items():
-        (namespace,) = read(builders[f"key_{name}"](bench).envelope).results.ns_rwset
+        (namespace,) = parse_transaction(builders[f"key_{name}"](context).envelope).results.ns_rwset
         (write,) = KVRWSet.FromString(namespace.rwset).writes
         assert write.key == key
         with pytest.raises(UnicodeDecodeError):
             write.value.decode()
     for name, payload in EVENT_PAYLOADS.items():
-        assert read(builders[f"event_payload_{name}"](bench).envelope).event.payload == payload
+        assert (
+            parse_transaction(builders[f"event_payload_{name}"](context).envelope).event.payload
+            == payload
+        )
     for number in (0, 1, 2, 4, 5, 6, 99, -1):
-        envelope, code = builders[f"type_{number}"](bench)
-        assert read(envelope).channel_header.type == number
+        envelope, code = builders[f"type_{number}"](context)
+        assert parse_transaction(envelope).channel_header.type == number
         assert code != VALID
-    assert [builders[f"code_{code}"](bench).code for code in (77, 200)] == [77, 200]
-    assert builders["envelope_empty"](bench).envelope == b""
-    assert len(read(builders["actions_3"](bench).envelope).transaction.actions) == 3
-    idle = Payload.FromString(Envelope.FromString(builders["actions_0"](bench).envelope).payload)
+    assert [builders[f"code_{code}"](context).code for code in (77, 200)] == [77, 200]
+    assert builders["envelope_empty"](context).envelope == b""
+    assert len(parse_transaction(builders["actions_3"](context).envelope).transaction.actions) == 3
+    idle = Payload.FromString(Envelope.FromString(builders["actions_0"](context).envelope).payload)
     assert len(Transaction.FromString(idle.data).actions) == 0
 
 
-def test_hostile_identities_are_no_certificates(bench: HostileContext) -> None:
+def test_hostile_identities_have_no_valid_certificate(context: HostileContext) -> None:
     builders = envelope_builders()
     for name in ("creator_certificate_garbage", "creator_certificate_binary", "creator_idemix"):
-        tx = read(builders[name](bench).envelope)
+        tx = parse_transaction(builders[name](context).envelope)
         member = SerializedIdentity.FromString(tx.signature_header.creator)
         assert tx.channel_header.tx_id == transaction_id(
             tx.signature_header.nonce, tx.signature_header.creator
@@ -103,16 +111,18 @@ def test_hostile_identities_are_no_certificates(bench: HostileContext) -> None:
             x509.load_pem_x509_certificate(member.id_bytes)
     with pytest.raises(DecodeError):
         SerializedIdentity.FromString(
-            read(builders["creator_unparsable"](bench).envelope).signature_header.creator
+            parse_transaction(
+                builders["creator_unparsable"](context).envelope
+            ).signature_header.creator
         )
 
 
-def test_a_whole_catalogue_passes_through_a_chain(
-    forged: list[ForgedBlock], bench: HostileContext
+def test_all_hostile_envelopes_fit_into_a_block(
+    forged: list[ForgedBlock], context: HostileContext
 ) -> None:
-    chain = Chain(bench.network)
+    chain = Chain(context.network)
     chain.genesis(seconds=1_700_000_000)
-    block = Block.FromString(chain.cut([build(bench) for build in envelope_builders().values()]))
+    block = Block.FromString(chain.cut([build(context) for build in envelope_builders().values()]))
     assert block.header.data_hash == data_hash(block.data.data)
     assert len(block.data.data) == len(envelope_builders()) > 80
     mixed_in = [
@@ -124,15 +134,15 @@ def test_a_whole_catalogue_passes_through_a_chain(
     assert len(set(mixed_in)) > 10
 
 
-def test_more_than_mongodb_can_hold_in_a_document_or_anyone_expects_in_a_block(
-    bench: HostileContext,
+def test_an_oversized_transaction_and_a_block_of_10_000_transactions(
+    context: HostileContext,
 ) -> None:
-    small, _ = oversized(bench, 5 * 2**20)
+    small, _ = oversized(context, 5 * 2**20)
     assert 5 * 2**20 < len(small) < 6 * 2**20
-    envelope, code = oversized(bench)
+    envelope, code = oversized(context)
     assert code == VALID
     assert len(envelope) > OVERSIZED_BYTES > 2**24
-    read(envelope)
+    parse_transaction(envelope)
     recipe = Recipe(transactions_per_block=10_000, bulk=True, signed=False, invalid_share=0)
     large = list(islice(forge(recipe), 11))[-1]
     assert len(Block.FromString(large.data).data.data) == 10_000
