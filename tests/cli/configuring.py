@@ -1,4 +1,4 @@
-"""Configuration files as the tests write them, and what is said of mistakes."""
+"""Helpers to write configuration files and to read the message about a mistake in them."""
 
 from pathlib import Path
 

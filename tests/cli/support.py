@@ -1,4 +1,4 @@
-"""What the tests of the commands share: the command as a process, a forged channel, and a client's files."""
+"""Shared by the tests of the commands: processes, a forged channel, and a client's files."""
 
 import asyncio
 import json
@@ -33,19 +33,19 @@ Json = dict[str, Any]
 
 @cache
 def forged_blocks(height: int) -> tuple[bytes, ...]:
-    """The first blocks of the forged channel."""
+    """Return the first blocks of the forged channel."""
     return tuple(block.data for block in islice(forge(RECIPE), height))
 
 
 @dataclass(frozen=True)
 class Files:
-    """A member's certificates and keys in a folder, by the name of their key in the section `fabric`."""
+    """Certificates and keys of a member of an organisation, in one folder."""
 
     folder: Path
 
     @classmethod
     def enrolled(cls, folder: Path) -> "Files":
-        """Those of a member of the forged channel, with a client certificate of the TLS authority."""
+        """Write the files of a member of the forged channel, and its TLS client certificate."""
         RECIPE.network().client.write(folder)
         (folder / "ca.pem").write_bytes(TLS_AUTHORITY.certificate)
         files = cls(folder)
@@ -53,14 +53,18 @@ class Files:
         return files
 
     def write(self, name: str, pair: KeyPair) -> tuple[Path, Path]:
-        """Puts a certificate and its key into the folder."""
+        """Write a certificate and its key, which only the owner can read, into the folder."""
         certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         certificate.write_bytes(pair.certificate)
+        key.touch(mode=0o600)
         key.write_bytes(pair.key)
         return certificate, key
 
     def fabric(self, address: str, **changes: Any) -> Json:
-        """The section `fabric` for one peer with mutual TLS; `tls_…` is the peer's, and None leaves a key out."""
+        """Return the section `fabric` for one peer with mutual TLS.
+
+        Changes that begin with `tls_` belong to the peer. None removes a key.
+        """
         peer = {"address": address, "tls_ca": self.folder / "ca.pem"}
         values: Json = {
             "msp_id": "Org1MSP",
@@ -77,11 +81,11 @@ class Files:
 
 
 def environment(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The settings as variables, and of the machine's own only what a process needs."""
-    kept = {
+    """Return the settings as variables, with this machine's variables of other programs."""
+    inherited = {
         name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)
     }
-    return kept | dict(_variables(settings, PREFIX))
+    return inherited | dict(_variables(settings, PREFIX))
 
 
 def _variables(settings: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
@@ -103,7 +107,7 @@ COMMAND = (sys.executable, "-m", "cli.main")
 def kindledger(
     *arguments: str | Path, settings: Mapping[str, Any]
 ) -> "subprocess.CompletedProcess[str]":
-    """Runs the command to its end."""
+    """Run the command to its end."""
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
         env=environment(settings),
@@ -117,13 +121,13 @@ def kindledger(
 
 @dataclass
 class Running:
-    """A command that goes on until it is told to end; `log` is what it has written to stderr so far."""
+    """A running command; `log` has the lines that were read from its stderr."""
 
     process: asyncio.subprocess.Process
     log: list[str]
 
-    async def logged(self, event: str) -> Json:
-        """The next line of the log with that event."""
+    async def wait_for_event(self, event: str) -> Json:
+        """Return the next line of the log with this event."""
         assert self.process.stderr is not None
         async for line in self.process.stderr:
             self.log.append(line.decode())
@@ -135,7 +139,7 @@ class Running:
 
 @asynccontextmanager
 async def running(*arguments: str, settings: Mapping[str, Any]) -> AsyncIterator[Running]:
-    """Starts the command; kills it if the test leaves it running."""
+    """Start the command; kill it at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
         *arguments,
@@ -152,22 +156,22 @@ async def running(*arguments: str, settings: Mapping[str, Any]) -> AsyncIterator
         await process.communicate()
 
 
-async def examine(settings: Json, limit_s: float = 5.0) -> list[Check]:
+async def run_checks(settings: Json, limit_s: float = 5.0) -> list[Check]:
     return await diagnose(Settings.model_validate(settings), limit_s)
 
 
-def of(checks: Sequence[Check], part: str) -> dict[str, Check]:
-    """The checks of one part, by step."""
+def checks_of(checks: Sequence[Check], part: str) -> dict[str, Check]:
+    """Return the checks of one part by step."""
     return {
         check.name.rpartition(": ")[2]: check for check in checks if check.name.startswith(part)
     }
 
 
-def the_failure(checks: Sequence[Check]) -> Check:
-    """The only check that failed; those that build on it were skipped and say so."""
+def only_failure(checks: Sequence[Check]) -> Check:
+    """Return the only failed check; the checks that depend on it must be skipped."""
     failed = [check for check in checks if check.outcome is Outcome.FAILED]
     assert len(failed) == 1, failed
-    assert failed[0].advice, "a failure says what to do"
+    assert failed[0].advice, "a failure must have advice"
     after = checks[checks.index(failed[0]) + 1 :]
     part = failed[0].name.rpartition(": ")[0]
     assert all(
@@ -177,5 +181,6 @@ def the_failure(checks: Sequence[Check]) -> Check:
 
 
 def uri_of(mongod: Mongod, user: str, password: str | None = None) -> str:
-    """The address for one of the users that `guarded_mongod` has."""
-    return f"mongodb://{user}:{password or f'{user}-pw'}@{mongod.host}/?replicaSet=kindledger&authSource=admin"
+    """Return the address for one of the users of `guarded_mongod`."""
+    credentials = f"{user}:{password or f'{user}-pw'}"
+    return f"mongodb://{credentials}@{mongod.host}/?replicaSet=kindledger&authSource=admin"

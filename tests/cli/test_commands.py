@@ -67,9 +67,6 @@ def indexed(mongo_uri: str) -> Iterator[Json]:
         client.drop_database(name)
 
 
-# --- one-shot commands ------------------------------------------------------------------------------------------------
-
-
 def test_help_names_every_command_and_exit_code() -> None:
     result = CliRunner().invoke(command_line, ["--help"])
     assert result.exit_code == 0
@@ -84,7 +81,16 @@ def test_help_names_every_command_and_exit_code() -> None:
         "demo",
     }
     words = set(re.findall(r"\w+", result.stdout))
-    assert {*command_line.commands, "KINDLEDGER_CONFIG", "65", "69", "75", "78", "130", "143"} <= words
+    assert {
+        *command_line.commands,
+        "KINDLEDGER_CONFIG",
+        "65",
+        "69",
+        "75",
+        "78",
+        "130",
+        "143",
+    } <= words
     assert CliRunner().invoke(command_line, ["imprt"]).exit_code == 2
 
 
@@ -180,9 +186,6 @@ def test_a_mongodb_that_is_away_exits_69(closed_port: int) -> None:
     assert "kindledger doctor" in away.stderr
 
 
-# --- the daemon and the API -------------------------------------------------------------------------------------------
-
-
 async def answer(session: aiohttp.ClientSession, url: str) -> Json:
     async with session.get(url) as response:
         body: Json = await response.json()
@@ -203,7 +206,7 @@ async def test_run_follows_a_peer_and_serves_what_it_indexes(
         fabric = files.fabric(f"grpcs://localhost:{peer.port}")
         settings = settings_of(mongo_uri, database_name, fabric=fabric, api={"port": 0})
         async with running("run", "--with-api", settings=settings) as daemon:
-            api = (await daemon.logged("api_started"))["url"].removesuffix("/status")
+            api = (await daemon.wait_for_event("api_started"))["url"].removesuffix("/status")
             await reached(session, api, 10)
             ledger.append(blocks[10])
             ledger.append(blocks[11])
@@ -218,7 +221,7 @@ async def test_run_follows_a_peer_and_serves_what_it_indexes(
         )
         assert (against.returncode, "no difference" in against.stderr) == (0, True), against.stderr
         async with running("api", settings=settings) as alone:
-            api = (await alone.logged("api_started"))["url"].removesuffix("/status")
+            api = (await alone.wait_for_event("api_started"))["url"].removesuffix("/status")
             assert (await answer(session, f"{api}/channels/{CHANNEL}/blocks/latest")) == newest
             alone.process.send_signal(signal.SIGINT)
             await alone.process.wait()
@@ -231,7 +234,7 @@ async def test_the_api_ends_in_time_while_mongodb_hangs(tmp_path: Path) -> None:
             running("api", settings=settings_of(mongod.uri, "ledger", api={"port": 0})) as api,
             aiohttp.ClientSession() as session,
         ):
-            url = (await api.logged("api_started"))["url"].removesuffix("/status")
+            url = (await api.wait_for_event("api_started"))["url"].removesuffix("/status")
             await answer(session, f"{url}/channels")  # leaves a session that a goodbye would end
             mongod.pause()
             try:

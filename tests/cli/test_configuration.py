@@ -134,9 +134,6 @@ def test_a_channel_whose_name_cannot_be_a_database_needs_another(
             Settings().database_of(name)
 
 
-# --- the sample -------------------------------------------------------------------------------------------------------
-
-
 def test_the_sample_loads_and_has_every_key(tmp_path: Path) -> None:
     assert load_settings(SAMPLE).channels.keys() == {"kindledger"}
     everything = re.sub(r"(?m)^#(?=[a-z\[])", "", SAMPLE.read_text())

@@ -1,66 +1,26 @@
-"""`kindledger doctor` against real peers and identities, each failure provoked for real: the right check fails."""
+"""`kindledger doctor` as a whole: its checks, its output and its exit code."""
 
 import asyncio
 import json
 import re
-import socket
-import socketserver
-import ssl
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
-import grpc
 import pytest
-import trustme
 
 from cli.commands.doctor import doctor
 from cli.configuration.loading import load_settings
-from cli.doctor.checks import Check, Outcome, exit_code
+from cli.doctor.checks import Outcome, exit_code
 from cli.errors import Exit
-from devnet.peer import Authority, Ledger, Peer, ServerTls, faults
-from devnet.peer.channel_config import organisations
 from devnet.servers import Mongod, Redis
-from protos.common_pb2 import SERVICE_UNAVAILABLE
+from tests.cli.peers import CHANNEL_STEPS, HEIGHT, PEER_STEPS, peer_of
 from tests.cli.support import (
     CHANNEL,
-    SERVER,
-    TLS_AUTHORITY,
     Files,
     Json,
-    examine,
-    forged_blocks,
     kindledger,
-    of,
-    the_failure,
+    only_failure,
+    run_checks,
     uri_of,
 )
-
-HEIGHT = 3
-MUTUAL_TLS = ServerTls(SERVER, TLS_AUTHORITY.certificate)
-PEER_STEPS = ("dns", "tcp", "tls")
-CHANNEL_STEPS = ("request", "channel", "access", "height")
-
-
-def peer_of(
-    tls: ServerTls | None = MUTUAL_TLS, clock: Callable[[], float] = time.time, **more: Any
-) -> Peer:
-    """A peer of the forged channel that checks who reads it."""
-    blocks = forged_blocks(HEIGHT)
-    return Peer(
-        {CHANNEL: Ledger(blocks)},
-        tls=tls,
-        organisations=organisations(blocks[0]),
-        clock=clock,
-        **more,
-    )
-
-
-# --- all is well ------------------------------------------------------------------------------------------------------
 
 
 async def test_everything_is_in_order(
@@ -95,7 +55,7 @@ async def test_everything_is_in_order(
 
 
 async def test_what_is_not_configured_is_skipped() -> None:
-    checks = await examine({"channels": {"kindledger": {}}})
+    checks = await run_checks({"channels": {"kindledger": {}}})
     assert [
         (check.name, check.outcome) for check in checks if check.outcome is not Outcome.SKIPPED
     ] == [("configuration", Outcome.OK)]
@@ -103,8 +63,8 @@ async def test_what_is_not_configured_is_skipped() -> None:
         check.name for check in checks
     }
     assert exit_code(checks) is Exit.OK
-    nothing = await examine({})
-    assert the_failure(nothing).name == "configuration"
+    nothing = await run_checks({})
+    assert only_failure(nothing).name == "configuration"
     assert exit_code(nothing) is Exit.CONFIGURATION, "--config was forgotten"
 
 
@@ -126,268 +86,5 @@ def test_a_wrong_configuration_is_a_check_too(
 
 
 async def test_a_channel_whose_name_cannot_be_a_database(files: Files) -> None:
-    checks = await examine({"channels": {"config": {}}})
-    assert "channels.config.database" in the_failure(checks).detail
-
-
-# --- peers ------------------------------------------------------------------------------------------------------------
-
-
-async def peer_failure(fabric: Json, limit_s: float = 5.0) -> tuple[str, Check, Exit]:
-    """The step at which the only peer fails."""
-    checks = await examine({"fabric": fabric, "channels": {CHANNEL: {}}}, limit_s)
-    failure = the_failure(checks)
-    assert failure.name.startswith("peer ")
-    return failure.name.rpartition(": ")[2], failure, exit_code(checks)
-
-
-async def test_a_peer_that_cannot_be_reached(files: Files, closed_port: int) -> None:
-    step, failure, code = await peer_failure(files.fabric("grpcs://peer0.invalid:7051"))
-    assert (step, code) == ("dns", Exit.CONFIGURATION)
-    assert "peer0.invalid" in failure.detail
-    step, failure, code = await peer_failure(files.fabric(f"grpcs://localhost:{closed_port}"))
-    assert (step, code) == ("tcp", Exit.UNAVAILABLE)
-    assert "refused" in failure.detail.lower()
-
-
-@pytest.mark.parametrize("scheme", ["grpc", "grpcs"])
-async def test_a_port_that_accepts_and_stays_silent(files: Files, scheme: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
-        step, failure, code = await peer_failure(files.fabric(address), limit_s=0.3)
-    assert (step, failure.detail, code) == ("tls", "no answer within 0.3 s", Exit.UNAVAILABLE)
-
-
-OTHER_AUTHORITY = Authority("tls")  # of the same name, as one that was set up anew
-LONG_AGO = -timedelta(minutes=30)
-
-
-@pytest.mark.parametrize(
-    ("tls", "changes", "detail", "advice"),
-    [
-        (ServerTls(OTHER_AUTHORITY.issue("peer0")), {}, "not issued by a CA in tls_ca", "tlscacerts"),
-        (ServerTls(Authority("elsewhere").issue("peer0")), {}, "O=elsewhere", "tlscacerts"),
-        (
-            ServerTls(TLS_AUTHORITY.issue("p", hosts=["peer0.org1", "10.0.0.1"])),
-            {},
-            "peer0.org1, 10.0.0.1",
-            "tls_name",
-        ),
-        (ServerTls(SERVER), {"tls_name": "peer0.org2"}, "'peer0.org2'", "ssl-target-name-override"),
-        (ServerTls(TLS_AUTHORITY.issue("p", lifetime=LONG_AGO)), {}, "expired", "Renew"),
-        (None, {}, "not TLS", "grpc://"),
-        (
-            MUTUAL_TLS,
-            {"client_tls_certificate": None, "client_tls_key": None},
-            "demands",
-            "client_tls_certificate",
-        ),
-    ],
-    ids=["same-name", "other-ca", "other-host", "other-tls-name", "expired", "plaintext", "mutual"],
-)
-async def test_a_peer_with_another_tls(
-    files: Files, tls: ServerTls | None, changes: Json, detail: str, advice: str
-) -> None:
-    async with peer_of(tls) as peer:
-        step, failure, code = await peer_failure(
-            files.fabric(f"grpcs://localhost:{peer.port}", **changes)
-        )
-    assert (step, code) == ("tls", Exit.CONFIGURATION)
-    assert detail in failure.detail
-    assert advice in str(failure.advice)
-
-
-async def test_a_client_certificate_of_an_authority_that_the_peer_does_not_know(
-    files: Files,
-) -> None:
-    files.write("client", OTHER_AUTHORITY.issue("client"))
-    async with peer_of() as peer:
-        step, failure, _ = await peer_failure(files.fabric(f"grpcs://localhost:{peer.port}"))
-    assert step == "tls"
-    assert "does not accept the client certificate" in failure.detail
-
-
-@contextmanager
-def alerting_server(folder: Path, version: ssl.TLSVersion, protocol: str) -> Iterator[int]:
-    """A server that says by TLS alert what it refuses, as Go's does; gRPC's own closes without a word."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = context.maximum_version = version
-    context.set_alpn_protocols([protocol])
-    context.verify_mode = ssl.CERT_REQUIRED if protocol == "h2" else ssl.CERT_NONE
-    context.load_verify_locations(cadata=TLS_AUTHORITY.certificate.decode())
-    context.load_cert_chain(*Files(folder).write("alerting", SERVER))
-
-    class Handshake(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with (
-                suppress(ssl.SSLError, ConnectionError),
-                context.wrap_socket(self.request, server_side=True) as tls,
-            ):
-                tls.recv(1)
-
-    with socketserver.TCPServer(("127.0.0.1", 0), Handshake) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_alerts_are_told_apart(files: Files, tmp_path: Path, version: ssl.TLSVersion) -> None:
-    with alerting_server(tmp_path, version, "h2") as port:
-        address = f"grpcs://localhost:{port}"
-        none = files.fabric(address, client_tls_certificate=None, client_tls_key=None)
-        assert "demands a client certificate" in (await peer_failure(none))[1].detail
-        files.write("client", OTHER_AUTHORITY.issue("client"))
-        failure = (await peer_failure(files.fabric(address)))[1]
-        assert "does not accept the client certificate" in failure.detail
-        assert "alert" in failure.detail
-    with alerting_server(tmp_path, version, "http/1.1") as port:
-        assert (
-            "not HTTP/2"
-            in (await peer_failure(files.fabric(f"grpcs://localhost:{port}")))[1].detail
-        )
-
-
-async def test_plaintext_where_the_peer_speaks_tls_or_no_grpc(files: Files, redis: Redis) -> None:
-    async with peer_of() as peer:
-        step, failure, _ = await peer_failure(files.fabric(f"grpc://localhost:{peer.port}"))
-    assert (step, "grpcs://" in str(failure.advice)) == ("tls", True)
-    step, failure, _ = await peer_failure(
-        files.fabric(f"grpc://localhost:{redis.port}"), limit_s=1.0
-    )
-    assert step == "tls"
-
-
-async def test_a_tls_ca_that_is_no_certificate(files: Files) -> None:
-    (files.folder / "ca.pem").write_text("not PEM")
-    async with peer_of() as peer:
-        step, failure, _ = await peer_failure(files.fabric(f"grpcs://localhost:{peer.port}"))
-    assert (step, "no PEM certificate" in failure.detail) == ("tls", True)
-
-
-@pytest.mark.parametrize(
-    ("peer", "changes", "step", "advice", "code"),
-    [
-        (peer_of(), {"msp_id": "Org2MSP"}, "access", "msp_id", Exit.CONFIGURATION),
-        (peer_of(clock=lambda: time.time() + 1000), {}, "request", "clock", Exit.CONFIGURATION),
-        (Peer({}, tls=MUTUAL_TLS), {}, "channel", "join", Exit.CONFIGURATION),
-        (
-            peer_of(faults={CHANNEL: [faults.send_status(faults.from_block(0), SERVICE_UNAVAILABLE)]}),
-            {},
-            "height",
-            "not ready",
-            Exit.UNAVAILABLE,
-        ),
-        (
-            peer_of(faults={CHANNEL: [faults.stall(faults.from_block(0))]}),
-            {},
-            "request",
-            "does not respond",
-            Exit.UNAVAILABLE,
-        ),
-    ],
-    ids=["no-right", "clock", "no-channel", "not-ready", "hangs"],
-)
-async def test_a_peer_that_refuses(
-    files: Files, peer: Peer, changes: Json, step: str, advice: str, code: Exit
-) -> None:
-    async with peer:
-        fabric = files.fabric(f"grpcs://localhost:{peer.port}", **changes)
-        failed, failure, exited = await peer_failure(fabric, limit_s=2.0)
-    assert (failed, exited) == (step, code)
-    assert advice in str(failure.advice)
-
-
-async def test_a_grpc_server_that_is_no_peer(files: Files) -> None:
-    server = grpc.aio.server()
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    step, failure, _ = await peer_failure(files.fabric(f"grpc://127.0.0.1:{port}"))
-    await server.stop(None)
-    assert (step, "orderer" in str(failure.advice)) == ("request", True)
-
-
-async def test_each_peer_and_channel_is_judged_alone(files: Files, closed_port: int) -> None:
-    async with peer_of() as peer:
-        fabric = files.fabric(f"grpcs://localhost:{peer.port}")
-        fabric["peers"].append({"address": f"grpc://localhost:{closed_port}"})
-        checks = await examine({"fabric": fabric, "channels": {CHANNEL: {}, "second": {}}})
-    good, bad = (
-        f"peer localhost:{peer.port}",
-        f"peer {fabric['peers'][1]['address'].removeprefix('grpc://')}",
-    )
-    assert all(check.outcome is Outcome.OK for check in of(checks, f"{good}, {CHANNEL}").values())
-    assert of(checks, f"{good}, second")["channel"].outcome is Outcome.FAILED
-    assert [check.outcome for check in of(checks, bad).values()][:2] == [Outcome.OK, Outcome.FAILED]
-
-
-DAY = timedelta(days=1)
-
-
-def lose_key(files: Files) -> None:
-    (files.folder / "key.pem").unlink()
-
-
-def swap_key(files: Files) -> None:
-    (files.folder / "key.pem").write_bytes(SERVER.key)
-
-
-def date_back(files: Files, shift: timedelta = -2 * DAY) -> None:
-    start = datetime.now(UTC) + shift
-    pair = trustme.CA().issue_cert("reader", not_before=start, not_after=start + DAY)
-    pair.cert_chain_pems[0].write_to_path(files.folder / "cert.pem")
-    pair.private_key_pem.write_to_path(files.folder / "key.pem")
-
-
-def date_forward(files: Files) -> None:
-    date_back(files, DAY)
-
-
-@pytest.mark.parametrize(
-    ("breaks", "step", "detail"),
-    [
-        (lose_key, "files", "key.pem: cannot be read"),
-        (swap_key, "files", "does not belong"),
-        (date_back, "validity", "expired on"),
-        (date_forward, "validity", "not valid before"),
-    ],
-)
-async def test_an_identity_that_cannot_be_used(
-    files: Files, breaks: Callable[[Files], None], step: str, detail: str
-) -> None:
-    breaks(files)
-    async with peer_of() as peer:
-        checks = await examine(
-            {"fabric": files.fabric(f"grpcs://localhost:{peer.port}"), "channels": {CHANNEL: {}}}
-        )
-    failure = the_failure(checks)
-    assert failure.name == f"identity: {step}"
-    assert detail in failure.detail
-    assert [check.outcome for check in checks if check.name.startswith("peer")] == [
-        Outcome.OK
-    ] * 3 + [Outcome.SKIPPED]
-
-
-async def test_an_identity_that_is_not_configured_and_a_peer_that_is(files: Files) -> None:
-    checks = await examine(
-        {
-            "fabric": files.fabric("grpc://peer0.invalid:7051", msp_id=None),
-            "channels": {CHANNEL: {}},
-        }
-    )
-    assert of(checks, "identity")["files"].detail.startswith("fabric.msp_id")
-
-
-async def test_a_client_certificate_whose_key_is_another_one(files: Files) -> None:
-    (files.folder / "client.key").write_bytes(SERVER.key)
-    async with peer_of() as peer:
-        checks = await examine(
-            {"fabric": files.fabric(f"grpcs://localhost:{peer.port}"), "channels": {CHANNEL: {}}}
-        )
-    failure = the_failure(checks)
-    assert (failure.name, "does not belong" in failure.detail) == ("client tls: files", True)
-    assert of(checks, "peer")["tls"].detail == "needs client tls: files"
+    checks = await run_checks({"channels": {"config": {}}})
+    assert "channels.config.database" in only_failure(checks).detail

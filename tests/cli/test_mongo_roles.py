@@ -114,7 +114,7 @@ async def test_the_apis_user_only_reads_and_that_is_enough_for_the_api(
                 assert refused(attempts, client[database], name) == attempts.keys(), name
     assert await asyncio.to_thread(documents, guarded_mongod, database) == before
     async with running("api", settings={"mongo": {"uri": uri}, "api": {"port": 0}}) as api:
-        url = (await api.logged("api_started"))["url"].removesuffix("/api/v1/status")
+        url = (await api.wait_for_event("api_started"))["url"].removesuffix("/api/v1/status")
         async with aiohttp.ClientSession() as session:
             for path in (
                 "channels",

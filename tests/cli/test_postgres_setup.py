@@ -14,7 +14,7 @@ import pytest
 from cli.doctor.checks import exit_code
 from cli.errors import Exit
 from devnet.servers.programs import POSTGRES, find_program
-from tests.cli.support import ROOT, examine
+from tests.cli.support import ROOT, run_checks
 
 PASSWORD = 'it\'s a "pass\\word"'
 
@@ -47,7 +47,7 @@ async def test_each_user_has_just_what_it_needs(database: str, tmp_path: Path) -
         script = ROOT / "config" / "postgres-setup.sh"
         await asyncio.to_thread(subprocess.run, [script], env=os.environ | variables, check=True)
     dsn = f"postgresql://kindledger_daemon:{quote(PASSWORD, safe='')}@{server.hostname}:{server.port}{server.path}"
-    assert exit_code(await examine({"postgres": {"dsn": dsn}})) is Exit.OK
+    assert exit_code(await run_checks({"postgres": {"dsn": dsn}})) is Exit.OK
     connection = await asyncpg.connect(dsn)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await connection.execute("UPDATE campaigns SET raised_amount = 0")
