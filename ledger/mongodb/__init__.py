@@ -1,1 +1,1 @@
-"""Stores the ledger in MongoDB and reads it."""
+"""Stores ledgers in MongoDB and reads them."""

@@ -1,4 +1,4 @@
-"""Hears from MongoDB itself that blocks were stored."""
+"""A change stream of MongoDB that reports new blocks."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,23 +9,24 @@ from pymongo.asynchronous.change_stream import AsyncChangeStream
 
 from ledger.mongodb.collections import BLOCKS
 
-_WAIT_MS: Final = 1000
+_MAX_WAIT_MS: Final = 1000
 
 
 @asynccontextmanager
 async def watch_stored_blocks(
     client: AsyncMongoClient[Any], database: str
 ) -> AsyncIterator[AsyncChangeStream[Any]]:
-    """A stream of the numbers of blocks that become durable from now on. `try_next` waits for a second at most.
+    """Open a stream of the blocks that become durable from now on.
 
-    Raises `OperationFailure` where MongoDB has no such stream: it is no replica set, or its user
-    has no right to it.
+    Each change has the block's number as `documentKey`. The stream's method `try_next` waits one
+    second at most. Raises `OperationFailure` when MongoDB has no change stream: it is not a replica
+    set, or its user has no right to the stream.
     """
     pipeline: list[dict[str, Any]] = [
         {"$match": {"operationType": "insert"}},
         {"$project": {"documentKey": 1}},
     ]
     async with await client[database][BLOCKS].watch(
-        pipeline, max_await_time_ms=_WAIT_MS
+        pipeline, max_await_time_ms=_MAX_WAIT_MS
     ) as changes:
         yield changes

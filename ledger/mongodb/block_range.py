@@ -14,14 +14,14 @@ _NUMBER = {"_id": 1}
 
 
 class BlockRange(Struct, frozen=True):
-    """The numbers of the lowest and the highest stored block; blocks between them may be missing."""
+    """The numbers of the lowest and the highest stored block; others may be missing."""
 
     lowest: BlockNumber
     highest: BlockNumber
 
     @property
     def height(self) -> Height:
-        """The number of blocks of the chain up to the highest stored one."""
+        """The number of blocks from block 0 up to the highest stored one."""
         return Height(self.highest + 1)
 
 
@@ -46,7 +46,7 @@ async def lowest_block_number(database: AsyncDatabase[Document]) -> BlockNumber 
 
 
 async def stored_height(database: AsyncDatabase[Document]) -> Height:
-    """Return the number of blocks of the chain up to the highest stored one; 0 if none is stored."""
+    """Return the number of blocks up to the highest stored one, or 0 if no block is stored."""
     highest = await highest_block(database, _NUMBER)
     return Height(highest["_id"] + 1 if highest is not None else 0)
 

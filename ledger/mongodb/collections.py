@@ -1,4 +1,4 @@
-"""Names of the database and the collections that hold a channel's ledger."""
+"""The names of the database and of the collections that hold a channel's ledger."""
 
 from typing import Final
 
@@ -8,12 +8,16 @@ EVENTS: Final = "chaincode_events"
 SYNC_STATE: Final = "sync_state"
 
 RESERVED_DATABASES: Final = frozenset({"admin", "config", "local"})
+"""MongoDB's own databases."""
+
 MAX_DATABASE_NAME_BYTES: Final = 63
 
 
 def database_name(channel: str) -> str | None:
-    """The database of a channel: its name with `.` as `_`; None where MongoDB takes no such name."""
+    """Return the name of a channel's database: the channel's name with `_` in place of `.`.
+
+    Return None if MongoDB does not allow this name.
+    """
     name = channel.replace(".", "_")
-    return (
-        None if name in RESERVED_DATABASES or len(name.encode()) > MAX_DATABASE_NAME_BYTES else name
-    )
+    allowed = name not in RESERVED_DATABASES and len(name.encode()) <= MAX_DATABASE_NAME_BYTES
+    return name if allowed else None

@@ -1,19 +1,24 @@
-"""Compares a stored document with the one that the chain gives."""
+"""Compares a stored document with the document that the chain gives."""
 
 from collections.abc import Iterable
+from typing import Final
 
 import bson
 from bson.raw_bson import RawBSONDocument
 
 from ledger.errors import StoreConflictError
 
+_FIELDS_OF_ALL_FORMATS: Final = (
+    *("_id", "txId", "validationCode", "validationCodes", "envelopeHash", "blockHash"),
+)
+
 
 def compare_documents(name: str, expected: RawBSONDocument, stored: RawBSONDocument | None) -> None:
-    """Raises `StoreConflictError` unless `stored` is what the chain says.
+    """Raise `StoreConflictError` unless the documents agree; `name` is the collection.
 
-    A document that another version of this program wrote is compared by position, id, code and
-    envelope hash only. Who signed a block is not compared: of a SmartBFT block each peer keeps
-    another quorum of signatures.
+    If the documents have different formats, only position, id, codes and hashes are compared. The
+    signers of a block are not compared: each peer has the signatures of another quorum of
+    SmartBFT's orderers.
     """
     if stored is None:
         raise StoreConflictError(
@@ -21,14 +26,14 @@ def compare_documents(name: str, expected: RawBSONDocument, stored: RawBSONDocum
             expected["_id"],
             "txId",
             f"{expected.get('txId')!r} at this position",
-            "the same id at another one",
+            "the same id at another position",
         )
     if stored.raw == expected.raw:
         return
-    want, have = bson.decode(expected.raw), bson.decode(stored.raw)
-    fields: Iterable[str] = sorted((want.keys() | have.keys()) - {"signers"})
-    if want["format"] != have.get("format"):
-        fields = ("_id", "txId", "validationCode", "validationCodes", "envelopeHash", "blockHash")
+    chain, store = bson.decode(expected.raw), bson.decode(stored.raw)
+    fields: Iterable[str] = sorted((chain.keys() | store.keys()) - {"signers"})
+    if chain["format"] != store.get("format"):
+        fields = _FIELDS_OF_ALL_FORMATS
     for field in fields:
-        if want.get(field) != have.get(field):
-            raise StoreConflictError(name, want["_id"], field, want.get(field), have.get(field))
+        if chain.get(field) != store.get(field):
+            raise StoreConflictError(name, chain["_id"], field, chain.get(field), store.get(field))

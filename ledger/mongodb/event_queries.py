@@ -12,27 +12,27 @@ from ledger.documents.payloads import int_value
 from ledger.mongodb.collections import EVENTS
 from ledger.mongodb.indexes import payload_path
 from ledger.mongodb.paging import (
+    ChannelQueries,
     Keys,
     Page,
-    Queries,
     Window,
     equal_to,
     equal_to_any,
-    positions,
-    read_page,
+    position_range,
 )
-from ledger.position import MAX_INDEX, BlockNumber, pack_position
+from ledger.position import BlockNumber, last_position, pack_position
 
 _BY_TX_ID = [("txId", ASCENDING)]
 
 
 class EventFilter(Struct, frozen=True):
-    """Which events: those that have all of these, and one of the names.
+    """The conditions that an event must meet: all that are given, and one of the names.
 
-    An index serves at most one of `chaincode`, `tx_id` and `payload`, with or without names.
-    `payload` is a path below the payload, which must be one that is indexed, and a value as text:
-    it stands for that text and, where it is a JSON number, true, false or null, for that as well;
-    for null also what an element of a list lacks.
+    At most one of `chaincode`, `tx_id` and `payload` may be given, because no index has two of
+    them; each can be combined with names. `payload` is the path of a field in the payload, which
+    must be indexed, and the field's value as text. A text that is a JSON number, true, false or
+    null also matches the JSON value. A text that is null also matches if an element of a list lacks
+    the field.
     """
 
     chaincode: str | None = None
@@ -41,16 +41,19 @@ class EventFilter(Struct, frozen=True):
     payload: tuple[str, str] | None = None
 
 
-class EventQueries(Queries):
-    """Finds events. `last` is the highest block that may be shown."""
+class EventQueries(ChannelQueries):
+    """Finds events. `last` is the highest block that is read."""
 
     async def matching_events(
-        self, wanted: EventFilter, first: int, last: BlockNumber, window: Window
+        self, event_filter: EventFilter, first: int, last: BlockNumber, window: Window
     ) -> Page:
-        """Events of blocks `first` to `last`, by position. Raises `ValueError` where no index serves the filter."""
-        names = wanted.names
+        """Return the events of blocks `first` to `last` by position.
+
+        Raises `ValueError` when no index serves the filter.
+        """
+        names = event_filter.names
         query: Document
-        match (wanted.chaincode, wanted.tx_id, wanted.payload):
+        match (event_filter.chaincode, event_filter.tx_id, event_filter.payload):
             case (None, None, None):
                 query, hint = {}, _by(names)
             case (str(chaincode), None, None):
@@ -64,28 +67,26 @@ class EventQueries(Queries):
                 )
             case _:
                 raise ValueError("no index of events serves this filter")
-        query["_id"] = positions(first, last, window)
+        query["_id"] = position_range(first, last, window)
         if names is not None:
             query["eventName"] = equal_to_any(names)
-        return await read_page(self._find(EVENTS, query, window, hint=hint), window.limit)
+        return await self._page(EVENTS, query, window, hint=hint)
 
     async def has_event_name(self, name: str, last: BlockNumber) -> bool:
-        """Whether an event up to block `last` has that name."""
-        query = {"eventName": equal_to(name), "_id": {"$lte": pack_position(last, MAX_INDEX)}}
-        return (
-            await self._database[EVENTS].find_one(query, {"_id": 1}, hint=_by([name])) is not None
-        )
+        """Return whether an event up to block `last` has this name."""
+        query = {"eventName": equal_to(name), "_id": {"$lte": last_position(last)}}
+        event = await self._database[EVENTS].find_one(query, {"_id": 1}, hint=_by([name]))
+        return event is not None
 
     async def event_counts(self, first: int, last: BlockNumber) -> dict[str | None, int]:
-        """How many events of blocks `first` to `last` each chaincode has set; reads the index only.
+        """Return the number of events of blocks `first` to `last` for each chaincode.
 
-        A name that was too long to keep is None.
+        Only the index is read. The name None stands for names that were too long to be stored.
         """
-        places = {"$gte": pack_position(first, 0), "$lte": pack_position(last, MAX_INDEX)}
+        in_blocks = {"$gte": pack_position(first, 0), "$lte": last_position(last)}
         pipeline: list[Document] = [
-            {
-                "$match": {"chaincodeId": {"$gte": MinKey()}, "_id": places}
-            },  # so that `_id` bounds the scan, too
+            # The condition on the chaincode lets MongoDB use the bounds of `_id` in the index, too.
+            {"$match": {"chaincodeId": {"$gte": MinKey()}, "_id": in_blocks}},
             {"$group": {"_id": "$chaincodeId", "count": {"$sum": 1}}},
         ]
         counts: dict[str | None, int] = {}
@@ -98,14 +99,14 @@ class EventQueries(Queries):
 
 
 def _by(names: Sequence[str] | None, *fields: str) -> Keys:
-    """The index on these fields, on names if they are asked for, and on the position."""
+    """Return the index on these fields, on names if they are given, and on the position."""
     return [
         (field, ASCENDING) for field in (*fields, *(() if names is None else ("eventName",)), "_id")
     ]
 
 
 def _stored_value(text: str) -> Document:
-    """What a field of a JSON payload must be to equal `text`."""
+    """Return the condition under which a field of a JSON payload equals `text`."""
     try:
         value = msgspec.json.decode(text)
     except msgspec.MsgspecError:

@@ -1,4 +1,4 @@
-"""The indexes of a channel's database: those that every database has, and those that are configured."""
+"""The indexes of a channel's database: the required indexes and the configured ones."""
 
 from typing import Final
 
@@ -20,14 +20,19 @@ TRANSACTION_FILTERS: Final = (
     ("creator.mspId",),
     ("type",),
 )
-"""Fields by which transactions are listed; the validation code and the position follow in each index."""
+"""The combinations of fields by which transactions can be filtered.
+
+In the index of each combination, the validation code and the position follow.
+"""
 
 KEY_HISTORY_INDEXES: Final = {
     None: (("rwsets.writes.key", ASCENDING), ("rwsets.namespace", ASCENDING), ("_id", ASCENDING)),
     True: (("rwsets.namespace", ASCENDING), ("_id", ASCENDING)),
 }
-"""The indexes that find who wrote a key, by `manyWrites`: an entry for each write of a VALID transaction, and for each
-namespace of those few that wrote so much that their entries could be too many for MongoDB's cache.
+"""The two indexes that find the writes of a key, by the value of `manyWrites`.
+
+The first has an entry for each write of a VALID transaction. The second has an entry for each
+namespace of the few VALID transactions whose writes could be too many for MongoDB's cache.
 """
 
 
@@ -44,7 +49,7 @@ INDEXES: Final[dict[str, tuple[IndexModel, ...]]] = {
     TRANSACTIONS: (
         IndexModel([("txId", ASCENDING)], unique=True),
         _ascending("blockNumber"),
-        IndexModel(  # few documents have it: those that repeat an id, or have none
+        IndexModel(  # only documents of envelopes that do not own their id have the field
             [("claimedTxId", ASCENDING), ("_id", ASCENDING)],
             partialFilterExpression={"claimedTxId": {"$exists": True}},
         ),
@@ -59,26 +64,26 @@ INDEXES: Final[dict[str, tuple[IndexModel, ...]]] = {
         _ascending("chaincodeId", "eventName", "_id"),
     ),
 }
-"""The indexes that every database has."""
+"""The indexes that every database has, by collection."""
 
 
 def payload_path(field: str) -> str:
-    """Where events have that field of their JSON payloads; full stops join nested ones."""
+    """Return the path of a field of JSON payloads in events; full stops separate nested fields."""
     return f"payload.{field}"
 
 
 class IndexOptions(Struct, frozen=True):
-    """What is indexed besides: fields of event payloads, and the keys that transactions write."""
+    """The configured indexes: of fields of event payloads, and of the keys that are written."""
 
     payload_fields: tuple[str, ...] = ("campaignId",)
     key_history: bool = True
 
     def models(self) -> dict[str, list[IndexModel]]:
-        """All indexes, by collection."""
+        """Return all indexes, by collection."""
         models = {name: list(indexes) for name, indexes in INDEXES.items()}
         if self.key_history:
-            for many, keys in KEY_HISTORY_INDEXES.items():
-                valid = {"validationCode": VALID, "manyWrites": many}
+            for many_writes, keys in KEY_HISTORY_INDEXES.items():
+                valid = {"validationCode": VALID, "manyWrites": many_writes}
                 models[TRANSACTIONS].append(IndexModel(keys, partialFilterExpression=valid))
         for path in map(payload_path, self.payload_fields):
             present = {path: {"$exists": True}}
@@ -92,7 +97,10 @@ class IndexOptions(Struct, frozen=True):
 
 
 async def ready_indexes(database: AsyncDatabase[Document], name: str) -> dict[str, Document]:
-    """The specifications of a collection's indexes by their names, without those that are still being built."""
+    """Return the specifications of a collection's finished indexes, by name.
+
+    An index that MongoDB is still building is left out.
+    """
     try:
         reply = await database.command("listIndexes", name, includeBuildUUIDs=True)
     except OperationFailure as error:

@@ -1,29 +1,39 @@
-"""Queries over what a channel's transactions have written."""
+"""Queries over the keys that a channel's transactions have written."""
 
 from ledger.documents.format import Document
 from ledger.model import VALID
 from ledger.mongodb.collections import TRANSACTIONS
 from ledger.mongodb.indexes import KEY_HISTORY_INDEXES
-from ledger.mongodb.paging import Page, Queries, Window, equal_to, merged, positions, read_page
-from ledger.position import MAX_INDEX, BlockNumber, pack_position
+from ledger.mongodb.paging import (
+    ChannelQueries,
+    Page,
+    Window,
+    equal_to,
+    merge_pages,
+    position_range,
+)
+from ledger.position import BlockNumber, last_position
 
-_PLACE = dict.fromkeys(("blockNumber", "txIndex", "txId", "ts"), 1)
+_ROW = dict.fromkeys(("blockNumber", "txIndex", "txId", "ts"), 1)
 
 
-class KeyHistoryQueries(Queries):
-    """Finds writes of a key, on an index that a database need not have. `last` is the highest block to show."""
+class KeyHistoryQueries(ChannelQueries):
+    """Finds the writes of a key. `last` is the highest block that is read.
+
+    The queries need the optional indexes of the key history.
+    """
 
     async def key_history(
         self, namespace: str, key: str, first: int, last: BlockNumber, window: Window
     ) -> Page:
-        """The VALID transactions of blocks `first` to `last` that wrote the key, by position.
+        """Return the VALID transactions of blocks `first` to `last` that wrote a key, by position.
 
-        Each has `blockNumber`, `txIndex`, `txId`, `ts`, and `writes`: what became of the key, a
-        list of `{value, isDelete}` of which the last counts; there is no `value` where it was
-        deleted. Whatever else the transactions wrote stays on the server.
+        Each has `blockNumber`, `txIndex`, `txId`, `ts` and `writes`. `writes` is the list of the
+        transaction's writes of this key as `{value, isDelete}`; the last one took effect, and a
+        deletion has no `value`. MongoDB does not send the writes of other keys.
         """
         query = _written(key, {"namespace": equal_to(namespace)}) | {
-            "_id": positions(first, last, window)
+            "_id": position_range(first, last, window)
         }
         sets = {
             "$filter": {"input": "$rwsets", "as": "set", "cond": _is("$$set.namespace", namespace)}
@@ -37,20 +47,20 @@ class KeyHistoryQueries(Queries):
                 "in": {"$concatArrays": ["$$value", of_set]},
             }
         }
-        projection = {**_PLACE, "writes": writes}
+        projection = {**_ROW, "writes": writes}
         pages = [
-            await read_page(
-                self._find(
-                    TRANSACTIONS, query | {"manyWrites": many}, window, projection, list(keys)
-                ),
-                window.limit,
+            await self._page(
+                TRANSACTIONS, query | {"manyWrites": many}, window, projection, list(keys)
             )
             for many, keys in KEY_HISTORY_INDEXES.items()
         ]
-        return merged(pages, window)
+        return merge_pages(pages, window)
 
     async def key_namespaces(self, key: str, last: BlockNumber, limit: int) -> list[str]:
-        """At most `limit` namespaces in which a VALID transaction up to block `last` has written the key."""
+        """Return namespaces in which a VALID transaction up to block `last` wrote the key.
+
+        There are at most `limit` of them, sorted.
+        """
         sets = {
             "$filter": {
                 "input": "$rwsets",
@@ -59,24 +69,25 @@ class KeyHistoryQueries(Queries):
             }
         }
         projection = {"namespaces": {"$map": {"input": sets, "as": "set", "in": "$$set.namespace"}}}
-        found: set[str] = set()
+        namespaces: set[str] = set()
         for many, keys in KEY_HISTORY_INDEXES.items():
-            while len(found) < limit:
-                query = _written(key, {"namespace": {"$gte": "", "$nin": sorted(found)}})
-                query |= {"_id": {"$lte": pack_position(last, MAX_INDEX)}, "manyWrites": many}
+            while len(namespaces) < limit:
+                query = _written(key, {"namespace": {"$gte": "", "$nin": sorted(namespaces)}})
+                query |= {"_id": {"$lte": last_position(last)}, "manyWrites": many}
                 document = await self._database[TRANSACTIONS].find_one(
                     query, projection, hint=list(keys)
                 )
                 if document is None:
                     break
-                found |= {
-                    namespace for namespace in document["namespaces"] if isinstance(namespace, str)
-                }
-        return sorted(found)[:limit]
+                namespaces |= {name for name in document["namespaces"] if isinstance(name, str)}
+        return sorted(namespaces)[:limit]
 
 
 def _written(key: str, namespace: Document) -> Document:
-    """Both conditions stand in one `$elemMatch`, so that both bound the scan; the code as the index has it."""
+    """Return the condition that a VALID transaction wrote the key in such a namespace.
+
+    The two conditions are in one `$elemMatch`, so that both limit the scan of the index.
+    """
     return {
         "validationCode": VALID,
         "rwsets": {"$elemMatch": {"writes.key": equal_to(key), **namespace}},
@@ -84,10 +95,13 @@ def _written(key: str, namespace: Document) -> Document:
 
 
 def _writes(read_write_set: str, key: str) -> Document:
-    """The writes of that key; a list of writes may have been omitted, see `ledger.documents.size_limit`."""
+    """Return an expression for the writes of a key in a read/write set.
+
+    A list of writes that was too long was omitted, see `ledger.documents.size_limit`.
+    """
     writes = f"{read_write_set}.writes"
-    kept = {"$cond": [{"$isArray": writes}, writes, []]}
-    return {"$filter": {"input": kept, "as": "one", "cond": _is("$$one.key", key)}}
+    stored = {"$cond": [{"$isArray": writes}, writes, []]}
+    return {"$filter": {"input": stored, "as": "write", "cond": _is("$$write.key", key)}}
 
 
 def _is(field: str, text: str) -> Document:

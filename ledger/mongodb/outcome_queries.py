@@ -1,4 +1,4 @@
-"""Reads the outcomes of transactions and the amounts that their events state, for reconciliation."""
+"""Reads the outcomes of transactions and fields of their events, for reconciliation."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""Ordered lists of documents, read in pages: what the queries of `ledger.mongodb.reader` share."""
+"""Pages of ordered lists of documents, which the queries of `ledger.mongodb.reader` share."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,24 +15,25 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from ledger.documents.format import Document
 from ledger.documents.omissions import MIN_OMITTED_BYTES, omission
-from ledger.position import MAX_INDEX, BlockNumber, pack_position
+from ledger.position import BlockNumber, last_position, pack_position
 
 MAX_PAGE_BYTES: Final = 8 << 20
-"""A page ends early when its documents exceed this: a single event can have megabytes of payload."""
+"""The size above which a page ends early; the payload of a single event can have megabytes."""
 
 DECODED: Final[CodecOptions[Document]] = CodecOptions(tz_aware=True)
 RAW: Final[CodecOptions[RawBSONDocument]] = CodecOptions(document_class=RawBSONDocument)
 
 Keys = list[tuple[str, int]]
-"""An index, by its fields and their directions."""
-
-_BEGINNING = DatetimeMS(-62_135_596_800_000)  # of year 1: stored times are not before it
+"""An index: its fields and their directions."""
 
 BY_ID: Final[Keys] = [("_id", ASCENDING)]
 
+_EARLIEST = DatetimeMS(-62_135_596_800_000)
+"""The beginning of year 1; no stored time is earlier."""
+
 
 class Window(Struct, frozen=True):
-    """Which part of an ordered list: at most `limit` documents beyond the one whose `_id` is `after`."""
+    """A part of an ordered list: at most `limit` documents after the one whose `_id` is `after`."""
 
     limit: int
     descending: bool
@@ -40,24 +41,27 @@ class Window(Struct, frozen=True):
 
     @property
     def direction(self) -> int:
-        """As MongoDB has it."""
+        """The direction of the order in MongoDB's terms."""
         return DESCENDING if self.descending else ASCENDING
 
 
 class Page(Struct, frozen=True):
-    """Documents in order; `more` says whether others follow."""
+    """Documents in order; `more` says whether other documents follow."""
 
     documents: list[Document]
     more: bool
 
 
-class Queries:
-    """Queries over one channel's database."""
+class ChannelQueries:
+    """The base class of queries over one channel's database."""
 
-    def __init__(self, database: AsyncDatabase[Document]) -> None:
+    def __init__(
+        self, database: AsyncDatabase[Document], max_page_bytes: int = MAX_PAGE_BYTES
+    ) -> None:
         self._database = database
+        self._max_page_bytes = max_page_bytes
 
-    def _find(
+    async def _page(
         self,
         name: str,
         query: Document,
@@ -67,14 +71,34 @@ class Queries:
         *,
         sort: Sequence[str] = ("_id",),
         limit: int | None = None,
-    ) -> AsyncCursor[RawBSONDocument]:
-        """One document more than the limit, to learn whether there are more; all in one answer of the server."""
-        count = (window.limit if limit is None else limit) + 1
-        collection = self._database[name].with_options(codec_options=RAW)
-        cursor = collection.find(query, projection, limit=count, batch_size=count, hint=hint)
-        return cursor.sort([(field, window.direction) for field in sort])
+    ) -> Page:
+        """Return the documents of a collection that match the query, in the order of `sort`.
 
-    async def _by_time(
+        `limit` is the number of documents; the default is that of the window. A page has fewer
+        documents if they are large. MongoDB is asked for one document more, to find out whether
+        more documents follow, and sends all documents in one reply.
+        """
+        count = window.limit if limit is None else limit
+        collection = self._database[name].with_options(codec_options=RAW)
+        cursor = collection.find(
+            query, projection, limit=count + 1, batch_size=count + 1, hint=hint
+        )
+        return await self._read_page(
+            cursor.sort([(field, window.direction) for field in sort]), count
+        )
+
+    async def _read_page(self, cursor: AsyncCursor[RawBSONDocument], limit: int) -> Page:
+        documents: list[Document] = []
+        size = 0
+        async with cursor:
+            async for raw in cursor:
+                if len(documents) == limit or size > self._max_page_bytes:
+                    return Page(documents, more=True)
+                documents.append(bson.decode(raw.raw, DECODED))
+                size += len(raw.raw)
+        return Page(documents, more=False)
+
+    async def _page_by_time(
         self,
         name: str,
         key: str,
@@ -85,53 +109,54 @@ class Queries:
         after_ts: datetime | None,
         projection: Document,
     ) -> Page:
-        """Documents with `ts` in [since, until) and `key` up to `highest`, by `ts`, then `key`, which have an index.
+        """Return documents by `ts`, then by `key`, a field that equals `_id`.
 
-        `key` equals `_id`; `after_ts` is the `ts` of the document `window.after`. What has the same
-        `ts` as that one is read first, by a query of its own: the bounds of each query are then
-        bounds of the index.
+        `ts` is at least the first and less than the second of `times`, and `key` at most `highest`.
+        `after_ts` is the `ts` of the document `window.after`. The documents with the same `ts` are
+        read first, by a separate query, so that the conditions of each query are bounds of the
+        index.
         """
         hint = [("ts", ASCENDING), (key, ASCENDING)]
         since, until = times
-        bounds: Document = {"$gte": since if since is not None else _BEGINNING}
+        bounds: Document = {"$gte": since if since is not None else _EARLIEST}
         if until is not None:
             bounds["$lt"] = until
-        found: list[Document] = []
+        same_time: list[Document] = []
         if window.after is not None:
-            query = {"ts": after_ts, key: ids(0, highest, window)}
-            page = await read_page(
-                self._find(name, query, window, projection, hint, sort=("ts", key)), window.limit
-            )
+            query = {"ts": after_ts, key: id_range(0, highest, window)}
+            page = await self._page(name, query, window, projection, hint, sort=("ts", key))
             if page.more:
                 return page
-            found = page.documents
+            same_time = page.documents
             bounds = bounds | {"$lt" if window.descending else "$gt": after_ts}
-        limit = window.limit - len(found)
+        limit = window.limit - len(same_time)
         query = {"ts": bounds, key: {"$lte": highest}}
-        cursor = self._find(name, query, window, projection, hint, sort=("ts", key), limit=limit)
-        rest = await read_page(cursor, limit)
-        return Page(found + rest.documents, rest.more)
+        rest = await self._page(
+            name, query, window, projection, hint, sort=("ts", key), limit=limit
+        )
+        return Page(same_time + rest.documents, rest.more)
 
 
 def equal_to(text: str) -> Document:
-    """What a stored text must be to equal `text`."""
+    """Return the condition under which a stored text equals `text`."""
     return equal_to_any([text])
 
 
 def equal_to_any(texts: Sequence[str]) -> Document:
-    """What a stored text must be to equal one of `texts`; a long one may have been omitted, see `ledger.documents.size_limit`."""
+    """Return the condition under which a stored text equals one of `texts`.
+
+    A long text may have been omitted, see `ledger.documents.size_limit`.
+    """
     return {"$in": [form for text in texts for form in _stored_forms(text)]}
 
 
 def _stored_forms(text: str) -> list[Any]:
     data = text.encode()
-    if len(data) < MIN_OMITTED_BYTES:
-        return [text]
-    return [text, omission(data)]
+    return [text] if len(data) < MIN_OMITTED_BYTES else [text, omission(data)]
 
 
-def ids(low: int, high: int, window: Window) -> Document:
-    """The range from `low` to `high`, less what was shown already."""
+def id_range(low: int, high: int, window: Window) -> Document:
+    """Return the condition for ids from `low` to `high` that follow `window.after`."""
     if window.after is not None and window.descending:
         high = min(high, window.after - 1)
     elif window.after is not None:
@@ -139,26 +164,17 @@ def ids(low: int, high: int, window: Window) -> Document:
     return {"$gte": low, "$lte": high}
 
 
-def positions(first: int, last: BlockNumber, window: Window) -> Document:
-    """The positions in blocks `first` to `last`, less what was shown already."""
-    return ids(pack_position(first, 0), pack_position(last, MAX_INDEX), window)
+def position_range(first: int, last: BlockNumber, window: Window) -> Document:
+    """Return the condition for positions in blocks `first` to `last` that follow `window.after`."""
+    return id_range(pack_position(first, 0), last_position(last), window)
 
 
-async def read_page(cursor: AsyncCursor[RawBSONDocument], limit: int) -> Page:
-    """At most `limit` documents, fewer if they are large, of a cursor that has one more where there are more."""
-    documents: list[Document] = []
-    size = 0
-    async with cursor:
-        async for raw in cursor:
-            if len(documents) == limit or size > MAX_PAGE_BYTES:
-                return Page(documents, more=True)
-            documents.append(bson.decode(raw.raw, DECODED))
-            size += len(raw.raw)
-    return Page(documents, more=False)
+def merge_pages(pages: Sequence[Page], window: Window) -> Page:
+    """Return one page from pages of several queries, which have the same order.
 
-
-def merged(pages: Sequence[Page], window: Window) -> Page:
-    """One page of several in the same order. What follows the end of one that was cut short is left for the next."""
+    If documents of one query follow its page, the merged page ends where this page ends: the
+    following documents belong to the next merged page.
+    """
     ends = [page.documents[-1]["_id"] for page in pages if page.more]
     documents = sorted(
         (document for page in pages for document in page.documents),
@@ -170,5 +186,4 @@ def merged(pages: Sequence[Page], window: Window) -> Page:
         documents = [
             d for d in documents if (d["_id"] >= end if window.descending else d["_id"] <= end)
         ]
-    shown = documents[: window.limit]
-    return Page(shown, more=bool(ends) or len(documents) > len(shown))
+    return Page(documents[: window.limit], more=bool(ends) or len(documents) > window.limit)

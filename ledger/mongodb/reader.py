@@ -1,9 +1,9 @@
-"""Read-only queries over one channel's database. Every one runs on an index that `ledger.mongodb.store` creates.
+"""Read-only queries over one channel's database. Each runs on an index that the store creates.
 
-The highest block document is the head: what lies above it, of a batch that is being written, must
-not be seen. So every query takes the highest block to look at, and all read what the majority of
-the replica set holds. They read the primary: a secondary may know a block and lag behind with the
-transactions of the next query.
+The highest block document is the head of the ledger. Documents above the head belong to a batch
+that is being written, and must not be read. Therefore a query has the highest block to read as a
+parameter. All queries read data that the majority of the replica set holds, and they read the
+primary: a secondary can have a block and lack transactions that the next query reads.
 """
 
 from datetime import datetime
@@ -20,74 +20,77 @@ from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.event_queries import EventQueries
 from ledger.mongodb.indexes import INDEXES, IndexOptions, payload_path, ready_indexes
 from ledger.mongodb.key_history import KeyHistoryQueries
-from ledger.mongodb.paging import DECODED, Page, Window, ids, read_page
+from ledger.mongodb.paging import DECODED, MAX_PAGE_BYTES, Page, Window, id_range
 from ledger.mongodb.sync_state import SyncState, read_sync_state
 from ledger.mongodb.totals import TotalsQueries
 from ledger.mongodb.transaction_queries import TransactionQueries
 from ledger.position import BlockNumber
 
-_PAYLOAD: Final = payload_path("")
+_PAYLOAD_PREFIX: Final = payload_path("")
 _BLOCK_ROW: Final = dict.fromkeys(
     (
-        "number",
-        "blockHash",
-        "previousHash",
-        "dataHash",
-        "ts",
-        "transactionCount",
-        "validCount",
-        "eventCount",
-        "size",
+        *("number", "blockHash", "previousHash", "dataHash", "ts"),
+        *("transactionCount", "validCount", "eventCount", "size"),
     ),
     1,
 )
 
 
 class OptionalIndexes(Struct, frozen=True):
-    """What a database has indexed beyond the required: fields of event payloads, and the keys that were written."""
+    """The configured indexes that a database has.
+
+    `payload_fields` are indexed fields of event payloads; `key_history` says whether the written
+    keys are indexed.
+    """
 
     payload_fields: frozenset[str]
     key_history: bool
 
 
 class LedgerReader(TransactionQueries, EventQueries, KeyHistoryQueries, TotalsQueries):
-    """Reads one channel's database. Blocks are given by number, `last` is the highest that may be shown."""
+    """Reads one channel's database. `last` is the number of the highest block that is read.
 
-    def __init__(self, client: AsyncMongoClient[Any], database: str) -> None:
+    Each topic has a base class with its queries.
+    """
+
+    def __init__(
+        self, client: AsyncMongoClient[Any], database: str, max_page_bytes: int = MAX_PAGE_BYTES
+    ) -> None:
         super().__init__(
             client.get_database(
                 database,
                 codec_options=DECODED,
                 read_concern=ReadConcern("majority"),
                 read_preference=ReadPreference.PRIMARY,
-            )
+            ),
+            max_page_bytes,
         )
 
     async def sync_state(self) -> SyncState | None:
-        """What the daemon last wrote of its progress; None before it did."""
+        """Return the progress that the daemon last wrote, or None if it never did."""
         return await read_sync_state(self._database)
 
     async def head(self) -> Document | None:
-        """The highest block document; None if no block is stored."""
+        """Return the highest block document, or None if no block is stored."""
         return await highest_block(self._database)
 
     async def lowest_block(self) -> Document | None:
-        """The lowest block document; None if no block is stored."""
+        """Return the lowest block document, or None if no block is stored."""
         return await lowest_block(self._database)
 
     async def block(self, number: int) -> Document | None:
-        """The block document of that number."""
+        """Return the block document with this number."""
         return await self._database[BLOCKS].find_one({"_id": number})
 
     async def block_by_hash(self, block_hash: str, last: BlockNumber) -> Document | None:
-        """The block document with that hash (lower-case hex)."""
+        """Return the block document with this hash in lower-case hex."""
         query = {"blockHash": block_hash, "_id": {"$lte": last}}
         return await self._database[BLOCKS].find_one(query, hint=[("blockHash", ASCENDING)])
 
     async def blocks(self, first: int, last: BlockNumber, window: Window) -> Page:
-        """Blocks `first` to `last`, by number; without what only a single block's answer needs."""
-        query = {"_id": ids(first, last, window)}
-        return await read_page(self._find(BLOCKS, query, window, _BLOCK_ROW), window.limit)
+        """Return rows of blocks `first` to `last` by number; a row lacks the fields of details."""
+        query = {"_id": id_range(first, last, window)}
+        return await self._page(BLOCKS, query, window, _BLOCK_ROW)
 
     async def blocks_by_time(
         self,
@@ -97,30 +100,36 @@ class LedgerReader(TransactionQueries, EventQueries, KeyHistoryQueries, TotalsQu
         window: Window,
         after_ts: datetime | None = None,
     ) -> Page:
-        """Blocks up to `last` whose `ts` is at least `since` and less than `until`, by `ts`, then number.
+        """Return rows of blocks up to `last` by `ts`, then by number.
 
-        `after_ts` is the `ts` of the block `window.after`.
+        Their `ts` is at least `since` and less than `until`. `after_ts` is the `ts` of the block
+        `window.after`.
         """
         times = (since, until)
-        return await self._by_time(
+        return await self._page_by_time(
             BLOCKS, "number", times, last, window, after_ts=after_ts, projection=_BLOCK_ROW
         )
 
     async def missing_indexes(self) -> list[str]:
-        """The indexes that the queries need and the database lacks, or still builds, as `collection.index`."""
+        """Return the required indexes that the database lacks, as `collection.index`.
+
+        MongoDB may be building them.
+        """
         missing: list[str] = []
         for name, indexes in INDEXES.items():
             ready = await ready_indexes(self._database, name)
-            wanted = [index.document["name"] for index in indexes]
-            missing.extend(f"{name}.{index}" for index in wanted if index not in ready)
+            required = [index.document["name"] for index in indexes]
+            missing.extend(f"{name}.{index}" for index in required if index not in ready)
         return missing
 
     async def optional_indexes(self) -> OptionalIndexes:
-        """What the daemon was told to index in this database, as far as it is built."""
+        """Return the configured indexes whose construction is complete."""
         events = await ready_indexes(self._database, EVENTS)
         transactions = await ready_indexes(self._database, TRANSACTIONS)
         paths = {next(iter(spec["key"])) for spec in events.values()}
-        fields = {path.removeprefix(_PAYLOAD) for path in paths if path.startswith(_PAYLOAD)}
+        fields = {
+            path.removeprefix(_PAYLOAD_PREFIX) for path in paths if path.startswith(_PAYLOAD_PREFIX)
+        }
         return OptionalIndexes(
             payload_fields=frozenset(
                 field for field in fields if _names(IndexOptions((field,)), EVENTS) <= events.keys()

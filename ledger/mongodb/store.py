@@ -1,19 +1,19 @@
-"""The ledger in MongoDB: one database a channel, and the crash protocol that keeps it whole.
+"""Writes a channel's ledger to its MongoDB database, in an order that is safe against crashes.
 
-Write order is the crash protocol: a block's transactions first, then its events, then the block
-document, and block documents in ascending order. The block document is the commit marker. So
-whatever is killed wherever, every block document stands on complete data, and the checkpoint is
-read from the documents themselves.
+The transactions of a block are written first, then its events, then the block document. Block
+documents are written in ascending order. The block document is the commit marker: if any process is
+killed at any time, the documents of every stored block are complete. The checkpoint is read from
+the documents themselves.
 
-Documents are only inserted. One that is there already is compared with the one that belongs there:
-equal means delivered twice, anything else is an error.
+Documents are only inserted. If a document is stored already, it is compared with the document that
+the chain gives. Equal documents mean that the block was delivered twice; other documents are an
+error.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import pymongo
-from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 from pymongo import AsyncMongoClient, ReadPreference
@@ -29,19 +29,22 @@ from ledger.mongodb.block_range import stored_range
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.comparison import compare_documents
 from ledger.mongodb.indexes import IndexOptions, ready_indexes
+from ledger.mongodb.paging import RAW
 from ledger.position import pack_position
 from runtime.pymongo_waits import patch_pymongo_waits
 
 patch_pymongo_waits()
 
-_BUILD_SECONDS: Final = 24 * 3600.0
+_MAX_BUILD_S: Final = 24 * 3600.0
 _DUPLICATE_KEY: Final = 11000
 _QUERY_BYTES: Final = 4 << 20
-_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 
 class StoredBlock(Struct, frozen=True):
-    """What identifies a stored block: its hash covers the envelopes, its codes what the peer made of them."""
+    """The number, the hash and the validation codes of a stored block, which identify it.
+
+    The hash depends on the envelopes; the codes are the peer's verdicts on them.
+    """
 
     number: int
     hash: bytes
@@ -49,14 +52,17 @@ class StoredBlock(Struct, frozen=True):
 
 
 class Checkpoint(Struct, frozen=True):
-    """Every block from `start` to `head.number` is stored."""
+    """A range of stored blocks without a gap: from `start` to `head.number`."""
 
     start: int
     head: StoredBlock
 
 
 class LedgerStore:
-    """Reads and writes one channel's database. Safe to call again after any failure: all effects are idempotent."""
+    """Reads and writes one channel's database.
+
+    All methods are idempotent, so that a caller can repeat a call after any failure.
+    """
 
     def __init__(self, client: AsyncMongoClient[Any], database: str) -> None:
         self.database: AsyncDatabase[Document] = client.get_database(
@@ -71,10 +77,11 @@ class LedgerStore:
         options: IndexOptions = IndexOptions(),  # noqa: B008 - frozen
         building: Callable[[str, Sequence[str]], None] = lambda _collection, _indexes: None,
     ) -> None:
-        """Creates the collections and indexes that are missing.
+        """Create the missing collections and indexes.
 
-        `building` is told of a collection whose documents must be read for that, and the indexes'
-        names: it can take minutes, in which MongoDB goes on with it even if this client is gone.
+        `building` is called with the name of a collection that has documents, and the names of its
+        new indexes. To build them can take minutes; MongoDB continues to build even without this
+        client.
         """
         for name, models in options.models().items():
             collection, ready = self.database[name], await ready_indexes(self.database, name)
@@ -82,11 +89,14 @@ class LedgerStore:
             if missing and await collection.find_one({}, {"_id": 1}) is not None:
                 building(name, [model.document["name"] for model in missing])
             if missing:
-                with pymongo.timeout(_BUILD_SECONDS):
+                with pymongo.timeout(_MAX_BUILD_S):
                     await collection.create_indexes(missing)
 
     async def checkpoint(self) -> Checkpoint | None:
-        """The highest block up to which none is missing, read from the documents; None if no block is stored."""
+        """Return the range of blocks without a gap from the lowest stored block on.
+
+        Return None if no block is stored.
+        """
         stored = await stored_range(self.database)
         if stored is None:
             return None
@@ -94,7 +104,10 @@ class LedgerStore:
         return Checkpoint(stored.lowest, head) if head is not None else None
 
     async def _last_contiguous(self, start: int, end: int) -> int:
-        """The last number from `start` to `end` before a gap, by halving: each half is counted on the index."""
+        """Return the last block number from `start` to `end` before a gap.
+
+        It is a binary search: the blocks of a half are counted on the index.
+        """
         if await self._count_blocks(start, end) == end - start + 1:
             return end
         complete, incomplete = start, end
@@ -112,12 +125,11 @@ class LedgerStore:
         )
 
     async def block(self, number: int) -> StoredBlock | None:
-        """What identifies the stored block of that number."""
-        found = await self.stored_blocks([number])
-        return found.get(number)
+        """Return the stored block with this number, or None if it is not stored."""
+        return (await self.stored_blocks([number])).get(number)
 
     async def stored_blocks(self, numbers: Sequence[int]) -> dict[int, StoredBlock]:
-        """What identifies the stored blocks of these numbers, by number."""
+        """Return the stored blocks with these numbers, by number."""
         cursor = self.database[BLOCKS].find(
             {"_id": {"$in": numbers}}, {"blockHash": 1, "validationCodes": 1}
         )
@@ -129,7 +141,7 @@ class LedgerStore:
         }
 
     async def owned_ids(self, tx_ids: Iterable[str], below: int) -> set[str]:
-        """Those of `tx_ids` that a stored envelope in a block lower than `below` owns."""
+        """Return those of `tx_ids` that a stored envelope in a block below `below` owns."""
         owned: set[str] = set()
         for chunk in _chunks(tx_ids, _QUERY_BYTES):
             cursor = self.database[TRANSACTIONS].find({"txId": {"$in": chunk}}, {"txId": 1})
@@ -139,23 +151,30 @@ class LedgerStore:
         return owned
 
     async def insert_transactions(self, blocks: Sequence[EncodedBlock]) -> None:
-        """First step of a batch. Raises `StoreConflictError` where something else is stored."""
+        """Insert the transactions of these blocks, the first step of a batch.
+
+        Raises `StoreConflictError` when a stored document differs.
+        """
         await self._insert(
             TRANSACTIONS, [document for block in blocks for document in block.transactions]
         )
 
     async def insert_events(self, blocks: Sequence[EncodedBlock]) -> None:
-        """Second step, once the transactions of these blocks are stored."""
+        """Insert the events of these blocks, the second step: their transactions are stored."""
         await self._insert(EVENTS, [document for block in blocks for document in block.events])
 
     async def insert_blocks(self, blocks: Sequence[EncodedBlock]) -> None:
-        """Last step, the commit: only when every lower block is committed. Ascending, so that none is missing."""
+        """Insert the block documents, the last step, which commits the blocks.
+
+        All lower blocks must be committed. The documents are inserted in ascending order, so that
+        no gap can arise.
+        """
         await self._insert(BLOCKS, [block.block for block in blocks], ordered=True)
 
     async def _insert(
         self, name: str, documents: Sequence[RawBSONDocument], *, ordered: bool = False
     ) -> None:
-        """Inserts what is not there yet and compares what is."""
+        """Insert the documents that are not stored, and compare the others with the stored ones."""
         while documents:
             try:
                 await self.database[name].insert_many(documents, ordered=ordered)
@@ -165,21 +184,21 @@ class LedgerStore:
                     f["code"] != _DUPLICATE_KEY for f in failures
                 ):
                     raise
-                present = [documents[failure["index"]] for failure in failures]
-                await self._compare(name, present)
+                stored = [documents[failure["index"]] for failure in failures]
+                await self._compare(name, stored)
                 documents = documents[failures[-1]["index"] + 1 :] if ordered else ()
             else:
                 return
 
     async def _compare(self, name: str, documents: Sequence[RawBSONDocument]) -> None:
-        """Raises `StoreConflictError` unless each document is stored as it is.
+        """Raise `StoreConflictError` unless each document equals the stored document.
 
-        Read with concern `local`: another daemon's insert that made ours a duplicate need not be
-        majority-committed yet. The block document that follows is, and with it all that came
-        before.
+        The read concern is `local`: another daemon may have inserted the documents, and the
+        majority may not have them yet. The block document that follows is written to the majority,
+        and with it all earlier documents.
         """
         collection: AsyncCollection[RawBSONDocument] = self.database[name].with_options(
-            codec_options=_RAW, read_concern=ReadConcern("local")
+            codec_options=RAW, read_concern=ReadConcern("local")
         )
         keys = [document["_id"] for document in documents]
         stored = {
@@ -190,7 +209,7 @@ class LedgerStore:
 
 
 def _chunks(tx_ids: Iterable[str], limit: int) -> Iterator[list[str]]:
-    """Ids in lists whose text stays below `limit` bytes or so."""
+    """Yield the ids in lists, each with a text of about `limit` bytes at most."""
     chunk: list[str] = []
     size = 0
     for tx_id in tx_ids:

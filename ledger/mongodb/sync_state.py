@@ -1,6 +1,7 @@
-"""Where each channel stands, for operators: one small document a channel, the only one that is ever updated.
+"""The progress of each channel for operators, in one small document for each channel.
 
-Nothing is decided from it. The checkpoint is read from the blocks themselves.
+It is the only document that is ever updated. No decision of the daemon depends on it: the
+checkpoint is read from the blocks themselves.
 """
 
 from datetime import datetime
@@ -15,40 +16,43 @@ from ledger.mongodb.collections import SYNC_STATE
 
 
 class ChannelState(StrEnum):
-    """What the daemon is doing about a channel."""
+    """The state of the daemon's work on a channel."""
 
     STARTING = "starting"
     CATCHING_UP = "catching_up"
     FOLLOWING = "following"
-    WAITING = "waiting"  # for a peer, or for MongoDB; the error says for what
+    WAITING = "waiting"  # for a server that is unavailable; the error names it
     STOPPED = "stopped"
-    FAILED = "failed"  # the chain does not match, or a block is corrupt: an operator must look
+    FAILED = "failed"  # the chain does not match or a block is corrupt: an operator must act
 
 
 class LastError(Struct, frozen=True, rename="camel"):
-    """The error that holds a channel up, or held it up last."""
+    """The last error that stopped or delayed a channel; the channel may have recovered."""
 
     at: datetime
     message: str
 
 
 class DifferenceCounts(Struct, frozen=True, rename="camel"):
-    """What `kindledger verify` found, by kind."""
+    """The number of differences that `kindledger verify` found, by kind."""
 
     chain: int
-    """Blocks that are missing, or not chained to the one before, or whose hash their header does not give."""
+    """Blocks that are missing, do not continue the previous block, or have a wrong hash."""
     counts: int
-    """Blocks whose documents are not those that they count: too many, too few, or of another validation code."""
+    """Differences between a block's counts and its documents: in number, or in validation codes."""
     events_without_transaction: int
     """Events whose VALID transaction is not stored."""
     documents: int | None
-    """Documents that are not as the source's blocks have them, or on one side only; null if none were compared."""
+    """Documents that differ from those of the source's blocks, or exist on one side only.
+
+    It is null if documents were not compared.
+    """
 
 
 class Verification(Struct, frozen=True, rename="camel"):
-    """The last `kindledger verify`: when, up to which height, and how many differences it found.
+    """The result of the last `kindledger verify`: its time, height and number of differences.
 
-    `kinds` is null where an older version wrote it.
+    `kinds` is null if an older version wrote the result.
     """
 
     at: datetime
@@ -58,12 +62,15 @@ class Verification(Struct, frozen=True, rename="camel"):
 
     @property
     def compared(self) -> bool:
-        """Whether stored documents were compared with the chain's blocks."""
+        """Whether the stored documents were compared with the blocks of the chain."""
         return self.kinds is not None and self.kinds.documents is not None
 
 
 class DatabaseServer(Struct, frozen=True, rename="camel"):
-    """Connections to a server of the business database; for a replica, how far it is behind, null while unknown."""
+    """The connections to a server of the business database, and the lag of a replica.
+
+    The lag is null for the primary, and while it is unknown.
+    """
 
     name: str
     connections: int
@@ -72,9 +79,10 @@ class DatabaseServer(Struct, frozen=True, rename="camel"):
 
 
 class Reconciliation(Struct, frozen=True, rename="camel"):
-    """Where the business rows stand: those that blocks below `height` name are settled.
+    """The progress of reconciliation: all rows of transactions below `height` are settled.
 
-    `settled` counts rows since the daemon's start, `discrepancies` what is open.
+    `settled` counts the rows that were settled since the daemon's start, `discrepancies` the open
+    discrepancies.
     """
 
     state: ChannelState
@@ -86,7 +94,7 @@ class Reconciliation(Struct, frozen=True, rename="camel"):
 
 
 class SyncState(Struct, frozen=True, rename="camel"):
-    """One channel's progress. A height is the number of blocks: the highest number plus one."""
+    """The progress of one channel; a height is the highest block number plus one."""
 
     channel: str
     state: ChannelState
@@ -105,33 +113,29 @@ class SyncState(Struct, frozen=True, rename="camel"):
 
 
 async def write_sync_state(database: Any, state: SyncState) -> None:
-    """Replaces the channel's progress; the last verification stays."""
+    """Replace the channel's progress; the result of the last verification is not changed."""
     fields = msgspec.to_builtins(state, builtin_types=(datetime,))
     del fields["verification"]
     await database[SYNC_STATE].update_one({"_id": state.channel}, {"$set": fields}, upsert=True)
 
 
 async def record_verification(database: Any, channel: str, verification: Verification) -> None:
-    """Records the outcome of a verification.
+    """Record the result of a verification.
 
-    One that found nothing and did not compare with blocks says less than one that did, and does not
-    take its place.
+    A result without differences from a verification that did not compare documents does not replace
+    the result of a verification that compared them.
     """
     fields = msgspec.to_builtins(verification, builtin_types=(datetime,))
-    says_less = verification.differences == 0 and not verification.compared
-    compared = {"verification.kinds.documents": {"$ne": None}}
-    if (
-        says_less
-        and await database[SYNC_STATE].find_one({"_id": channel, **compared}, {"_id": 1})
-        is not None
-    ):
-        return
+    if verification.differences == 0 and not verification.compared:
+        compared = {"_id": channel, "verification.kinds.documents": {"$ne": None}}
+        if await database[SYNC_STATE].find_one(compared, {"_id": 1}) is not None:
+            return
     await database[SYNC_STATE].update_one(
         {"_id": channel}, {"$set": {"verification": fields}}, upsert=True
     )
 
 
 async def read_sync_state(database: Any) -> SyncState | None:
-    """The progress of the channel that this database holds; None before the daemon first wrote it."""
+    """Return the progress of the database's channel, or None if the daemon never wrote it."""
     document: Document | None = await database[SYNC_STATE].find_one({"state": {"$exists": True}})
     return msgspec.convert(document, SyncState) if document is not None else None

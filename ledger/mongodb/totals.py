@@ -1,4 +1,4 @@
-"""Sums over a channel's blocks, for counts and charts."""
+"""Totals over a channel's blocks, for counts and charts."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -12,7 +12,7 @@ from pymongo import ASCENDING
 
 from ledger.documents.format import Document
 from ledger.mongodb.collections import BLOCKS
-from ledger.mongodb.paging import BY_ID, Queries
+from ledger.mongodb.paging import BY_ID, ChannelQueries
 from ledger.position import BlockNumber
 
 Unit = Literal["minute", "hour", "day"]
@@ -30,7 +30,7 @@ _BY_TIME = [("ts", ASCENDING), ("number", ASCENDING)]
 
 
 class BlockTotals(Struct, frozen=True):
-    """Sums over a range of blocks; `size` is the bytes of their envelopes."""
+    """Totals over a range of blocks; `size` is the number of bytes of their envelopes."""
 
     blocks: int = 0
     transactions: int = 0
@@ -39,21 +39,21 @@ class BlockTotals(Struct, frozen=True):
     size: int = 0
 
     def plus(self, other: "BlockTotals") -> "BlockTotals":
-        """The sums over both ranges."""
+        """Return the totals over both ranges."""
         return BlockTotals(
-            *(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True))
+            *(left + right for left, right in zip(astuple(self), astuple(other), strict=True))
         )
 
 
 class ChaincodeTotals(Struct, frozen=True):
-    """How many transactions name a chaincode, and the numbers of the first and last block that has one."""
+    """The number of transactions of a chaincode, and the first and the last block with one."""
 
     transactions: int
     first_block: int
     last_block: int
 
     def plus(self, other: "ChaincodeTotals") -> "ChaincodeTotals":
-        """The sum over both ranges."""
+        """Return the totals over both ranges."""
         return ChaincodeTotals(
             self.transactions + other.transactions,
             min(self.first_block, other.first_block),
@@ -62,11 +62,11 @@ class ChaincodeTotals(Struct, frozen=True):
 
 
 class LedgerTotals(Struct, frozen=True):
-    """Sums over a range of blocks, and how they are made up.
+    """Totals over a range of blocks, and their parts.
 
-    Transactions by status, type, organisation and chaincode: None stands for those that name none,
-    and for names too long to be kept. Everything by the hour that the blocks' `ts` falls into: None
-    for blocks without one.
+    Transactions are counted by status, type, organisation and chaincode. The name None stands for
+    transactions without a name, and for names that were too long to be stored. `hours` has the
+    totals by the hour of the blocks' `ts`; None stands for blocks without a `ts`.
     """
 
     totals: BlockTotals = BlockTotals()
@@ -77,7 +77,7 @@ class LedgerTotals(Struct, frozen=True):
     hours: dict[datetime | None, BlockTotals] = {}
 
     def plus(self, other: "LedgerTotals") -> "LedgerTotals":
-        """The sums over both ranges."""
+        """Return the totals over both ranges."""
         return LedgerTotals(
             self.totals.plus(other.totals),
             _added(self.statuses, other.statuses, add),
@@ -99,47 +99,53 @@ def _add_to(table: dict[K, V], key: K, value: V, plus: Callable[[V, V], V]) -> N
     table[key] = plus(table[key], value) if key in table else value
 
 
-def _added(mine: dict[K, V], its: dict[K, V], plus: Callable[[V, V], V]) -> dict[K, V]:
-    result = dict(mine)
-    for key, value in its.items():
+def _added(left: dict[K, V], right: dict[K, V], plus: Callable[[V, V], V]) -> dict[K, V]:
+    result = dict(left)
+    for key, value in right.items():
         _add_to(result, key, value, plus)
     return result
 
 
 class Bucket(Struct, frozen=True):
-    """Sums over the blocks whose `ts` falls into the minute, hour or day that begins at `start`."""
+    """Totals over the blocks whose `ts` is in the minute, hour or day that begins at `start`."""
 
     start: datetime
     totals: BlockTotals
 
 
-class TotalsQueries(Queries):
-    """Adds up blocks: every document of the range is read. `last` is the highest block that may be shown."""
+class TotalsQueries(ChannelQueries):
+    """Computes totals from all block documents of a range.
+
+    `last` is the highest block that is read.
+    """
 
     async def totals_by_time(
         self, since: datetime, until: datetime, unit: Unit, last: BlockNumber
     ) -> list[Bucket]:
-        """Sums by the minute, hour or day (UTC) of the blocks' `ts`, from `since` on and before `until`.
+        """Return totals by the minute, hour or day (UTC) of the blocks' `ts`.
 
-        In ascending order, without those that have no block.
+        The blocks have a `ts` from `since` on and before `until`. The buckets are in ascending
+        order; buckets without a block are left out.
         """
-        sums = {"blocks": {"$sum": 1}} | {name: {"$sum": field} for name, field in _TOTALS.items()}
+        totals = {"blocks": {"$sum": 1}} | {
+            name: {"$sum": field} for name, field in _TOTALS.items()
+        }
         pipeline: list[Document] = [
             {"$match": {"ts": {"$gte": since, "$lt": until}, "number": {"$lte": last}}},
-            {"$group": {"_id": {"$dateTrunc": {"date": "$ts", "unit": unit}}, **sums}},
+            {"$group": {"_id": {"$dateTrunc": {"date": "$ts", "unit": unit}}, **totals}},
             {"$sort": {"_id": ASCENDING}},
         ]
         cursor = await self._database[BLOCKS].aggregate(pipeline, hint=dict(_BY_TIME))
         return [
-            Bucket(group["_id"], BlockTotals(*(int(group[name]) for name in sums)))
+            Bucket(group["_id"], BlockTotals(*(int(group[name]) for name in totals)))
             async for group in cursor
         ]
 
     async def totals(self, first: int, last: BlockNumber) -> LedgerTotals:
-        """All sums over blocks `first` to `last`; 50,000 blocks take about half a second.
+        """Return the totals over blocks `first` to `last`; 50,000 blocks take half a second.
 
-        Each block gives a row with its totals and one for each name, so that an answer can be of
-        any length.
+        Each block gives a row with its totals and a row for each name, so that the size of the
+        result is not limited by the size of a document.
         """
         hour = {"kind": "hours", "name": {"$dateTrunc": {"date": "$ts", "unit": "hour"}}, **_TOTALS}
         rows = {"$concatArrays": [[hour], *(_named_rows(kind) for kind in _NAMED)]}
@@ -160,8 +166,8 @@ class TotalsQueries(Queries):
         tables: dict[str, dict[Any, Any]] = {kind: {} for kind in (*_NAMED, "hours")}
         async for group in await self._database[BLOCKS].aggregate(pipeline, hint=dict(BY_ID)):
             kind, name = group["_id"]["kind"], group["_id"].get("name")
-            known = name if isinstance(name, str | datetime) else None
-            _add_to(tables[kind], known, _value(kind, group), _PLUS[kind])
+            key = name if isinstance(name, str | datetime) else None
+            _add_to(tables[kind], key, _value(kind, group), _PLUS[kind])
         return LedgerTotals(
             totals=reduce(BlockTotals.plus, tables["hours"].values(), BlockTotals()), **tables
         )
@@ -176,7 +182,9 @@ def _value(kind: str, group: Document) -> BlockTotals | ChaincodeTotals | int:
 
 
 def _named_rows(kind: str) -> Document:
-    """A row for each name; a list that was too long to be kept gives none."""
+    """Return an expression for a row for each name; an omitted list gives no row."""
     names = f"$sums.{kind}"
-    row = {"kind": kind, "name": "$$one.name", "transactions": "$$one.count"}
-    return {"$cond": [{"$isArray": names}, {"$map": {"input": names, "as": "one", "in": row}}, []]}
+    row = {"kind": kind, "name": "$$entry.name", "transactions": "$$entry.count"}
+    return {
+        "$cond": [{"$isArray": names}, {"$map": {"input": names, "as": "entry", "in": row}}, []]
+    }

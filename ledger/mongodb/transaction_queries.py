@@ -13,26 +13,27 @@ from ledger.documents.format import Document
 from ledger.model import VALID
 from ledger.mongodb.collections import EVENTS, TRANSACTIONS
 from ledger.mongodb.indexes import TRANSACTION_FILTERS
-from ledger.mongodb.paging import Page, Queries, Window, equal_to, merged, positions, read_page
-from ledger.position import MAX_INDEX, BlockNumber, pack_position
+from ledger.mongodb.paging import (
+    ChannelQueries,
+    Page,
+    Window,
+    equal_to,
+    merge_pages,
+    position_range,
+)
+from ledger.position import BlockNumber, last_position, pack_position
 
-_CODES_AT_ONCE = 48
-"""MongoDB merges at most 200 scans of an index; two long names stand for four pairs of values, see `equal_to`."""
+_CODES_IN_A_QUERY = 48
+"""The most validation codes in one query.
+
+MongoDB merges at most 200 scans of an index. Two conditions on long names have four combinations of
+values, see `equal_to`, and each combination needs a scan for each code.
+"""
 
 _ROW = dict.fromkeys(
     (
-        *(
-            "txId",
-            "claimedTxId",
-            "status",
-            "validationCode",
-            "chaincodeId",
-            "blockNumber",
-            "txIndex",
-            "type",
-            "ts",
-        ),
-        *("creator.mspId", "function"),
+        *("txId", "claimedTxId", "status", "validationCode", "chaincodeId", "blockNumber"),
+        *("txIndex", "type", "ts", "creator.mspId", "function"),
     ),
     1,
 )
@@ -47,10 +48,11 @@ _BY_CODE = [("validationCode", ASCENDING), ("_id", ASCENDING)]
 
 
 class TransactionFilter(Struct, frozen=True):
-    """Which transactions: those that have all of these, of any code, of one of `codes`, or of any but `codes`.
+    """The conditions that a transaction must meet: all that are given.
 
-    An index serves at most one of `chaincode`, `creator_msp` and `type`; `function` goes with
-    `chaincode`.
+    Its validation code must be one of `codes`, or none of them if `excluded` is set. At most one of
+    `chaincode`, `creator_msp` and `type` may be given, because no index has two of them; `function`
+    can be given only together with `chaincode`.
     """
 
     chaincode: str | None = None
@@ -61,58 +63,59 @@ class TransactionFilter(Struct, frozen=True):
     excluded: bool = False
 
     def equalities(self) -> dict[str, str]:
-        """The fields that must have a value. Raises `ValueError` where no index has them all."""
+        """Return the fields with the values that they must have.
+
+        Raises `ValueError` when no index has all the fields.
+        """
         header_type = stored_type(self.type) if self.type is not None else None
         values = (self.chaincode, self.function, self.creator_msp, header_type)
         fields = ("chaincodeId", "function", "creator.mspId", "type")
-        given = {
+        equalities = {
             field: value for field, value in zip(fields, values, strict=True) if value is not None
         }
-        if tuple(given) not in TRANSACTION_FILTERS:
-            raise ValueError(f"no index of transactions serves {', '.join(given)} together")
-        return given
+        if tuple(equalities) not in TRANSACTION_FILTERS:
+            raise ValueError(f"no index of transactions has {', '.join(equalities)} together")
+        return equalities
 
 
 class TransactionRecord(Struct, frozen=True):
-    """A transaction with its event and the envelopes that repeat its id."""
+    """A transaction, its event, and other envelopes that claim its id."""
 
     transaction: Document
     event: Document | None
     repeats: list[Document]
 
 
-class TransactionQueries(Queries):
-    """Finds transactions. `last` is the highest block that may be shown."""
+class TransactionQueries(ChannelQueries):
+    """Finds transactions. `last` is the highest block that is read."""
 
     async def transactions(
-        self, wanted: TransactionFilter, first: int, last: BlockNumber, window: Window
+        self, transaction_filter: TransactionFilter, first: int, last: BlockNumber, window: Window
     ) -> Page:
-        """Rows of blocks `first` to `last`, by position.
+        """Return rows of the transactions of blocks `first` to `last` by position.
 
-        All codes stand between the other fields of an index and the position: what has one of
-        several codes is a merge of as many scans, each in order.
+        In an index, the validation code comes before the position. Therefore MongoDB scans the
+        index once for each code, and merges the ordered results.
         """
-        values = wanted.equalities()
+        values = transaction_filter.equalities()
         query: Document = {field: equal_to(value) for field, value in values.items()}
-        query["_id"] = positions(first, last, window)
-        codes = await self._codes(wanted)
+        query["_id"] = position_range(first, last, window)
+        codes = await self._codes(transaction_filter)
         if codes is None:
-            return await read_page(self._find(TRANSACTIONS, query, window, _ROW), window.limit)
+            return await self._page(TRANSACTIONS, query, window, _ROW)
         hint = [(field, ASCENDING) for field in (*values, "validationCode", "_id")]
         pages = []
-        for start in range(0, len(codes), _CODES_AT_ONCE):
-            query["validationCode"] = {"$in": codes[start : start + _CODES_AT_ONCE]}
-            pages.append(
-                await read_page(self._find(TRANSACTIONS, query, window, _ROW, hint), window.limit)
-            )
-        return merged(pages, window)
+        for start in range(0, len(codes), _CODES_IN_A_QUERY):
+            query["validationCode"] = {"$in": codes[start : start + _CODES_IN_A_QUERY]}
+            pages.append(await self._page(TRANSACTIONS, query, window, _ROW, hint))
+        return merge_pages(pages, window)
 
-    async def _codes(self, wanted: TransactionFilter) -> list[int] | None:
-        """The codes to look for; None if all, in the order of the chain."""
-        if wanted.codes is not None and not wanted.excluded:
-            return sorted(wanted.codes)
-        excluded = wanted.codes or frozenset()
-        if not excluded and not wanted.equalities():
+    async def _codes(self, transaction_filter: TransactionFilter) -> list[int] | None:
+        """Return the validation codes to query, or None if the query needs no condition on them."""
+        if transaction_filter.codes is not None and not transaction_filter.excluded:
+            return sorted(transaction_filter.codes)
+        excluded = transaction_filter.codes or frozenset()
+        if not excluded and not transaction_filter.equalities():
             return None
         pipeline: list[Document] = [
             {"$sort": {"validationCode": 1}},
@@ -131,47 +134,49 @@ class TransactionQueries(Queries):
         window: Window,
         after_ts: datetime | None = None,
     ) -> Page:
-        """Rows up to block `last` whose `ts` is at least `since` and less than `until`, by `ts`, then position.
+        """Return rows of the transactions up to block `last` by `ts`, then by position.
 
-        `after_ts` is the `ts` of the row `window.after`.
+        Their `ts` is at least `since` and less than `until`. `after_ts` is the `ts` of the row
+        `window.after`.
         """
-        highest = pack_position(last, MAX_INDEX)
+        highest = last_position(last)
         times = (since, until)
-        return await self._by_time(
+        return await self._page_by_time(
             TRANSACTIONS, "_id", times, highest, window, after_ts=after_ts, projection=_ROW
         )
 
     async def block_transactions(self, number: int, window: Window) -> Page:
-        """Rows of a block, by position."""
-        query = {"_id": positions(number, BlockNumber(number), window)}
-        return await read_page(self._find(TRANSACTIONS, query, window, _ROW), window.limit)
+        """Return rows of the transactions of a block by position."""
+        query = {"_id": position_range(number, BlockNumber(number), window)}
+        return await self._page(TRANSACTIONS, query, window, _ROW)
 
     async def transaction_rows(self, number: int) -> list[Document]:
-        """All rows of a block, in order."""
-        ids = {"$gte": pack_position(number, 0), "$lte": pack_position(number, MAX_INDEX)}
+        """Return rows of all transactions of a block by position."""
+        ids = {"$gte": pack_position(number, 0), "$lte": last_position(number)}
         cursor = self._database[TRANSACTIONS].find({"_id": ids}, _ROW).sort("_id", ASCENDING)
         return [document async for document in cursor]
 
     async def owner_position(self, tx_id: str, last: BlockNumber) -> int | None:
-        """The position of the transaction that owns the id."""
+        """Return the position of the transaction that owns the id, or None if there is none."""
         document = await self._database[TRANSACTIONS].find_one({"txId": tx_id}, {"_id": 1})
-        return (
-            document["_id"]
-            if document is not None and document["_id"] <= pack_position(last, MAX_INDEX)
-            else None
-        )
+        if document is None or document["_id"] > last_position(last):
+            return None
+        return int(document["_id"])
 
     async def transaction_at(self, number: int, index: int) -> Document | None:
-        """The transaction at that place of the chain."""
+        """Return the transaction at `index` in block `number`."""
         return await self._database[TRANSACTIONS].find_one({"_id": pack_position(number, index)})
 
     async def transaction_record(
         self, tx_id: str, last: BlockNumber, repeats: int
     ) -> TransactionRecord | None:
-        """The transaction that owns the id, its event, and the first `repeats` envelopes that repeat the id."""
-        claimed = {"claimedTxId": tx_id, "_id": {"$lte": pack_position(last, MAX_INDEX)}}
+        """Return the transaction that owns the id, and its event.
+
+        The result also has the first envelopes that repeat the id, at most `repeats` of them.
+        """
+        repeats_id = {"claimedTxId": tx_id, "_id": {"$lte": last_position(last)}}
         repeated: list[Document] = [
-            {"$match": claimed},
+            {"$match": repeats_id},
             {"$sort": {"_id": ASCENDING}},
             {"$limit": repeats},
             {"$project": _REPEAT},
@@ -181,18 +186,18 @@ class TransactionQueries(Queries):
         return record if record is not None and record.transaction["blockNumber"] <= last else None
 
     async def transaction_record_at(self, number: int, index: int) -> TransactionRecord | None:
-        """The transaction at that place of the chain and its event; `repeats` is empty."""
-        place = {"_id": pack_position(number, index)}
-        return await self._record(place, [_union(EVENTS, {"$match": place})], 2)
+        """Return the transaction at `index` in block `number` and its event, without repeats."""
+        at_position = {"_id": pack_position(number, index)}
+        return await self._record(at_position, [_union(EVENTS, {"$match": at_position})], 2)
 
     async def _record(
-        self, query: Document, unions: Sequence[Document], most: int
+        self, query: Document, unions: Sequence[Document], max_documents: int
     ) -> TransactionRecord | None:
-        """One round trip takes a third of the time that three take."""
+        """Return the record that the query and the unions give, in a single call of MongoDB."""
         pipeline = [{"$match": query}, *unions]
         transaction, event, repeats = None, None, []
         async with await self._database[TRANSACTIONS].aggregate(
-            pipeline, batchSize=most + 1
+            pipeline, batchSize=max_documents + 1
         ) as cursor:
             async for document in cursor:
                 if "envelopeHash" in document:
@@ -206,15 +211,16 @@ class TransactionQueries(Queries):
     async def chaincode_definitions(
         self, last: BlockNumber, name: str | None = None
     ) -> list[Document]:
-        """The chaincode definitions that the channel has committed, or those of one chaincode, in order.
+        """Return the last thousand committed chaincode definitions by position.
 
-        Each with `blockNumber`, `txIndex`, `txId`, `ts` and `lifecycle`; the last thousand.
+        With `name`, return those of this chaincode. Each has `blockNumber`, `txIndex`, `txId`, `ts`
+        and `lifecycle`.
         """
         query: Document = {
             "chaincodeId": "_lifecycle",
             "function": "CommitChaincodeDefinition",
             "validationCode": VALID,
-            "_id": {"$lte": pack_position(last, MAX_INDEX)},
+            "_id": {"$lte": last_position(last)},
             "lifecycle.kind": "commit",
         }
         if name is not None:
@@ -227,8 +233,11 @@ class TransactionQueries(Queries):
     async def transactions_by_id_prefix(
         self, prefix: str, last: BlockNumber, limit: int
     ) -> list[Document]:
-        """The first `limit` rows, by id, of transactions that own an id with this beginning."""
-        query = {"txId": {"$gte": prefix}, "_id": {"$lte": pack_position(last, MAX_INDEX)}}
+        """Return the rows of transactions that own an id with this prefix, by id.
+
+        There are at most `limit` of them.
+        """
+        query = {"txId": {"$gte": prefix}, "_id": {"$lte": last_position(last)}}
         cursor = (
             self._database[TRANSACTIONS]
             .find(query, _ROW, hint=_BY_TX_ID, limit=limit)

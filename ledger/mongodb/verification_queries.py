@@ -76,7 +76,7 @@ async def stored_documents_by_block(
 async def comparable_documents(
     database: AsyncDatabase[Document], block: EncodedBlock
 ) -> AsyncIterator[ComparableDocuments]:
-    """Yield for each collection the documents of `block` and the documents that are stored for it."""
+    """Yield for each collection the documents of `block` and the stored documents."""
     number = block.number
     positions = {"$gte": pack_position(number, 0), "$lt": pack_position(number + 1, 0)}
     for name, expected, keys in (
