@@ -55,7 +55,7 @@ def create_app(
     channels: Mapping[str, str] | None,
     *,
     version: str,
-    options: Options = Options(),
+    options: Options = Options(),  # noqa: B008 - frozen
     redis: Redis | None = None,
     business: BusinessReports | None = None,
     registry: CollectorRegistry | None = None,

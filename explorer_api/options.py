@@ -14,6 +14,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """After that a request is answered with 503; streams excepted."""
     head_age_s: float = 2.0
     """How old the head may be that an answer is made for. It is read twice as often, and at once when news come."""
+    channel_cache_s: float = 1.0
+    """How long a response with a channel's state is cached; the daemon reports the state as often."""
     sample_s: float = 10.0
     """How often the history of the service's state is added to."""
     cache_bytes: int = DEFAULT_CACHE_BYTES

@@ -1,4 +1,4 @@
-"""The route table: what serves, and what documents."""
+"""The route table, from which requests are served and documented."""
 
 from typing import Any, Final
 
@@ -7,25 +7,23 @@ from explorer_api.http.responses import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
 from explorer_api.live.status_history import StatusHistory
 from explorer_api.resources import audit, blocks, events, series, transactions
 from explorer_api.resources.chaincodes import get_chaincode, list_chaincodes
+from explorer_api.resources.channels import get_channel, list_channels
 from explorer_api.resources.documentation import HTML, get_docs, get_openapi
 from explorer_api.resources.health import health, live, ready
 from explorer_api.resources.keys import get_key_history, read_key_filter
 from explorer_api.resources.metrics import PROMETHEUS, expose_metrics
-from explorer_api.resources.overview import (
-    get_channel,
-    get_status,
-    get_status_history,
-    list_channels,
-)
-from explorer_api.resources.search import Q, search
-from explorer_api.resources.stats import HALF_A_MINUTE, get_stats
+from explorer_api.resources.search import QUERY, TEN_SECONDS, search
+from explorer_api.resources.stats import get_stats
+from explorer_api.resources.status import get_status, get_status_history
 from explorer_api.resources.stream import (
     EVENT_STREAM,
     STREAM_PARAMETERS,
     open_stream,
 )
+from explorer_api.resources.totals import HALF_A_MINUTE
 from explorer_api.resources.transaction_filters import FILTERS as TRANSACTION_FILTERS
 from explorer_api.resources.transaction_filters import read_transaction_filters
+from explorer_api.resources.transaction_lists import list_block_transactions, list_transactions
 from explorer_api.resources.transaction_lookup import find_transaction
 from explorer_api.routing.route import AnyRoute, ChannelRoute, ListRoute, Route, StreamRoute
 from explorer_api.schemas.audit import Audit, DiscrepancyList
@@ -85,7 +83,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path=f"{CHANNEL}/transactions",
         list_name="transactions",
         read_filters=read_transaction_filters,
-        handler=transactions.list_transactions,
+        handler=list_transactions,
         tag=_LEDGER,
         body_type=TransactionPage,
         problems=("filter-not-indexed",),
@@ -108,7 +106,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     ),
     ChannelRoute(
         path=f"{CHANNEL}/blocks/{{block}}/transactions",
-        handler=transactions.list_block_transactions,
+        handler=list_block_transactions,
         tag=_LEDGER,
         body_type=TransactionPage,
         cache_controls=(IMMUTABLE, NO_CACHE),
@@ -187,8 +185,8 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         tag=_LEDGER,
         body_type=SearchResults,
         problems=("query-too-short",),
-        cache_controls=("max-age=10",),
-        parameters=(Q,),
+        cache_controls=(TEN_SECONDS,),
+        parameters=(QUERY,),
         example=f"{CHANNEL}/search?q=0",
     ),
     ChannelRoute(

@@ -9,7 +9,7 @@ from explorer_api.docs.problem_kinds import PROBLEM_KINDS
 from explorer_api.http.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES
 from explorer_api.http.responses import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
 from explorer_api.options import Options
-from explorer_api.resources.stats import HALF_A_MINUTE
+from explorer_api.resources.totals import HALF_A_MINUTE
 
 DEMO: Final = "http://127.0.0.1:8080"
 _DEMO_CHANNEL: Final = f"{DEMO}/api/v1/channels/kindledger"
@@ -73,8 +73,8 @@ The name of a filter says how it compares. A name without a suffix means equalit
 | `field.lt` | less than the given value |
 | `payload.path` | equal to the given value, at this path of a JSON payload |
 
-`field` and `field.eq` are two spellings of one parameter: give one of them. A field of a payload has
-one spelling, for example `payload.campaignId=camp-1`. The value of a filter is always compared as a
+`field` and `field.eq` are two spellings of one parameter: give one of them. A field of a payload
+has one spelling, for example `payload.campaignId=camp-1`. The value of a filter is always compared as a
 value, never evaluated as an expression.
 
 Every list is read along an index. If no index supports a filter or a combination of filters, the

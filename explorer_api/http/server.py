@@ -147,10 +147,10 @@ class _Connection(web.RequestHandler):
 
     def handle_error(
         self,
-        request: web.BaseRequest,
+        request: web.BaseRequest,  # noqa: ARG002 - the signature is aiohttp's
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,
+        message: str | None = None,  # noqa: ARG002 - repeats what was sent
     ) -> web.StreamResponse:
         """The answer to what could not be read, or failed where no middleware sees it."""
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

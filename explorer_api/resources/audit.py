@@ -1,13 +1,18 @@
-"""What the last cross-check found: of the ledger's copy against itself and the chain, of business rows against it."""
-
-from typing import Literal
+"""The audit of a channel: the last verification, and the reconciliation of business rows."""
 
 from explorer_api.http.page_cursors import PageCursor, query_digest, read_cursor, write_cursor
-from explorer_api.http.parameters import CURSOR, LIMIT, choice
+from explorer_api.http.parameters import CURSOR, LIMIT, choice, equality_filter
 from explorer_api.http.problems import ProblemError, unavailable
 from explorer_api.http.responses import NO_STORE, ApiResponse
 from explorer_api.routing.calls import ChannelCall
-from explorer_api.schemas.audit import Audit, DiscrepancyList, LedgerAudit, RowsAudit
+from explorer_api.schemas.audit import (
+    Audit,
+    DiscrepancyList,
+    LedgerAudit,
+    LedgerVerdict,
+    RowsAudit,
+    RowsVerdict,
+)
 from explorer_api.schemas.paging import PageInfo
 from ledger.mongodb.sync_state import ChannelState, Reconciliation, Verification
 from reconciliation.reports import (
@@ -18,26 +23,26 @@ from reconciliation.reports import (
     SettlementStatus,
 )
 
-KIND = choice("kind", *DiscrepancyKind)
-STATE = choice("state", *DiscrepancyState, default=DiscrepancyState.OPEN)
+KIND = equality_filter(choice("kind", *DiscrepancyKind))
+STATE = equality_filter(choice("state", *DiscrepancyState, default=DiscrepancyState.OPEN))
 
 
 async def get_audit(call: ChannelCall) -> ApiResponse:
-    """The last cross-check: when, how far, and what it found."""
+    """Return the result of the last verification, and the reconciliation of business rows."""
     sync = call.snapshot.sync
     verification = sync.verification if sync is not None else None
     reported = sync.reconciliation if sync is not None else None
-    books = _books(call)
-    rows = await _rows(books, reported) if books is not None or reported is not None else None
-    return ApiResponse(Audit(call.snapshot.height, _ledger(verification), rows), NO_STORE)
+    reports = _business_reports(call)
+    rows = None
+    if reports is not None or reported is not None:
+        rows = await _audit_rows(reports, reported)
+    return ApiResponse(Audit(call.snapshot.height, _audit_ledger(verification), rows), NO_STORE)
 
 
-def _ledger(verification: Verification | None) -> LedgerAudit:
+def _audit_ledger(verification: Verification | None) -> LedgerAudit:
     if verification is None:
         return LedgerAudit("unknown", None, None, None, None)
-    verdict: Literal["equal", "consistent", "different"] = (
-        "equal" if verification.compared else "consistent"
-    )
+    verdict: LedgerVerdict = "equal" if verification.compared else "consistent"
     if verification.differences:
         verdict = "different"
     return LedgerAudit(
@@ -45,41 +50,57 @@ def _ledger(verification: Verification | None) -> LedgerAudit:
     )
 
 
-async def _rows(books: BusinessReports | None, reported: Reconciliation | None) -> RowsAudit:
-    standing: SettlementStatus | None = None
-    away = False
-    if books is not None:
+async def _audit_rows(
+    reports: BusinessReports | None, reported: Reconciliation | None
+) -> RowsAudit:
+    status: SettlementStatus | None = None
+    is_unavailable = False
+    if reports is not None:
         try:
-            standing = await books.status()
+            status = await reports.status()
         except BusinessUnavailableError:
-            away = True
-    open_now = (
-        sum(count.count for count in standing.discrepancies) if standing is not None else None
-    )
-    if open_now is None and reported is not None and reported.state is ChannelState.FOLLOWING:
-        open_now = reported.discrepancies
-    if open_now is None:
-        return RowsAudit("unknown", reported, standing, away)
-    return RowsAudit("different" if open_now else "equal", reported, standing, away)
+            is_unavailable = True
+    open_discrepancies = _count_open_discrepancies(status, reported)
+    if open_discrepancies is None:
+        return RowsAudit("unknown", reported, status, is_unavailable)
+    verdict: RowsVerdict = "different" if open_discrepancies else "equal"
+    return RowsAudit(verdict, reported, status, is_unavailable)
+
+
+def _count_open_discrepancies(
+    status: SettlementStatus | None, reported: Reconciliation | None
+) -> int | None:
+    """Return the number of open discrepancies, None if it is not known.
+
+    The number that the daemon reported counts only while the daemon follows the ledger.
+    """
+    if status is not None:
+        return sum(count.count for count in status.discrepancies)
+    if reported is not None and reported.state is ChannelState.FOLLOWING:
+        return reported.discrepancies
+    return None
 
 
 async def list_discrepancies(call: ChannelCall) -> ApiResponse:
-    """Where business rows and ledger differ: open ones, unless others are asked for; the newest first."""
-    books = _books(call)
-    if books is None:
+    """Return discrepancies between business rows and the ledger, the newest first.
+
+    These are the open discrepancies, unless the request has another state.
+    """
+    reports = _business_reports(call)
+    if reports is None:
         raise ProblemError(
             404,
             "not-reconciled",
             "Not reconciled",
-            f"This API knows no business database that names transactions of channel {call.channel.name}.",
+            f"This API has no business database for channel {call.channel.name}.",
             "The operator can configure postgres and reconcile.channel.",
         )
     kind, state, limit = call.query.get(KIND), call.query.require(STATE), call.query.require(LIMIT)
-    asked = query_digest("discrepancies", call.channel.name, kind, state)
-    text = call.query.get(CURSOR)
-    after = read_cursor(text, asked).after if text is not None else None
+    digest = query_digest("discrepancies", call.channel.name, kind, state)
+    cursor = call.query.get(CURSOR)
+    after = read_cursor(cursor, digest).after if cursor is not None else None
     try:
-        page = await books.discrepancies(
+        page = await reports.discrepancies(
             DiscrepancyKind(kind) if kind is not None else None,
             DiscrepancyState(state),
             after,
@@ -90,12 +111,13 @@ async def list_discrepancies(call: ChannelCall) -> ApiResponse:
             "business-unavailable",
             "Business database unavailable",
             str(error),
-            "Try again shortly; the ledger itself is served meanwhile.",
+            "Try again shortly. Routes that only need the ledger work meanwhile.",
         ) from error
-    following = write_cursor(PageCursor(asked, 0, page.next)) if page.next is not None else None
-    return ApiResponse(DiscrepancyList(page.items, PageInfo(following, limit)), NO_STORE)
+    next_cursor = write_cursor(PageCursor(digest, 0, page.next)) if page.next is not None else None
+    return ApiResponse(DiscrepancyList(page.items, PageInfo(next_cursor, limit)), NO_STORE)
 
 
-def _books(call: ChannelCall) -> BusinessReports | None:
-    business = call.services.business_reports
-    return business if business is not None and business.channel == call.channel.name else None
+def _business_reports(call: ChannelCall) -> BusinessReports | None:
+    """Return the reports of the business database, None if it is not about this channel."""
+    reports = call.services.business_reports
+    return reports if reports is not None and reports.channel == call.channel.name else None

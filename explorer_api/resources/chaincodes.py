@@ -1,11 +1,11 @@
-"""Chaincodes: what was seen of each on the channel, and how each was defined."""
+"""Chaincodes: the list of a channel, and one chaincode with its definitions."""
 
 from typing import Any
 
 from explorer_api.http.problems import ProblemError, quoted
 from explorer_api.http.responses import ApiResponse
 from explorer_api.live.running_totals import ChannelTotals
-from explorer_api.resources.stats import HALF_A_MINUTE, MAX_NAMES, channel_totals
+from explorer_api.resources.totals import HALF_A_MINUTE, MAX_NAMES, channel_totals
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.chaincodes import (
     ChaincodeDetail,
@@ -18,62 +18,71 @@ from ledger.documents.format import Document
 
 
 async def list_chaincodes(call: ChannelCall) -> ApiResponse:
-    """Every chaincode that a transaction named or the channel defined."""
-    counted = await channel_totals(call)
-    known = await known_chaincodes(call, counted)
+    """Return all chaincodes that a transaction names or that the channel has defined."""
+    totals = await channel_totals(call)
+    definitions = await chaincode_definitions(call, totals)
     rows = [
-        ChaincodeRow(**_row_fields(name, counted, definition)) for name, definition in known.items()
+        ChaincodeRow(**_row_fields(name, totals, definition))
+        for name, definition in definitions.items()
     ]
     rows.sort(key=lambda row: (-row.transactions, row.name))
     return ApiResponse(
-        ChaincodeList(rows[:MAX_NAMES], len(rows) > MAX_NAMES, call.snapshot.height), HALF_A_MINUTE
+        ChaincodeList(rows[:MAX_NAMES], len(rows) > MAX_NAMES, call.snapshot.height),
+        HALF_A_MINUTE,
     )
 
 
 async def get_chaincode(call: ChannelCall) -> ApiResponse:
-    """One chaincode: what was seen of it, and every definition of it."""
+    """Return a chaincode with its totals and all its definitions."""
     name = call.path["name"].decode(errors="backslashreplace")
-    counted = await channel_totals(call)
-    definitions = await _definitions(call, name)
-    if not definitions and name not in counted.blocks.chaincodes and name not in counted.events:
+    totals = await channel_totals(call)
+    definitions = await _read_definitions(call, name)
+    if not definitions and name not in totals.blocks.chaincodes and name not in totals.events:
         call.require_fresh_head()
         raise ProblemError(
             404,
             "chaincode-not-found",
             "Chaincode not found",
-            f"No transaction names a chaincode {quoted(name)}, and the channel has not defined one.",
-            "/chaincodes lists those that were seen. Case matters; names of more than 1,024 characters are not listed.",
+            f"No transaction names a chaincode {quoted(name)}, and the channel has no definition "
+            "of it.",
+            "/chaincodes lists the chaincodes of the channel. Check upper and lower case. Names of "
+            "more than 1,024 characters are not listed.",
         )
     detail = ChaincodeDetail(
-        **_row_fields(name, counted, definitions[-1] if definitions else None),
+        **_row_fields(name, totals, definitions[-1] if definitions else None),
         definitions=[read_definition(document) for document in reversed(definitions)],
         height=call.snapshot.height,
     )
     return ApiResponse(detail, HALF_A_MINUTE)
 
 
-async def known_chaincodes(call: ChannelCall, counted: ChannelTotals) -> dict[str, Document | None]:
-    """Every chaincode that a transaction named or the channel defined, and the definition in force, if there is one."""
-    defined = {
-        document["lifecycle"]["name"]: document for document in await _definitions(call, None)
+async def chaincode_definitions(
+    call: ChannelCall, totals: ChannelTotals
+) -> dict[str, Document | None]:
+    """Return the names of all chaincodes, each with its definition in force or None."""
+    in_force = {
+        document["lifecycle"]["name"]: document for document in await _read_definitions(call, None)
     }
-    names = {*counted.blocks.chaincodes, *counted.events, *defined}
-    return {name: defined.get(name) for name in names if name is not None}
+    names = {*totals.blocks.chaincodes, *totals.events, *in_force}
+    return {name: in_force.get(name) for name in names if name is not None}
 
 
-async def _definitions(call: ChannelCall, name: str | None) -> list[Document]:
+async def _read_definitions(call: ChannelCall, name: str | None) -> list[Document]:
+    """Return the definitions of one chaincode or of all chaincodes, the newest last."""
     return await call.channel.reader.chaincode_definitions(call.last, name)
 
 
-def _row_fields(name: str, counted: ChannelTotals, definition: Document | None) -> dict[str, Any]:
-    seen = counted.blocks.chaincodes.get(name)
-    in_force = definition["lifecycle"] if definition is not None else None
+def _row_fields(
+    name: str, totals: ChannelTotals, definition_in_force: Document | None
+) -> dict[str, Any]:
+    activity = totals.blocks.chaincodes.get(name)
+    lifecycle = definition_in_force["lifecycle"] if definition_in_force is not None else None
     return {
         "name": name,
-        "version": read_text(in_force["version"]) if in_force is not None else None,
-        "sequence": in_force["sequence"] if in_force is not None else None,
-        "transactions": seen.transactions if seen is not None else 0,
-        "events": counted.events.get(name, 0),
-        "first_block": seen.first_block if seen is not None else None,
-        "last_block": seen.last_block if seen is not None else None,
+        "version": read_text(lifecycle["version"]) if lifecycle is not None else None,
+        "sequence": lifecycle["sequence"] if lifecycle is not None else None,
+        "transactions": activity.transactions if activity is not None else 0,
+        "events": totals.events.get(name, 0),
+        "first_block": activity.first_block if activity is not None else None,
+        "last_block": activity.last_block if activity is not None else None,
     }

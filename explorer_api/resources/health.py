@@ -1,9 +1,10 @@
-"""Whether the process is alive, whether it can answer, and whether all is well."""
+"""Probes of the service: whether it is alive, ready and healthy."""
 
 import asyncio
 import time
 from collections.abc import Awaitable
 from datetime import UTC, datetime
+from typing import Final
 
 from pymongo.errors import PyMongoError
 
@@ -17,31 +18,65 @@ from ledger.documents.format import FORMAT
 from ledger.mongodb.sync_state import ChannelState, SyncState
 from reconciliation.reports import BusinessReports, BusinessUnavailableError
 
-_CHECK_S = 2.0
-_STALE_S = 60.0
-_STATUS = {"ok": 200, "degraded": 200, "catching_up": 202, "broken": 503}
+_MAX_CHECK_S: Final = 2.0
+_MAX_SILENCE_S: Final = 60.0
+_HTTP_STATUSES: Final[dict[Verdict, int]] = {
+    "ok": 200,
+    "degraded": 200,
+    "catching_up": 202,
+    "broken": 503,
+}
+"""The status of the response for each verdict, from the best verdict to the worst."""
+
+_Result = tuple[Verdict, str | None]
+"""The verdict of a check, and a detail."""
 
 
 async def live(_: Call) -> ApiResponse:
-    """The event loop turns. Nothing else is asked."""
+    """Answer that the process is alive, without asking any database."""
     return ApiResponse(Liveness("live"), NO_STORE)
 
 
 async def ready(call: Call) -> ApiResponse:
-    """MongoDB answers, and every channel's database is one that this program can read."""
+    """Answer that MongoDB is available and that the databases of all channels can be read."""
     await call.services.channels.ping()
     for channel in await call.services.channels.all():
-        problem = await _unreadable(channel)
+        problem = await _find_read_problem(channel)
         if problem is not None:
             raise unavailable("not-ready", "Not ready", *problem)
     return ApiResponse(Liveness("ready"), NO_STORE)
 
 
-async def _unreadable(channel: Channel) -> tuple[str, str] | None:
-    """What keeps this program from reading the channel's database, and what to do about it."""
+async def health(call: Call) -> ApiResponse:
+    """Check MongoDB, the business database, Redis and all channels.
+
+    The status is 200 if the service is healthy or degraded, 202 if a channel is catching up, and
+    503 if a check failed.
+    """
+    services = call.services
+    checks = [_run_check(call, "mongodb", _check_mongodb(call), on_timeout="broken")]
+    if services.business_reports is not None:
+        checks.append(_run_check(call, "postgresql", _check_postgresql(services.business_reports)))
+    if services.redis_cache is not None:
+        checks.append(_run_check(call, "redis", _check_redis(services.redis_cache)))
+    results = await asyncio.gather(*checks)
+    if results[0].status == "ok":
+        checks = [
+            _run_check(
+                call, f"channel {channel.name}", _check_channel(channel), on_timeout="broken"
+            )
+            for channel in await _list_channels(call)
+        ]
+        results += await asyncio.gather(*checks)
+    worst = max((result.status for result in results), key=list(_HTTP_STATUSES).index)
+    return ApiResponse(Health(worst, results), NO_STORE, status=_HTTP_STATUSES[worst])
+
+
+async def _find_read_problem(channel: Channel) -> tuple[str, str] | None:
+    """Return why this program cannot read the channel's database, and what to do about it."""
     head = (await channel.snapshot()).head
     if head is None:
-        return None  # nothing indexed yet, nothing to read
+        return None  # nothing is indexed yet
     if head["format"] > FORMAT:
         return (
             f"Channel {channel.name} was indexed by a newer program, in format {head['format']}.",
@@ -56,46 +91,25 @@ async def _unreadable(channel: Channel) -> tuple[str, str] | None:
     return None
 
 
-async def health(call: Call) -> ApiResponse:
-    """Everything that the answers stand on: 200 in step, 202 catching up, 503 broken."""
-    services = call.services
-    asked = [_timed(call, "mongodb", _mongodb(call), silent="broken")]
-    if services.business_reports is not None:
-        asked.append(_timed(call, "postgresql", _postgresql(services.business_reports)))
-    if services.redis_cache is not None:
-        asked.append(_timed(call, "redis", _redis(services.redis_cache)))
-    checks = await asyncio.gather(*asked)
-    if checks[0].status == "ok":
-        asked = [
-            _timed(call, f"channel {channel.name}", _channel(channel), silent="broken")
-            for channel in await _channels(call)
-        ]
-        checks += await asyncio.gather(*asked)
-    worst = max((check.status for check in checks), key=list(_STATUS).index)
-    return ApiResponse(Health(worst, checks), NO_STORE, status=_STATUS[worst])
-
-
-_Outcome = tuple[Verdict, str | None]
-
-
-async def _timed(
-    call: Call, name: str, checking: Awaitable[_Outcome], silent: Verdict = "degraded"
+async def _run_check(
+    call: Call, name: str, check: Awaitable[_Result], on_timeout: Verdict = "degraded"
 ) -> Check:
-    """One check, limited so that all are done before the request must be answered; `silent` if it takes longer."""
-    began, limit_s = (
-        time.perf_counter(),
-        min(_CHECK_S, call.services.options.seconds_per_request / 3),
-    )
+    """Run a check for a limited time, so that all checks end before the request must be answered.
+
+    `on_timeout` is the verdict if the check takes longer.
+    """
+    limit_s = min(_MAX_CHECK_S, call.services.options.seconds_per_request / 3)
+    started_at = time.perf_counter()
     try:
         async with asyncio.timeout(limit_s):
-            status, detail = await checking
+            status, detail = await check
     except TimeoutError:
-        status, detail = silent, f"no answer within {limit_s:.1f} s"
-    latency = round(1000 * (time.perf_counter() - began), 3)
-    return Check(name, status, detail, latency, call.services.status_since.of(name, status))
+        status, detail = on_timeout, f"no answer within {limit_s:.1f} s"
+    latency_ms = round(1000 * (time.perf_counter() - started_at), 3)
+    return Check(name, status, detail, latency_ms, call.services.status_since.of(name, status))
 
 
-async def _mongodb(call: Call) -> _Outcome:
+async def _check_mongodb(call: Call) -> _Result:
     try:
         with call.services.mongo_calls.bounded():
             await call.services.channels.ping()
@@ -104,8 +118,8 @@ async def _mongodb(call: Call) -> _Outcome:
     return "ok", None
 
 
-async def _channels(call: Call) -> list[Channel]:
-    """Those that are known from before, where MongoDB has just gone away."""
+async def _list_channels(call: Call) -> list[Channel]:
+    """Return all channels, or the loaded ones if MongoDB has just become unavailable."""
     try:
         with call.services.mongo_calls.bounded():
             return await call.services.channels.all()
@@ -113,36 +127,35 @@ async def _channels(call: Call) -> list[Channel]:
         return call.services.channels.loaded()
 
 
-async def _channel(channel: Channel) -> _Outcome:
+async def _check_channel(channel: Channel) -> _Result:
     try:
-        problem = await _unreadable(channel)
+        problem = await _find_read_problem(channel)
         snapshot = await channel.snapshot()
     except (PyMongoError, ProblemError) as error:
-        return "broken", f"cannot be read: {type(error).__name__}"
+        return "broken", f"the channel cannot be read: {type(error).__name__}"
     if problem is not None:
         return "broken", problem[0]
     if snapshot.sync is None:
         return "ok", "no daemon has reported: the ledger was imported"
-    return _progress(snapshot.sync, snapshot.lag_blocks, datetime.now(UTC))
+    return _check_daemon(snapshot.sync, snapshot.lag_blocks, datetime.now(UTC))
 
 
-def _progress(sync: SyncState, lag_blocks: int | None, now: datetime) -> _Outcome:
-    silent_s = (now - sync.updated_at).total_seconds()
+def _check_daemon(sync: SyncState, lag_blocks: int | None, now: datetime) -> _Result:
+    silence_s = (now - sync.updated_at).total_seconds()
     if sync.state is ChannelState.STOPPED:
-        return "degraded", "the daemon was stopped: nothing new is indexed"
+        return "degraded", "the daemon was stopped: no new blocks are indexed"
     if sync.state in (ChannelState.FAILED, ChannelState.WAITING):
         return "broken", sync.error.message if sync.error is not None else None
-    if silent_s > _STALE_S:
+    if silence_s > _MAX_SILENCE_S:
         return (
             "broken",
-            f"the daemon has been silent for {silent_s:.0f} s; its state was {sync.state}",
+            f"the daemon has not reported for {silence_s:.0f} s; its state was {sync.state}",
         )
-    return (
-        "ok" if sync.state is ChannelState.FOLLOWING and not lag_blocks else "catching_up"
-    ), None
+    is_following = sync.state is ChannelState.FOLLOWING and not lag_blocks
+    return "ok" if is_following else "catching_up", None
 
 
-async def _postgresql(business: BusinessReports) -> _Outcome:
+async def _check_postgresql(business: BusinessReports) -> _Result:
     try:
         await business.check()
     except BusinessUnavailableError as error:
@@ -150,7 +163,7 @@ async def _postgresql(business: BusinessReports) -> _Outcome:
     return "ok", None
 
 
-async def _redis(shared: RedisCache) -> _Outcome:
-    if await shared.ping():
+async def _check_redis(redis_cache: RedisCache) -> _Result:
+    if await redis_cache.ping():
         return "ok", None
-    return "degraded", "Redis does not answer: served without it"
+    return "degraded", "Redis does not answer: the service works without it"

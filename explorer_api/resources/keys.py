@@ -21,25 +21,26 @@ class KeyFilter(Struct, frozen=True):
 
 
 def read_key_filter(call: ChannelCall) -> KeyFilter:
-    """Return the key that the path names. Raises `ProblemError` if it is not UTF-8."""
-    return KeyFilter(_decode(call, "namespace"), _decode(call, "key"))
+    """Return the key in the path. Raises `ProblemError` when it is not UTF-8."""
+    return KeyFilter(_decode_variable(call, "namespace"), _decode_variable(call, "key"))
 
 
 async def get_key_history(
-    call: ChannelCall, written: KeyFilter, page_request: PageRequest
+    call: ChannelCall, key_filter: KeyFilter, page_request: PageRequest
 ) -> ApiResponse:
-    """Every committed write of a key in a namespace (a chaincode's name), newest first unless asked otherwise.
+    """Return the committed writes of a key, the newest first unless order is asc.
 
-    Private data and the metadata of keys are not among them: the ledger has only hashes of the first.
+    The namespace is the name of a chaincode. Private keys and the metadata of keys have no history.
     """
-    if not (await call.channel.reader.optional_indexes()).key_history:
+    reader = call.channel.reader
+    if not (await reader.optional_indexes()).key_history:
         raise filter_not_indexed(
             "key",
             "Writes are not indexed by key on this channel.",
-            "The operator can set indexer.key_history; the daemon then makes the index.",
+            "The operator can set indexer.key_history: the daemon then creates the index.",
         )
-    page = await call.channel.reader.key_history(
-        written.namespace, written.key, 0, page_request.last(None), page_request.window
+    page = await reader.key_history(
+        key_filter.namespace, key_filter.key, 0, page_request.last(None), page_request.window
     )
     items = [key_write(document) for document in page.documents]
     return ApiResponse(
@@ -48,7 +49,7 @@ async def get_key_history(
     )
 
 
-def _decode(call: ChannelCall, name: str) -> str:
+def _decode_variable(call: ChannelCall, name: str) -> str:
     try:
         return call.path[name].decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Metrics as Prometheus scrapes them."""
+"""The metrics of this process."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ PROMETHEUS: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 
 async def expose_metrics(call: Call) -> ApiResponse:
-    """Everything that this process counts and measures, in Prometheus' text format."""
+    """Return the metrics of this process in the text format of Prometheus."""
     return ApiResponse(
         generate_latest(call.services.request_metrics.registry), NO_STORE, content_type=PROMETHEUS
     )

@@ -1,8 +1,8 @@
-"""Finds whatever a text may stand for: blocks, transactions, chaincodes, events and keys."""
+"""Searches a text in all its meanings: blocks, transactions, chaincodes, events and keys."""
 
-import re
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import quote, urlencode
 
 from msgspec import Struct
@@ -11,8 +11,9 @@ from explorer_api.http.parameters import text as text_parameter
 from explorer_api.http.problems import ProblemError
 from explorer_api.http.responses import ApiResponse
 from explorer_api.live.running_totals import TotalsNotReadyError
-from explorer_api.resources.chaincodes import known_chaincodes
-from explorer_api.resources.stats import channel_totals
+from explorer_api.resources.blocks import BLOCK_HASH, BLOCK_NUMBER
+from explorer_api.resources.chaincodes import chaincode_definitions
+from explorer_api.resources.totals import channel_totals
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.search import (
     BlockHit,
@@ -29,94 +30,91 @@ from ledger.documents.format import Document
 from ledger.ownership import MAX_TX_ID_BYTES
 from ledger.position import MAX_BLOCK_NUMBER
 
-T = TypeVar("T")
-
 MIN_PREFIX: Final = 8
+"""A shorter text must be the whole id of a transaction."""
+
 MAX_HITS: Final = 10
-"""Of each type."""
+"""The most results of each type."""
 
-_CACHING: Final = "max-age=10"
-_KEPT_S: Final = 10.0
-_PATIENCE: Final = 0.1
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
-_HASH = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
+TEN_SECONDS: Final = "max-age=10"
+_CACHE_S: Final = 10.0
+_TOTALS_SHARE: Final = 0.1
+"""The share of the time limit in which the totals must be ready; else chaincodes are left out."""
 
-_TEXT = text_parameter(
+_NONEMPTY_QUERY: Final = text_parameter(
     "q",
     "a block's number or hash, a transaction id or its beginning, a name, a key",
     MAX_TX_ID_BYTES,
     1,
     required=True,
 )
-Q = replace(
-    _TEXT, parse=lambda value: value and _TEXT.parse(value)
-)  # nothing in it is answered as no q is
+QUERY: Final = replace(_NONEMPTY_QUERY, parse=lambda value: value and _NONEMPTY_QUERY.parse(value))
+"""The text to search for; an empty one is answered like a missing one."""
+
+
+class _TypeResults(Struct, frozen=True):
+    """The results of one type; there can be one more than is shown."""
+
+    type: HitType
+    hits: Sequence[Hit]
+    searched: bool = True
 
 
 async def search(call: ChannelCall) -> ApiResponse:
-    """Blocks by number or hash, transactions by id or its first 8 or more characters, chaincodes by name or its
-    beginning, events by name, keys. Case matters, but in hashes.
+    """Search blocks, transactions, chaincodes, events and keys.
+
+    Blocks are found by number or hash, transactions by id, chaincodes by name, events by name, and
+    keys by the whole key. The first 8 characters of a transaction id are enough, and the beginning
+    of a chaincode's name. Upper and lower case are distinguished, except in hashes.
     """
-    query = call.query.get(Q)
+    query = call.query.get(QUERY)
     if not query:
         raise ProblemError(
             400,
             "query-too-short",
             "Query too short",
-            "There is no q, or nothing in it.",
-            "Give a text to search for, such as a block's number or a transaction id: ?q=17",
-            parameter=Q.name,
-            allowed=Q.allowed,
+            "The parameter q is missing or empty.",
+            "Give a text to search for, for example the number of a block: ?q=17",
+            parameter=QUERY.name,
+            allowed=QUERY.allowed,
         )
-    found = [await look(call, query) for look in _LOOKS]
-    items = [hit for looked in found for hit in looked.hits[:MAX_HITS]]
+    results = [await search_type(call, query) for search_type in _SEARCHES]
+    items = [hit for result in results for hit in result.hits[:MAX_HITS]]
     if not items:
         call.require_fresh_head()
-    more = [looked.type for looked in found if len(looked.hits) > MAX_HITS]
-    not_searched = [looked.type for looked in found if not looked.searched]
+    more = [result.type for result in results if len(result.hits) > MAX_HITS]
+    not_searched = [result.type for result in results if not result.searched]
     return ApiResponse(
-        SearchResults(query, items, more, not_searched, call.snapshot.height), _CACHING, _KEPT_S
+        SearchResults(query, items, more, not_searched, call.snapshot.height),
+        TEN_SECONDS,
+        _CACHE_S,
     )
 
 
-class _Look(Struct, frozen=True):
-    type: HitType
-    hits: list[Hit]
-    searched: bool = True
-
-
-async def _blocks(call: ChannelCall, query: str) -> _Look:
+async def _search_blocks(call: ChannelCall, query: str) -> _TypeResults:
     block: Document | None = None
-    if _NUMBER.fullmatch(query) and int(query) <= min(call.last, MAX_BLOCK_NUMBER):
+    if BLOCK_NUMBER.fullmatch(query) and int(query) <= min(call.last, MAX_BLOCK_NUMBER):
         block = await call.channel.reader.block(int(query))
-    elif _HASH.fullmatch(query):
+    elif BLOCK_HASH.fullmatch(query):
         block = await call.channel.reader.block_by_hash(query.lower(), call.last)
     if block is None:
-        return _Look("block", [])
-    return _Look(
-        "block",
-        [
-            BlockHit(
-                block["number"],
-                block["blockHash"],
-                block["ts"],
-                _href(call, "blocks", str(block["number"])),
-            )
-        ],
-    )
+        return _TypeResults("block", [])
+    href = _href(call, "blocks", str(block["number"]))
+    hit = BlockHit(block["number"], block["blockHash"], block["ts"], href)
+    return _TypeResults("block", [hit])
 
 
-async def _transactions(call: ChannelCall, query: str) -> _Look:
-    whole = len(query) < MIN_PREFIX
+async def _search_transactions(call: ChannelCall, query: str) -> _TypeResults:
+    is_whole_id = len(query) < MIN_PREFIX
     rows = await call.channel.reader.transactions_by_id_prefix(
-        query, call.last, 1 if whole else MAX_HITS + 1
+        query, call.last, 1 if is_whole_id else MAX_HITS + 1
     )
-    if whole:
+    if is_whole_id:
         rows = [row for row in rows if row["txId"] == query]
-    return _Look("transaction", [_transaction(call, row) for row in rows])
+    return _TypeResults("transaction", [_transaction_hit(call, row) for row in rows])
 
 
-def _transaction(call: ChannelCall, row: Document) -> TransactionHit:
+def _transaction_hit(call: ChannelCall, row: Document) -> TransactionHit:
     return TransactionHit(
         tx_id=row["txId"],
         block=row["blockNumber"],
@@ -128,44 +126,47 @@ def _transaction(call: ChannelCall, row: Document) -> TransactionHit:
     )
 
 
-async def _chaincodes(call: ChannelCall, query: str) -> _Look:
+async def _search_chaincodes(call: ChannelCall, query: str) -> _TypeResults:
     try:
-        counted = await channel_totals(call, _PATIENCE)
+        totals = await channel_totals(call, _TOTALS_SHARE)
     except TotalsNotReadyError:
-        return _Look("chaincode", [], searched=False)
-    names = sorted(name for name in await known_chaincodes(call, counted) if name.startswith(query))
-    return _Look(
-        "chaincode",
-        [ChaincodeHit(name, _href(call, "chaincodes", name)) for name in names[: MAX_HITS + 1]],
+        return _TypeResults("chaincode", [], searched=False)
+    all_names = await chaincode_definitions(call, totals)
+    names = sorted(name for name in all_names if name.startswith(query))[: MAX_HITS + 1]
+    return _TypeResults(
+        "chaincode", [ChaincodeHit(name, _href(call, "chaincodes", name)) for name in names]
     )
 
 
-async def _events(call: ChannelCall, query: str) -> _Look:
+async def _search_events(call: ChannelCall, query: str) -> _TypeResults:
     if not await call.channel.reader.has_event_name(query, call.last):
-        return _Look("event", [])
-    return _Look(
-        "event", [EventHit(query, f"{_href(call, 'events')}?{urlencode({'name.eq': query})}")]
-    )
+        return _TypeResults("event", [])
+    href = f"{_href(call, 'events')}?{urlencode({'name.eq': query})}"
+    return _TypeResults("event", [EventHit(query, href)])
 
 
-async def _keys(call: ChannelCall, query: str) -> _Look:
+async def _search_keys(call: ChannelCall, query: str) -> _TypeResults:
     reader = call.channel.reader
     if not (await reader.optional_indexes()).key_history:
-        return _Look("key", [], searched=False)
+        return _TypeResults("key", [], searched=False)
     namespaces = await reader.key_namespaces(query, call.last, MAX_HITS + 1)
-    return _Look(
-        "key",
-        [
-            KeyHit(namespace, query, _href(call, "keys", namespace, query, "history"))
-            for namespace in namespaces
-        ],
-    )
+    hits = [
+        KeyHit(namespace, query, _href(call, "keys", namespace, query, "history"))
+        for namespace in namespaces
+    ]
+    return _TypeResults("key", hits)
 
 
-_LOOKS = (_blocks, _transactions, _chaincodes, _events, _keys)
+_SEARCHES: Final = (
+    _search_blocks,
+    _search_transactions,
+    _search_chaincodes,
+    _search_events,
+    _search_keys,
+)
 
 
 def _href(call: ChannelCall, *segments: str) -> str:
-    """A path below the channel."""
+    """Return the path of a resource of the channel."""
     path = (call.channel.name, *segments)
     return "/api/v1/channels/" + "/".join(quote(segment, safe="") for segment in path)

@@ -1,6 +1,6 @@
-"""A channel's activity over time: sums over the blocks of each minute, hour or day."""
+"""The activity of a channel over time: totals for each minute, hour or day."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
@@ -10,17 +10,18 @@ from bson.datetime_ms import DatetimeMS
 from explorer_api.http.parameters import Parameter, choice, time
 from explorer_api.http.problems import ProblemError, invalid_parameter
 from explorer_api.http.responses import ONE_DAY, ApiResponse
-from explorer_api.resources.filters import read_range
-from explorer_api.resources.stats import HALF_A_MINUTE, channel_totals
+from explorer_api.resources.filters import read_time_range
+from explorer_api.resources.totals import HALF_A_MINUTE, channel_totals
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.stats import Interval, Metric, Point, Series
 from ledger.mongodb.totals import BlockTotals
 
 MAX_INTERVALS: Final = 1_500
 MAX_BLOCKS_READ: Final = 250_000
-"""For a series by minute, whose blocks are read; the hours that its range touches have no more."""
+"""The most blocks in the hours that a series by minute touches, since it reads these blocks."""
 
-_Totals = Mapping[datetime | None, BlockTotals]
+TotalsByTime = Mapping[datetime | None, BlockTotals]
+"""Totals by the beginning of their hour or minute; None for blocks without a time."""
 
 METRIC = choice(
     "metric", "transactions", "valid", "blocks", "events", "bytes", default="transactions"
@@ -41,111 +42,130 @@ _LENGTHS: Final[dict[Interval, timedelta]] = {
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
 }
-_PARTS: Final[dict[Interval, tuple[timedelta, ...]]] = {
+_OFFSETS_OF_TOTALS: Final[dict[Interval, tuple[timedelta, ...]]] = {
     "minute": (timedelta(),),
     "hour": (timedelta(),),
     "day": tuple(timedelta(hours=hour) for hour in range(24)),
 }
-"""Of which sums an interval is made up: those that begin so long after it."""
+"""The totals of an interval are added up from those of each hour or minute in it.
 
-_SHOWN: Final[dict[Interval, int]] = {"minute": 60, "hour": 48, "day": 30}
+For each of these, the time from the beginning of the interval to that of the hour or minute.
+"""
+
+_DEFAULT_INTERVALS: Final[dict[Interval, int]] = {"minute": 60, "hour": 48, "day": 30}
 _HOUR: Final = _LENGTHS["hour"]
-_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
-_END: Final = datetime(9999, 12, 31, tzinfo=UTC)
+_MIN_TIME: Final = datetime.min.replace(tzinfo=UTC)
+_MAX_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC)
 _UTC: Final = CodecOptions[dict[str, Any]](tz_aware=True)
-_KEPT_S: Final = 30.0
+_CACHE_S: Final = 30.0
 
 
 async def get_series(call: ChannelCall) -> ApiResponse:
-    """A metric by minute, hour or day, in UTC.
+    """Return a metric by minute, hour or day, in UTC.
 
-    Without a range that is the ledger's last 60 minutes, 48 hours or 30 days. A range is widened to whole intervals,
-    of which there may be 1,500.
+    Without `from` and `to`, the series has the last 60 minutes, 48 hours or 30 days of the ledger.
+    A range is extended to whole intervals. It may have at most 1,500 intervals.
     """
     metric = cast("Metric", call.query.require(METRIC))
     interval = cast("Interval", call.query.require(INTERVAL))
-    length, numbers = _LENGTHS[interval], _range(call, interval)
-    since, until = (_BEGINNING + number * length for number in (numbers.start, numbers.stop))
-    counted = await channel_totals(call)
-    totals: _Totals = counted.blocks.hours
+    length, numbers = _LENGTHS[interval], _interval_numbers(call, interval)
+    since, until = (_MIN_TIME + number * length for number in (numbers.start, numbers.stop))
+    channel = await channel_totals(call)
+    totals: TotalsByTime = channel.blocks.hours
     if interval == "minute":
-        _check_blocks(totals, since, until)
+        check_number_of_blocks(totals, since, until)
         buckets = await call.channel.reader.totals_by_time(since, until, "minute", call.last)
         totals = {bucket.start: bucket.totals for bucket in buckets}
-    starts = [_BEGINNING + number * length for number in numbers]
-    items = [Point(start, _value(metric, totals, start, _PARTS[interval])) for start in starts]
-    total = sum(point.value for point in items)
+    starts = [_MIN_TIME + number * length for number in numbers]
+    items = [Point(start, _value(metric, totals, interval, start)) for start in starts]
     series = Series(
-        metric, interval, since, until, items, total, counted.untimed_blocks, call.snapshot.height
+        metric,
+        interval,
+        since,
+        until,
+        items,
+        sum(point.value for point in items),
+        channel.untimed_blocks,
+        call.snapshot.height,
     )
-    return ApiResponse(series, ONE_DAY if _is_closed(call, until) else HALF_A_MINUTE, _KEPT_S)
+    caching = ONE_DAY if _is_complete(call, until) else HALF_A_MINUTE
+    return ApiResponse(series, caching, _CACHE_S)
 
 
-def _value(metric: Metric, totals: _Totals, start: datetime, parts: Sequence[timedelta]) -> int:
-    field_name = _FIELDS[metric]
-    found = (totals.get(start + part) for part in parts)
-    return sum(getattr(each, field_name) for each in found if each is not None)
+def _value(metric: Metric, totals: TotalsByTime, interval: Interval, start: datetime) -> int:
+    """Return the value of the metric in the interval that begins at `start`."""
+    parts = (totals.get(start + offset) for offset in _OFFSETS_OF_TOTALS[interval])
+    return sum(getattr(part, _FIELDS[metric]) for part in parts if part is not None)
 
 
-def _range(call: ChannelCall, interval: Interval) -> range:
-    """The intervals asked for, numbered from the beginning of time. Raises `ProblemError` where they are too many."""
-    read_range(call.query, FROM, TO, exclusive=True)
-    length, shown = _LENGTHS[interval], _SHOWN[interval]
-    since, until = _moment(call, FROM), _moment(call, TO)
-    first = (since - _BEGINNING) // length if since is not None else None
+def _interval_numbers(call: ChannelCall, interval: Interval) -> range:
+    """Return the intervals that the request asks for, numbered from the year 1.
+
+    Raises `ProblemError` when there are too many intervals.
+    """
+    read_time_range(call.query, FROM, TO)
+    length, default_intervals = _LENGTHS[interval], _DEFAULT_INTERVALS[interval]
+    since, until = _parse_time(call, FROM), _parse_time(call, TO)
+    first = (since - _MIN_TIME) // length if since is not None else None
     if until is not None:
-        beyond = -((_BEGINNING - until) // length)
+        stop = -((_MIN_TIME - until) // length)
     else:
-        beyond = (_head_time(call) - _BEGINNING) // length + 1
-        if first is not None and beyond <= first:
-            beyond = first + shown
-        beyond = min(beyond, (_END - _BEGINNING) // length)
-    numbers = range(first if first is not None else max(0, beyond - shown), beyond)
+        stop = (_head_time(call) - _MIN_TIME) // length + 1
+        if first is not None and stop <= first:
+            stop = first + default_intervals
+        stop = min(stop, (_MAX_TIME - _MIN_TIME) // length)
+    numbers = range(first if first is not None else max(0, stop - default_intervals), stop)
     if len(numbers) > MAX_INTERVALS:
-        raise _too_large(
+        raise _range_too_large(
             f"The range has {len(numbers)} intervals of one {interval}.",
-            f"At most {MAX_INTERVALS}, that is {MAX_INTERVALS * length}: narrow the range, or take a longer interval.",
+            f"At most {MAX_INTERVALS} intervals are possible, that is {MAX_INTERVALS * length}: "
+            "narrow the range, or take a longer interval.",
             intervals=MAX_INTERVALS,
         )
     return numbers
 
 
-def _moment(call: ChannelCall, parameter: Parameter[DatetimeMS]) -> datetime | None:
-    given = call.query.get(parameter)
-    if given is None:
+def _parse_time(call: ChannelCall, parameter: Parameter[DatetimeMS]) -> datetime | None:
+    """Return the time. Raises `ProblemError` when it is outside the years 1 to 9999."""
+    time_ms = call.query.get(parameter)
+    if time_ms is None:
         return None
-    if not DatetimeMS(_BEGINNING) <= given <= DatetimeMS(_END):
+    if not DatetimeMS(_MIN_TIME) <= time_ms <= DatetimeMS(_MAX_TIME):
         raise invalid_parameter(
             parameter.name,
             call.query.sent(parameter),
-            f"a time from {_BEGINNING.isoformat()} to {_END.isoformat()}",
+            f"a time from {_MIN_TIME.isoformat()} to {_MAX_TIME.isoformat()}",
         )
-    return given.as_datetime(_UTC)
+    return time_ms.as_datetime(_UTC)
 
 
 def _head_time(call: ChannelCall) -> datetime:
-    """The time of the head, which is none's but its clients' word; now where it has none."""
+    """Return the time of the head, or the time now if it has none.
+
+    The clients of the transactions claimed the time of the head: it need not be true.
+    """
     head = call.snapshot.head
     return head["ts"] if head is not None and head["ts"] is not None else datetime.now(UTC)
 
 
-def _check_blocks(hours: _Totals, since: datetime, until: datetime) -> None:
-    """Raises `ProblemError` where too many blocks would have to be read."""
-    first = since - (since - _BEGINNING) % _HOUR
+def check_number_of_blocks(hours: TotalsByTime, since: datetime, until: datetime) -> None:
+    """Raise `ProblemError` when a series by minute would have to read too many blocks."""
+    first_hour = since - (since - _MIN_TIME) % _HOUR
     blocks = sum(
         totals.blocks
         for hour, totals in hours.items()
-        if hour is not None and first <= hour < until
+        if hour is not None and first_hour <= hour < until
     )
     if blocks > MAX_BLOCKS_READ:
-        raise _too_large(
-            f"The range, in whole hours, has {blocks} blocks, and a series by minute reads each of them.",
-            f"At most {MAX_BLOCKS_READ} blocks by minute: narrow the range, or take interval=hour.",
+        raise _range_too_large(
+            f"The hours of the range have {blocks} blocks. A series by minute reads all of them.",
+            f"At most {MAX_BLOCKS_READ} blocks are possible: narrow the range, or take "
+            "interval=hour.",
             blocks=MAX_BLOCKS_READ,
         )
 
 
-def _too_large(detail: str, hint: str, **largest: int) -> ProblemError:
+def _range_too_large(detail: str, hint: str, **largest: int) -> ProblemError:
     return ProblemError(
         400,
         "range-too-large",
@@ -157,6 +177,9 @@ def _too_large(detail: str, hint: str, **largest: int) -> ProblemError:
     )
 
 
-def _is_closed(call: ChannelCall, until: datetime) -> bool:
-    """Whether no block is to be expected any more whose time is before `until`: not by the ledger, nor by our clock."""
+def _is_complete(call: ChannelCall, until: datetime) -> bool:
+    """Return whether no further block with a time before `until` is expected.
+
+    This is so when both the head and the clock are at least one hour later.
+    """
     return until + _HOUR <= min(_head_time(call), datetime.now(UTC))

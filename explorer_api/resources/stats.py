@@ -1,10 +1,10 @@
-"""Statistics of a channel: sums over all its blocks."""
+"""Statistics of a channel: totals over all its blocks."""
 
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from explorer_api.http.responses import ApiResponse
-from explorer_api.live.running_totals import ChannelTotals
+from explorer_api.resources.totals import HALF_A_MINUTE, MAX_NAMES, channel_totals
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.stats import (
     ChaincodeActivity,
@@ -17,44 +17,30 @@ from ledger.documents.code_names import validation_code
 
 N = TypeVar("N", bound=str | None)
 
-HALF_A_MINUTE: Final = "max-age=30"
-MAX_NAMES: Final = 500
-"""Of each kind, so many are listed: those with most transactions."""
-
-
-async def channel_totals(call: ChannelCall, patience: float = 0.8) -> ChannelTotals:
-    """The sums over the blocks that may be shown.
-
-    Raises `TotalsNotReadyError` if they are not known within that share of the time that a request may take.
-    """
-    return await call.channel.totals.up_to(
-        call.snapshot, call.services.options.seconds_per_request * patience
-    )
-
 
 async def get_stats(call: ChannelCall) -> ApiResponse:
-    """Sums over all blocks: by validation code, type, organisation and chaincode."""
-    counted = await channel_totals(call)
-    blocks, totals = counted.blocks, counted.blocks.totals
-    chaincodes = {name: chaincode.transactions for name, chaincode in blocks.chaincodes.items()}
+    """Return totals over all blocks, also by validation code, type, organisation and chaincode."""
+    totals = await channel_totals(call)
+    by_name, all_blocks = totals.blocks, totals.blocks.totals
+    chaincodes = {name: chaincode.transactions for name, chaincode in by_name.chaincodes.items()}
     stats = Stats(
         height=call.snapshot.height,
-        blocks=totals.blocks,
-        transactions=totals.transactions,
-        valid=totals.valid_transactions,
-        events=totals.events,
-        bytes=totals.size,
-        untimed_blocks=counted.untimed_blocks,
+        blocks=all_blocks.blocks,
+        transactions=all_blocks.transactions,
+        valid=all_blocks.valid_transactions,
+        events=all_blocks.events,
+        bytes=all_blocks.size,
+        untimed_blocks=totals.untimed_blocks,
         statuses=[
             StatusTotal(name, validation_code(name), count)
-            for name, count in _largest(blocks.statuses)
+            for name, count in _largest(by_name.statuses)
         ],
-        types=[TypeTotal(name, count) for name, count in _largest(blocks.types)],
+        types=[TypeTotal(name, count) for name, count in _largest(by_name.types)],
         organisations=[
-            OrganisationTotal(name, count) for name, count in _largest(blocks.organisations)
+            OrganisationTotal(name, count) for name, count in _largest(by_name.organisations)
         ],
         chaincodes=[
-            ChaincodeActivity(name, count, counted.events.get(name, 0))
+            ChaincodeActivity(name, count, totals.events.get(name, 0))
             for name, count in _largest(chaincodes)
         ],
     )
@@ -62,5 +48,5 @@ async def get_stats(call: ChannelCall) -> ApiResponse:
 
 
 def _largest(counts: Mapping[N, int]) -> list[tuple[N, int]]:
-    """The names with the highest counts, then by name."""
+    """Return the names with the highest counts, then in the order of the names."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0] or ""))[:MAX_NAMES]

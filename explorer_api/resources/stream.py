@@ -205,7 +205,7 @@ class _Stream:
             self._news.set()
             timers[0] = loop.call_later(PING_S, due)
 
-        timers = [loop.call_later(random.uniform(0, PING_S), due)]
+        timers = [loop.call_later(random.uniform(0, PING_S), due)]  # noqa: S311 - no secret
         try:
             yield
         finally:

@@ -113,7 +113,7 @@ class Api:
         return [item for page in await self.pages(path, **parameters) for item in page]
 
 
-FRESH = Options(head_age_s=0.0)
+FRESH = Options(head_age_s=0.0, seconds_per_request=30.0)
 """Every request reads the head: what a test stores is seen at once."""
 
 
@@ -206,7 +206,7 @@ async def append(
     client: AsyncMongoClient[Any],
     database: str,
     blocks: Sequence[Block],
-    indexes: IndexOptions = IndexOptions(),
+    indexes: IndexOptions = IndexOptions(),  # noqa: B008 - frozen
 ) -> None:
     """Stores the blocks as the indexer does."""
     store = LedgerStore(client, database)

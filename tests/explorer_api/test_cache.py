@@ -28,7 +28,6 @@ from explorer_api.http.responses import (
 from explorer_api.live.heads import HeadSnapshot, HeadWatch
 from explorer_api.live.response_cache import ResponseCache
 from explorer_api.options import Options
-from explorer_api.resources import overview
 from explorer_api.routes import CHANNEL as CHANNEL_PATH
 from explorer_api.routes import ROUTES
 from explorer_api.routing.calls import ChannelCall
@@ -289,67 +288,68 @@ async def test_asking_for_what_is_known_touches_no_database(
 
 
 async def test_an_etag_changes_when_the_answer_does_and_only_then(
-    api: Api, client: AsyncMongoClient[Any], database_name: str, monkeypatch: pytest.MonkeyPatch
+    client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    monkeypatch.setattr(overview, "_REPORT_S", 0.1)
-    paths = [
-        "",
-        "/blocks",
-        "/blocks/0",
-        "/blocks/latest",
-        "/blocks?order=asc&limit=1",
-        "/transactions",
-    ]
-    paths += [
-        "/transactions/a",
-        "/events",
-        "/events?name.eq=Minted",
-        "/chaincodes",
-        "/stats",
-        "/blocks/0/transactions",
-    ]
-    seen: dict[str, dict[str, bytes]] = {path: {} for path in paths}
-    last: dict[str, str] = {}
+    options = Options(head_age_s=0.0, channel_cache_s=0.1)
+    async with running_api(client, {CHANNEL: database_name}, options) as api:
+        paths = [
+            "",
+            "/blocks",
+            "/blocks/0",
+            "/blocks/latest",
+            "/blocks?order=asc&limit=1",
+            "/transactions",
+        ]
+        paths += [
+            "/transactions/a",
+            "/events",
+            "/events?name.eq=Minted",
+            "/chaincodes",
+            "/stats",
+            "/blocks/0/transactions",
+        ]
+        seen: dict[str, dict[str, bytes]] = {path: {} for path in paths}
+        last: dict[str, str] = {}
 
-    async def look() -> None:
-        for path in paths:
-            response = await api.request("GET", C + path)
-            if response.status != 200:
-                continue
-            etag = response.headers["ETag"]
-            assert seen[path].setdefault(etag, response.body) == response.body
-            assert len(set(seen[path].values())) == len(seen[path]), (
-                "the same answer has the same one"
-            )
-            if path in last:
-                again = await api.request("GET", C + path, {"If-None-Match": last[path]})
-                assert (again.status == 304) == (last[path] == etag)
-            last[path] = etag
+        async def look() -> None:
+            for path in paths:
+                response = await api.request("GET", C + path)
+                if response.status != 200:
+                    continue
+                etag = response.headers["ETag"]
+                assert seen[path].setdefault(etag, response.body) == response.body
+                assert len(set(seen[path].values())) == len(seen[path]), (
+                    "the same answer has the same one"
+                )
+                if path in last:
+                    again = await api.request("GET", C + path, {"If-None-Match": last[path]})
+                    assert (again.status == 304) == (last[path] == etag)
+                last[path] = etag
 
-    await look()
-    await append(
-        client,
-        database_name,
-        [block(0, [transaction(0, "a"), with_event(1, "b", "Minted", b"{}")])],
-    )
-    await look()
-    await look()
-    await append(client, database_name, [block(1, [transaction(0, "a", code=11)])])
-    await look()
-    await write_sync_state(
-        client[database_name], sync_state(state=ChannelState.FOLLOWING, peer_height=5)
-    )
-    await asyncio.sleep(0.12)
-    await look()
-    await client[database_name][SYNC_STATE].delete_one({})
-    await asyncio.sleep(0.12)
-    await look()
-    constant = {"/blocks/0", "/blocks/0/transactions"}
-    assert {path: len(etags) for path, etags in seen.items() if path in constant} == dict.fromkeys(
-        constant, 1
-    )
-    assert len(seen["/transactions/a"]) == 2, "a later block repeats the id"
-    assert len(seen[""]) == 4
+        await look()
+        await append(
+            client,
+            database_name,
+            [block(0, [transaction(0, "a"), with_event(1, "b", "Minted", b"{}")])],
+        )
+        await look()
+        await look()
+        await append(client, database_name, [block(1, [transaction(0, "a", code=11)])])
+        await look()
+        await write_sync_state(
+            client[database_name], sync_state(state=ChannelState.FOLLOWING, peer_height=5)
+        )
+        await asyncio.sleep(0.12)
+        await look()
+        await client[database_name][SYNC_STATE].delete_one({})
+        await asyncio.sleep(0.12)
+        await look()
+        constant = {"/blocks/0", "/blocks/0/transactions"}
+        assert {
+            path: len(etags) for path, etags in seen.items() if path in constant
+        } == dict.fromkeys(constant, 1)
+        assert len(seen["/transactions/a"]) == 2, "a later block repeats the id"
+        assert len(seen[""]) == 4
 
 
 # --- Several processes ------------------------------------------------------------------------------------------------

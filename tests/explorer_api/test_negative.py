@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterator
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 from urllib.parse import quote
 
@@ -122,19 +122,18 @@ async def test_every_parameter_takes_only_what_is_allowed(
 ) -> None:
     for route in ROUTES:
         for parameter in route.parameters:
-            for value in wrong(parameter):
-                url = f"{path(route, a_transaction)}?{parameter.name}={quote(value, safe='')}"
+            for name, value in product(parameter.names, wrong(parameter)):
+                url = f"{path(route, a_transaction)}?{name}={quote(value, safe='')}"
                 problem = await ask(whole_api, route, url)
                 assert problem.status == 400, url
-                assert problem.json["parameter"] == parameter.name
+                assert problem.json["parameter"] == name
                 assert parameter is CURSOR or problem.json["allowed"] == parameter.allowed
 
 
 async def test_every_name_is_given_once_and_is_one_that_the_route_takes(recorded_api: Api) -> None:
     for route in ROUTES:
-        names = [parameter.name for parameter in route.parameters] + [
-            f"{family.prefix}a" for family in route.families
-        ]
+        names = [name for parameter in route.parameters for name in parameter.names]
+        names += [f"{family.prefix}a" for family in route.families]
         for query, kind, parameter in misnamed(route, names):
             await refused(recorded_api, route, f"{path(route, 'a')}?{query}", kind, parameter)
 
@@ -146,6 +145,11 @@ def misnamed(route: AnyRoute, names: list[str]) -> Iterator[tuple[str, str, str 
         yield f"{name}={value}&{name}={value}", "repeated-parameter", name
         for raw in ("%FF", "%ED%A0%80"):
             yield f"{name}={raw}", "malformed-query", None
+    for parameter in route.parameters:
+        if parameter.alias is not None:
+            value = some_value(route, parameter.name)
+            for first, second in permutations(parameter.names):
+                yield f"{first}={value}&{second}={value}", "repeated-parameter", second
     for family in route.families:
         yield f"{family.prefix}=1", "invalid-parameter", family.prefix
         yield (
@@ -168,7 +172,7 @@ def misnamed(route: AnyRoute, names: list[str]) -> Iterator[tuple[str, str, str 
 def some_value(route: AnyRoute, name: str) -> str:
     """A value that the parameter takes by itself."""
     schema: Json = next(
-        (one.schema for one in route.parameters if one.name == name), {"type": "string"}
+        (one.schema for one in route.parameters if name in one.names), {"type": "string"}
     )
     if schema["type"] == "array":
         schema = schema["items"]

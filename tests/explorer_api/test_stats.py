@@ -13,7 +13,7 @@ from pymongo import AsyncMongoClient
 from explorer_api.app import create_app, serve
 from explorer_api.http.problems import ProblemError
 from explorer_api.options import Options
-from explorer_api.resources.series import MAX_BLOCKS_READ, _check_blocks
+from explorer_api.resources.series import MAX_BLOCKS_READ, check_number_of_blocks
 from ledger.model import Block, Identity, Timestamp
 from ledger.mongodb.totals import BlockTotals
 from protos import common_pb2 as common
@@ -212,9 +212,9 @@ def test_a_series_by_minute_reads_no_more_blocks_than_it_can() -> None:
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
     hours: dict[datetime | None, BlockTotals] = {None: BlockTotals(blocks=10**9)}
     hours |= {noon + timedelta(hours=n): BlockTotals(blocks=MAX_BLOCKS_READ // 2) for n in range(4)}
-    _check_blocks(hours, noon + timedelta(minutes=59), noon + timedelta(minutes=61))
+    check_number_of_blocks(hours, noon + timedelta(minutes=59), noon + timedelta(minutes=61))
     with pytest.raises(ProblemError) as caught:
-        _check_blocks(hours, noon + timedelta(minutes=59), noon + timedelta(minutes=121))
+        check_number_of_blocks(hours, noon + timedelta(minutes=59), noon + timedelta(minutes=121))
     assert (caught.value.status, caught.value.name) == (400, "range-too-large")
     assert caught.value.members["largest"] == {"blocks": MAX_BLOCKS_READ}
 

@@ -1,0 +1,23 @@
+"""The totals over a channel's blocks, for the resources that show them."""
+
+from typing import Final
+
+from explorer_api.live.running_totals import ChannelTotals
+from explorer_api.routing.calls import ChannelCall
+
+HALF_A_MINUTE: Final = "max-age=30"
+"""The caching of responses with totals."""
+
+MAX_NAMES: Final = 500
+"""The most names in a list of totals: those with the most transactions."""
+
+
+async def channel_totals(call: ChannelCall, share_of_time: float = 0.8) -> ChannelTotals:
+    """Return the totals over all blocks up to the head.
+
+    Raises `TotalsNotReadyError` when they are not known within that share of the time limit of a
+    request.
+    """
+    return await call.channel.totals.up_to(
+        call.snapshot, call.services.options.seconds_per_request * share_of_time
+    )
