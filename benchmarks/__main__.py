@@ -15,6 +15,7 @@ from benchmarks.latency import delivered_to_visible
 from benchmarks.ledgers import LIVE_FROM, MeasuredLedger, forged, forged_large, forged_small, given
 from benchmarks.processes import peer_process, run_part, write_identity
 from devnet.servers import Mongod
+from runtime.pymongo_waits import patch_pymongo_waits
 
 _LIVE_RATE = 10.0
 _TITLES = {
@@ -38,6 +39,7 @@ _TITLES = {
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(*, ledger: Path | None, rounds: int, as_json: bool) -> None:
     """Throughput, latency and memory. Machines are noisy: trust the ratios of one run, not the figures of two."""
+    patch_pymongo_waits()
     with (
         tempfile.TemporaryDirectory(prefix="kindledger-bench-") as name,
         Mongod(Path(name) / "mongo") as mongod,

@@ -30,6 +30,7 @@ from ledger.mongodb.store import LedgerStore
 from ledger.ownership import decide_owners
 from ledger.signing import load_signing_identity
 from runtime.process import tune_process
+from runtime.pymongo_waits import patch_pymongo_waits
 
 DATABASE = "bench"
 _BATCH = 5_000
@@ -38,6 +39,7 @@ _BATCH = 5_000
 @click.group()
 def main() -> None:
     """One measurement."""
+    patch_pymongo_waits()
 
 
 def _report(seconds: float, **figures: float) -> None:

@@ -36,6 +36,7 @@ from reconciliation.postgres_servers import PostgresServers
 from reconciliation.reconciler import Reconciler
 from reconciliation.reconciliation_progress import ReconciliationProgress
 from runtime.process import tune_process
+from runtime.pymongo_waits import patch_pymongo_waits
 
 _CHANNEL: Final = "kindledger"
 _PER_BLOCK: Final = 500
@@ -76,6 +77,7 @@ class Backlog(Struct, frozen=True):
 @click.option("--rounds", default=3, show_default=True)
 def main(*, rows: int, rounds: int) -> None:
     """Rows settled a second, and the ratio to a bare UPDATE."""
+    patch_pymongo_waits()
     tune_process()
     backlogs = [
         Backlog("audit rows", rows, donations=False),

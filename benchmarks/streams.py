@@ -24,6 +24,7 @@ from indexer.block_source import DeliveredBlock, parse_delivered
 from indexer.channel_indexer import ChannelIndexer
 from ledger.mongodb.store import LedgerStore
 from runtime.process import tune_process
+from runtime.pymongo_waits import patch_pymongo_waits
 
 _AT_ONCE: Final = 50
 _OPEN_SECONDS: Final = 60.0
@@ -33,6 +34,7 @@ _BLOCK_EVERY_S: Final = 1.0
 @click.group()
 def main() -> None:
     """One part."""
+    patch_pymongo_waits()
 
 
 @main.command()

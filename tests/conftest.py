@@ -17,6 +17,7 @@ from devnet.servers import EmbeddedServers
 from ledger.mongodb.store import LedgerStore
 from reconciliation.migrations.migrator import Migrator
 from reconciliation.migrations.scripts import load_migrations
+from runtime.pymongo_waits import patch_pymongo_waits
 
 settings.register_profile(
     "kindledger",
@@ -25,6 +26,8 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("kindledger")
+
+patch_pymongo_waits()
 
 _SERVERS = pytest.StashKey[tuple[EmbeddedServers, "tempfile.TemporaryDirectory[str]"]]()
 

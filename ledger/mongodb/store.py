@@ -31,9 +31,6 @@ from ledger.mongodb.comparison import compare_documents
 from ledger.mongodb.indexes import IndexOptions, ready_indexes
 from ledger.mongodb.paging import RAW
 from ledger.position import pack_position
-from runtime.pymongo_waits import patch_pymongo_waits
-
-patch_pymongo_waits()
 
 _MAX_BUILD_S: Final = 24 * 3600.0
 _DUPLICATE_KEY: Final = 11000
