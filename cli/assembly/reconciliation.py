@@ -18,7 +18,7 @@ from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DatabaseServer
 from reconciliation.application_caches import CacheRefresher
 from reconciliation.ledger_transactions import LedgerTransactions
-from reconciliation.mapping import KINDLEDGER, BusinessMapping, BusinessTable, EventAmount
+from reconciliation.mapping import KINDLEDGER, BusinessMapping
 from reconciliation.migrations.migrator import check_schema
 from reconciliation.migrations.scripts import load_migrations
 from reconciliation.postgres_servers import PoolOptions, PostgresServers
@@ -112,21 +112,13 @@ async def reconciliation(
 
 def mapping_of(settings: ReconcileSettings) -> BusinessMapping:
     """Return the configured mapping: which rows name transactions."""
-    tables = KINDLEDGER.tables
-    if settings.tables is not None:
-        tables = tuple(BusinessTable(**table.model_dump()) for table in settings.tables)
-    amounts = KINDLEDGER.amounts
-    if settings.amounts is not None:
-        amounts = tuple(
-            EventAmount(event=amount.event, path=amount.path) for amount in settings.amounts
-        )
     return BusinessMapping(
         schema=settings.db_schema,
-        tables=tables,
+        tables=settings.tables or KINDLEDGER.tables,
         placeholders=settings.placeholders,
         chaincodes=settings.chaincodes,
         functions=settings.functions,
-        amounts=amounts,
+        amounts=KINDLEDGER.amounts if settings.amounts is None else settings.amounts,
         missing_rows=settings.missing_rows,
     )
 

@@ -3,6 +3,7 @@
 import re
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -13,10 +14,11 @@ from cli.configuration.server_settings import (
     PostgresSettings,
     RedisSettings,
 )
+from cli.configuration.struct_fields import StructFields
 from cli.errors import ConfigurationError
 from ledger.mongodb.collections import database_name
 from ledger.mongodb.indexes import IndexOptions
-from reconciliation.mapping import KINDLEDGER
+from reconciliation.mapping import KINDLEDGER, BusinessTable, EventAmount
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.:\[\]-]+", re.ASCII)
 """An origin as browsers send it; see RFC 6454, section 6.1."""
@@ -149,30 +151,6 @@ class IndexerSettings(Section):
         return fields
 
 
-class TableSettings(Section):
-    """A table whose rows name transactions: its columns, and the values of its status column."""
-
-    name: Name
-    hash: Name
-    key: Name = "id"
-    status: Name | None = None
-    pending: Name = "PENDING"
-    confirmed: Name = "CONFIRMED"
-    failed: Name = "FAILED"
-    block: Name | None = None
-    confirmed_at: Name | None = None
-    created_at: Name | None = None
-    amount: Name | None = None
-    campaign: Name | None = None
-
-
-class AmountSettings(Section):
-    """An event that states the amount of its transaction: its name and the field of its payload."""
-
-    event: Name
-    path: Name
-
-
 class ReconcileSettings(Section):
     """The business rows that name transactions of a channel, and how they are settled.
 
@@ -185,8 +163,8 @@ class ReconcileSettings(Section):
     placeholders: tuple[str, ...] = KINDLEDGER.placeholders
     chaincodes: tuple[Name, ...] = KINDLEDGER.chaincodes
     functions: tuple[Name, ...] = KINDLEDGER.functions
-    amounts: tuple[AmountSettings, ...] | None = None
-    tables: tuple[TableSettings, ...] | None = None
+    amounts: tuple[Annotated[EventAmount, StructFields()], ...] | None = None
+    tables: tuple[Annotated[BusinessTable, StructFields()], ...] | None = None
     missing_rows: bool = True
     caches: bool = True
     sweep_s: Seconds = 30.0
@@ -196,8 +174,8 @@ class ReconcileSettings(Section):
     @field_validator("tables")
     @classmethod
     def _check_names(
-        cls, tables: tuple[TableSettings, ...] | None
-    ) -> tuple[TableSettings, ...] | None:
+        cls, tables: tuple[BusinessTable, ...] | None
+    ) -> tuple[BusinessTable, ...] | None:
         if tables == ():
             raise ValueError("name a table, or omit the key to use KindLedger's tables")
         names = [table.name for table in tables or ()]

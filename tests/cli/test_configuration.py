@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+import msgspec
 import pytest
+from msgspec import Struct
 from pydantic import BaseModel
 
 from cli.assembly.reconciliation import mapping_of
@@ -163,8 +165,11 @@ def keys_of(value: Any, prefix: str = "") -> set[str]:
     )
 
 
-def every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def every_key(model: type[BaseModel | Struct], prefix: str = "") -> Iterator[str]:
     """The keys that the settings know, written in the same way."""
+    if issubclass(model, Struct):
+        yield from (f"{prefix}.{field.name}" for field in msgspec.structs.fields(model))
+        return
     for name, field in model.model_fields.items():
         path = f"{prefix}.{field.alias or name}".lstrip(".")
         part = model_in(field.annotation)
@@ -176,9 +181,9 @@ def every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield path
 
 
-def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field is, or is a collection of."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def model_in(annotation: Any) -> type[BaseModel | Struct] | None:
+    """The section or Struct that a field is, or is a collection of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel | Struct):
         return annotation
     return next(
         (model for part in get_args(annotation) if (model := model_in(part)) is not None), None
