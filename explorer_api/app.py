@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final
@@ -19,17 +19,19 @@ from explorer_api.docs.reference import reference
 from explorer_api.http.middleware import Middleware
 from explorer_api.http.rate_limits import RateLimiter
 from explorer_api.http.request_metrics import ApiMetrics
+from explorer_api.http.responses import NO_STORE
 from explorer_api.http.server import ApiRunner
 from explorer_api.live.channels import Channels
-from explorer_api.live.head_notifications import hear_announcements
+from explorer_api.live.head_notifications import NotificationTimings, follow_redis_topics
 from explorer_api.live.mongo_calls import MongoCalls
 from explorer_api.live.redis_cache import RedisCache
 from explorer_api.live.response_cache import ResponseCache
 from explorer_api.live.state_metrics import StateCollector
-from explorer_api.live.status_history import StatusRecorder
-from explorer_api.options import Options
+from explorer_api.live.status_recorder import StatusRecorder
+from explorer_api.options import Options, ServiceLimits
 from explorer_api.routes import ROUTES
 from explorer_api.routing.dispatch import Dispatcher
+from explorer_api.routing.route import AnyRoute
 from explorer_api.routing.services import Documentation, Services
 from explorer_api.streams.feeds import Feeds
 from explorer_api.streams.open_streams import OpenStreams
@@ -43,7 +45,8 @@ MAX_REQUEST_LINE_BYTES: Final = 3 * MAX_TX_ID_BYTES + 1024
 """Long enough for a transaction id with every byte percent-encoded."""
 
 _MIDDLEWARE: Final = web.AppKey("middleware", Middleware)
-_CONNECTIONS: Final = web.AppKey("connections", int)
+_OPTIONS: Final = web.AppKey("options", Options)
+_LIMITS: Final = web.AppKey("limits", ServiceLimits)
 
 _SHUTDOWN_S: Final = 5.0
 _MONGO_SHARE: Final = 0.9
@@ -59,16 +62,21 @@ def create_app(
     redis: Redis | None = None,
     business: BusinessReports | None = None,
     registry: CollectorRegistry | None = None,
+    limits: ServiceLimits = ServiceLimits(),  # noqa: B008 - frozen
+    routes: Sequence[AnyRoute] = ROUTES,
 ) -> web.Application:
     """Return the service over the databases that `channels` names by channel; None for all of them.
 
     `version` is the program's version. `redis` must not decode responses, needs one connection more
     than its calls use, and is for this service alone. `business` reads the reports of the business
     database. The service adds its metrics to `registry`, which /metrics shows. The caller closes
-    all these clients, and serves the application in their event loop.
+    all these clients, and serves the application in their event loop. `limits` and `routes` are for
+    tests.
     """
     mongo_calls = MongoCalls(options.seconds_per_request * _MONGO_SHARE)
-    redis_cache = RedisCache(redis, f"kindledger:api:{version}") if redis is not None else None
+    redis_cache = None
+    if redis is not None:
+        redis_cache = RedisCache(redis, f"kindledger:api:{version}", pause_s=limits.redis_pause_s)
     request_metrics = ApiMetrics(registry if registry is not None else CollectorRegistry())
     feeds = Feeds(options.stream_buffer_bytes)
     shown_channels = Channels(
@@ -76,12 +84,14 @@ def create_app(
         mongo_calls,
         channels,
         options.head_age_s,
-        hears_changes=redis is None,
-        shared=redis_cache,
+        change_streams=_notification_timings(limits) if redis is None else None,
+        redis_cache=redis_cache,
         background=[feeds.follow],
+        discovery_s=limits.discovery_s,
     )
     services = Services(
         options=options,
+        limits=limits,
         version=version,
         channels=shown_channels,
         mongo_calls=mongo_calls,
@@ -89,7 +99,7 @@ def create_app(
         redis_cache=redis_cache,
         business_reports=business,
         request_metrics=request_metrics,
-        documentation=_documentation(version),
+        documentation=_documentation(routes, version),
         status_recorder=StatusRecorder(
             shown_channels.loaded, request_metrics.registry, options.sample_s
         ),
@@ -100,29 +110,43 @@ def create_app(
     request_metrics.registry.register(
         StateCollector(services.response_cache, redis_cache, shown_channels.loaded, time.monotonic)
     )
-    return _application(services, redis)
+    return _application(services, routes, redis)
 
 
-def _documentation(version: str) -> Documentation:
+def _notification_timings(limits: ServiceLimits) -> NotificationTimings:
+    return NotificationTimings(
+        retry_s=limits.notification_retry_s, silence_s=limits.notification_silence_s
+    )
+
+
+def _documentation(routes: Sequence[AnyRoute], version: str) -> Documentation:
     return Documentation(
-        openapi=msgspec.json.encode(openapi_document(ROUTES, version)),
-        page=html_page(reference(ROUTES), version).encode(),
+        openapi=msgspec.json.encode(openapi_document(routes, version)),
+        page=html_page(reference(routes), version).encode(),
         page_policy=PAGE_POLICY,
     )
 
 
-def _application(services: Services, redis: Redis | None) -> web.Application:
-    options = services.options
+def _application(
+    services: Services, routes: Sequence[AnyRoute], redis: Redis | None
+) -> web.Application:
+    options, limits = services.options, services.limits
     limiter = None
     if options.requests_per_minute is not None:
-        limiter = RateLimiter(options.requests_per_minute, redis)
+        limiter = RateLimiter(options.requests_per_minute, redis, pause_s=limits.redis_pause_s)
     middleware = Middleware(options, limiter, services.request_metrics, services.response_cache.get)
     app = web.Application(middlewares=[middleware.middleware])
-    app[_MIDDLEWARE], app[_CONNECTIONS] = middleware, options.connections
-    app.add_routes(map(Dispatcher(services).bind, ROUTES))
+    app[_MIDDLEWARE], app[_OPTIONS], app[_LIMITS] = middleware, options, limits
+    app.add_routes(map(Dispatcher(services).bind, routes))
+    app.router.add_get("/", _redirect_to_docs)
     app.cleanup_ctx.append(partial(_background, services, redis))
     app.on_shutdown.append(services.open_streams.end_all)
     return app
+
+
+async def _redirect_to_docs(_: web.Request) -> web.Response:
+    headers = {"Location": "/docs", "Cache-Control": NO_STORE}
+    return web.Response(status=307, headers=headers)
 
 
 async def _background(
@@ -131,7 +155,8 @@ async def _background(
     """Run the background work of the service while the application lasts."""
     works = [services.status_recorder.record]
     if redis is not None:
-        works.append(partial(hear_announcements, redis, services.channels.wake))
+        timings = _notification_timings(services.limits)
+        works.append(partial(follow_redis_topics, redis, services.channels.wake, timings))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(services.channels.followed())
         tasks = [asyncio.create_task(restart_on_failure(work)) for work in works]
@@ -147,8 +172,9 @@ async def serve(app: web.Application, host: str, port: int) -> tuple[web.AppRunn
     """
     runner = ApiRunner(
         app,
-        gate=app[_MIDDLEWARE],
-        connections=app[_CONNECTIONS],
+        middleware=app[_MIDDLEWARE],
+        connections=app[_OPTIONS].connections,
+        limits=app[_LIMITS],
         access_log=None,
         auto_decompress=False,
         handle_signals=False,

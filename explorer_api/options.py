@@ -1,4 +1,4 @@
-"""What an operator can choose of the service."""
+"""The options of the service: those of the operator, and limits that only tests change."""
 
 from typing import Final
 
@@ -8,33 +8,57 @@ DEFAULT_CACHE_BYTES: Final = 64 << 20
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """Times in seconds, sizes in bytes."""
+    """The options that an operator can set. Times are in seconds, sizes in bytes."""
 
     seconds_per_request: float = 5.0
-    """After that a request is answered with 503; streams excepted."""
+    """A request that takes longer is answered with 503; streams have no limit."""
     head_age_s: float = 2.0
-    """How old the head may be that an answer is made for. It is read twice as often, and at once when news come."""
-    channel_cache_s: float = 1.0
-    """How long a response with a channel's state is cached; the daemon reports the state as often."""
+    """The maximal age of the head that a response is made from. The head is read twice in this
+    time, and at once after a notification."""
     sample_s: float = 10.0
-    """How often the history of the service's state is added to."""
+    """The interval between the samples of the status history."""
     cache_bytes: int = DEFAULT_CACHE_BYTES
-    """Of answers kept in memory."""
+    """The size of the responses that are cached in memory."""
     requests_per_minute: int | None = None
-    """By one client address on one route; None for no limit."""
+    """The limit for one client address and one route; None for no limit."""
     token_digests: frozenset[bytes] = frozenset()
-    """SHA-256 of the bearer tokens of which a request must have one; none asked for if empty."""
+    """The SHA-256 digests of the valid bearer tokens; if empty, requests need no token."""
     cors_origins: frozenset[str] = frozenset()
-    """Origins whose pages may read this API; `*` for all."""
+    """The origins whose pages may read this API; `*` for all."""
     trusted_proxies: tuple[str, ...] = ()
-    """Networks whose `X-Forwarded-For` is believed, such as `10.0.0.0/8`."""
+    """The networks whose `X-Forwarded-For` is trusted, such as `10.0.0.0/8`."""
     connections: int = 10_256
-    """Open at once in this process; further ones are closed. To be some hundreds below the limit of open files."""
+    """The maximal number of open connections in this process; further ones are closed. It must be
+    some hundreds below the limit of open files."""
     streams: int = 10_000
-    """Open at once in this process; further ones are answered with 429."""
+    """The maximal number of open streams in this process; further ones are answered with 429."""
     streams_per_client: int | None = None
-    """From one client address; None for no limit."""
+    """The maximal number of open streams from one client address; None for no limit."""
     stream_buffer_bytes: int = 32 << 20
-    """Of messages kept for the streams of a channel: a client that falls further behind is told so and closed."""
+    """The size of the messages that are held for the streams of a channel. The stream of a client
+    that falls further behind ends with a message that says so."""
     replay_blocks: int = 100_000
-    """A stream can be resumed so far below the head, else it is answered with 409."""
+    """The distance below the head from which a stream can be resumed; beyond it, 409."""
+
+
+class ServiceLimits(Struct, frozen=True, kw_only=True):
+    """Intervals and limits that suit every deployment; tests use shorter ones."""
+
+    discovery_s: float = 2.0
+    """The minimal interval between searches for new channels."""
+    redis_pause_s: float = 2.0
+    """The time without calls of Redis after a failed call."""
+    notification_retry_s: float = 1.0
+    """The pause before a lost subscription to head notifications is renewed."""
+    notification_silence_s: float = 10.0
+    """A subscription to Redis that is silent for so long is checked."""
+    channel_cache_s: float = 1.0
+    """The time for which a response with a channel's state is cached; the daemon reports the state
+    as often."""
+    idle_connection_s: float = 75.0
+    """A connection without a complete request for so long is closed."""
+    unresponsive_client_s: float = 60.0
+    """A client that acknowledges no data for so long loses its connection."""
+    unsent_bytes: int = 128 << 20
+    """The size of large responses that wait for slow clients; beyond it, the connection of the
+    response that has waited longest is closed."""

@@ -4,7 +4,6 @@ from typing import Any, Final
 
 from explorer_api.http.parameters import CURSOR, LIMIT, ORDER
 from explorer_api.http.responses import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
-from explorer_api.live.status_history import StatusHistory
 from explorer_api.resources import audit, blocks, events, series, transactions
 from explorer_api.resources.chaincodes import get_chaincode, list_chaincodes
 from explorer_api.resources.channels import get_channel, list_channels
@@ -36,6 +35,7 @@ from explorer_api.schemas.keys import KeyHistory
 from explorer_api.schemas.search import SearchResults
 from explorer_api.schemas.stats import Series, Stats
 from explorer_api.schemas.status import Status
+from explorer_api.schemas.status_history import StatusHistory
 from explorer_api.schemas.stream import StreamMessage
 from explorer_api.schemas.transaction_lookup import TransactionLocations
 from explorer_api.schemas.transactions import TransactionDetail, TransactionPage

@@ -1,11 +1,10 @@
-"""HTTP below the application: what is no request is answered like every other problem.
+"""The HTTP server below the application: connections, and requests that cannot be parsed.
 
-Left alone, aiohttp would log what the client sent, which may be a secret, and name its own version.
+aiohttp itself would log the bytes that a client sent, which may be a secret, and tell its version.
 """
 
 import asyncio
 import socket
-import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -16,96 +15,97 @@ from aiohttp import web
 
 from explorer_api.http.middleware import Middleware, general_headers, new_request_id
 from explorer_api.http.problems import ProblemError, problem_response
+from explorer_api.options import ServiceLimits
+from runtime.throttled_log import ThrottledLog
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
-SILENCE_MS: Final = 60_000
-"""A client that takes nothing for so long, or has vanished, loses its connection."""
-IDLE_S: Final = 75.0
-"""A client that has not sent a whole request for so long does too."""
-UNSENT_BYTES: Final = 128 << 20
-"""Of large answers that clients take slowly; beyond that the one that waits longest is given up."""
-
 _LARGE_BYTES: Final = 1 << 16
-_LOG_INTERVAL_S: Final = 60.0
+"""A larger response counts as unsent until the client has taken nearly all of it."""
 
 
 class ApiRunner(web.AppRunner):
-    """Serves an application to so many connections; further ones are closed at once."""
+    """Serves an application to at most `connections` connections; further ones are closed."""
 
     def __init__(
-        self, app: web.Application, *, gate: Middleware, connections: int, **kwargs: Any
+        self,
+        app: web.Application,
+        *,
+        middleware: Middleware,
+        connections: int,
+        limits: ServiceLimits,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(app, keepalive_timeout=IDLE_S, **kwargs)
-        self._gate, self._connections = gate, connections
+        super().__init__(app, keepalive_timeout=limits.idle_connection_s, **kwargs)
+        self._middleware, self._connections, self._limits = middleware, connections, limits
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             try:
-                return await self._gate.handle(request, server.request_handler)
-            except (
-                web.HTTPException
-            ) as error:  # of aiohttp itself, before any middleware: an odd Expect
+                return await self._middleware.handle(request, server.request_handler)
+            except web.HTTPException as error:  # aiohttp refuses an unknown Expect header
                 return _refusal(error.status)
 
-        loop = asyncio.get_running_loop()
         return _Server(
             handle,
             self._connections,
+            self._limits,
             request_factory=server.request_factory,
-            loop=loop,
+            loop=asyncio.get_running_loop(),
             **self._kwargs,
         )
 
 
 class _Server(web.Server):
-    """Knows what its connections take of the system: descriptors, and memory for what is not sent yet."""
+    """Limits the resources of all connections: their number, and the bytes not sent yet."""
 
-    def __init__(self, handler: Any, most: int, **kwargs: Any) -> None:
+    def __init__(
+        self, handler: Any, max_connections: int, limits: ServiceLimits, **kwargs: Any
+    ) -> None:
         super().__init__(handler, **kwargs)
-        self._most, self._open, self._unsent_bytes = most, 0, 0
+        self._max_connections, self._max_unsent_bytes = max_connections, limits.unsent_bytes
+        self.user_timeout_ms = int(1000 * limits.unresponsive_client_s)
+        self._open_connections, self._unsent_bytes = 0, 0
         self._unsent: dict[_Connection, int] = {}
-        self._logged: float | None = None
+        """The bytes of the large response of each connection, in the order of their starts."""
+        self._refusals = ThrottledLog("too_many_connections", most=max_connections)
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
 
-    def opened(self) -> bool:
-        """Counts a connection; whether it may stay."""
-        self._open += 1
-        if self._open <= self._most:
+    def count_opened(self) -> bool:
+        """Count a new connection. Return whether it may stay open."""
+        self._open_connections += 1
+        if self._open_connections <= self._max_connections:
             return True
-        now = time.monotonic()
-        if self._logged is None or now - self._logged > _LOG_INTERVAL_S:
-            self._logged = now
-            log.warning("too_many_connections", most=self._most)
+        self._refusals.failed()
         return False
 
-    def closed(self) -> None:
-        """A connection that was counted is gone."""
-        self._open -= 1
+    def count_closed(self) -> None:
+        """Count a connection as closed."""
+        self._open_connections -= 1
 
     @contextmanager
     def sending(self, connection: "_Connection", size: int) -> Iterator[None]:
-        """Counts a large answer while the context lasts."""
+        """Count a large response as unsent while the context lasts."""
         self._unsent[connection] = size
         self._unsent_bytes += size
-        while self._unsent_bytes > UNSENT_BYTES and len(self._unsent) > 1:
+        while self._unsent_bytes > self._max_unsent_bytes and len(self._unsent) > 1:
             oldest = next(iter(self._unsent))
-            self._sent(oldest)
+            self._remove_unsent(oldest)
             oldest.force_close()
             if oldest.transport is not None:
                 oldest.transport.abort()
         try:
             yield
         finally:
-            self._sent(connection)
+            self._remove_unsent(connection)
 
-    def _sent(self, connection: "_Connection") -> None:
+    def _remove_unsent(self, connection: "_Connection") -> None:
         self._unsent_bytes -= self._unsent.pop(connection, 0)
 
 
@@ -117,24 +117,25 @@ class _Connection(web.RequestHandler):
         self._server = server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Bounds how long the system waits for the client."""
-        if not self._server.opened():
+        """Limit the time that the system waits for the client's acknowledgements."""
+        if not self._server.count_opened():
             cast("asyncio.Transport", transport).abort()
             return
-        connected: socket.socket = transport.get_extra_info("socket")
+        client: socket.socket = transport.get_extra_info("socket")
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_MS)
+            timeout_ms = self._server.user_timeout_ms
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Comes once after each `connection_made`."""
-        self._server.closed()
+        """Count the connection as closed; asyncio calls this once after `connection_made`."""
+        self._server.count_closed()
         super().connection_lost(exc)
 
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
-        """Waits until the client has taken nearly all of the answer."""
+        """Send the response, and wait until the client has taken nearly all of it."""
         finishing = super().finish_response(request, resp, start_time)
         body = resp.body if isinstance(resp, web.Response) else None
         if isinstance(body, bytes) and len(body) >= _LARGE_BYTES:
@@ -150,9 +151,9 @@ class _Connection(web.RequestHandler):
         request: web.BaseRequest,  # noqa: ARG002 - the signature is aiohttp's
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - repeats what was sent
+        message: str | None = None,  # noqa: ARG002 - it repeats the client's bytes
     ) -> web.StreamResponse:
-        """The answer to what could not be read, or failed where no middleware sees it."""
+        """Respond to a request that cannot be parsed, or that failed outside of the middleware."""
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("request_failed", exc_info=exc)
         response = _refusal(status)
@@ -166,8 +167,8 @@ def _refusal(status: int) -> web.Response:
         status,
         "http-error",
         reason,
-        f"The request was refused before it was looked at: {reason}.",
-        "Check that it is HTTP/1.1, that address and headers are percent-encoded and not too long.",
+        f"The request was refused before it was parsed: {reason}.",
+        "Check that it is HTTP/1.1, that path and headers are percent-encoded and not too long.",
     )
     request_id = new_request_id()
     response = problem_response(problem, request_id)

@@ -1,1 +1,1 @@
-"""What the service keeps in memory about each channel, and how it is kept up to date."""
+"""The state of each channel that the service holds in memory, and how it is kept up to date."""

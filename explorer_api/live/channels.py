@@ -1,17 +1,17 @@
-"""The channels that the API shows, and what is kept in memory of each."""
+"""The channels that the API shows, and the state of each that is held in memory."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
 from explorer_api.http.problems import ProblemError
-from explorer_api.live.head_notifications import hear_changes
+from explorer_api.live.head_notifications import NotificationTimings, follow_change_stream
 from explorer_api.live.heads import HeadSnapshot, HeadWatch
 from explorer_api.live.mongo_calls import MongoCalls
 from explorer_api.live.redis_cache import RedisCache
@@ -21,93 +21,95 @@ from ledger.mongodb.stored_channels import find_channels
 from runtime.cancellation import raise_if_cancelled
 from runtime.tasks import cancel_and_wait, restart_on_failure
 
-DISCOVERY_SECONDS: Final = 2.0
-
 
 class Channel:
-    """One channel: its name, its database, its head, and the totals over its blocks."""
+    """One channel: its name, the reader of its database, its head, and the totals of its blocks."""
 
     def __init__(
-        self,
-        name: str,
-        reader: LedgerReader,
-        head_age_s: float,
-        shared: RedisCache | None,
+        self, name: str, reader: LedgerReader, head_age_s: float, redis_cache: RedisCache | None
     ) -> None:
         self.name = name
         self.reader = reader
         self.watch = HeadWatch(reader, head_age_s)
-        self.totals = RunningTotals(reader, self.watch, shared)
+        self.totals = RunningTotals(reader, self.watch, redis_cache)
 
     async def snapshot(self) -> HeadSnapshot:
-        """Where it stands. Raises `PyMongoError` where that must be read and cannot."""
+        """Return a recent snapshot of the head. Raises `PyMongoError` if it cannot be read."""
         return await self.watch.fresh()
 
 
-class Channels:
-    """The channels that were configured, else those whose databases hold a `sync_state`.
+ChannelWork = Callable[[Channel], Awaitable[None]]
+"""Background work for one channel; it runs until it is cancelled."""
 
-    With `hears_changes` a change stream tells of new heads, where MongoDB has one.
+
+class Channels:
+    """The configured channels; without configuration, all channels that MongoDB holds.
+
+    `databases` names the database of each configured channel. Each channel has background tasks:
+    they keep its head and its totals up to date, listen to the change stream of its database if
+    there are `change_streams` timings, and do the `background` work.
     """
 
     def __init__(
         self,
         client: AsyncMongoClient[Any],
-        database: MongoCalls,
-        configured: Mapping[str, str] | None,
+        mongo_calls: MongoCalls,
+        databases: Mapping[str, str] | None,
         head_age_s: float,
         *,
-        hears_changes: bool,
-        shared: RedisCache | None = None,
-        background: Sequence[Callable[["Channel"], Awaitable[None]]] = (),
+        change_streams: NotificationTimings | None = None,
+        redis_cache: RedisCache | None = None,
+        background: Sequence[ChannelWork] = (),
+        discovery_s: float = 2.0,
     ) -> None:
-        self._client, self._database = client, database
-        self._head_age_s, self._hears_changes = head_age_s, hears_changes
-        self._shared, self._background = shared, background
-        self._databases = dict(configured) if configured is not None else {}
-        self._discovers = configured is None
+        self._client, self._mongo_calls = client, mongo_calls
+        self._head_age_s, self._discovery_s = head_age_s, discovery_s
+        self._change_streams, self._redis_cache = change_streams, redis_cache
+        self._background = background
+        self._databases = dict(databases) if databases is not None else {}
+        self._discovers = databases is None
         self._discovered_at: float | None = None
         self._lock = asyncio.Lock()
         self._channels: dict[tuple[str, str], Channel] = {}
         self._tasks: dict[Channel, list[asyncio.Task[None]]] = {}
 
     async def ping(self) -> None:
-        """Raises `PyMongoError` where MongoDB does not answer."""
+        """Raise `PyMongoError` if MongoDB does not answer."""
         await self._client.admin.command("ping")
 
     async def all(self) -> list[Channel]:
-        """Every channel, by name."""
+        """Return every channel, ordered by name."""
         await self._discover()
-        return [self._channel(name) for name in sorted(self._databases)]
+        return [self._load(name) for name in sorted(self._databases)]
 
     async def find(self, name: str) -> Channel | None:
-        """The channel of that name."""
+        """Return the channel of that name, if there is one."""
         if name not in self._databases:
             await self._discover()
-        return self._channel(name) if name in self._databases else None
+        return self._load(name) if name in self._databases else None
 
     def loaded(self) -> list[Channel]:
-        """The channels that were asked for so far, without a look."""
+        """Return the channels in memory, without a search for new ones."""
         return list(self._channels.values())
 
     def wake(self, database: str) -> None:
-        """The channel of that database has a new head."""
+        """Read the head of the channel in that database soon."""
         for (_, name), channel in self._channels.items():
             if name == database:
                 channel.watch.wake()
 
     @asynccontextmanager
     async def followed(self) -> AsyncIterator[None]:
-        """Keeps the heads of all channels fresh while the context lasts."""
+        """Run the background tasks of all channels while the context lasts."""
         following = asyncio.create_task(restart_on_failure(self._follow))
         try:
             yield
         finally:
-            await cancel_and_wait(
-                [following, *(task for tasks in self._tasks.values() for task in tasks)]
-            )
+            channel_tasks = [task for tasks in self._tasks.values() for task in tasks]
+            await cancel_and_wait([following, *channel_tasks])
 
     async def _follow(self) -> None:
+        """Start and stop the background tasks as channels come and go."""
         while True:
             try:
                 channels = await self.all()
@@ -116,41 +118,41 @@ class Channels:
             raise_if_cancelled()
             for channel in channels:
                 if channel not in self._tasks:
-                    self._tasks[channel] = self._start(channel, self._databases[channel.name])
+                    self._tasks[channel] = self._start_tasks(channel, self._databases[channel.name])
             for channel in self._tasks.keys() - set(self._channels.values()):
                 for task in self._tasks.pop(channel):
                     task.cancel()
-            await asyncio.sleep(DISCOVERY_SECONDS)
+            await asyncio.sleep(self._discovery_s)
 
-    def _start(self, channel: Channel, database: str) -> list[asyncio.Task[None]]:
+    def _start_tasks(self, channel: Channel, database: str) -> list[asyncio.Task[None]]:
         works: list[Callable[[], Awaitable[None]]] = [
-            partial(channel.watch.follow, self._database.probe),
+            partial(channel.watch.follow, self._mongo_calls.probe),
             channel.totals.follow,
             *(partial(work, channel) for work in self._background),
         ]
-        if self._hears_changes:
-            works.append(partial(hear_changes, self._client, database, channel.watch.wake))
+        if self._change_streams is not None:
+            wake, timings = channel.watch.wake, self._change_streams
+            works.append(partial(follow_change_stream, self._client, database, wake, timings))
         return [asyncio.create_task(restart_on_failure(work)) for work in works]
 
-    def _channel(self, name: str) -> Channel:
+    def _load(self, name: str) -> Channel:
         key = (name, self._databases[name])
         if key not in self._channels:
             reader = LedgerReader(self._client, key[1])
-            self._channels[key] = Channel(name, reader, self._head_age_s, self._shared)
+            self._channels[key] = Channel(name, reader, self._head_age_s, self._redis_cache)
         return self._channels[key]
 
     async def _discover(self) -> None:
+        """Search MongoDB for channels, unless they are configured or were searched recently."""
         if not self._discovers:
             return
         async with self._lock:
-            if (
-                self._discovered_at is not None
-                and time.monotonic() - self._discovered_at < DISCOVERY_SECONDS
-            ):
+            now = time.monotonic()
+            if self._discovered_at is not None and now - self._discovered_at < self._discovery_s:
                 return
-            with self._database.probe():
-                found = await find_channels(self._client)
-            self._databases = found
-            for key in self._channels.keys() - found.items():
+            with self._mongo_calls.probe():
+                databases = await find_channels(self._client)
+            self._databases = databases
+            for key in self._channels.keys() - databases.items():
                 self._channels.pop(key).watch.forget()
             self._discovered_at = time.monotonic()

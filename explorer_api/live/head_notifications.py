@@ -1,14 +1,14 @@
-"""Hears of new heads: from the daemon through Redis, else from a change stream of MongoDB.
+"""Notifications of new heads: by the daemon through Redis, or by a change stream of MongoDB.
 
-Heads are read now and then in any case, so whatever goes wrong here costs a moment, and nothing else.
+The heads are also read at regular intervals: without notifications they are only seen later.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
+from msgspec import Struct
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 from redis.asyncio import Redis
@@ -17,53 +17,68 @@ from redis.exceptions import RedisError
 from ledger.head_topic import ALL_HEAD_TOPICS, database_of
 from ledger.mongodb.block_change_stream import watch_stored_blocks
 from runtime.cancellation import raise_if_cancelled
+from runtime.throttled_log import ThrottledLog
 
 log = structlog.get_logger()
 
-_AGAIN_S: Final = 1.0
-_SILENCE_S: Final = 10.0
-_LOG_INTERVAL_S: Final = 60.0
-_NO_STREAM: Final = frozenset({13, 40573})  # Unauthorized; no replica set
+_UNAUTHORIZED: Final = 13
+_NO_REPLICA_SET: Final = 40573
 
 
-async def hear_announcements(redis: Redis, wake: Callable[[str], None]) -> None:
-    """Calls `wake` with the database's name whenever the daemon announces a head; until cancelled."""
-    logged: float | None = None
+class NotificationTimings(Struct, frozen=True, kw_only=True):
+    """Intervals in seconds."""
+
+    retry_s: float = 1.0
+    """The pause before a lost subscription is renewed."""
+    silence_s: float = 10.0
+    """A connection that is silent for so long is checked."""
+
+
+async def follow_redis_topics(
+    redis: Redis, wake: Callable[[str], None], timings: NotificationTimings
+) -> None:
+    """Call `wake` with the database's name when the daemon announces a head; until cancelled."""
+    failures = ThrottledLog("announcements_unavailable")
     while True:
         try:
-            await _hear(redis, wake)
+            await _subscribe(redis, wake, timings)
         except (RedisError, OSError, TimeoutError) as error:
-            now = time.monotonic()
-            if logged is None or now - logged > _LOG_INTERVAL_S:
-                logged = now
-                log.warning("announcements_unavailable", error=str(error) or type(error).__name__)
+            failures.failed(error=str(error) or type(error).__name__)
         raise_if_cancelled()
-        await asyncio.sleep(_AGAIN_S)
+        await asyncio.sleep(timings.retry_s)
 
 
-async def _hear(redis: Redis, wake: Callable[[str], None]) -> None:
+async def _subscribe(
+    redis: Redis, wake: Callable[[str], None], timings: NotificationTimings
+) -> None:
     async with redis.pubsub(ignore_subscribe_messages=True) as subscription:
         await subscription.psubscribe(ALL_HEAD_TOPICS)
-        asked = False
+        awaits_pong = False
         while True:
-            message = await subscription.get_message(timeout=_SILENCE_S)
+            message = await subscription.get_message(timeout=timings.silence_s)
             raise_if_cancelled()
             if message is not None:
-                asked = False
+                awaits_pong = False
                 if isinstance(message["channel"], bytes):
                     wake(database_of(message["channel"].decode(errors="replace")))
-            elif asked:
+            elif awaits_pong:
                 raise TimeoutError("no answer")
-            else:  # half-open connections are silent too
-                asked = True
-                async with asyncio.timeout(_AGAIN_S):
+            else:  # a half-open connection is silent too
+                awaits_pong = True
+                async with asyncio.timeout(timings.retry_s):
                     await subscription.ping()
 
 
-async def hear_changes(
-    client: AsyncMongoClient[Any], database: str, wake: Callable[[], None]
+async def follow_change_stream(
+    client: AsyncMongoClient[Any],
+    database: str,
+    wake: Callable[[], None],
+    timings: NotificationTimings,
 ) -> None:
-    """Calls `wake` whenever a block is inserted; until cancelled, or until MongoDB says that it has no such stream."""
+    """Call `wake` when a block is stored; until cancelled.
+
+    Returns if MongoDB has no change streams for this client.
+    """
     while True:
         try:
             async with watch_stored_blocks(client, database) as changes:
@@ -73,10 +88,10 @@ async def hear_changes(
                     if await changes.try_next() is not None:
                         wake()
         except OperationFailure as error:
-            if error.code in _NO_STREAM:
+            if error.code in (_UNAUTHORIZED, _NO_REPLICA_SET):
                 log.info("change_stream_unavailable", code=error.code)
                 return
         except PyMongoError:
-            pass  # away; requests say so
+            pass  # an outage of MongoDB is logged by the calls that read the head
         raise_if_cancelled()
-        await asyncio.sleep(_AGAIN_S)
+        await asyncio.sleep(timings.retry_s)

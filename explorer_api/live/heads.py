@@ -1,4 +1,4 @@
-"""Where a channel stands: read now and then, and when news come; not by every request."""
+"""The head of each channel, read at intervals and after notifications, not for each request."""
 
 import asyncio
 import time
@@ -14,20 +14,20 @@ from msgspec import Struct
 from ledger.documents.format import Document
 from ledger.mongodb.reader import LedgerReader
 from ledger.mongodb.sync_state import SyncState
+from runtime.broadcast import Broadcast
 from runtime.cancellation import raise_if_cancelled
 
-_READ_S: Final = 4.0
-"""Others wait meanwhile."""
-_PAUSE_S: Final = 0.02
-"""However fast news come."""
+_READ_LIMIT_S: Final = 4.0
+_MIN_READ_INTERVAL_S: Final = 0.02
+_MIN_POLL_INTERVAL_S: Final = 0.05
 
 
 class HeadSnapshot(Struct, frozen=True):
-    """Where a channel stood when that was read: the head is the highest block that may be shown.
+    """The head of a channel and its daemon's report, as they were read at one time.
 
-    `version` names what of the ledger may be shown, in every process: equal for equal chains and heads. `chain` tells
-    chains of the same name apart, in this process: a database can be dropped and indexed anew, even from the same first
-    block. `read_at` is monotonic.
+    The head is the highest block that may be shown. `version` identifies the chain up to the head
+    and is equal in all processes. `chain` identifies the chain in this process: a database can be
+    dropped and indexed again, even from an equal first block. `read_at` is on the monotonic clock.
     """
 
     head: Document | None
@@ -37,149 +37,140 @@ class HeadSnapshot(Struct, frozen=True):
     version: str
     chain: str
     headers: dict[str, str]
-    """Tell how fresh an answer is. What is stored a peer had: without other news that is the peer's height."""
+    """The response headers with the height, and the peer's height. Without a report by the daemon
+    the peer's height is the height: a peer had every stored block."""
 
     @property
     def height(self) -> int:
-        """The number of blocks from 0 on: the head's number plus one."""
+        """The number of the head plus one, 0 without a head."""
         return int(self.head["number"]) + 1 if self.head is not None else 0
 
     @property
     def peer_height(self) -> int | None:
-        """The highest height that a peer is known to have, at least our own; None if no peer was asked yet."""
+        """The highest known height of a peer, at least our own; None if no peer was asked yet."""
         if self.sync is None or self.sync.peer_height is None:
             return None
         return max(self.sync.peer_height, self.height)
 
     @property
     def lag_blocks(self) -> int | None:
-        """Blocks that the peer has and the store has not."""
+        """The number of blocks that the peer has and the store does not have yet."""
         return self.peer_height - self.height if self.peer_height is not None else None
 
 
 class HeadWatch:
-    """Knows the snapshot of one channel, at most `max_age_s` old."""
+    """Holds a snapshot of one channel's head that is at most `max_age_s` old."""
 
     def __init__(
         self, reader: LedgerReader, max_age_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._reader, self._max_age_s, self._clock = reader, max_age_s, clock
         self._lock = asyncio.Lock()
-        self._news = asyncio.Event()
-        self._moved: asyncio.Future[None] | None = None
+        self._notified = asyncio.Event()
+        self._changes = Broadcast()
         self._chains = 0
-        self._gone = False
+        self._channel_is_gone = False
         self.latest: HeadSnapshot | None = None
-        """As it was last read, whenever that was."""
+        """The last snapshot that was read, of any age."""
 
     def current(self) -> HeadSnapshot | None:
-        """What is known, if it is not too old."""
-        known = self.latest
-        return (
-            known
-            if known is not None and self._clock() - known.read_at <= self._max_age_s
-            else None
-        )
+        """Return the latest snapshot if it is not too old."""
+        latest = self.latest
+        if latest is not None and self._clock() - latest.read_at <= self._max_age_s:
+            return latest
+        return None
 
     async def fresh(self) -> HeadSnapshot:
-        """The snapshot, not too old. Raises `PyMongoError` where it must be read and cannot."""
+        """Return a snapshot that is not too old. Raises `PyMongoError` if it cannot be read."""
         return self.current() or await self._read(self._clock() - self._max_age_s)
 
     async def read_now(self) -> HeadSnapshot:
-        """The snapshot, read after this call began."""
+        """Return a snapshot that was read after this call began."""
         return await self._read(self._clock())
 
     async def _read(self, since: float) -> HeadSnapshot:
-        """Whoever asks while another one reads waits, and takes what that one found if it is new enough."""
+        """Read a snapshot, unless a concurrent call has read one at `since` or later."""
         async with self._lock:
-            known, now = self.latest, self._clock()
-            if known is not None and known.read_at >= since:
-                return known
-            with pymongo.timeout(_READ_S):
-                sync = await self._sync_state()
+            latest, now = self.latest, self._clock()
+            if latest is not None and latest.read_at >= since:
+                return latest
+            with pymongo.timeout(_READ_LIMIT_S):
+                sync = await self._read_sync_state()
                 first = await self._reader.lowest_block()
                 head = await self._reader.head()
-                if head is not None and not await self._continues(known, head):
+                if head is not None and not await self._continues(latest, head):
                     self._chains += 1
-            snapshot = _snapshot(head, first, sync, now, self._chains)
-            self.latest = None if self._gone else snapshot
-        if known is None or known.version != snapshot.version:
-            self._tell()
+            snapshot = _create_snapshot(head, first, sync, now, self._chains)
+            self.latest = None if self._channel_is_gone else snapshot
+        if latest is None or latest.version != snapshot.version:
+            self._changes.announce()
         return snapshot
 
-    async def _sync_state(self) -> SyncState | None:
-        """None too for what a newer daemon reports and this program cannot read: nothing is decided from it."""
+    async def _read_sync_state(self) -> SyncState | None:
+        """Return the daemon's report; None also for the report of a newer, unknown version."""
         try:
             return await self._reader.sync_state()
         except msgspec.ValidationError:
             return None
 
-    async def _continues(self, known: HeadSnapshot | None, head: Document) -> bool:
-        """Whether the chain with that head has the block that was the head."""
-        if known is None or known.head is None or known.height > head["number"] + 1:
+    async def _continues(self, latest: HeadSnapshot | None, head: Document) -> bool:
+        """Return whether the chain of that head contains the latest snapshot's head."""
+        if latest is None or latest.head is None or latest.height > head["number"] + 1:
             return False
-        number = known.head["number"]
+        number = latest.head["number"]
         block = head if number == head["number"] else await self._reader.block(number)
-        return block is not None and block["blockHash"] == known.head["blockHash"]
+        return block is not None and block["blockHash"] == latest.head["blockHash"]
 
-    def _tell(self) -> None:
-        if self._moved is not None and not self._moved.done():
-            self._moved.set_result(None)
-        self._moved = None
-
-    async def moves(self, beyond: HeadSnapshot) -> HeadSnapshot:
-        """Waits for a snapshot of another version. Somebody must `follow` meanwhile."""
-        while self.latest is None or self.latest.version == beyond.version:
-            if self._moved is None:
-                self._moved = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._moved)
+    async def wait_for_change(self, snapshot: HeadSnapshot) -> HeadSnapshot:
+        """Wait for a snapshot of another version than that one. `follow` must run meanwhile."""
+        while self.latest is None or self.latest.version == snapshot.version:
+            await self._changes.wait()
         return self.latest
 
     def wake(self) -> None:
-        """News came: a new head."""
-        self._news.set()
+        """Read the head soon: a notification says that there is a new one."""
+        self._notified.set()
 
     def forget(self) -> None:
-        """The channel is gone, for ever: nothing is known any more, and nothing holds that was kept for it."""
-        self._gone, self.latest = True, None
+        """Hold no snapshot any more: the channel's database is gone.
 
-    async def follow(self, contact: Callable[[], AbstractContextManager[None]]) -> None:
-        """Reads twice in the longest age, and when there are news; until cancelled.
+        Responses that were cached for the channel become invalid.
+        """
+        self._channel_is_gone, self.latest = True, None
 
-        Each time inside `contact`, which ends it before a request that waits for it gives up, and logs an outage.
+    async def follow(self, probe: Callable[[], AbstractContextManager[None]]) -> None:
+        """Read the head twice within the maximal age, and after notifications; until cancelled.
+
+        Each read runs inside `probe`, which limits its time and logs outages.
         """
         while True:
-            self._news.clear()
-            with suppress(Exception), contact():
+            self._notified.clear()
+            with suppress(Exception), probe():
                 await self.read_now()
             raise_if_cancelled()
-            await asyncio.sleep(_PAUSE_S)
-            try:
-                async with asyncio.timeout(max(self._max_age_s / 2, 0.05)):
-                    await self._news.wait()
-            except TimeoutError:
-                continue
+            await asyncio.sleep(_MIN_READ_INTERVAL_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(self._max_age_s / 2, _MIN_POLL_INTERVAL_S)):
+                    await self._notified.wait()
 
 
-def _snapshot(
+def _create_snapshot(
     head: Document | None, first: Document | None, sync: SyncState | None, now: float, chains: int
 ) -> HeadSnapshot:
     chain = version = ""
-    if head is None or first is None:  # dropped between the two
+    if head is None or first is None:  # one is None if the database is dropped between both reads
         head = first = None
     else:
-        chain = f"{block_name(first)}.{chains}"
-        version = f"{block_name(first)}.{block_name(head)}"
+        chain = f"{block_id(first)}.{chains}"
+        version = f"{block_id(first)}.{block_id(head)}"
     snapshot = HeadSnapshot(head, first, sync, now, version, chain, {})
     peer_height = snapshot.peer_height if snapshot.peer_height is not None else snapshot.height
-    snapshot.headers.update(
-        {"Ledger-Height": str(snapshot.height), "Ledger-Peer-Height": str(peer_height)}
-    )
+    snapshot.headers["Ledger-Height"] = str(snapshot.height)
+    snapshot.headers["Ledger-Peer-Height"] = str(peer_height)
     return snapshot
 
 
-def block_name(block: Document) -> str:
-    """Tells a stored block, and by its hash all before it, from any other."""
-    return sha256(f"{block['number']} {block['blockHash']} {block['format']}".encode()).hexdigest()[
-        :16
-    ]
+def block_id(block: Document) -> str:
+    """Return an identifier of the stored block, and by its hash of all blocks before it."""
+    identity = f"{block['number']} {block['blockHash']} {block['format']}"
+    return sha256(identity.encode()).hexdigest()[:16]

@@ -1,107 +1,95 @@
-"""What a request may ask of MongoDB: a limited time; and what the client is told when it does not answer."""
+"""Time limits and error handling for calls of MongoDB."""
 
 import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import pymongo
-import structlog
 from pymongo.errors import ConnectionFailure, NetworkTimeout, OperationFailure, PyMongoError
 
 from explorer_api.http.problems import ProblemError, unavailable
+from runtime.throttled_log import ThrottledLog
 
-log = structlog.get_logger()
+_UNAUTHORIZED: Final = 13
+_AUTHENTICATION_FAILED: Final = 18
+_BAD_VALUE: Final = 2
+_CURSOR_NOT_FOUND: Final = 43
+"""The code after a failover: the server that had the cursor is gone."""
 
-_LOG_INTERVAL_SECONDS = 60.0
-_REFUSED = frozenset({13, 18})  # Unauthorized, AuthenticationFailed
-_BAD_VALUE = 2
-_CURSOR_NOT_FOUND = 43  # the server that had it is gone
-_OUTAGES = frozenset({"database-unavailable", "database-refused"})
+_OUTAGES: Final = frozenset({"database-unavailable", "database-refused"})
 
 
 class MongoCalls:
-    """Bounds the calls that are made, and logs an outage, at most one a minute, and its end.
+    """Limits the time of calls, turns their errors into problems, and logs outages.
 
-    Its end is what those say that keep in `probe`: a request may have been answered from memory. A missing index is
-    logged as such, as often; a question that takes too long is its client's affair.
+    Only a successful `probe` ends an outage: a request inside `bounded` may have asked nothing of
+    MongoDB. A missing index is logged too. A query that takes too long is not an outage.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._since: float | None = None
-        self._answered = -math.inf
-        self._logged: dict[str, float] = {}
-        self._told = False
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._probed_at = -math.inf
+        self._outages = ThrottledLog("database_unavailable", "database_available")
+        self._missing_indexes = ThrottledLog("index_missing")
 
     @contextmanager
     def bounded(self) -> Iterator[None]:
-        """Every call made inside ends in time. Raises `ProblemError` where MongoDB cannot answer."""
-        began = time.monotonic()
+        """Limit the time of all calls inside. Raises `ProblemError` if MongoDB cannot answer."""
+        started_at = time.monotonic()
         try:
-            with pymongo.timeout(self._seconds):
+            with pymongo.timeout(self._limit_s):
                 yield
         except PyMongoError as error:
-            others_were_answered = self._answered > began
-            problem = (
-                timed_out()
-                if isinstance(error, NetworkTimeout) and others_were_answered
-                else _problem(error)
-            )
+            if isinstance(error, NetworkTimeout) and self._probed_at > started_at:
+                problem: ProblemError | None = timed_out()  # MongoDB answered others meanwhile
+            else:
+                problem = _problem(error)
             if problem is None:
                 raise
-            self._failed(problem.name, error)
+            self._log(problem.name, error)
             raise problem from error
 
     @contextmanager
     def probe(self) -> Iterator[None]:
-        """As `bounded`, for what surely asks MongoDB and is asked again and again: outages end with it."""
+        """Do as `bounded`, for repeated calls that always reach MongoDB: success ends an outage."""
         with self.bounded():
             yield
-        self._answered = time.monotonic()
-        if self._since is not None and self._told:
-            log.info("database_available", seconds=round(self._answered - self._since, 1))
-        self._since, self._told = None, False
+        self._probed_at = time.monotonic()
+        self._outages.recovered()
 
-    def _failed(self, problem: str, error: PyMongoError) -> None:
+    def _log(self, problem: str, error: PyMongoError) -> None:
+        fields = {"kind": type(error).__name__, "code": getattr(error, "code", None)}
         if problem in _OUTAGES:
-            self._since = self._since if self._since is not None else time.monotonic()
-            self._told |= self._warn("database_unavailable", error)
+            self._outages.failed(**fields)
         elif problem == "not-ready":
-            self._warn("index_missing", error)
-
-    def _warn(self, event: str, error: PyMongoError) -> bool:
-        """Whether it was logged."""
-        now = time.monotonic()
-        if now - self._logged.get(event, -math.inf) < _LOG_INTERVAL_SECONDS:
-            return False
-        self._logged[event] = now
-        log.warning(event, kind=type(error).__name__, code=getattr(error, "code", None))
-        return True
+            self._missing_indexes.failed(**fields)
 
 
 def _problem(error: PyMongoError) -> ProblemError | None:
-    """None for an error that is not the database's state but ours."""
-    if isinstance(error, OperationFailure) and error.code in _REFUSED:
+    """Return the problem for an error of MongoDB, None for a fault of this program."""
+    code = getattr(error, "code", None)
+    if isinstance(error, OperationFailure) and code in (_UNAUTHORIZED, _AUTHENTICATION_FAILED):
         return unavailable(
             "database-refused",
             "Database refused",
-            "MongoDB does not let this API read.",
+            "MongoDB does not allow this API to read.",
             "The operator must check the user and role in the API's KINDLEDGER_MONGO__URI.",
         )
-    if isinstance(error, OperationFailure) and error.code == _BAD_VALUE and "hint" in str(error):
+    if isinstance(error, OperationFailure) and code == _BAD_VALUE and "hint" in str(error):
         return unavailable(
             "not-ready",
             "Not ready",
-            "An index that this question needs is missing, or still being built.",
-            "Start `kindledger run` once: it creates what is missing. /ready names it.",
+            "An index that this query needs is missing, or is still being built.",
+            "Start `kindledger run` once: it creates missing indexes. /ready names them.",
         )
-    if isinstance(error, ConnectionFailure) or getattr(error, "code", None) == _CURSOR_NOT_FOUND:
+    if isinstance(error, ConnectionFailure) or code == _CURSOR_NOT_FOUND:
         return unavailable(
             "database-unavailable",
             "Database unavailable",
-            "MongoDB does not answer, so nothing of the ledger can be shown.",
-            "Try again shortly; if it lasts, the operator must look at MongoDB.",
+            "MongoDB does not answer, so the ledger cannot be read.",
+            "Try again shortly; if the problem persists, the operator must check MongoDB.",
         )
     if error.timeout:
         return timed_out()
@@ -109,10 +97,10 @@ def _problem(error: PyMongoError) -> ProblemError | None:
 
 
 def timed_out() -> ProblemError:
-    """The answer took too long."""
+    """Return the problem of a response that takes too long."""
     return unavailable(
         "timed-out",
         "Timed out",
-        "The answer was not ready in time.",
+        "The response was not ready in time.",
         "Try again shortly, with a narrower range or a lower limit.",
     )

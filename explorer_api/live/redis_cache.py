@@ -1,4 +1,4 @@
-"""What is costly to find out is kept in Redis, for all processes that serve the same store. Redis is never needed."""
+"""Results cached in Redis, for all processes that serve the same ledger."""
 
 import asyncio
 import time
@@ -7,131 +7,123 @@ from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 import msgspec
-import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from explorer_api.http.responses import EncodedResponse
-
-log = structlog.get_logger()
+from runtime.redis_calls import RedisCalls
+from runtime.throttled_log import ThrottledLog
 
 T = TypeVar("T")
 
-_CALL_S: Final = 0.25
-_REST_S: Final = 2.0
 _LOCK_MS: Final = 750
-_WAIT_S: Final = 0.05
+_POLL_S: Final = 0.05
+_CACHE_S: Final = 120
 _DIGEST_BYTES: Final = 16
-_KEPT_S: Final = 120
 _MAX_BYTES: Final = 1 << 20
-_LOG_INTERVAL_S: Final = 60.0
 
 
 class RedisCache:
-    """Whatever Redis does - refuse, hang, forget, hold something else at a key - costs a moment, and changes no answer.
+    """Caches results whose computation is expensive.
 
-    After a failure Redis is left alone for a while. `redis` must not decode responses.
+    No fault of Redis changes a result, and it delays one only for a moment: when Redis refuses
+    calls, hangs, loses data or holds foreign data at a key, the result is computed. After a failure
+    no call is made for `pause_s`. `redis` must not decode responses.
     """
 
     def __init__(
-        self, redis: Redis, prefix: str, clock: Callable[[], float] = time.monotonic
+        self,
+        redis: Redis,
+        prefix: str,
+        *,
+        pause_s: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._redis, self._prefix, self._clock = redis, prefix, clock
-        self._rests_until = 0.0
-        self._logged: float | None = None
+        self._prefix, self._clock = prefix, clock
+        self._calls = RedisCalls(redis, pause_s=pause_s, clock=clock)
+        self._failures = ThrottledLog("cache_unavailable", clock=clock)
         self.hits = 0
         self.misses = 0
         self.errors = 0
 
-    @property
-    def available(self) -> bool:
-        """Whether the last call worked, or was long ago."""
-        return self._clock() >= self._rests_until
-
     async def ping(self) -> bool:
-        """Whether Redis answers."""
+        """Return whether Redis answers."""
         return await self._call("PING") is not None
 
     async def through(
-        self, version: str, question: str, compute: Callable[[], Awaitable[EncodedResponse]]
+        self, version: str, key: str, compute: Callable[[], Awaitable[EncodedResponse]]
     ) -> EncodedResponse:
-        """The kept answer to the question about this version of a ledger, else what `compute` gives, which is kept.
+        """Return the cached response for the key and the ledger's version, or compute and cache it.
 
-        Of several processes that miss at the same time one computes, and the others wait for it, but not for long.
+        When several processes miss the same response, one of them computes it, and the others wait
+        for it, up to the lifetime of the lock.
         """
-        name = f"{version}:{sha256(question.encode(errors='surrogateescape')).hexdigest()[:32]}"
-        lock = f"{self._key(name)}:lock"
-        found = await self.recall(name, EncodedResponse)
+        name = f"{version}:{sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}"
+        lock = f"{self._redis_key(name)}:lock"
+        cached = await self.get(name, EncodedResponse)
         if (
-            found is None
-            and self.available
+            cached is None
+            and self._calls.available
             and not await self._call("SET", lock, b"", "NX", "PX", _LOCK_MS)
         ):
-            found = await self._await_other(name, lock)
-        if found is not None:
+            cached = await self._wait_for_other_process(name, lock)
+        if cached is not None:
             self.hits += 1
-            return found
+            return cached
         self.misses += 1
-        kept = False
+        is_stored = False
         try:
-            rendered = await compute()
-            seconds = _KEPT_S if rendered.seconds is None else max(1, round(rendered.seconds))
-            kept = await self.keep(name, rendered, seconds)
-            return rendered
+            response = await compute()
+            seconds = _CACHE_S if response.seconds is None else max(1, round(response.seconds))
+            is_stored = await self.put(name, response, seconds)
+            return response
         finally:
-            if not kept:  # nobody need wait for it
+            if not is_stored:  # then the other processes need not wait any longer
                 await self._call("DEL", lock)
 
-    async def _await_other(self, name: str, lock: str) -> EncodedResponse | None:
-        until = self._clock() + _LOCK_MS / 1000
-        while self.available and self._clock() < until:
-            await asyncio.sleep(_WAIT_S)
-            found = await self.recall(name, EncodedResponse)
-            if found is not None:
-                return found
+    async def _wait_for_other_process(self, name: str, lock: str) -> EncodedResponse | None:
+        deadline = self._clock() + _LOCK_MS / 1000
+        while self._calls.available and self._clock() < deadline:
+            await asyncio.sleep(_POLL_S)
+            cached = await self.get(name, EncodedResponse)
+            if cached is not None:
+                return cached
             if not await self._call("EXISTS", lock):
                 return None
         return None
 
-    async def recall(self, name: str, kind: type[T]) -> T | None:
-        """What was kept under that name; None where there is nothing that can be read."""
-        key = self._key(name)
+    async def get(self, name: str, kind: type[T]) -> T | None:
+        """Return the value cached under the name; None if there is no readable one."""
+        key = self._redis_key(name)
         data = await self._call("GET", key)
-        return _opened(key, data, kind) if isinstance(data, bytes) else None
+        return _decode(key, data, kind) if isinstance(data, bytes) else None
 
-    async def keep(self, name: str, value: Any, seconds: int) -> bool:
-        """Whether it is kept: not where it is large, or Redis takes nothing."""
-        key, data = self._key(name), msgspec.msgpack.encode(value)
+    async def put(self, name: str, value: Any, seconds: int) -> bool:
+        """Cache the value. Return False if it is too large, or Redis is unavailable."""
+        key, data = self._redis_key(name), msgspec.msgpack.encode(value)
         if len(data) > _MAX_BYTES:
             return False
         return await self._call("SET", key, _digest(key, data) + data, "EX", seconds) is not None
 
-    def _key(self, name: str) -> str:
+    def _redis_key(self, name: str) -> str:
         return f"{self._prefix}:{name}"
 
     async def _call(self, *command: str | bytes | int) -> Any:
-        """The reply; None where there is none. A call is limited in time, and not made while Redis is left alone."""
-        if not self.available:
-            return None
-        try:
-            async with asyncio.timeout(_CALL_S):
-                return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
-        except (RedisError, OSError, TimeoutError) as error:
-            self.errors += 1
-            now = self._clock()
-            self._rests_until = now + _REST_S
-            if self._logged is None or now - self._logged > _LOG_INTERVAL_S:
-                self._logged = now
-                log.warning("cache_unavailable", error=str(error) or type(error).__name__)
-            return None
+        return await self._calls.call(
+            lambda redis: redis.execute_command(*command),  # type: ignore[no-untyped-call]
+            self._count_failure,
+        )
+
+    def _count_failure(self, error: Exception) -> None:
+        self.errors += 1
+        self._failures.failed(error=str(error) or type(error).__name__)
 
 
 def _digest(key: str, encoded: bytes) -> bytes:
     return sha256(key.encode() + encoded).digest()[:_DIGEST_BYTES]
 
 
-def _opened(key: str, data: bytes, kind: type[T]) -> T | None:
-    """What was kept; None for anything that this program did not write there."""
+def _decode(key: str, data: bytes, kind: type[T]) -> T | None:
+    """Return the value, or None for data that this program did not write at this key."""
     digest, encoded = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
     if _digest(key, encoded) != digest:
         return None

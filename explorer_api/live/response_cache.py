@@ -25,8 +25,8 @@ class _CacheEntry(Struct):
 class ResponseCache:
     """Caches the most recently used responses by raw path and query, up to `max_bytes` in total.
 
-    A response is returned only while a new one would be equal: an immutable response while the chain
-    stays the same, any other while the head stays the same and was read recently enough.
+    A response is returned only while a new one would be equal: an immutable response while the
+    chain stays the same, any other while the head stays the same and was read recently enough.
     """
 
     def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:

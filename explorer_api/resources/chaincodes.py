@@ -4,7 +4,7 @@ from typing import Any
 
 from explorer_api.http.problems import ProblemError, quoted
 from explorer_api.http.responses import ApiResponse
-from explorer_api.live.running_totals import ChannelTotals
+from explorer_api.live.channel_totals import ChannelTotals
 from explorer_api.resources.totals import HALF_A_MINUTE, MAX_NAMES, channel_totals
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.chaincodes import (

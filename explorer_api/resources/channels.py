@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 from explorer_api.http.responses import NO_CACHE, ApiResponse
+from explorer_api.live.channel_totals import TotalsNotReadyError
 from explorer_api.live.channels import Channel
 from explorer_api.live.heads import HeadSnapshot
-from explorer_api.live.running_totals import TotalsNotReadyError
 from explorer_api.resources.totals import channel_totals
 from explorer_api.routing.calls import Call, ChannelCall
 from explorer_api.schemas.channels import ChannelDetail, ChannelList, ChannelRow, Counts
@@ -40,7 +40,7 @@ async def get_channel(call: ChannelCall) -> ApiResponse:
         consensus_type=config["consensusType"] if config is not None else None,
         counts=await _counts(call),
     )
-    return ApiResponse(body, NO_CACHE, seconds=call.services.options.channel_cache_s)
+    return ApiResponse(body, NO_CACHE, seconds=call.services.limits.channel_cache_s)
 
 
 async def _counts(call: ChannelCall) -> Counts | None:

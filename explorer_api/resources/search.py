@@ -10,7 +10,7 @@ from msgspec import Struct
 from explorer_api.http.parameters import text as text_parameter
 from explorer_api.http.problems import ProblemError
 from explorer_api.http.responses import ApiResponse
-from explorer_api.live.running_totals import TotalsNotReadyError
+from explorer_api.live.channel_totals import TotalsNotReadyError
 from explorer_api.resources.blocks import BLOCK_HASH, BLOCK_NUMBER
 from explorer_api.resources.chaincodes import chaincode_definitions
 from explorer_api.resources.totals import channel_totals

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from explorer_api.live.running_totals import ChannelTotals
+from explorer_api.live.channel_totals import ChannelTotals
 from explorer_api.routing.calls import ChannelCall
 
 HALF_A_MINUTE: Final = "max-age=30"

@@ -1,1 +1,1 @@
-"""From a request to its response: what a route is, what its handler receives, and how it is served."""
+"""Routes: what they are, what their handlers receive, and how they are served."""

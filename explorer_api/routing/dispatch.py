@@ -1,4 +1,4 @@
-"""Serves routes: parses a request, reads the head, computes or recalls the response, and sends it."""
+"""Serves routes: parses requests, reads the head, computes responses, and caches them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

@@ -69,8 +69,8 @@ def read_page_request(
 ) -> PageRequest:
     """Return the page that the parameters `limit`, `cursor` and `order` ask for.
 
-    `order` and `height` replace the parameter and the height of the head. Raises `ProblemError` for a
-    cursor of another query, or of a height that is not reached.
+    `order` and `height` replace the parameter and the height of the head. Raises `ProblemError`
+    for a cursor of another query, or of a height that is not reached.
     """
     order = call.query.require(ORDER) if order is None else order
     height = call.snapshot.height if height is None else height

@@ -22,7 +22,10 @@ StreamHandler = Callable[
 
 @dataclass(frozen=True, kw_only=True)
 class _DocumentedRoute:
-    """The documented properties of a route; its summary is the first sentence of the handler's docstring."""
+    """The properties of a route that are documented.
+
+    Its summary is the first sentence of the handler's docstring.
+    """
 
     path: str
     """The template of the path, with variables in braces."""
@@ -60,7 +63,7 @@ class ChannelRoute(_DocumentedRoute):
     """Whether responses are also cached in Redis."""
 
     async def respond(self, call: ChannelCall) -> ApiResponse:
-        """Return the response to the request."""
+        """Return the response."""
         return await self.handler(call)
 
 
@@ -79,7 +82,7 @@ class ListRoute(_DocumentedRoute, Generic[F]):
     """Whether responses are also cached in Redis."""
 
     async def respond(self, call: ChannelCall) -> ApiResponse:
-        """Return the response to the request. Raises `ProblemError` for a wrong filter or cursor."""
+        """Return the response. Raises `ProblemError` for a wrong filter or cursor."""
         filters = self.read_filters(call)
         page_request = read_page_request(call, self.list_name, filters.digest_parts())
         return await self.handler(call, filters, page_request)

@@ -11,9 +11,9 @@ from explorer_api.live.channels import Channels
 from explorer_api.live.mongo_calls import MongoCalls
 from explorer_api.live.redis_cache import RedisCache
 from explorer_api.live.response_cache import ResponseCache
-from explorer_api.live.status_history import StatusRecorder
+from explorer_api.live.status_recorder import StatusRecorder
 from explorer_api.live.status_since import StatusSince
-from explorer_api.options import Options
+from explorer_api.options import Options, ServiceLimits
 from explorer_api.streams.feeds import Feeds
 from explorer_api.streams.open_streams import OpenStreams
 from explorer_api.streams.replays import Replays
@@ -38,6 +38,7 @@ class Services:
     """The parts of one running service, wired together by `create_app`."""
 
     options: Options
+    limits: ServiceLimits
     version: str
     channels: Channels
     mongo_calls: MongoCalls

@@ -106,7 +106,7 @@ class Feed:
             await self._read_up_to(snapshot)
             if not self._subscriptions:
                 return
-            snapshot = await self._watch.moves(beyond=snapshot)
+            snapshot = await self._watch.wait_for_change(snapshot)
             if self._chain and snapshot.chain != self._chain:
                 raise ChainReplacedError
             self._chain = snapshot.chain

@@ -8,7 +8,7 @@ from pymongo import AsyncMongoClient
 from explorer_api.http.request_metrics import ApiMetrics
 from explorer_api.live.channels import Channels
 from explorer_api.live.mongo_calls import MongoCalls
-from explorer_api.live.status_history import MAX_SAMPLES, StatusRecorder
+from explorer_api.live.status_recorder import MAX_SAMPLES, StatusRecorder
 from explorer_api.options import Options
 from ledger.mongodb.sync_state import ChannelState, Reconciliation, write_sync_state
 from tests.explorer_api.support import (
@@ -102,7 +102,7 @@ async def test_history_is_bounded_and_says_what_is_not_known(
         updated_at=MOMENT - timedelta(seconds=55),
     )
     await write_sync_state(client[database_name], report)
-    channels = Channels(client, MongoCalls(1.0), {CHANNEL: database_name}, 2.0, hears_changes=False)
+    channels = Channels(client, MongoCalls(1.0), {CHANNEL: database_name}, 2.0)
     (channel,) = await channels.all()
     snapshot = await channel.snapshot()
     kept = StatusRecorder(

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 from pymongo import AsyncMongoClient
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
@@ -21,9 +22,8 @@ from yarl import URL
 
 from cli.assembly.redis import redis_client
 from devnet.servers import Redis as RedisServer
-from explorer_api.http import rate_limits
-from explorer_api.live import head_notifications, redis_cache
-from explorer_api.options import Options
+from explorer_api.live.redis_cache import RedisCache
+from explorer_api.options import Options, ServiceLimits
 from tests.explorer_api.proxies import Proxy, proxied
 from tests.explorer_api.support import CHANNEL, Api, append, block, running_api, transaction
 from tests.explorer_api.watching import tasks_of_the_api
@@ -34,6 +34,8 @@ OPTIONS = Options(
     head_age_s=20.0, cache_bytes=0, requests_per_minute=10_000, trusted_proxies=("127.0.0.0/8",)
 )
 """Nothing is kept in memory, so that all that can be kept in Redis is looked for there."""
+LIMITS = ServiceLimits(redis_pause_s=0.3, notification_retry_s=0.2)
+"""Shorter than in operation, so that Redis is tried again soon."""
 REMOTE = {"X-Forwarded-For": "192.0.2.1"}
 """A client whose requests are counted."""
 
@@ -70,20 +72,15 @@ def redis(server: RedisServer) -> Iterator[Redis]:
         yield client
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left alone for seconds is tried again sooner here."""
-    monkeypatch.setattr(redis_cache, "_REST_S", 0.3)
-    monkeypatch.setattr(rate_limits, "_REST_S", 0.3)
-    monkeypatch.setattr(head_notifications, "_AGAIN_S", 0.2)
-
-
 @asynccontextmanager
 async def api_with(
-    client: AsyncMongoClient[Any], database: str, url: str | None
+    client: AsyncMongoClient[Any],
+    database: str,
+    url: str | None,
+    limits: ServiceLimits = LIMITS,
 ) -> AsyncIterator[Api]:
     redis = redis_client(url) if url is not None else None
-    async with running_api(client, {CHANNEL: database}, OPTIONS, redis=redis) as api:
+    async with running_api(client, {CHANNEL: database}, OPTIONS, redis=redis, limits=limits) as api:
         yield api
     if redis is not None:
         await redis.aclose()
@@ -304,15 +301,15 @@ async def test_a_service_ends_at_once_while_redis_hangs(
 
 @asynccontextmanager
 async def api_behind_proxy(
-    client: AsyncMongoClient[Any], database: str, server: RedisServer
+    client: AsyncMongoClient[Any],
+    database: str,
+    server: RedisServer,
+    limits: ServiceLimits = LIMITS,
 ) -> AsyncIterator[tuple[Api, Proxy]]:
-    async with (
-        proxied(server.port) as proxy,
-        api_with(
-            client, database, server.url.replace(f":{server.port}/", f":{proxy.port}/")
-        ) as api,
-    ):
-        yield api, proxy
+    async with proxied(server.port) as proxy:
+        url = server.url.replace(f":{server.port}/", f":{proxy.port}/")
+        async with api_with(client, database, url, limits) as api:
+            yield api, proxy
 
 
 @pytest.mark.parametrize("delay_s", [pytest.param(0.05, marks=pytest.mark.long), 0.11])
@@ -335,12 +332,11 @@ async def test_a_connection_that_died_in_silence_is_noticed(
     database_name: str,
     server: RedisServer,
     redis: Redis,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As after a firewall has forgotten it: nothing comes, and nothing says so."""
-    monkeypatch.setattr(head_notifications, "_SILENCE_S", 0.15)
     await append(client, database_name, [block(0, [])])
-    async with api_behind_proxy(client, database_name, server) as (api, proxy):
+    limits = structs.replace(LIMITS, notification_silence_s=0.15)
+    async with api_behind_proxy(client, database_name, server, limits) as (api, proxy):
         assert await _height_is(api, 1)
         await asyncio.sleep(0.6)
         quiet = proxy.connections
@@ -424,7 +420,8 @@ async def test_a_computation_that_failed_keeps_nobody_waiting(
     client: AsyncMongoClient[Any], recorded_database: str, server: RedisServer, redis: Redis
 ) -> None:
     """Neither here nor in another process."""
-    cache = [redis_cache.RedisCache(AsyncRedis.from_url(server.url), "test") for _ in range(2)]
+    connections = [AsyncRedis.from_url(server.url) for _ in range(2)]
+    caches = [RedisCache(connection, "test") for connection in connections]
 
     async def fails() -> Any:
         raise LookupError
@@ -435,11 +432,11 @@ async def test_a_computation_that_failed_keeps_nobody_waiting(
     for step in range(4):
         began = time.monotonic()
         with pytest.raises(LookupError):
-            await cache[step % 2].through("v", "question", fails)
-        gone = asyncio.create_task(cache[step % 2].through("v", "question", hangs))
+            await caches[step % 2].through("v", "question", fails)
+        gone = asyncio.create_task(caches[step % 2].through("v", "question", hangs))
         await asyncio.sleep(0.05)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
         assert time.monotonic() - began < 0.3
-    for each in cache:
-        await each._redis.aclose()
+    for connection in connections:
+        await connection.aclose()

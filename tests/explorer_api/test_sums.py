@@ -10,9 +10,10 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
 from cli.assembly.redis import redis_client
+from explorer_api.live.channel_totals import ChannelTotals, TotalsNotReadyError
 from explorer_api.live.heads import HeadSnapshot, HeadWatch
 from explorer_api.live.redis_cache import RedisCache
-from explorer_api.live.running_totals import ChannelTotals, RunningTotals, TotalsNotReadyError
+from explorer_api.live.running_totals import RunningTotals
 from explorer_api.options import Options
 from ledger.model import Block, Timestamp
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
@@ -86,7 +87,7 @@ async def test_every_head_that_was_seen_keeps_its_sums(
     """Also those that counting passed over, and while older parts are put together."""
     reader, clock = LedgerReader(client, database_name), Clock()
     watch = HeadWatch(reader, max_age_s=0.0)
-    sums = RunningTotals(reader, watch, blocks_at_a_time=4, clock=clock)
+    sums = RunningTotals(reader, watch, blocks_per_step=4, clock=clock)
     seen: list[HeadSnapshot] = []
     async with running(sums):
         for height in range(3, 16):
@@ -159,7 +160,7 @@ async def test_a_service_that_starts_counts_only_what_no_other_did(
         reader = LedgerReader(client, database_name)
         watch = HeadWatch(reader, max_age_s=10.0)
         sums = RunningTotals(
-            reader, watch, RedisCache(redis, f"test:{database_name}"), blocks_at_a_time=4
+            reader, watch, RedisCache(redis, f"test:{database_name}"), blocks_per_step=4
         )
         async with running(sums):
             return await sums.up_to(await watch.read_now(), PATIENCE_S)
@@ -170,7 +171,7 @@ async def test_a_service_that_starts_counts_only_what_no_other_did(
     async with redis_client(redis_url) as redis:
         await append(client, database_name, [some(n) for n in range(2, 15)])
         assert await counted() == expected(2, 15)
-        keys = await redis.keys(f"test:{database_name}:sums:*")
+        keys = await redis.keys(f"test:{database_name}:totals:*")
         assert len(keys) == 3, "2 to 3, 4 to 7, 8 to 11"
         assert all([await redis.ttl(key) > 0 for key in keys])
         blocks, lost = client[database_name][BLOCKS], {"_id": {"$in": [5, 6, 8]}}
@@ -191,9 +192,8 @@ async def test_a_service_that_starts_counts_only_what_no_other_did(
 
 
 async def test_names_that_clients_make_up_are_bounded(
-    client: AsyncMongoClient[Any], database_name: str, monkeypatch: pytest.MonkeyPatch
+    client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    monkeypatch.setattr("explorer_api.live.running_totals.MAX_NAMES", 3)
     names = ["b", "a", "x" * 2000, *(f"made up {n}" for n in range(9)), "a"]
     await append(
         client,
@@ -202,7 +202,7 @@ async def test_names_that_clients_make_up_are_bounded(
     )
     reader = LedgerReader(client, database_name)
     watch = HeadWatch(reader, max_age_s=10.0)
-    sums = RunningTotals(reader, watch, blocks_at_a_time=2)
+    sums = RunningTotals(reader, watch, blocks_per_step=2, max_names=3)
     async with running(sums):
         counted = (await sums.up_to(await watch.fresh(), PATIENCE_S)).blocks.chaincodes
     assert {name: one.transactions for name, one in counted.items()} == {

@@ -1,0 +1,120 @@
+"""A ledger that is dropped and indexed again: no response shows the earlier chain."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from cli.assembly.redis import redis_client
+from explorer_api.options import Options, ServiceLimits
+from ledger.model import Block
+from ledger.mongodb.sync_state import write_sync_state
+from tests.eventually import eventually
+from tests.explorer_api.support import (
+    CHANNEL,
+    FRESH,
+    Api,
+    append,
+    block,
+    running_api,
+    sync_state,
+    transaction,
+)
+
+C = f"/api/v1/channels/{CHANNEL}"
+PATHS = [
+    "",
+    "/blocks",
+    "/blocks?order=asc&limit=2",
+    "/blocks/2",
+    "/blocks/latest",
+    "/blocks/1/transactions",
+    "/transactions",
+    "/stats",
+    "/stats/series?interval=day&metric=transactions",
+]
+CHAINS = [
+    ("one", 6, "same"),
+    ("two", 6, "same"),
+    ("three", 4, "same"),
+    ("four", 9, "same"),
+    ("one", 6, "other"),
+]
+"""The name, the height and the first block of each chain: several begin with the same block."""
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    redis = redis_client(redis_url)
+    yield redis
+    await redis.aclose()
+
+
+def chain(name: str, height: int, genesis: str) -> list[Block]:
+    """Blocks whose hashes and transaction ids contain the name; those of the first, `genesis`."""
+    names = [genesis, *[name] * (height - 1)]
+    return [
+        block(n, [transaction(0, f"{name} {n}")], name.encode()) for n, name in enumerate(names)
+    ]
+
+
+async def test_a_reindexed_ledger_is_shown_as_it_is(
+    client: AsyncMongoClient[Any], database_name: str, redis: Redis
+) -> None:
+    """Also with the same first block, and with the same, a lower or a higher height."""
+    channels, options = {CHANNEL: database_name}, Options(head_age_s=0.1)
+    async with (
+        running_api(client, channels, options) as alone,
+        running_api(client, channels, options, redis=redis) as sharing,
+        running_api(client, channels, options, redis=redis) as other,
+    ):
+        for name, height, genesis in CHAINS:
+            await client.drop_database(database_name)
+            await append(client, database_name, chain(name, height, genesis))
+            await asyncio.sleep(0.2)
+            async with running_api(client, channels, FRESH) as fresh:
+                for path in PATHS * 2:
+                    expected = await fresh.get(C + path)
+                    for api in (alone, sharing, other):
+                        response = await api.get(C + path)
+                        assert response.json == expected.json, (name, path)
+                        assert response.headers["Ledger-Height"] == str(height)
+
+
+async def test_a_discovered_channel_that_is_indexed_again_is_another_one(
+    client: AsyncMongoClient[Any], database_name: str, redis: Redis
+) -> None:
+    """Its cached responses are not used again, although the head is read rarely."""
+    name = f"of.{database_name}"
+    path = f"/api/v1/channels/{name}"
+
+    async def index(chain_name: str) -> None:
+        await append(client, database_name, chain(chain_name, 3, chain_name))
+        await write_sync_state(client[database_name], sync_state(name))
+
+    async def wait_for_status(api: Api, status: int) -> None:
+        await eventually(
+            lambda: api.request("GET", path),
+            lambda response: response.status == status,
+            describe=f"status {status}",
+        )
+
+    options, limits = Options(head_age_s=60.0), ServiceLimits(discovery_s=0.2)
+    async with running_api(client, None, options, redis=redis, limits=limits) as api:
+        await index("one")
+        await wait_for_status(api, 200)
+        cached = [f"{path}/blocks/1", f"{path}/blocks/1/transactions", f"{path}/blocks?number.le=1"]
+        before = {url: (await api.get(url)).json for url in cached}
+        await client.drop_database(database_name)
+        await wait_for_status(api, 404)
+        for url in cached:
+            await api.get(url, 404)
+        await index("two")
+        await wait_for_status(api, 200)
+        for url in cached:
+            response = await api.get(url)
+            assert response.json != before[url]
+            assert response.headers["Ledger-Height"] == "3"
