@@ -24,8 +24,8 @@ from ledger.mongodb.store import LedgerStore
 from reconciliation.migrations.migrator import Migrator
 from reconciliation.migrations.scripts import load_migrations
 from reconciliation.postgres_servers import PoolOptions
-from tests.eventually import eventually
 from tests.conftest import login_dsn
+from tests.eventually import eventually
 from tests.indexer.network import RECIPE, Client, peer_of
 from tests.indexer.processes import configuration, ending, kindledger, stop
 from tests.reconciliation.gateway import Gateway
