@@ -1,1 +1,1 @@
-"""The read-only HTTP API over the ledger in MongoDB: blocks, transactions and events of every indexed channel."""
+"""The read-only HTTP API of the ledger in MongoDB, for all indexed channels."""

@@ -1,1 +1,1 @@
-"""HTTP around the handlers: access, limits, parameters, responses, problems, dispatch, the server."""
+"""The HTTP layer: access control, rate limits, parameters, responses, problems, and the server."""

@@ -1,6 +1,7 @@
-"""Cursors: where a page ended, bound to the question asked and to the height at which the paging began.
+"""Page cursors: they hold where a page ended, for which query, and at which height.
 
-A later page sees the ledger as the first one did, so that none repeats or skips what arrives in between.
+All pages show the ledger at the height at which the paging began: blocks that arrive meanwhile
+neither repeat nor skip items.
 """
 
 import base64
@@ -9,18 +10,22 @@ from hashlib import sha256
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from explorer_api.http.problems import invalid_cursor
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
-_Natural = Annotated[int, Meta(ge=0, le=2**63 - 2)]  # the next one is a 64-bit integer too
+_Natural = Annotated[int, Meta(ge=0, le=2**63 - 2)]  # its successor is a 64-bit integer too
 
 
 class PageCursor(Struct, frozen=True, forbid_unknown_fields=True):
-    """`after` is the `_id` of the last document shown; `height` the number of blocks when the paging began."""
+    """The decoded cursor.
 
-    question: str
+    `digest` is the digest of the query, `height` the number of blocks when the paging began, and
+    `after` the `_id` of the last document on the page.
+    """
+
+    digest: str = field(name="question")
     height: _Natural
     after: _Natural
 
@@ -29,31 +34,31 @@ _decode = msgspec.json.Decoder(PageCursor).decode
 
 
 def query_digest(*parts: object) -> str:
-    """A short digest of everything that a cursor is bound to."""
+    """Return a short digest of the parts of a query: a cursor is only valid for an equal query."""
     return sha256(msgspec.json.encode(parts, enc_hook=int)).hexdigest()[:16]
 
 
 def write_cursor(cursor: PageCursor) -> str:
-    """The cursor as text that fits a URL."""
+    """Return the cursor as text for a URL."""
     return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
 
 
 def decode_cursor(text: str) -> PageCursor:
-    """The cursor, whatever it belongs to. Raises `ProblemError` for what is none."""
+    """Return the cursor of any query. Raises `ProblemError` if the text is not a cursor."""
     try:
         if not _BASE64URL.fullmatch(text):
             raise ValueError
         cursor = _decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except ValueError:
-        raise invalid_cursor("is not one that this API wrote") from None
+        raise invalid_cursor("was not written by this API") from None
     if write_cursor(cursor) != text:
-        raise invalid_cursor("is not one that this API wrote")
+        raise invalid_cursor("was not written by this API")
     return cursor
 
 
-def read_cursor(text: str, asked: str) -> PageCursor:
-    """Raises `ProblemError` unless the cursor belongs to the question `asked`."""
+def read_cursor(text: str, digest: str) -> PageCursor:
+    """Return the cursor. Raises `ProblemError` if it is not for the query with that digest."""
     cursor = decode_cursor(text)
-    if cursor.question != asked:
+    if cursor.digest != digest:
         raise invalid_cursor("belongs to another route, channel, filter or order")
     return cursor

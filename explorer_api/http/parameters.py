@@ -1,11 +1,11 @@
-"""Typed query parameters: each route names those that it takes, anything else is a 400 that says what is allowed."""
+"""Typed query parameters, parsed strictly: a wrong parameter is a problem that names it."""
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -16,10 +16,10 @@ from ledger.position import MAX_BLOCK_NUMBER
 
 T = TypeVar("T")
 
-MAX_LIMIT = 500
-DEFAULT_LIMIT = 50
-MAX_NAMES = 20
-_MAX_PARAMETERS = 50
+MAX_LIMIT: Final = 500
+DEFAULT_LIMIT: Final = 50
+MAX_NAMES: Final = 20
+_MAX_PARAMETERS: Final = 50
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -27,9 +27,10 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True)
 class Parameter(Generic[T]):
-    """A query parameter. `parse` raises `ValueError` for what is not `allowed`; `schema` is the same in JSON Schema.
+    """A query parameter.
 
-    `alias` is another spelling of the name.
+    `allowed` describes the allowed values in words, `schema` in JSON Schema; `parse` raises
+    `ValueError` for other values. `alias` is another spelling of the name.
     """
 
     name: str
@@ -48,14 +49,14 @@ class Parameter(Generic[T]):
 
 @dataclass(frozen=True)
 class ParameterFamily:
-    """Parameters that share a prefix, such as `payload.`; what follows it is a name of the client's choice."""
+    """Parameters with a common prefix, such as `payload.`; clients choose the rest of the name."""
 
     prefix: str
     allowed: str
     max_bytes: int
 
     def parse(self, name: str, value: str) -> str:
-        """Raises `ValueError` for what is not `allowed`."""
+        """Return the value. Raises `ValueError` if the name or the value is not allowed."""
         if name == self.prefix or len(value.encode()) > self.max_bytes:
             raise ValueError
         return value
@@ -68,11 +69,11 @@ class Query:
         self._values, self._sent = values, sent
 
     def get(self, parameter: Parameter[T]) -> T | None:
-        """The parameter's value, else its default."""
+        """Return the parameter's value, or its default."""
         return cast("T | None", self._values.get(parameter.name, parameter.default))
 
     def require(self, parameter: Parameter[T]) -> T:
-        """The value of a parameter that has a default."""
+        """Return the value of a parameter that has a default."""
         value = self.get(parameter)
         assert value is not None  # noqa: S101 - the route table gives it a default
         return value
@@ -82,11 +83,11 @@ class Query:
         return self._sent[parameter.name][1]
 
     def sent_name(self, parameter: Parameter[Any]) -> str:
-        """Return the client's spelling of a parameter's name; the canonical one if it is not sent."""
+        """Return the client's spelling of the parameter's name, else the canonical spelling."""
         return self._sent[parameter.name][0] if parameter.name in self._sent else parameter.name
 
     def family(self, family: ParameterFamily) -> dict[str, str]:
-        """The values of a family, by what follows the prefix."""
+        """Return the values of a family by the rest of their names."""
         start = len(family.prefix)
         return {
             name[start:]: value
@@ -98,15 +99,18 @@ class Query:
 def read_query(
     raw: str, parameters: Sequence[Parameter[Any]], families: Sequence[ParameterFamily] = ()
 ) -> Query:
-    """Parses a raw query string strictly. Raises `ProblemError` that names the parameter and what is allowed."""
+    """Return the parsed parameters of a raw query string.
+
+    Raises `ProblemError` for a parameter that is unknown, repeated or not allowed.
+    """
     if not raw:
-        return _NOTHING
-    known = {name: parameter for parameter in parameters for name in parameter.names}
+        return _EMPTY_QUERY
+    by_name = {name: parameter for parameter in parameters for name in parameter.names}
     values: dict[str, Any] = {}
     sent: dict[str, tuple[str, str]] = {}
     for name, text in _pairs(raw):
-        parse, allowed = _reading(name, known, families)
-        canonical_name = known[name].name if name in known else name
+        parse, allowed = _parser(name, by_name, families)
+        canonical_name = by_name[name].name if name in by_name else name
         if canonical_name in values:
             raise _repeated(name, sent[canonical_name][0], allowed)
         try:
@@ -134,20 +138,20 @@ def _repeated(name: str, earlier_name: str, allowed: str) -> ProblemError:
     )
 
 
-_NOTHING = Query({}, {})
+_EMPTY_QUERY: Final = Query({}, {})
 
 
-def _reading(
-    name: str, known: dict[str, Parameter[Any]], families: Sequence[ParameterFamily]
+def _parser(
+    name: str, by_name: dict[str, Parameter[Any]], families: Sequence[ParameterFamily]
 ) -> tuple[Callable[[str], Any], str]:
-    """How a parameter is parsed, and what is allowed."""
-    parameter = known.get(name)
+    """Return the function that parses the parameter, and the description of allowed values."""
+    parameter = by_name.get(name)
     if parameter is not None:
         return parameter.parse, parameter.allowed
     for family in families:
         if name.startswith(family.prefix):
             return partial(family.parse, name), family.allowed
-    names = [*known, *(f"{family.prefix}…" for family in families)]
+    names = [*by_name, *(f"{family.prefix}…" for family in families)]
     allowed = f"one of {', '.join(names)}" if names else "no parameter"
     raise ProblemError(
         400,
@@ -166,7 +170,7 @@ def _pairs(raw: str) -> list[tuple[str, str]]:
             raw, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
         )
         "".join(name + text for name, text in pairs).encode()
-    except ValueError:  # what is not UTF-8 raises a kind of it too
+    except ValueError:  # UnicodeError, for text that is not UTF-8, is a ValueError
         raise ProblemError(
             400,
             "malformed-query",
@@ -178,7 +182,7 @@ def _pairs(raw: str) -> list[tuple[str, str]]:
 
 
 def integer(name: str, low: int, high: int, default: int | None = None) -> Parameter[int]:
-    """A decimal integer within bounds."""
+    """Return a parameter for a decimal integer from `low` to `high`."""
 
     def parse(text: str) -> int:
         if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
@@ -190,7 +194,7 @@ def integer(name: str, low: int, high: int, default: int | None = None) -> Param
 
 
 def choice(name: str, *values: str, default: str | None = None) -> Parameter[str]:
-    """One of a few words."""
+    """Return a parameter for one of these values."""
 
     def parse(text: str) -> str:
         if text not in values:
@@ -204,7 +208,7 @@ def choice(name: str, *values: str, default: str | None = None) -> Parameter[str
 def text(
     name: str, allowed: str, max_bytes: int, min_bytes: int = 0, *, required: bool = False
 ) -> Parameter[str]:
-    """Any text of so many bytes in UTF-8."""
+    """Return a parameter for a text of `min_bytes` to `max_bytes` in UTF-8."""
 
     def parse(value: str) -> str:
         if not min_bytes <= len(value.encode()) <= max_bytes:
@@ -225,7 +229,7 @@ def equality_filter(parameter: Parameter[T]) -> Parameter[T]:
 def several(
     name: str, parse_one: Callable[[str], T], allowed: str, item: dict[str, Any]
 ) -> Parameter[tuple[T, ...]]:
-    """A few different values, separated by commas."""
+    """Return a parameter for a few different values, separated by commas."""
 
     def parse(text: str) -> tuple[T, ...]:
         values = text.split(",")
@@ -249,13 +253,16 @@ def several(
 
 
 def names(name: str, single: str) -> Parameter[tuple[str, ...]]:
-    """A few names. `single` is the parameter for a name that contains a comma."""
+    """Return a parameter for a few names.
+
+    `single` is the name of the parameter for a name that contains a comma.
+    """
     allowed = f"a name without a comma ({single} takes any)"
     return several(name, str, allowed, {"type": "string", "pattern": "^[^,]+$"})
 
 
 def time(name: str) -> Parameter[DatetimeMS]:
-    """A point in time; between two milliseconds the later, since stored times are rounded down."""
+    """Return a parameter for a time, rounded up to milliseconds: stored times are rounded down."""
 
     def parse(text: str) -> DatetimeMS:
         try:
@@ -270,11 +277,11 @@ def time(name: str) -> Parameter[DatetimeMS]:
     return Parameter(name, allowed, parse, {"type": "string", "format": "date-time"})
 
 
-LIMIT = integer("limit", 1, MAX_LIMIT, DEFAULT_LIMIT)
-CURSOR = text("cursor", "page.next of the answer before", 512)
-ORDER = choice("order", "desc", "asc", default="desc")
+LIMIT: Final = integer("limit", 1, MAX_LIMIT, DEFAULT_LIMIT)
+CURSOR: Final = text("cursor", "page.next of the page before", 512)
+ORDER: Final = choice("order", "desc", "asc", default="desc")
 
 
 def block_number(name: str) -> Parameter[int]:
-    """A bound for block numbers."""
+    """Return a parameter for a block number."""
     return integer(name, 0, MAX_BLOCK_NUMBER)

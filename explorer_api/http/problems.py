@@ -1,18 +1,21 @@
-"""What goes wrong, as RFC 9457 problem details: what happened, and a hint that says what to do."""
+"""Problems: errors as RFC 9457 problem details, each with a hint that says what to do."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
-TYPE_PREFIX = "urn:kindledger:problem:"
-RETRY_SECONDS = 2
-_SHOWN_CHARACTERS = 100
+TYPE_PREFIX: Final = "urn:kindledger:problem:"
+RETRY_SECONDS: Final = 2
+_MAX_QUOTED_CHARACTERS: Final = 100
 
 
 class ProblemError(Exception):
-    """An answer that is an error. `name` ends the problem's `type`; `members` are further members of the object."""
+    """An error response.
+
+    `name` is the end of the problem's `type`; `members` are further members of the JSON object.
+    """
 
     def __init__(
         self,
@@ -38,7 +41,7 @@ class ProblemError(Exception):
 
 
 def problem_response(problem: ProblemError, request_id: str) -> web.Response:
-    """The problem as `application/problem+json`."""
+    """Return the response with the problem as `application/problem+json`."""
     body = {
         "type": TYPE_PREFIX + problem.name,
         "title": problem.title,
@@ -57,13 +60,13 @@ def problem_response(problem: ProblemError, request_id: str) -> web.Response:
 
 
 def quoted(value: str) -> str:
-    """A value from a request as a message can show it: cut when long, and always encodable."""
-    shown = value if len(value) <= _SHOWN_CHARACTERS else value[:_SHOWN_CHARACTERS] + "…"
+    """Return a quoted value of a request for a message: shortened if long, and encodable."""
+    shown = value if len(value) <= _MAX_QUOTED_CHARACTERS else value[:_MAX_QUOTED_CHARACTERS] + "…"
     return repr(shown.encode(errors="backslashreplace").decode())
 
 
 def invalid_parameter(name: str, value: str, allowed: str) -> ProblemError:
-    """A parameter's value is not one that is allowed."""
+    """Return the problem that a parameter's value is not allowed."""
     return ProblemError(
         400,
         "invalid-parameter",
@@ -76,53 +79,55 @@ def invalid_parameter(name: str, value: str, allowed: str) -> ProblemError:
 
 
 def invalid_cursor(reason: str) -> ProblemError:
-    """A cursor that no answer to this question can have given."""
+    """Return the problem that a cursor is not valid for the request."""
     return ProblemError(
         400,
         "invalid-cursor",
         "Invalid cursor",
         f"The cursor {reason}.",
-        "Repeat the request that gave the cursor, filters and order unchanged, or start again without a cursor.",
+        "Use the filters and the order of the request that gave the cursor, or start again without "
+        "a cursor.",
         parameter="cursor",
-        allowed="page.next of an answer to the same route, channel, filters and order",
+        allowed="page.next of a response to the same route, channel, filters and order",
     )
 
 
 def filter_not_indexed(name: str, detail: str, hint: str) -> ProblemError:
-    """A filter, or a combination of filters, that would have to look at every document."""
+    """Return the problem that no index serves a filter, or a combination of filters."""
     return ProblemError(
         400, "filter-not-indexed", "Filter not indexed", detail, hint, parameter=name
     )
 
 
-def channel_not_found(name: str, known: list[str]) -> ProblemError:
-    """No such channel is indexed."""
+def channel_not_found(name: str, indexed: list[str]) -> ProblemError:
+    """Return the problem that no channel of that name is indexed."""
     return ProblemError(
         404,
         "channel-not-found",
         "Channel not found",
         f"No channel {quoted(name)} is indexed here.",
-        f"Indexed: {', '.join(known)}."
-        if known
+        f"Indexed: {', '.join(indexed)}."
+        if indexed
         else "No channel is indexed yet: start `kindledger run` or `import`.",
     )
 
 
 def block_not_found(what: str, hint: str) -> ProblemError:
-    """No such block is stored, and no peer is known to have it."""
+    """Return the problem that neither the store nor a peer has the block."""
     return ProblemError(
         404, "block-not-found", "Block not found", f"There is no block {what}.", hint
     )
 
 
 def block_not_indexed_yet(what: str, height: int, peer_height: int) -> ProblemError:
-    """The peer has the block, the store does not yet."""
+    """Return the problem that a peer has the block, but the store does not have it yet."""
     return ProblemError(
         404,
         "block-not-indexed-yet",
         "Block not indexed yet",
-        f"Block {what} exists on the peer, whose height is {peer_height}; indexed are blocks below {height}.",
-        "Try again shortly; /api/v1/status tells the rate.",
+        f"Block {what} exists on the peer, whose height is {peer_height}; the indexed height is "
+        f"{height}.",
+        "Try again shortly; /api/v1/status shows the progress.",
         headers={"Retry-After": str(RETRY_SECONDS)},
         height=height,
         peerHeight=peer_height,
@@ -130,5 +135,5 @@ def block_not_indexed_yet(what: str, height: int, peer_height: int) -> ProblemEr
 
 
 def unavailable(name: str, title: str, detail: str, hint: str) -> ProblemError:
-    """The answer cannot be given now."""
+    """Return a problem that is expected to pass: the client may try again shortly."""
     return ProblemError(503, name, title, detail, hint, headers={"Retry-After": str(RETRY_SECONDS)})

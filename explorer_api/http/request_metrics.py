@@ -1,4 +1,4 @@
-"""What the service counts and measures of itself, for Prometheus."""
+"""Metrics of requests and streams, for Prometheus."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,10 +21,11 @@ _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class ApiMetrics(Collector):
-    """Counts requests by route template. Labels are bounded: the templates, three methods and `other`, the statuses.
+    """Counts requests by route template, method and status.
 
-    Requests are counted in plain numbers that are read when they are asked for: Prometheus' own counters lock, and
-    take longer than the answer from memory that they count.
+    The labels have few values: the templates, three methods and `other`, and the statuses. Requests
+    are counted in plain numbers, which are read at each scrape: counters of the Prometheus client
+    use locks, and take longer than a response from memory.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -46,7 +47,7 @@ class ApiMetrics(Collector):
         )
 
     def count_response(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Counts an answer."""
+        """Count a response that took `seconds`."""
         self._requests[route, method if method in _METHODS else "other", status] += 1
         durations = self._durations.get(route)
         if durations is None:
@@ -54,14 +55,14 @@ class ApiMetrics(Collector):
         durations.observe(seconds)
 
     def describe(self) -> Iterable[Metric]:
-        """The metrics, for those who look for one by its name."""
+        """Return the metrics, so that the registry can find them by name."""
         return self.collect()
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now."""
+        """Return the current metrics."""
         requests = CounterMetricFamily(
             "kindledger_api_requests_total",
-            "Requests that were answered.",
+            "Requests that have ended.",
             labels=("route", "method", "status"),
         )
         for (route, method, status), count in self._requests.items():
@@ -69,14 +70,14 @@ class ApiMetrics(Collector):
         yield requests
         durations = HistogramMetricFamily(
             "kindledger_api_request_duration_seconds",
-            "Time from a request's arrival to its answer; of a stream, to its end.",
+            "Time from a request's arrival to its response; of a stream, to its end.",
             labels=("route",),
         )
-        for route, distribution in self._durations.items():
-            durations.add_metric((route,), distribution.cumulated(), distribution.sum)
+        for route, histogram in self._durations.items():
+            durations.add_metric((route,), histogram.cumulated(), histogram.sum)
         yield durations
         in_progress = GaugeMetricFamily(
-            "kindledger_api_requests_in_progress", "Requests being answered, streams included."
+            "kindledger_api_requests_in_progress", "Requests in progress, streams included."
         )
         in_progress.add_metric((), self.in_progress)
         yield in_progress
