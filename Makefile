@@ -56,7 +56,7 @@ bench: $(VENV)/ready
 	cd $(ROOT) && $(BIN)/python -m benchmarks $(if $(LEDGER),--ledger $(LEDGER)) $(ARGS)
 
 bench-rows: $(VENV)/ready
-	cd $(ROOT) && $(BIN)/python -m benchmarks.reconcile $(ARGS)
+	cd $(ROOT) && $(BIN)/python -m benchmarks.reconciliation $(ARGS)
 
 bench-api: $(VENV)/ready
 	cd $(ROOT) && $(BIN)/python -m benchmarks.api $(ARGS)

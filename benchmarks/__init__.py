@@ -1,1 +1,1 @@
-"""What this program reaches, beside what MongoDB and the machine can reach in the same run."""
+"""Benchmarks of the program, each with the limit of MongoDB or the machine in the same run."""

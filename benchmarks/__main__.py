@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: all parts in turn, several rounds, medians and ratios. `make bench` runs it."""
+"""`python -m benchmarks`, run by `make bench`: throughput, latency and memory of the indexer."""
 
 import asyncio
 import json
@@ -11,13 +11,20 @@ from typing import Any
 
 import click
 
-from benchmarks.latency import delivered_to_visible
-from benchmarks.ledgers import LIVE_FROM, MeasuredLedger, forged, forged_large, forged_small, given
+from benchmarks.block_latency import delivered_to_visible
+from benchmarks.ledgers import (
+    LIVE_FROM,
+    MeasuredLedger,
+    existing,
+    forged,
+    forged_large,
+    forged_small,
+)
 from benchmarks.processes import peer_process, run_part, write_identity
 from devnet.servers import Mongod
 from runtime.pymongo_waits import patch_pymongo_waits
 
-_LIVE_RATE = 10.0
+_LIVE_BLOCKS_PER_S = 10.0
 _TITLES = {
     "decode": "a  decode only",
     "bare": "b  bare insert_many",
@@ -34,11 +41,14 @@ _TITLES = {
     help="Folder or archive of *.block files.",
 )
 @click.option(
-    "--rounds", default=3, show_default=True, help="Rounds of all parts; medians are shown."
+    "--rounds", default=3, show_default=True, help="Rounds of all parts; the report has medians."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(*, ledger: Path | None, rounds: int, as_json: bool) -> None:
-    """Throughput, latency and memory. Machines are noisy: trust the ratios of one run, not the figures of two."""
+    """Measure throughput, latency and memory.
+
+    Results vary between runs: compare the ratios within one run, not the values of two runs.
+    """
     patch_pymongo_waits()
     with (
         tempfile.TemporaryDirectory(prefix="kindledger-bench-") as name,
@@ -55,9 +65,9 @@ def main(*, ledger: Path | None, rounds: int, as_json: bool) -> None:
 
 async def _measure(ledger: Path | None, work: Path, uri: str, rounds: int) -> dict[str, Any]:
     latencies = await _latency(forged_small(), work, uri)
-    ledgers = [forged(), *([given(ledger)] if ledger is not None else [])]
+    ledgers = [forged(), *([existing(ledger)] if ledger is not None else [])]
     return {
-        "throughput": [await _throughput(one, work, uri, rounds) for one in ledgers],
+        "throughput": [await _throughput(each, work, uri, rounds) for each in ledgers],
         "large_blocks": await _throughput(forged_large(), work, uri, rounds=1, parts=("follow",)),
         "latency_ms": latencies,
     }
@@ -70,7 +80,7 @@ async def _throughput(
     rounds: int,
     parts: tuple[str, ...] = tuple(_TITLES),
 ) -> dict[str, Any]:
-    """Transactions a second of each part (the median of all rounds), and the ratio c/b round by round."""
+    """Return transactions per second and peak memory of each part, and the ratio c/b."""
     runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
     async with peer_process(ledger.folder, ledger.channel, work / "tls") as (port, _):
         for _ in range(rounds):
@@ -125,7 +135,7 @@ async def _latency(ledger: MeasuredLedger, work: Path, uri: str) -> dict[str, fl
         ledger.channel,
         live_from=LIVE_FROM,
         live_blocks=ledger.height - LIVE_FROM,
-        rate=_LIVE_RATE,
+        rate=_LIVE_BLOCKS_PER_S,
     )
     p90, p99 = (statistics.quantiles(milliseconds, n=100)[share - 1] for share in (90, 99))
     return {
@@ -137,21 +147,18 @@ async def _latency(ledger: MeasuredLedger, work: Path, uri: str) -> dict[str, fl
 
 def _print(report: dict[str, Any]) -> None:
     for result in report["throughput"]:
-        shape = f"{result['blocks']} blocks, {result['transactions']:,} transactions, {result['megabytes']} MB"
-        click.echo(
-            f"\n{result['ledger']}: {shape}\n\n| part | transactions/s | of b | peak MB |\n|---|---|---|---|"
-        )
+        size = f"{result['transactions']:,} transactions, {result['megabytes']} MB"
+        click.echo(f"\n{result['ledger']}: {result['blocks']} blocks, {size}\n")
+        click.echo("| part | transactions/s | of b | peak MB |\n|---|---|---|---|")
         rates = result["transactions_per_second"]
         for part, rate in rates.items():
-            click.echo(
-                f"| {_TITLES[part]} | {rate:,} | {rate / rates['bare']:.2f} | {result['peak_mb'][part]:.0f} |"
-            )
+            ratio, peak_mb = rate / rates["bare"], result["peak_mb"][part]
+            click.echo(f"| {_TITLES[part]} | {rate:,} | {ratio:.2f} | {peak_mb:.0f} |")
         click.echo(f"\nc/b, median of the rounds: {result['ratio_c_to_b']}")
     large = report["large_blocks"]
     size = large["megabytes"] / large["blocks"]
-    click.echo(
-        f"\n{large['ledger']} ({size:.1f} MB each on average): peak {large['peak_mb']['follow']:.0f} MB"
-    )
+    peak_mb = large["peak_mb"]["follow"]
+    click.echo(f"\n{large['ledger']} ({size:.1f} MB each on average): peak {peak_mb:.0f} MB")
     click.echo(f"delivered to visible in the API, ms: {report['latency_ms']}")
 
 

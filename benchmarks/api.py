@@ -1,7 +1,8 @@
-"""`python -m benchmarks.api`: requests a second of the explorer API, beside bare aiohttp handlers. `make bench-api`.
+"""`python -m benchmarks.api`, run by `make bench-api`: requests per second of the explorer API.
 
-One process serves, as `kindledger api` does it; wrk asks. In each round every server is a new process, and only one of
-them is asked at a time. Ratios are those within a round, medians of all rounds: only they can be compared.
+The API runs in one process, as with `kindledger api`, and wrk sends the requests. A server with
+minimal aiohttp handlers is measured in the same run. Each round starts new processes, and only one
+server has load at a time. Ratios are computed within a round, and their medians are reported.
 """
 
 import json
@@ -23,30 +24,30 @@ from msgspec import Struct
 from msgspec.structs import asdict
 from pymongo import MongoClient
 
+from benchmarks.indexing_parts import DATABASE
 from benchmarks.ledgers import MeasuredLedger, forged_tens
-from benchmarks.parts import DATABASE
+from benchmarks.load_generator import CONNECTIONS, LoadResult, Requests, get, measure, require_wrk
 from benchmarks.processes import run_part, running
-from benchmarks.wrk import CONNECTIONS, Figures, Question, answer, measure, require_wrk
 from devnet.servers import Mongod
 from devnet.servers.ports import free_port
 from ledger.mongodb.collections import TRANSACTIONS
 from runtime.process import allow_open_files
 
 _VARIED: Final = 4_000
-"""Different questions of one kind, asked in turn where the service keeps nothing."""
+"""The number of different requests of one kind, sent in turn to the API without a cache."""
 _STREAM_SECONDS: Final = 6
-"""The least for what is measured beside streams: several blocks, and a steady share of pings."""
+"""The shortest measurement with streams: it includes several blocks and pings."""
 _START_SECONDS: Final = 20.0
 _SPARE_FILES: Final = 200
 
-Round = dict[str, Figures]
+Round = dict[str, LoadResult]
 
 
 class Target(Struct, frozen=True):
-    """The rate of one measurement is to be at least so much of another one's."""
+    """The least ratio between the rates of two measurements."""
 
     measured: str
-    beside: str
+    reference: str
     least: float
 
 
@@ -61,24 +62,31 @@ TARGETS: Final = (
 
 @click.command()
 @click.option(
-    "--rounds", default=3, show_default=True, help="Rounds of all measurements; medians are shown."
+    "--rounds",
+    default=3,
+    show_default=True,
+    help="Rounds of all measurements; the report has medians.",
 )
 @click.option(
-    "--seconds", default=3, show_default=True, help="Of one measurement, after a second of warm-up."
+    "--seconds",
+    default=3,
+    show_default=True,
+    help="Length of one measurement, after a second of warm-up.",
 )
 @click.option(
     "--streams",
     default=1_000,
     show_default=True,
-    help="Streams held open; 0 leaves these parts out.",
+    help="Open streams; 0 skips the measurements with streams.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(*, rounds: int, seconds: int, streams: int, as_json: bool) -> None:
-    """Requests a second, p50 and p99. Machines are noisy: trust the ratios of one run, not the figures of two."""
+    """Measure requests per second, p50 and p99.
+
+    Results vary between runs: compare the ratios within one run, not the values of two runs.
+    """
     require_wrk()
-    allow_open_files(
-        streams + _SPARE_FILES
-    )  # each is one, for this process and those that it starts
+    allow_open_files(streams + _SPARE_FILES)  # child processes inherit the limit
     ledger = forged_tens()
     with (
         tempfile.TemporaryDirectory(prefix="kindledger-bench-") as name,
@@ -88,8 +96,8 @@ def main(*, rounds: int, seconds: int, streams: int, as_json: bool) -> None:
             *("import", str(ledger.folder), "--uri", mongod.uri),
             *("--channel", ledger.channel, "--first", str(ledger.first)),
         )
-        questions = _Questions(ledger, mongod.uri)
-        report = _report([_round(questions, mongod.uri, seconds, streams) for _ in range(rounds)])
+        scenarios = _Scenarios(ledger, mongod.uri)
+        report = _report([_round(scenarios, mongod.uri, seconds, streams) for _ in range(rounds)])
     report = {"cores": os.cpu_count(), "connections": CONNECTIONS, "streams": streams, **report}
     if as_json:
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
@@ -97,118 +105,120 @@ def main(*, rounds: int, seconds: int, streams: int, as_json: bool) -> None:
         _print(report)
 
 
-class _Questions:
-    """What is asked of the ledger."""
+class _Scenarios:
+    """The requests of each measurement."""
 
     def __init__(self, ledger: MeasuredLedger, uri: str) -> None:
         self.channel = ledger.channel
         self.base = f"/api/v1/channels/{ledger.channel}"
-        self.block = Question([f"{self.base}/blocks/{ledger.height // 2}"])
+        self.block = Requests([f"{self.base}/blocks/{ledger.height // 2}"])
         with MongoClient[dict[str, Any]](uri) as client:
-            found = (
+            newest_first = (
                 client[DATABASE][TRANSACTIONS]
                 .find({"txId": {"$type": "string"}}, {"txId": 1})
                 .sort("_id", -1)
             )
-            tx_ids = [quote(document["txId"], safe="") for document in found.limit(_VARIED)]
-        self.hello = Question(["/hello"])
-        self.find_one = Question([f"/transactions/{tx_id}" for tx_id in tx_ids])
-        self.kept = {
+            tx_ids = [quote(document["txId"], safe="") for document in newest_first.limit(_VARIED)]
+        self.hello = Requests(["/hello"])
+        self.find_one = Requests([f"/transactions/{tx_id}" for tx_id in tx_ids])
+        self.cached = {
             "block": self.block,
-            "transaction": Question([f"{self.base}/transactions/{tx_ids[0]}"]),
-            "transactions": Question([f"{self.base}/transactions"]),
-            "events": Question([f"{self.base}/events"]),
+            "transaction": Requests([f"{self.base}/transactions/{tx_ids[0]}"]),
+            "transactions": Requests([f"{self.base}/transactions"]),
+            "events": Requests([f"{self.base}/events"]),
         }
         blocks = range(ledger.height // 2, ledger.height)
         self.uncached = {
-            "transaction, uncached": Question(
+            "transaction, uncached": Requests(
                 [f"{self.base}/transactions/{tx_id}" for tx_id in tx_ids]
             ),
-            "block, uncached": Question([f"{self.base}/blocks/{number}" for number in blocks]),
-            "transactions, uncached": Question(
+            "block, uncached": Requests([f"{self.base}/blocks/{number}" for number in blocks]),
+            "transactions, uncached": Requests(
                 [f"{self.base}/transactions?block.le={number}" for number in blocks]
             ),
-            "events, uncached": Question(
+            "events, uncached": Requests(
                 [f"{self.base}/events?block.le={number}" for number in blocks]
             ),
         }
 
-    def not_modified(self, port: int) -> Question:
-        """The block, by a client that has it."""
-        etag = answer(port, self.block.paths[0]).headers["ETag"]
-        return Question(self.block.paths, {"If-None-Match": etag}, status=304)
+    def not_modified(self, port: int) -> Requests:
+        """Return requests for the block from a client that has it in its cache."""
+        etag = get(port, self.block.paths[0]).headers["ETag"]
+        return Requests(self.block.paths, {"If-None-Match": etag}, status=304)
 
 
-def _round(questions: _Questions, uri: str, seconds: int, streams: int) -> Round:
-    figures: Round = {}
+def _round(scenarios: _Scenarios, uri: str, seconds: int, streams: int) -> Round:
+    results: Round = {}
     with (
-        _bare(questions, uri) as bare,
-        _api(questions, uri) as kept,
-        _api(questions, uri, cache_bytes=0) as uncached,
+        _baseline(scenarios, uri) as baseline,
+        _api(scenarios, uri) as cached,
+        _api(scenarios, uri, cache_bytes=0) as uncached,
     ):
-        figures["hello"] = measure(bare, questions.hello, seconds)
-        figures["304"] = measure(kept, questions.not_modified(kept), seconds)
-        figures |= {
-            name: measure(kept, question, seconds) for name, question in questions.kept.items()
+        results["hello"] = measure(baseline, scenarios.hello, seconds)
+        results["304"] = measure(cached, scenarios.not_modified(cached), seconds)
+        results |= {
+            name: measure(cached, requests, seconds) for name, requests in scenarios.cached.items()
         }
-        figures["find_one"] = measure(bare, questions.find_one, seconds)
-        figures |= {
-            name: measure(uncached, question, seconds)
-            for name, question in questions.uncached.items()
+        results["find_one"] = measure(baseline, scenarios.find_one, seconds)
+        results |= {
+            name: measure(uncached, requests, seconds)
+            for name, requests in scenarios.uncached.items()
         }
     if streams:
-        with _api(questions, uri) as port:
-            figures |= _beside_streams(questions, port, uri, seconds, streams)
-    return figures
+        with _api(scenarios, uri) as port:
+            results |= _with_streams(scenarios, port, uri, seconds, streams)
+    return results
 
 
-def _beside_streams(
-    questions: _Questions, port: int, uri: str, seconds: int, streams: int
-) -> Round:
-    """The same block asked for without streams, with idle ones, and while each of them tells of a block a second."""
+def _with_streams(scenarios: _Scenarios, port: int, uri: str, seconds: int, streams: int) -> Round:
+    """Measure one block without streams, with idle streams, and with a block per second."""
     seconds = max(seconds, _STREAM_SECONDS)
-    figures = {"block, no stream": measure(port, questions.block, seconds)}
-    held = ("--port", str(port), "--path", f"{questions.base}/stream", "--count", str(streams))
-    with running("benchmarks.streams", "hold", *held) as holder:
-        _said(holder)
-        figures["block, idle streams"] = measure(port, questions.block, seconds)
-        with running("benchmarks.streams", "grow", "--uri", uri, "--database", DATABASE) as grower:
-            _said(grower)
-            figures["block, busy streams"] = measure(port, questions.block, seconds)
+    results = {"block, no stream": measure(port, scenarios.block, seconds)}
+    held = ("--port", str(port), "--path", f"{scenarios.base}/stream", "--count", str(streams))
+    with running("benchmarks.stream_load", "hold", *held) as holder:
+        _next_line(holder)
+        results["block, idle streams"] = measure(port, scenarios.block, seconds)
+        with running(
+            "benchmarks.stream_load", "grow", "--uri", uri, "--database", DATABASE
+        ) as grower:
+            _next_line(grower)
+            results["block, busy streams"] = measure(port, scenarios.block, seconds)
             if grower.poll() is not None:
-                raise RuntimeError("the ledger stopped growing")
+                raise RuntimeError("the process that stores new blocks has ended")
         holder.terminate()
-        end = _said(holder)
+        end = _next_line(holder)
         holder.wait()
     if end["open"] < streams or end["messages"] < streams * seconds:
-        raise RuntimeError(f"not all of {streams} streams were served to the end: {end}")
-    return figures
+        raise RuntimeError(f"not all of {streams} streams were served until the end: {end}")
+    return results
 
 
-def _said(process: subprocess.Popen[str]) -> dict[str, int]:
-    """The line of JSON that a process of `benchmarks.streams` prints next."""
+def _next_line(process: subprocess.Popen[str]) -> dict[str, int]:
+    """Return the next line of JSON that a process of `benchmarks.stream_load` prints."""
     line = process.stdout.readline() if process.stdout is not None else ""
     if not line:
-        raise RuntimeError("a process of benchmarks.streams ended before its time")
-    said: dict[str, int] = json.loads(line)
-    return said
+        raise RuntimeError("a process of benchmarks.stream_load ended too early")
+    values: dict[str, int] = json.loads(line)
+    return values
 
 
 @contextmanager
-def _api(questions: _Questions, uri: str, **settings: int) -> Iterator[int]:
-    """The port of a new `kindledger api`; its settings are the defaults, but for those and the limit by client."""
+def _api(scenarios: _Scenarios, uri: str, **settings: int) -> Iterator[int]:
+    """Run `kindledger api` with some settings and without a limit by client; yield its port."""
     port = free_port()
-    chosen = {"port": port, "streams_per_client": 0, **settings}
-    environment = {f"KINDLEDGER_API__{name.upper()}": str(value) for name, value in chosen.items()}
-    with _served(["cli.main", "api"], environment, questions.channel, uri, port):
+    all_settings = {"port": port, "streams_per_client": 0, **settings}
+    environment = {
+        f"KINDLEDGER_API__{name.upper()}": str(value) for name, value in all_settings.items()
+    }
+    with _served(["cli.main", "api"], environment, scenarios.channel, uri, port):
         yield port
 
 
 @contextmanager
-def _bare(questions: _Questions, uri: str) -> Iterator[int]:
-    """The port of the bare handlers."""
+def _baseline(scenarios: _Scenarios, uri: str) -> Iterator[int]:
+    """Run the server with minimal handlers; yield its port."""
     port = free_port()
-    with _served(["benchmarks.bare", str(port)], {}, questions.channel, uri, port):
+    with _served(["benchmarks.baseline_server", str(port)], {}, scenarios.channel, uri, port):
         yield port
 
 
@@ -216,20 +226,22 @@ def _bare(questions: _Questions, uri: str) -> Iterator[int]:
 def _served(
     command: list[str], environment: dict[str, str], channel: str, uri: str, port: int
 ) -> Iterator[None]:
-    """A process that listens, configured by this environment alone."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("KINDLEDGER_")}
+    """Run a server process with this configuration only, and wait until it listens."""
+    own_environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("KINDLEDGER_")
+    }
     channels = json.dumps({channel: {"database": DATABASE}})
-    ours |= {
+    own_environment |= {
         "KINDLEDGER_MONGO__URI": uri,
         "KINDLEDGER_CHANNELS": channels,
         "KINDLEDGER_LOG__LEVEL": "warning",
     }
-    with running(*command, environment=ours | environment) as process:
+    with running(*command, environment=own_environment | environment) as process:
         end = time.monotonic() + _START_SECONDS
         while not _listens(port):
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(
-                    f"{' '.join(command)} does not listen on port {port}; its messages are above"
+                    f"{' '.join(command)} does not listen on port {port}; see its messages above"
                 )
             time.sleep(0.05)
         yield
@@ -242,19 +254,19 @@ def _listens(port: int) -> bool:
 
 def _report(rounds: list[Round]) -> dict[str, Any]:
     measured = {
-        name: Figures(
-            *(statistics.median(getattr(one[name], field) for one in rounds) for field in _FIELDS)
+        name: LoadResult(
+            *(statistics.median(getattr(each[name], field) for each in rounds) for field in _FIELDS)
         )
         for name in rounds[0]
     }
     return {
-        "measured": {name: asdict(figures) for name, figures in measured.items()},
+        "measured": {name: asdict(result) for name, result in measured.items()},
         "of_hello": {name: _ratio(rounds, name, "hello") for name in measured},
         "targets": [
             {**asdict(target), "ratio": ratio, "held": ratio >= target.least}
             for target in TARGETS
             if target.measured in measured
-            for ratio in [_ratio(rounds, target.measured, target.beside)]
+            for ratio in [_ratio(rounds, target.measured, target.reference)]
         ],
     }
 
@@ -262,25 +274,27 @@ def _report(rounds: list[Round]) -> dict[str, Any]:
 _FIELDS: Final = ("rate", "p50_ms", "p99_ms")
 
 
-def _ratio(rounds: list[Round], measured: str, beside: str) -> float:
-    return round(statistics.median(one[measured].rate / one[beside].rate for one in rounds), 3)
+def _ratio(rounds: list[Round], measured: str, reference: str) -> float:
+    ratios = (results[measured].rate / results[reference].rate for results in rounds)
+    return round(statistics.median(ratios), 3)
 
 
 def _print(report: dict[str, Any]) -> None:
-    click.echo(
-        f"{report['cores']} cores, {report['connections']} connections, {report['streams']} streams\n"
-    )
-    click.echo("| answer | requests/s | of hello | p50 ms | p99 ms |\n|---|---|---|---|---|")
-    for name, figures in report["measured"].items():
+    machine = f"{report['cores']} cores, {report['connections']} connections"
+    click.echo(f"{machine}, {report['streams']} streams\n")
+    click.echo("| response | requests/s | of hello | p50 ms | p99 ms |\n|---|---|---|---|---|")
+    for name, result in report["measured"].items():
         ratio = report["of_hello"][name]
         click.echo(
-            f"| {name} | {figures['rate']:,.0f} | {ratio:.2f} | {figures['p50_ms']:.2f} | {figures['p99_ms']:.2f} |"
+            f"| {name} | {result['rate']:,.0f} | {ratio:.2f} "
+            f"| {result['p50_ms']:.2f} | {result['p99_ms']:.2f} |"
         )
     click.echo("\n| target | ratio | at least | held |\n|---|---|---|---|")
     for target in report["targets"]:
         held = "yes" if target["held"] else "NO"
         click.echo(
-            f"| {target['measured']} / {target['beside']} | {target['ratio']:.2f} | {target['least']} | {held} |"
+            f"| {target['measured']} / {target['reference']} | {target['ratio']:.2f} "
+            f"| {target['least']} | {held} |"
         )
 
 

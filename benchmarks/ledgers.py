@@ -1,12 +1,12 @@
-"""The ledgers that are measured: folders of NNNNNN.block files, forged or unpacked once and kept."""
+"""The measured ledgers: folders of NNNNNN.block files, forged or unpacked once and cached."""
 
 import json
 import tarfile
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import click
+from msgspec import Struct
 
 from devnet.forge.forger import Recipe, forge
 from devnet.peer import block_files
@@ -23,9 +23,8 @@ TENS = Recipe(seed=4, transactions_per_block=10, bulk=True, invalid_share=0.001,
 TENS_BLOCKS = 1_500
 
 
-@dataclass(frozen=True)
-class MeasuredLedger:
-    """A folder of blocks; `megabytes` is their size."""
+class MeasuredLedger(Struct, frozen=True):
+    """A folder of blocks, and their total size in megabytes."""
 
     name: str
     folder: Path
@@ -37,38 +36,38 @@ class MeasuredLedger:
 
 
 def forged() -> MeasuredLedger:
-    """More than 50,000 transactions in blocks of 200 to 500, as a client that submits in bulk makes them."""
+    """Return a ledger of more than 50,000 bulk transactions in blocks of 200 to 500."""
     recipe = Recipe(
         seed=1, transactions_per_block=range(200, 501), bulk=True, invalid_share=0.001, signed=False
     )
-    return _kept("forged", recipe, FORGED_BLOCKS)
+    return _cached("forged", recipe, FORGED_BLOCKS)
 
 
 def forged_large() -> MeasuredLedger:
-    """Blocks of about 10 MB each."""
+    """Return a ledger with blocks of about 10 MB."""
     recipe = Recipe(
         seed=2, transactions_per_block=LARGE_BLOCK_TRANSACTIONS, bulk=True, signed=False
     )
-    return _kept("forged-10MB-blocks", recipe, LARGE_BLOCKS)
+    return _cached("forged-10MB-blocks", recipe, LARGE_BLOCKS)
 
 
 def forged_small() -> MeasuredLedger:
-    """Everyday blocks of a few transactions, to be released one by one."""
-    return _kept("forged-everyday", Recipe(seed=3, signed=False), LIVE_FROM + LIVE_BLOCKS)
+    """Return a ledger with blocks of a few transactions, which a peer releases one by one."""
+    return _cached("forged-everyday", Recipe(seed=3, signed=False), LIVE_FROM + LIVE_BLOCKS)
 
 
 def forged_tens() -> MeasuredLedger:
-    """Blocks of 10 transactions, nearly 15,000 in all."""
-    return _kept("forged-tens", TENS, TENS_BLOCKS)
+    """Return a ledger of nearly 15,000 transactions in blocks of 10."""
+    return _cached("forged-tens", TENS, TENS_BLOCKS)
 
 
-def given(path: Path) -> MeasuredLedger:
-    """The blocks of a folder, or of an archive, which is unpacked."""
+def existing(path: Path) -> MeasuredLedger:
+    """Return the ledger in a folder or in an archive, which is unpacked."""
     folder = path if path.is_dir() and any(path.glob("*.block")) else _unpacked(path)
-    return _described(path.name, folder)
+    return _describe(path.name, folder)
 
 
-def _kept(name: str, recipe: Recipe, blocks: int) -> MeasuredLedger:
+def _cached(name: str, recipe: Recipe, blocks: int) -> MeasuredLedger:
     folder = CACHE / name
     if not (folder / "complete").exists():
         click.echo(f"forging {blocks} blocks into {folder}, once", err=True)
@@ -76,7 +75,7 @@ def _kept(name: str, recipe: Recipe, blocks: int) -> MeasuredLedger:
         for block in islice(forge(recipe), blocks):
             (folder / f"{block.number:06}.block").write_bytes(block.data)
         (folder / "complete").touch()
-    return _described(name, folder)
+    return _describe(name, folder)
 
 
 def _unpacked(path: Path) -> Path:
@@ -96,17 +95,17 @@ def _unpacked(path: Path) -> Path:
     return folder
 
 
-def _described(name: str, folder: Path) -> MeasuredLedger:
+def _describe(name: str, folder: Path) -> MeasuredLedger:
     first, files = block_files(folder)
     channel = FileSource([folder]).channel()
     if channel is None:
-        raise click.UsageError(f"{folder}: no block names its channel")
-    facts = folder / "facts.json" if folder.is_relative_to(CACHE) else None
-    if facts is None or not facts.exists():
+        raise click.UsageError(f"{folder} has no block that names its channel; give another folder")
+    cached_count = folder / "cached_count.json" if folder.is_relative_to(CACHE) else None
+    if cached_count is None or not cached_count.exists():
         transactions = sum(len(read_block(file.read_bytes()).codes) for file in files)
-        if facts is not None:
-            facts.write_text(json.dumps({"transactions": transactions}))
+        if cached_count is not None:
+            cached_count.write_text(json.dumps({"transactions": transactions}))
     else:
-        transactions = json.loads(facts.read_text())["transactions"]
+        transactions = json.loads(cached_count.read_text())["transactions"]
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     return MeasuredLedger(name, folder, channel, first, first + len(files), transactions, megabytes)

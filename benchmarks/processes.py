@@ -1,4 +1,4 @@
-"""Runs the parts, and the peer, in processes of their own."""
+"""Runs the measured parts and the peer in separate processes."""
 
 import asyncio
 import json
@@ -15,18 +15,18 @@ from devnet.forge.forger import Recipe
 
 
 def run_part(*arguments: str) -> dict[str, Any]:
-    """The figures that a part prints; see `benchmarks.parts`."""
-    command = [sys.executable, "-m", "benchmarks.parts", *arguments]
+    """Run a part; return the values that it prints. See `benchmarks.indexing_parts`."""
+    command = [sys.executable, "-m", "benchmarks.indexing_parts", *arguments]
     result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    figures: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    return figures
+    values: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return values
 
 
 @contextmanager
 def running(
     *command: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """A module in a process of its own while the context lasts; it is to end at SIGTERM."""
+    """Run a module in a separate process while the context lasts, then send SIGTERM."""
     with subprocess.Popen(
         [sys.executable, "-m", *command], env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -37,7 +37,7 @@ def running(
 
 
 def write_identity(work: Path) -> Path:
-    """A folder with cert.pem and key.pem of a member of a forged network."""
+    """Write cert.pem and key.pem of a client of a forged network; return their folder."""
     Recipe().network().client.write(work / "identity")
     return work / "identity"
 
@@ -46,7 +46,7 @@ def write_identity(work: Path) -> Path:
 async def peer_process(
     folder: Path, channel: str, tls: Path, *options: str
 ) -> AsyncIterator[tuple[int, StreamReader]]:
-    """A peer that serves the folder over mutual TLS; yields its port and what else it prints."""
+    """Run a peer that serves the folder over mutual TLS; yield its port and further output."""
     command = (
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""Real servers for the tests: started once a run, however many workers share them."""
+"""Real servers for the tests, started once per test run and shared by all workers."""
 
 import asyncio
 import tempfile
@@ -33,10 +33,13 @@ _SERVERS = pytest.StashKey[tuple[EmbeddedServers, "tempfile.TemporaryDirectory[s
 
 
 def _addresses(config: pytest.Config) -> dict[str, str]:
-    """Where the servers of this run are; starts them unless another process, or this one before, has done so."""
-    given: dict[str, str] | None = getattr(config, "workerinput", {}).get("addresses")
-    if given is not None:
-        return given
+    """Return the addresses of the servers of this test run; start the servers at the first call.
+
+    A worker of pytest-xdist gets the addresses from the main process.
+    """
+    addresses: dict[str, str] | None = getattr(config, "workerinput", {}).get("addresses")
+    if addresses is not None:
+        return addresses
     if _SERVERS not in config.stash:
         folder = tempfile.TemporaryDirectory(prefix="kindledger-tests-")
         servers = EmbeddedServers(Path(folder.name), {})
@@ -51,23 +54,23 @@ def _addresses(config: pytest.Config) -> dict[str, str]:
 
 
 def database_dsn(dsn: str, name: str) -> str:
-    """The address of another database on the same PostgreSQL."""
+    """Return the address of another database on the same PostgreSQL."""
     return f"{dsn.rpartition('/')[0]}/{name}"
 
 
 def login_dsn(dsn: str, user: str) -> str:
-    """The same database for another user, whose password is his name."""
+    """Return the address of the same database for another user, whose password is the user name."""
     return f"postgresql://{user}:{user}@{dsn.rpartition('@')[2]}"
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Hands the addresses to a worker of pytest-xdist, before it starts."""
+    """Pass the addresses to a worker of pytest-xdist before it starts."""
     node.workerinput["addresses"] = _addresses(node.config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stops what this process started."""
+    """Stop the servers if this process started them."""
     if _SERVERS in config.stash:
         servers, folder = config.stash[_SERVERS]
         servers.stop()
@@ -76,19 +79,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def mongo_uri(request: pytest.FixtureRequest) -> str:
-    """The address of a replica set that all tests share; each uses databases of its own."""
+    """The address of a replica set that all tests share; each test has its own databases."""
     return _addresses(request.config)["mongo"]
 
 
 @pytest.fixture(scope="session")
 def postgres_dsn(request: pytest.FixtureRequest) -> str:
-    """The superuser's address of a PostgreSQL that all tests share; each uses databases of its own."""
+    """The superuser's address of a PostgreSQL that all tests share; each has its own databases."""
     return _addresses(request.config)["postgres"]
 
 
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest) -> str:
-    """The address of an empty Redis database, which no other test uses meanwhile."""
+    """The address of an empty Redis database, which no other test uses at the same time."""
     server = _addresses(request.config)["redis"].rpartition("/")[0]
     worker: str = getattr(request.config, "workerinput", {}).get("workerid", "gw0")
     url = f"{server}/{worker.removeprefix('gw')}"
@@ -99,7 +102,7 @@ def redis_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def empty_database(postgres_dsn: str) -> AsyncIterator[str]:
-    """The superuser's address of an empty PostgreSQL database that no other test uses, dropped afterwards."""
+    """The superuser's address of an empty PostgreSQL database of this test, dropped at its end."""
     name = f"t{uuid.uuid4().hex[:16]}"
     connection = await asyncpg.connect(postgres_dsn)
     try:
@@ -112,7 +115,7 @@ async def empty_database(postgres_dsn: str) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 def migrated_template(postgres_dsn: str) -> Iterator[str]:
-    """The name of a PostgreSQL database with all migrations applied, to make others of it."""
+    """The name of a PostgreSQL database with all migrations, used as a template."""
     name = f"t{uuid.uuid4().hex[:16]}"
     asyncio.run(_execute(postgres_dsn, f"CREATE DATABASE {name}"))
     asyncio.run(_migrate(database_dsn(postgres_dsn, name)))
@@ -134,7 +137,7 @@ async def _migrate(dsn: str) -> None:
 
 @pytest.fixture
 async def business_database(postgres_dsn: str, migrated_template: str) -> AsyncIterator[str]:
-    """The superuser's address of a PostgreSQL database with all migrations applied and no row, dropped afterwards."""
+    """The superuser's address of a PostgreSQL database with all migrations and without rows."""
     name = f"t{uuid.uuid4().hex[:16]}"
     await _execute(postgres_dsn, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
     yield database_dsn(postgres_dsn, name)
@@ -143,7 +146,7 @@ async def business_database(postgres_dsn: str, migrated_template: str) -> AsyncI
 
 @pytest.fixture
 async def indexer_dsn(postgres_dsn: str, business_database: str) -> AsyncIterator[str]:
-    """The address of `business_database` for a user who has the daemon's role and nothing else."""
+    """The address of `business_database` for a user with only the role of the daemon."""
     user = f"u{uuid.uuid4().hex[:16]}"
     await _execute(
         postgres_dsn, f"CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE kindledger_indexer"
@@ -154,7 +157,7 @@ async def indexer_dsn(postgres_dsn: str, business_database: str) -> AsyncIterato
 
 @pytest.fixture
 def database_name(mongo_uri: str) -> Iterator[str]:
-    """A database that no other test uses, dropped afterwards."""
+    """The name of a MongoDB database of this test, dropped at its end."""
     name = f"t{uuid.uuid4().hex[:16]}"
     yield name
     with MongoClient[dict[str, Any]](mongo_uri) as client:
@@ -163,14 +166,14 @@ def database_name(mongo_uri: str) -> Iterator[str]:
 
 @pytest.fixture
 async def mongo(mongo_uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
-    """A client on the test's own event loop."""
+    """A MongoDB client on the event loop of the test."""
     async with AsyncMongoClient[dict[str, Any]](mongo_uri, tz_aware=True) as client:
         yield client
 
 
 @pytest.fixture
 async def store(mongo: AsyncMongoClient[dict[str, Any]], database_name: str) -> LedgerStore:
-    """An empty store, prepared."""
+    """An empty ledger store with its indexes."""
     store = LedgerStore(mongo, database_name)
     await store.prepare()
     return store

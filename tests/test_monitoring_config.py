@@ -1,4 +1,4 @@
-"""Dashboard and alerts against what the program exposes: nothing in them may ask for what is not there."""
+"""The dashboard and the alerts use only metrics that the program exposes."""
 
 import asyncio
 import json
@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
+from tests.eventually import eventually
 from tests.indexer.network import HEIGHT, TRUNK, Client, peer_of
 from tests.indexer.processes import configuration, ending, kindledger, stop
 from tests.indexer.support import CHANNEL
@@ -31,18 +32,19 @@ ALERTS = [
 DASHBOARD = json.loads((CONFIG / "grafana" / "kindledger.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
-UNSEEN: Final[Mapping[str, set[str]]] = {
+NOT_EXPOSED_HERE: Final[Mapping[str, set[str]]] = {
     "kindledger_reconnects_total": {"channel", "reason"},
     "kindledger_postgres_replica_lag_seconds": {"channel", "server"},
 }
-"""What is exposed once there is something to tell, which is not so in these tests."""
-LATE: Final = ("kindledger_reconciliation_pending_rows", "kindledger_api_peer_height")
-"""What is there a moment after the start."""
-ADDED = {"job", "instance"}
-"""Labels that Prometheus adds to everything."""
+"""Metrics that are exposed only after events that do not occur in these tests."""
+EXPOSED_LATER: Final = ("kindledger_reconciliation_pending_rows", "kindledger_api_peer_height")
+"""Metrics that are exposed a moment after the start."""
+PROMETHEUS_LABELS = {"job", "instance"}
+"""Labels that Prometheus adds to each metric."""
 
 UNITS = re.compile(
-    r"_(blocks|bytes|seconds|transactions|rows|discrepancies|connections|per_second|hash|state|available|height|streams|in_progress)$"
+    r"_(blocks|bytes|seconds|transactions|rows|discrepancies|connections|per_second|hash|state"
+    r"|available|height|streams|in_progress)$"
 )
 FUNCTIONS = {
     "absent",
@@ -60,11 +62,8 @@ FUNCTIONS = {
 KEYWORDS = {"and", "or", "unless", "by", "on", "ignoring", "without"}
 
 
-# --- expressions ------------------------------------------------------------------------------------------------------
-
-
 def expressions() -> Iterator[tuple[str, str]]:
-    """Every PromQL expression, and where it stands."""
+    """Yield each PromQL expression, after the name of its alert or panel."""
     for alert in ALERTS:
         yield alert["alert"], alert["expr"]
     for panel in PANELS:
@@ -73,7 +72,7 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 def metrics_of(expression: str) -> dict[str, set[tuple[str, str, str]]]:
-    """The metrics of an expression, each with the matchers (label, operator, value) of its selectors."""
+    """Return the metrics of an expression with the matchers (label, operator, value) of each."""
     assert all(
         expression.count(opening) == expression.count(closing)
         for opening, closing in ("()", "[]", "{}")
@@ -85,7 +84,7 @@ def metrics_of(expression: str) -> dict[str, set[tuple[str, str, str]]]:
         r"\b([a-zA-Z_:][\w:]*)(?:\{([^}]*)\})?( *\()?", re.sub(r'"[^"]*"(?![^{]*\})', "", plain)
     ):
         if called:
-            assert name in FUNCTIONS | KEYWORDS, f"{name} is no function that is known here"
+            assert name in FUNCTIONS | KEYWORDS, f"{name} is not a known function"
         elif name not in KEYWORDS:
             found.setdefault(name, set()).update(
                 re.findall(r'(\w+)(=~|!~|!=|=)"([^"]*)"', matchers)
@@ -94,19 +93,16 @@ def metrics_of(expression: str) -> dict[str, set[tuple[str, str, str]]]:
 
 
 def grouping(expression: str) -> set[str]:
-    """Labels by which an expression groups or joins."""
+    """Return the labels by which an expression groups or joins."""
     lists = re.findall(r"\b(?:by|on|ignoring|without) *\(([^)]*)\)", expression)
     return {label.strip() for each in lists for label in each.split(",")}
-
-
-# --- what the program exposes -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 async def exposed(
     mongo_uri: str, store: LedgerStore, indexer_dsn: str, redis_url: str, tmp_path: Path
 ) -> list[Metric]:
-    """A scrape of the command, with every part of it at work; it announces what it indexed, and stops in order."""
+    """A scrape of `kindledger run` with all its parts, which announces blocks and ends cleanly."""
     client = Client.enrolled(tmp_path / "client")
     async with peer_of(TRUNK) as peer, Redis.from_url(redis_url) as redis, redis.pubsub() as heads:
         await heads.subscribe(f"kindledger:head:{store.database.name}")
@@ -126,11 +122,12 @@ async def exposed(
             kindledger("--config", file, "run", "--with-api", **environment) as process,
         ):
             health = await logged_url(process, "monitoring_started")
-            text = await scraped_when_swept(health, await logged_url(process, "api_started"))
-            told = 0
-            while told < HEIGHT:
+            text = await scrape_once_complete(health, await logged_url(process, "api_started"))
+            announced_height = 0
+            while announced_height < HEIGHT:
                 message = await heads.get_message(ignore_subscribe_messages=True, timeout=1)
-                told = int(message["data"]) if message is not None else told
+                if message is not None:
+                    announced_height = int(message["data"])
             stop(process)
             ended = await ending(process)
     assert ended.code == 143, ended.stderr
@@ -142,68 +139,78 @@ async def logged_url(process: asyncio.subprocess.Process, event: str) -> str:
     async for line in process.stderr:
         if json.loads(line)["event"] == event:
             return str(json.loads(line)["url"])
-    pytest.fail("it ended before its time")
+    pytest.fail(f"the process ended before it logged {event}")
 
 
-async def scraped_when_swept(health: str, api: str) -> str:
-    """/metrics, once everything was looked at, and /health says that all is well. The API is asked before."""
+async def scrape_once_complete(health: str, api: str) -> str:
+    """Return /metrics once /health is 200 and all metrics are exposed.
+
+    Each attempt requests the API first, so that its metrics have values.
+    """
     async with aiohttp.ClientSession() as session:
-        while True:
+
+        async def scrape() -> tuple[int, list[str], str]:
             async with session.get(urljoin(api, "/api/v1/channels")) as response:
                 assert response.status == 200
             async with session.get(urljoin(health, "/metrics")) as response:
                 text = await response.text()
             async with session.get(health) as response:
-                if response.status == 200 and all(f"{name}{{" in text for name in LATE):
-                    assert (await response.json())["channels"][0]["reconciliation"][
-                        "state"
-                    ] == "following"
-                    return text
-            await asyncio.sleep(0.05)
+                status, body = response.status, await response.json()
+            missing = [name for name in EXPOSED_LATER if f"{name}{{" not in text]
+            if status == 200 and not missing:
+                assert body["channels"][0]["reconciliation"]["state"] == "following"
+            return status, missing, text
+
+        _, _, text = await eventually(
+            scrape, lambda seen: seen[:2] == (200, []), describe="/health is 200 with all metrics"
+        )
+        return text
 
 
-async def test_a_scrape_has_what_is_asked_for_under_proper_names(exposed: list[Metric]) -> None:
+async def test_a_scrape_has_all_used_metrics_with_proper_names(exposed: list[Metric]) -> None:
     assert_well_named(exposed)
     assert_complete(exposed)
 
 
 def assert_complete(exposed: Iterable[Metric]) -> None:
-    """Whatever an expression names is exposed with these labels; and what is exposed is named somewhere."""
-    labels: dict[str, set[str]] = {"up": set(), **UNSEEN}
+    """Check that all used metrics and labels are exposed, and that all exposed metrics are used."""
+    labels: dict[str, set[str]] = {"up": set(), **NOT_EXPOSED_HERE}
     values: dict[tuple[str, str], set[str]] = {}
     for sample in (sample for family in exposed for sample in family.samples):
         labels.setdefault(sample.name, set()).update(sample.labels)
         for label, value in sample.labels.items():
             values.setdefault((sample.name, label), set()).add(value)
     empty = {family.name for family in exposed if not family.samples}
-    assert empty == {name.removesuffix("_total") for name in UNSEEN}
+    assert empty == {name.removesuffix("_total") for name in NOT_EXPOSED_HERE}
 
-    for place, expression in expressions():
+    for source, expression in expressions():
         metrics = metrics_of(expression)
-        assert metrics, place
-        known = set(ADDED)
+        assert metrics, source
+        expression_labels = set(PROMETHEUS_LABELS)
         for name, matchers in metrics.items():
-            assert name in labels, f"{place}: there is no {name}"
-            known |= labels[name]
+            assert name in labels, f"{source}: {name} is not exposed"
+            expression_labels |= labels[name]
             for label, operator, value in matchers:
-                assert label in labels[name] | ADDED, f"{place}: {name} has no label {label}"
+                assert label in labels[name] | PROMETHEUS_LABELS, (
+                    f"{source}: {name} has no label {label}"
+                )
                 if operator == "=" and (name, label) in values:
                     assert value in values[name, label], (
-                        f"{place}: {label} of {name} is never {value}"
+                        f"{source}: {label} of {name} is never {value}"
                     )
-        assert grouping(expression) <= known, place
+        assert grouping(expression) <= expression_labels, source
 
-    ours = {
+    own_metrics = {
         name
         for name in labels
         if re.match(r"kindledger_(?!api_)", name) and not re.search("_(sum|count)$", name)
     }
-    shown = {name for _, expression in expressions() for name in metrics_of(expression)}
-    assert ours - shown == set(), "what nobody looks at need not be counted"
+    used = {name for _, expression in expressions() for name in metrics_of(expression)}
+    assert own_metrics - used == set(), "an exposed metric is in no alert and no panel"
 
 
 def assert_well_named(exposed: Sequence[Metric]) -> None:
-    """As https://prometheus.io/docs/practices/naming/ has it."""
+    """Check the rules of https://prometheus.io/docs/practices/naming/."""
     assert len({family.name for family in exposed}) == len(exposed)
     for family in exposed:
         assert re.fullmatch(r"[a-z][a-z0-9_]*", family.name)
@@ -217,15 +224,12 @@ def assert_well_named(exposed: Sequence[Metric]) -> None:
         if family.name.startswith("kindledger_"):
             assert family.documentation.endswith("."), family.name
             if family.type != "counter" and family.name != "kindledger_build_info":
-                assert UNITS.search(family.name), f"{family.name}: which unit?"
+                assert UNITS.search(family.name), f"{family.name} has no unit in its name"
         else:
             assert family.name.startswith(("process_", "python_")), family.name
     states = [s for f in exposed if f.name == "kindledger_channel_state" for s in f.samples]
     assert {sample.labels["state"] for sample in states} == set(ChannelState)
     assert {sample.labels["channel"] for sample in states} == {CHANNEL}
-
-
-# --- the files themselves ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
@@ -238,24 +242,27 @@ def test_an_alert_says_what_to_do(alert: dict[str, Any]) -> None:
     annotations = alert["annotations"]
     assert annotations.keys() == {"summary", "description", "action"}
     assert annotations["description"].endswith(".")
-    assert re.fullmatch(r"[A-Z].{20,}\.", annotations["action"]), "a sentence on what to do"
-    known = ADDED | grouping(alert["expr"]) if "sum by" in alert["expr"] else None
+    assert re.fullmatch(r"[A-Z].{20,}\.", annotations["action"]), "a sentence that says what to do"
+    labels = PROMETHEUS_LABELS | grouping(alert["expr"]) if "sum by" in alert["expr"] else None
     for text in annotations.values():
         assert (
             text.count("{{")
             == text.count("}}")
             == len(re.findall(r"\{\{ \$(labels\.\w+|value)( \| \w+)? \}\}", text))
         )
-        if known is not None:
-            assert set(re.findall(r"\$labels\.(\w+)", text)) <= known
+        if labels is not None:
+            assert set(re.findall(r"\$labels\.(\w+)", text)) <= labels
 
 
-def test_alerts_are_named_once_and_cover_what_can_go_wrong() -> None:
-    found = [alert["alert"] for alert in ALERTS]
-    assert len(set(found)) == len(found)
-    wanted = "Down ChannelFailed NotMoving LagGrowing NoPeer MongodbAway ReconciliationStopped RowsOverdue DiscrepanciesOpen"
-    wanted += " ReplicaLagging EventLoopLag ApiErrors ApiSlow ApiHeadStale RedisAway"
-    assert {f"Kindledger{name}" for name in wanted.split()} <= set(found)
+def test_alerts_have_unique_names_and_cover_all_failures() -> None:
+    names = [alert["alert"] for alert in ALERTS]
+    assert len(set(names)) == len(names)
+    required = (
+        "Down ChannelFailed NotMoving LagGrowing NoPeer MongodbUnavailable ReconciliationStopped "
+        "RowsOverdue DiscrepanciesOpen ReplicaLagging EventLoopLag ApiErrors ApiSlow ApiHeadStale "
+        "RedisUnavailable"
+    )
+    assert {f"Kindledger{name}" for name in required.split()} <= set(names)
 
 
 def test_the_sample_for_prometheus_fits_the_alerts() -> None:
@@ -295,11 +302,13 @@ def test_the_dashboard_can_be_imported() -> None:
         assert used <= {"channel", "__rate_interval"}
 
 
-def test_panels_stand_in_reading_order_and_beside_each_other() -> None:
-    places = [panel["gridPos"] for panel in DASHBOARD["panels"]]
-    assert all(place["x"] + place["w"] <= 24 for place in places)
-    assert all((one["y"], one["x"]) < (other["y"], other["x"]) for one, other in pairwise(places))
-    for one, other in combinations(places, 2):
+def test_panels_are_in_reading_order_and_do_not_overlap() -> None:
+    positions = [panel["gridPos"] for panel in DASHBOARD["panels"]]
+    assert all(position["x"] + position["w"] <= 24 for position in positions)
+    assert all(
+        (one["y"], one["x"]) < (other["y"], other["x"]) for one, other in pairwise(positions)
+    )
+    for one, other in combinations(positions, 2):
         apart = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
         below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
         assert apart or below, (one, other)

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.streams PART …`: clients that hold streams open, and a ledger that grows meanwhile.
+"""`python -m benchmarks.stream_load PART …`: clients with open streams, or a growing ledger.
 
-Each part prints a line of JSON once it is under way, and ends at SIGTERM or with its parent.
+Each part prints a line of JSON once it runs, and ends at SIGTERM or with its parent process.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from ledger.mongodb.store import LedgerStore
 from runtime.process import tune_process
 from runtime.pymongo_waits import patch_pymongo_waits
 
-_AT_ONCE: Final = 50
-_OPEN_SECONDS: Final = 60.0
-_BLOCK_EVERY_S: Final = 1.0
+_CONNECTIONS_PER_BATCH: Final = 50
+_OPEN_TIMEOUT_S: Final = 60.0
+_BLOCK_INTERVAL_S: Final = 1.0
 
 
 @click.group()
 def main() -> None:
-    """One part."""
+    """Run one part of the load."""
     patch_pymongo_waits()
 
 
@@ -42,7 +42,7 @@ def main() -> None:
 @click.option("--path", required=True)
 @click.option("--count", required=True, type=int)
 def hold(*, port: int, path: str, count: int) -> None:
-    """Open so many streams and read them; at the end print how many messages came, and how many streams are left."""
+    """Open `count` streams and read them; at the end print the messages and open streams."""
     asyncio.run(_hold(port, path, count))
 
 
@@ -54,7 +54,7 @@ class _Stream(asyncio.Protocol):
         self.is_open = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of TCP
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP has this type
         transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -74,20 +74,21 @@ class _Stream(asyncio.Protocol):
 
 async def _hold(port: int, path: str, count: int) -> None:
     parent, loop = os.getppid(), asyncio.get_running_loop()
-    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/event-stream\r\n\r\n".encode()
+    headers = f"Host: 127.0.0.1:{port}\r\nAccept: text/event-stream"
+    request = f"GET {path} HTTP/1.1\r\n{headers}\r\n\r\n".encode()
     streams: list[_Stream] = []
-    async with asyncio.timeout(_OPEN_SECONDS):
+    async with asyncio.timeout(_OPEN_TIMEOUT_S):
         while len(streams) < count:
-            few = [
+            batch = [
                 loop.create_connection(lambda: _Stream(request), "127.0.0.1", port)
-                for _ in range(min(_AT_ONCE, count - len(streams)))
+                for _ in range(min(_CONNECTIONS_PER_BATCH, count - len(streams)))
             ]
-            opened = [protocol for _, protocol in await asyncio.gather(*few)]
+            opened = [protocol for _, protocol in await asyncio.gather(*batch)]
             await asyncio.gather(*(stream.began for stream in opened))
             streams += opened
-    _say(open=len(streams))
+    _print(open=len(streams))
     await wait_for_shutdown(parent)
-    _say(
+    _print(
         open=sum(stream.is_open for stream in streams),
         messages=sum(stream.messages for stream in streams),
     )
@@ -97,42 +98,42 @@ async def _hold(port: int, path: str, count: int) -> None:
 @click.option("--uri", required=True)
 @click.option("--database", required=True)
 def grow(*, uri: str, database: str) -> None:
-    """Store another block of the ledger `TENS` each second, beyond what is stored already."""
+    """Store one more block of the ledger `TENS` each second."""
     configure_logs(LogSettings(level="warning"))
     tune_process()
     asyncio.run(_grow(uri, database))
 
 
-class _Forged:
-    """A block each second, for ever."""
+class _ForgedSource:
+    """A block source with a new forged block each second."""
 
     name, finite = "forged", False
 
     async def newest(self) -> None:
-        """It does not tell."""
+        """Return None: the height of this source is unknown."""
 
     async def blocks(self, start: int, _: int | None) -> AsyncGenerator[DeliveredBlock, None]:
         for block in islice(forge(TENS), start, None):
             yield parse_delivered(block.data, self.name)
-            await asyncio.sleep(_BLOCK_EVERY_S)
+            await asyncio.sleep(_BLOCK_INTERVAL_S)
 
 
 async def _grow(uri: str, database: str) -> None:
     parent = os.getppid()
     async with AsyncMongoClient[dict[str, Any]](uri) as client:
         progress = new_progress(TENS.channel)
-        indexer = ChannelIndexer(LedgerStore(client, database), [_Forged()], progress)
+        indexer = ChannelIndexer(LedgerStore(client, database), [_ForgedSource()], progress)
         running = asyncio.create_task(indexer.run())
         while progress.blocks == 0:
             progress.changed.clear()
             await progress.changed.wait()
-        _say(height=progress.committed_height)
+        _print(height=progress.committed_height)
         await wait_for_shutdown(parent)
         indexer.stop()
         await running
 
 
-def _say(**fields: int) -> None:
+def _print(**fields: int) -> None:
     sys.stdout.write(json.dumps(fields) + "\n")
     sys.stdout.flush()
 

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.bare PORT`: what the API is compared with, aiohttp handlers that do next to nothing.
+"""`python -m benchmarks.baseline_server PORT`: minimal aiohttp handlers to compare the API with.
 
-MongoDB and the channel are those of the environment, as for `kindledger api`.
+The environment configures MongoDB and the channel, as for `kindledger api`.
 """
 
 import json
@@ -24,13 +24,13 @@ _TRANSACTIONS = web.AppKey("transactions", AsyncCollection[dict[str, Any]])
 def main(port: int) -> None:
     """Serve `/hello` and `/transactions/{txId}`."""
     app = web.Application()
-    app.cleanup_ctx.append(_connected)
+    app.cleanup_ctx.append(_mongo_client)
     app.add_routes([web.get("/hello", _hello), web.get("/transactions/{txId}", _find_one)])
     tune_process()
     web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None)
 
 
-async def _connected(app: web.Application) -> AsyncIterator[None]:
+async def _mongo_client(app: web.Application) -> AsyncIterator[None]:
     settings = load_settings(None)
     async with mongo_client(settings) as client:
         (channel,) = settings.channels

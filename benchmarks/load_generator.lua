@@ -1,4 +1,4 @@
--- Asks the paths of a file in turn: wrk -s wrk.lua URL -- FILE. The last line that it prints is JSON.
+-- Requests the paths of a file in turn: wrk -s load_generator.lua URL -- FILE. Its last line is JSON.
 
 function init(arguments)
    local requests = {}

@@ -1,4 +1,4 @@
-"""From the moment a peer has a block until the API shows it."""
+"""Measures the time from the release of a block by a peer until the API shows the block."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from ledger.mongodb.store import LedgerStore
 from ledger.signing import load_signing_identity
 
 _DATABASE = "bench_latency"
-_ASK_EVERY_S = 0.001
+_POLL_S = 0.001
 
 
 async def delivered_to_visible(
@@ -32,9 +32,10 @@ async def delivered_to_visible(
     live_blocks: int,
     rate: float,
 ) -> list[float]:
-    """Milliseconds for each live block: its release by the peer, to the first answer of the API that has it.
+    """Return the milliseconds for each live block, from its release to the first API response.
 
-    Indexer and API share this process, as with `kindledger run --with-api`; the asking costs part of what is measured.
+    Indexer and API share this process, as with `kindledger run --with-api`. The polling of the API
+    is part of the measured load.
     """
     live = ("--live-from", str(live_from), "--live-rate", str(rate), "--announce")
     async with peer_process(folder, channel, work / "tls", *live) as (port, announcements):
@@ -61,23 +62,24 @@ async def delivered_to_visible(
             running = asyncio.create_task(indexer.run())
             try:
                 url = f"http://127.0.0.1:{api_port}/api/v1/channels/{channel}/blocks"
-                seen = await _watch(url, live_from, live_blocks)
+                visible = await _poll_until_visible(url, live_from, live_blocks)
             finally:
                 indexer.stop()
                 await running
                 await runner.cleanup()
         released = [json.loads(await announcements.readline()) for _ in range(live_blocks)]
-    return [(seen[line["block"]] - line["released"]) * 1000 for line in released]
+    return [(visible[line["block"]] - line["released"]) * 1000 for line in released]
 
 
-async def _watch(url: str, first: int, count: int) -> dict[int, float]:
-    seen: dict[int, float] = {}
+async def _poll_until_visible(url: str, first: int, count: int) -> dict[int, float]:
+    """Return when the API first returned each block, in seconds since 1970."""
+    visible: dict[int, float] = {}
     async with aiohttp.ClientSession() as session:
         for number in range(first, first + count):
             while True:
                 async with session.get(f"{url}/{number}") as response:
                     if response.status == 200:
-                        seen[number] = time.time()
+                        visible[number] = time.time()
                         break
-                await asyncio.sleep(_ASK_EVERY_S)
-    return seen
+                await asyncio.sleep(_POLL_S)
+    return visible

@@ -1,7 +1,8 @@
-"""`python -m benchmarks.reconcile`: a backlog of rows settled, beside one bare UPDATE over the same rows.
+"""`python -m benchmarks.reconciliation`: settles a backlog of rows, compared with a bare UPDATE.
 
-Two backlogs: rows of the audit table alone, and donations of which each has a row there too, so that the trigger that
-keeps `raised_amount` works as well. In each round both ways run on a fresh copy of the same database.
+There are two backlogs: rows of the audit table, and donations that each have a row in the audit
+table, so that the trigger that maintains `raised_amount` runs too. In each round both methods run
+on a new copy of the same database.
 """
 
 import asyncio
@@ -43,7 +44,8 @@ _PER_BLOCK: Final = 500
 _CAMPAIGNS: Final = 200
 _AUDIT_ROWS = """
 INSERT INTO transactions (tx_hash, campaign_id, transaction_type, amount, status)
-SELECT hash, 'c' || n % $2, 'DONATE', $3, 'PENDING' FROM unnest($1::text[]) WITH ORDINALITY AS t(hash, n)
+SELECT hash, 'c' || n % $2, 'DONATE', $3, 'PENDING'
+FROM unnest($1::text[]) WITH ORDINALITY AS t(hash, n)
 """
 _DONATION_ROWS = """
 INSERT INTO donations (blockchain_tx_hash, campaign_id, amount, status)
@@ -51,7 +53,8 @@ SELECT hash, 'c' || n % $2, $3, 'PENDING' FROM unnest($1::text[]) WITH ORDINALIT
 """
 _BARE_AUDIT = """
 UPDATE transactions t SET status = 'CONFIRMED', block_number = f.block, confirmed_at = now()
-FROM unnest($1::text[], $2::int8[]) AS f(hash, block) WHERE t.tx_hash = f.hash AND t.status = 'PENDING'
+FROM unnest($1::text[], $2::int8[]) AS f(hash, block)
+WHERE t.tx_hash = f.hash AND t.status = 'PENDING'
 """
 _BARE_DONATIONS = """
 UPDATE donations t SET status = 'CONFIRMED', confirmed_at = now()
@@ -60,7 +63,7 @@ FROM unnest($1::text[]) AS f(hash) WHERE t.blockchain_tx_hash = f.hash AND t.sta
 
 
 class Backlog(Struct, frozen=True):
-    """So many transactions of the ledger, and whether each has a donation beside its row in the audit table."""
+    """A number of transactions with audit rows, and whether each transaction has a donation row."""
 
     name: str
     transactions: int
@@ -68,7 +71,7 @@ class Backlog(Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """How many rows wait."""
+        """The number of pending rows."""
         return self.transactions * (2 if self.donations else 1)
 
 
@@ -76,7 +79,7 @@ class Backlog(Struct, frozen=True):
 @click.option("--rows", default=200_000, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 def main(*, rows: int, rounds: int) -> None:
-    """Rows settled a second, and the ratio to a bare UPDATE."""
+    """Measure rows settled per second, and the ratio to a bare UPDATE."""
     patch_pymongo_waits()
     tune_process()
     backlogs = [
@@ -102,26 +105,31 @@ async def _measure(backlog: Backlog, mongo_uri: str, dsn: str, rounds: int) -> N
         for _ in range(rounds):
             bare.append(await _bare(await _copy(dsn, template), backlog, hashes))
             settled.append(await _settle(await _copy(dsn, template), store, height))
-    ratios = [one / other for one, other in zip(bare, settled, strict=True)]
+    ratios = [limit / measured for limit, measured in zip(bare, settled, strict=True)]
     rate, limit = (backlog.rows / statistics.median(seconds) for seconds in (settled, bare))
-    sys.stdout.write(
-        f"| {backlog.name} | {backlog.rows:,} | {rate:,.0f} | {limit:,.0f} | {statistics.median(ratios):.2f} |\n"
+    columns = (
+        backlog.name,
+        f"{backlog.rows:,}",
+        f"{rate:,.0f}",
+        f"{limit:,.0f}",
+        f"{statistics.median(ratios):.2f}",
     )
+    sys.stdout.write(f"| {' | '.join(columns)} |\n")
     sys.stdout.flush()
 
 
 async def _write_ledger(store: LedgerStore, hashes: list[str]) -> int:
-    """Documents of a forged donation, with ids of their own: 500 a block. Returns the height."""
+    """Write copies of a forged donation with the given ids, 500 per block; return the height."""
     await store.prepare()
     transaction, event, block = _donation()
     for number, first in enumerate(range(0, len(hashes), _PER_BLOCK)):
-        places = [
+        positions = [
             (pack_position(number, index), tx_id)
             for index, tx_id in enumerate(hashes[first : first + _PER_BLOCK])
         ]
         own = [
-            {"_id": place, "txId": tx_id, "blockNumber": number, "txIndex": place & 0xFFFFF}
-            for place, tx_id in places
+            {"_id": position, "txId": tx_id, "blockNumber": number, "txIndex": index}
+            for index, (position, tx_id) in enumerate(positions)
         ]
         await store.database[TRANSACTIONS].insert_many(
             [transaction | fields for fields in own], ordered=False
@@ -138,7 +146,7 @@ async def _write_ledger(store: LedgerStore, hashes: list[str]) -> int:
 
 
 def _donation() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """A donation's documents: transaction, event, block."""
+    """Return the documents of a forged donation: transaction, event and block."""
     for forged in forge(Recipe(bulk=True, signed=False)):
         decoded = decode_block(read_block(forged.data))
         encoded = encode_block(decoded, [True] * len(decoded.codes))
@@ -153,7 +161,7 @@ def _donation() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
 
 
 async def _write_rows(dsn: str, backlog: Backlog, hashes: list[str]) -> str:
-    """A database with the rows that wait; returns its name."""
+    """Create a database with the pending rows; return its name."""
     name = f"backlog{backlog.transactions}"
     connection = await _new_database(dsn, name)
     await Migrator(connection, load_migrations(), lambda _: None, program="bench").up()
@@ -206,7 +214,7 @@ async def _bare(dsn: str, backlog: Backlog, hashes: list[str]) -> float:
 
 
 async def _settle(dsn: str, store: LedgerStore, height: int) -> float:
-    """From the first look at the ledger until the cursor stands at its height."""
+    """Return the seconds from the first read of the ledger until its height is reconciled."""
     ledger = ChannelProgress(_CHANNEL, time.monotonic, lambda: datetime.now(UTC))
     ledger.record_peer_height(height)
     ledger.resume(0, height)
@@ -228,7 +236,7 @@ async def _settle(dsn: str, store: LedgerStore, height: int) -> float:
         )
         began = time.perf_counter()
         running = asyncio.create_task(reconciler.run())
-        while progress.height < height:  # noqa: ASYNC110 - measured from outside, as an operator would
+        while progress.height < height:  # noqa: ASYNC110 - progress is observed from outside
             await asyncio.sleep(0.01)
         seconds = time.perf_counter() - began
         running.cancel()

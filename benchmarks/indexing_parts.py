@@ -1,7 +1,7 @@
-"""`python -m benchmarks.parts PART …`: one measurement in a process of its own; prints one line of JSON.
+"""`python -m benchmarks.indexing_parts PART …`: measures one part and prints one line of JSON.
 
-`seconds` is what the part took, without starting Python, reading files into memory or preparing documents that it does
-not itself prepare; `peak_mb` is the most memory that the process ever had.
+`seconds` is the time of the part without the start of Python, reading files into memory and the
+preparation of documents for the part `bare`. `peak_mb` is the peak memory of the process.
 """
 
 import asyncio
@@ -38,19 +38,18 @@ _BATCH = 5_000
 
 @click.group()
 def main() -> None:
-    """One measurement."""
+    """Measure one part of indexing."""
     patch_pymongo_waits()
 
 
-def _report(seconds: float, **figures: float) -> None:
+def _report(seconds: float, **values: float) -> None:
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    sys.stdout.write(
-        json.dumps({"seconds": seconds, "peak_mb": round(peak_mb, 1), **figures}) + "\n"
-    )
+    report = {"seconds": seconds, "peak_mb": round(peak_mb, 1), **values}
+    sys.stdout.write(json.dumps(report) + "\n")
 
 
-def _encoded(folder: Path) -> Iterator[tuple[EncodedBlock, float]]:
-    """Each block's documents, with the seconds that it took to make them from the block's bytes."""
+def _encoded_blocks(folder: Path) -> Iterator[tuple[EncodedBlock, float]]:
+    """Yield the documents of each block, and the seconds from its bytes to the documents."""
     owned: set[str] = set()
     for file in block_files(folder)[1]:
         data = file.read_bytes()
@@ -66,17 +65,17 @@ def _encoded(folder: Path) -> Iterator[tuple[EncodedBlock, float]]:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def decode(folder: Path) -> None:
-    """Block bytes to encoded documents, in memory."""
-    _report(sum(seconds for _, seconds in _encoded(folder)))
+    """Measure decoding: block bytes to encoded documents, in memory."""
+    _report(sum(seconds for _, seconds in _encoded_blocks(folder)))
 
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--uri", required=True)
 def bare(folder: Path, uri: str) -> None:
-    """`insert_many` of the same documents, already decoded, with the same indexes and write concern: nothing else."""
+    """Measure `insert_many` of the same documents, with the same indexes and write concern."""
     documents: dict[str, list[dict[str, Any]]] = {TRANSACTIONS: [], EVENTS: [], BLOCKS: []}
-    for encoded, _ in _encoded(folder):
+    for encoded, _ in _encoded_blocks(folder):
         documents[TRANSACTIONS] += [bson.decode(document.raw) for document in encoded.transactions]
         documents[EVENTS] += [bson.decode(document.raw) for document in encoded.events]
         documents[BLOCKS].append(bson.decode(encoded.block.raw))
@@ -101,7 +100,7 @@ def bare(folder: Path, uri: str) -> None:
 @click.option("--first", required=True, type=int)
 @click.option("--height", required=True, type=int)
 def follow(**options: Any) -> None:
-    """From the peer, over mutual TLS, to durable documents."""
+    """Measure indexing from a peer over mutual TLS to durable documents."""
     asyncio.run(_follow(**options))
 
 
@@ -140,10 +139,10 @@ async def _follow(
 @click.option("--channel", required=True)
 @click.option("--first", required=True, type=int)
 @click.option(
-    "--again", is_flag=True, help="Onto what is there, instead of into an empty database."
+    "--again", is_flag=True, help="Import into the existing database, not into an empty one."
 )
 def import_files(*, folder: Path, uri: str, channel: str, first: int, again: bool) -> None:
-    """From files to durable documents."""
+    """Measure indexing from files to durable documents."""
     asyncio.run(_import(folder, uri, channel, first, again=again))
 
 
