@@ -167,7 +167,7 @@ def start(
 async def test_kill_9_of_the_daemon(
     server: Postgres, store: LedgerStore, start: Start, kills: int
 ) -> None:
-    """The daemon is killed at random times; the chain begins again whenever all rows are settled."""
+    """The daemon is killed at random times; the chain begins again when all rows are settled."""
     print(f"repeat with FAULT_SEED={SEED}")
     random_choices = random.Random(SEED)
     async with gateway_at(server.dsn) as gateway:

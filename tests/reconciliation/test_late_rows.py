@@ -1,4 +1,4 @@
-"""Rows that get their hash after their block: PostgreSQL announces them, and they settle at once."""
+"""Rows that get their hash after their block: PostgreSQL announces their hashes."""
 
 from collections.abc import Awaitable, Callable
 

@@ -62,8 +62,10 @@ FAULTS = {
         "Check user and password in postgres.dsn",
     ),
     "the schema is newer": (
-        "INSERT INTO kindledger_migrations "
-        "VALUES (9999, 'later', '', 'applied', now(), now(), 'kindledger 99')",
+        (
+            "INSERT INTO kindledger_migrations "
+            "VALUES (9999, 'later', '', 'applied', now(), now(), 'kindledger 99')"
+        ),
         "DELETE FROM kindledger_migrations WHERE version = 9999",
         "newer than this program",
     ),
