@@ -1,12 +1,13 @@
-"""What the tests of migrations share."""
+"""Migrates a database, and describes its schema."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 
-from reconciliation.migrations.migrator import MigrationStep, Migrator
 from reconciliation.connection import Connection
+from reconciliation.migrations.migrator import MigrationStep, Migrator
 from reconciliation.migrations.scripts import Migration, load_migrations
 
 MIGRATIONS = load_migrations()
@@ -23,28 +24,30 @@ async def connected(dsn: str) -> AsyncIterator[Connection]:
 
 
 async def migrate(
-    dsn: str, version: int, migrations: Sequence[Migration] = MIGRATIONS
+    dsn: str, version: int, migrations: Sequence[Migration] = MIGRATIONS, **options: Any
 ) -> tuple[list[MigrationStep], list[str]]:
-    """Goes to that version; returns what was done and what was announced."""
+    """Migrate to a version, and return the steps and the announced messages."""
     announced: list[str] = []
     async with connected(dsn) as connection:
-        return await Migrator(connection, migrations, announced.append, program="tests").to(
-            version
-        ), announced
+        return await Migrator(
+            connection, migrations, announced.append, program="tests", **options
+        ).to(version), announced
 
 
-async def catalogue(dsn: str) -> set[str]:
-    """Everything that the schema consists of, a line each."""
+async def schema_lines(dsn: str) -> set[str]:
+    """Return a line for each relation, column, right, constraint, index, trigger and function."""
     async with connected(dsn) as connection:
-        return {row[0] for row in await connection.fetch(_CATALOGUE)}
+        return {row[0] for row in await connection.fetch(_SCHEMA_LINES)}
 
 
-_CATALOGUE = """
+_SCHEMA_LINES = """
 WITH relations AS (SELECT * FROM pg_class WHERE relnamespace = 'public'::regnamespace)
-SELECT concat_ws(' ', relkind, relname, relrowsecurity, obj_description(oid, 'pg_class')) FROM relations
+SELECT concat_ws(' ', relkind, relname, relrowsecurity, obj_description(oid, 'pg_class'))
+FROM relations
 UNION ALL
 SELECT concat_ws(
-    ' ', relname, attname, format_type(atttypid, atttypmod), attnotnull, attidentity, pg_get_expr(adbin, adrelid)
+    ' ', relname, attname, format_type(atttypid, atttypmod), attnotnull, attidentity,
+    pg_get_expr(adbin, adrelid)
 )
 FROM relations
     JOIN pg_attribute ON attrelid = relations.oid
@@ -67,7 +70,8 @@ UNION ALL
 SELECT concat_ws(' ', pg_get_triggerdef(pg_trigger.oid), tgenabled)
 FROM pg_trigger JOIN relations ON relations.oid = tgrelid WHERE NOT tgisinternal
 UNION ALL
-SELECT concat_ws(' ', pg_get_functiondef(oid), proacl) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+SELECT concat_ws(' ', pg_get_functiondef(oid), proacl)
+FROM pg_proc WHERE pronamespace = 'public'::regnamespace
 UNION ALL
 SELECT concat_ws(' ', relname, pg_get_viewdef(oid)) FROM relations WHERE relkind = 'v'
 UNION ALL

@@ -1,4 +1,4 @@
-"""A business schema that was there before: adopted with its data, and left as it was on the way down."""
+"""An existing business schema: migrations adopt it, and their reversal restores it."""
 
 from typing import Any
 
@@ -6,33 +6,35 @@ import pytest
 
 from reconciliation.connection import Connection
 from reconciliation.migrations.scripts import MigrationError
-from tests.migrations.support import NEWEST, catalogue, connected, migrate
+from tests.migrations.support import NEWEST, connected, migrate, schema_lines
 
 TABLES = ("organizations", "users", "campaigns", "donations", "transactions")
 
-# As an application might have made it: other types, more columns, an index of its own, and triggers that count
-# donations only when they are inserted.
+# A schema of an application: it has other types, more columns and an index of its own, and its
+# triggers count donations only when they are inserted.
 EXISTING = """
 CREATE TYPE donation_status AS ENUM ('PENDING', 'CONFIRMED', 'FAILED', 'REFUNDED');
 CREATE TABLE organizations (id SERIAL PRIMARY KEY, name TEXT);
 CREATE TABLE users (
-    id SERIAL PRIMARY KEY, username TEXT, password_hash TEXT, full_name TEXT, organization_id INTEGER,
-    recovery_code TEXT
+    id SERIAL PRIMARY KEY, username TEXT, password_hash TEXT, full_name TEXT,
+    organization_id INTEGER, recovery_code TEXT
 );
 CREATE TABLE campaigns (
     id TEXT PRIMARY KEY, name TEXT, owner_id INTEGER, organization_id INTEGER, goal_amount NUMERIC,
     raised_amount NUMERIC DEFAULT 0, status TEXT DEFAULT 'OPEN', start_date DATE, end_date DATE,
-    created_at TIMESTAMP DEFAULT now(), updated_at TIMESTAMP, blockchain_tx_hash TEXT, metadata JSONB
+    created_at TIMESTAMP DEFAULT now(), updated_at TIMESTAMP, blockchain_tx_hash TEXT,
+    metadata JSONB
 );
 CREATE TABLE donations (
     id SERIAL PRIMARY KEY, campaign_id TEXT, donor_id INTEGER, donor_name TEXT, amount NUMERIC,
-    status donation_status DEFAULT 'PENDING', donated_at TIMESTAMP DEFAULT now(), confirmed_at TIMESTAMP,
-    blockchain_tx_hash TEXT, metadata JSONB, is_anonymous BOOLEAN, gift_wrapped BOOLEAN DEFAULT true
+    status donation_status DEFAULT 'PENDING', donated_at TIMESTAMP DEFAULT now(),
+    confirmed_at TIMESTAMP, blockchain_tx_hash TEXT, metadata JSONB, is_anonymous BOOLEAN, gift_wrapped BOOLEAN DEFAULT true
 );
 CREATE INDEX own_donations_by_hash ON donations (blockchain_tx_hash);
 CREATE TABLE transactions (
-    id SERIAL PRIMARY KEY, tx_hash TEXT UNIQUE, block_number BIGINT, campaign_id TEXT, transaction_type TEXT,
-    amount NUMERIC, status TEXT, created_at TIMESTAMP DEFAULT now(), confirmed_at TIMESTAMP, raw_data JSONB
+    id SERIAL PRIMARY KEY, tx_hash TEXT UNIQUE, block_number BIGINT, campaign_id TEXT,
+    transaction_type TEXT, amount NUMERIC, status TEXT, created_at TIMESTAMP DEFAULT now(),
+    confirmed_at TIMESTAMP, raw_data JSONB
 );
 CREATE FUNCTION count_donation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -40,8 +42,10 @@ BEGIN
     RETURN NEW;
 END
 $$;
-CREATE TRIGGER count_donation AFTER INSERT ON donations FOR EACH ROW EXECUTE FUNCTION count_donation();
-CREATE TRIGGER count_donation_again AFTER INSERT ON donations FOR EACH ROW EXECUTE FUNCTION count_donation();
+CREATE TRIGGER count_donation AFTER INSERT ON donations
+    FOR EACH ROW EXECUTE FUNCTION count_donation();
+CREATE TRIGGER count_donation_again AFTER INSERT ON donations
+    FOR EACH ROW EXECUTE FUNCTION count_donation();
 ALTER TABLE donations DISABLE TRIGGER count_donation_again;
 CREATE FUNCTION trim_name() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -51,9 +55,11 @@ END
 $$;
 CREATE TRIGGER trim_name BEFORE INSERT ON donations FOR EACH ROW EXECUTE FUNCTION trim_name();
 INSERT INTO users (username, password_hash, recovery_code) VALUES ('ada', 'secret', 'secret too');
-INSERT INTO campaigns (id, name, goal_amount) VALUES ('wrong', 'W', 100), ('reached', 'R', 50), ('right', 'T', 100);
+INSERT INTO campaigns (id, name, goal_amount) VALUES
+    ('wrong', 'W', 100), ('reached', 'R', 50), ('right', 'T', 100);
 INSERT INTO donations (campaign_id, amount, status) VALUES
-    ('wrong', 10, 'CONFIRMED'), ('wrong', 20, 'PENDING'), ('reached', 40, 'PENDING'), ('right', 30, 'CONFIRMED');
+    ('wrong', 10, 'CONFIRMED'), ('wrong', 20, 'PENDING'),
+    ('reached', 40, 'PENDING'), ('right', 30, 'CONFIRMED');
 UPDATE donations SET status = 'CONFIRMED' WHERE campaign_id = 'reached';
 UPDATE donations SET amount = 60 WHERE campaign_id = 'reached';
 INSERT INTO transactions (tx_hash, transaction_type, status) VALUES ('ab', 'DONATE', 'PENDING');
@@ -80,8 +86,8 @@ async def amounts(connection: Connection) -> dict[str, tuple[int, str]]:
     return {row["id"]: (row["raised_amount"], row["status"]) for row in found}
 
 
-async def test_what_was_there_stays_and_what_was_counted_wrong_is_corrected(existing: str) -> None:
-    before, schema = await rows(existing), await catalogue(existing)
+async def test_existing_data_stays_and_wrong_amounts_are_corrected(existing: str) -> None:
+    before, schema = await rows(existing), await schema_lines(existing)
     _, announced = await migrate(existing, NEWEST)
     after = await rows(existing)
     for table in TABLES:
@@ -91,8 +97,10 @@ async def test_what_was_there_stays_and_what_was_counted_wrong_is_corrected(exis
     assert [{key: row[key] for key in row.keys() - changed} for row in after["campaigns"]] == [
         {key: row[key] for key in row.keys() - changed} for row in before["campaigns"]
     ]
-    gone = {line for line in schema - await catalogue(existing) if not line.startswith("grants ")}
-    assert gone == {line for line in schema if line.startswith("CREATE TRIGGER count_donation")}
+    removed = {
+        line for line in schema - await schema_lines(existing) if not line.startswith("grants ")
+    }
+    assert removed == {line for line in schema if line.startswith("CREATE TRIGGER count_donation")}
 
     for words in (
         "table donations exists and is adopted",
@@ -120,15 +128,17 @@ async def test_what_was_there_stays_and_what_was_counted_wrong_is_corrected(exis
         assert await connection.fetchval("SELECT password_hash FROM users") == "secret"
 
 
-async def test_down_puts_back_what_was_replaced(existing: str) -> None:
-    before, schema = await rows(existing), await catalogue(existing)
+async def test_down_restores_what_was_replaced(existing: str) -> None:
+    before, schema = await rows(existing), await schema_lines(existing)
     await migrate(existing, NEWEST)
     _, announced = await migrate(existing, 0)
     differing = {
-        line for line in schema ^ await catalogue(existing) if "kindledger_migrations" not in line
+        line
+        for line in schema ^ await schema_lines(existing)
+        if "kindledger_migrations" not in line
     }
     assert all(line.startswith("grants ") for line in differing), differing
-    assert not any("kindledger_" in line for line in differing), "no right is left"
+    assert not any("kindledger_" in line for line in differing), "no right remains"
     assert any("trigger count_donation on donations is back" in line for line in announced)
     after = await rows(existing)
     for row in before["campaigns"] + after["campaigns"]:
@@ -155,13 +165,14 @@ async def test_a_table_that_lacks_a_column_is_named_and_nothing_is_changed(exist
         await connection.execute(
             "ALTER TABLE donations DROP blockchain_tx_hash; ALTER TABLE campaigns DROP metadata"
         )
-    schema = await catalogue(existing)
+    schema = await schema_lines(existing)
     with pytest.raises(
         MigrationError,
-        match=r"table campaigns lacks column metadata; table donations lacks column blockchain_tx_hash.*migrate to 1",
+        match=r"table campaigns lacks column metadata; "
+        r"table donations lacks column blockchain_tx_hash.*migrate to 1",
     ):
         await migrate(existing, NEWEST)
-    added = await catalogue(existing) - schema
+    added = await schema_lines(existing) - schema
     assert not {
         line for line in added if "kindledger_migrations" not in line and "ledger_" not in line
     }

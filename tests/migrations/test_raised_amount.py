@@ -1,4 +1,4 @@
-"""campaigns.raised_amount is the sum of CONFIRMED donations, after any statement and any interleaving of them."""
+"""campaigns.raised_amount is the sum of CONFIRMED donations after every statement."""
 
 import asyncio
 import random
@@ -40,7 +40,7 @@ _CLOSE = "UPDATE campaigns SET status = 'CLOSED' WHERE id = $1 AND status = 'OPE
 
 
 def columns(rows: dict[UUID, tuple[str, Decimal, str]]) -> tuple[list[Any], ...]:
-    return list(rows), *([row[place] for row in rows.values()] for place in range(3))
+    return list(rows), *([row[column] for row in rows.values()] for column in range(3))
 
 
 statements = st.one_of(
@@ -59,12 +59,13 @@ statements = st.one_of(
 )
 
 
-async def wrong(connection: Connection) -> list[Any]:
-    """Campaigns whose amount is not what their donations say."""
+async def wrong_amounts(connection: Connection) -> list[Any]:
+    """Return the campaigns whose amount is not the sum of their confirmed donations."""
     return await connection.fetch(
         """
         SELECT campaigns.id, raised_amount, coalesce(sum(amount), 0) AS confirmed
-        FROM campaigns LEFT JOIN donations ON campaign_id = campaigns.id AND donations.status = 'CONFIRMED'
+        FROM campaigns
+            LEFT JOIN donations ON campaign_id = campaigns.id AND donations.status = 'CONFIRMED'
         GROUP BY campaigns.id HAVING raised_amount <> coalesce(sum(amount), 0)
         """
     )
@@ -80,7 +81,7 @@ async def begin(connection: Connection, names: Sequence[str]) -> None:
 
 @settings(max_examples=60)
 @given(steps=st.lists(statements, min_size=1, max_size=12))
-async def test_it_follows_every_statement(
+async def test_the_amount_is_right_after_every_statement(
     business_database: str, steps: list[tuple[Any, ...]]
 ) -> None:
     async with connected(business_database) as connection:
@@ -88,13 +89,13 @@ async def test_it_follows_every_statement(
         status = dict.fromkeys(CAMPAIGNS, "OPEN")
         for step in steps:
             await connection.execute(*step)
-            assert await wrong(connection) == []
+            assert await wrong_amounts(connection) == []
             for row in await connection.fetch("SELECT id, status, raised_amount FROM campaigns"):
-                was = status[row["id"]]
-                if step == (_CLOSE, row["id"]) and was == "OPEN":
-                    was = "CLOSED"
+                expected = status[row["id"]]
+                if step == (_CLOSE, row["id"]) and expected == "OPEN":
+                    expected = "CLOSED"
                 status[row["id"]] = (
-                    "COMPLETED" if was == "OPEN" and row["raised_amount"] >= GOAL else was
+                    "COMPLETED" if expected == "OPEN" and row["raised_amount"] >= GOAL else expected
                 )
                 assert row["status"] == status[row["id"]]
 
@@ -107,21 +108,22 @@ async def test_concurrent_transactions_on_the_same_campaigns_add_up(business_dat
         async with connected(business_database) as connection:
             for _ in range(30):
                 await connection.execute(
-                    "INSERT INTO donations (campaign_id, amount, status) SELECT *, 1, $2 FROM unnest($1::text[])",
+                    "INSERT INTO donations (campaign_id, amount, status) "
+                    "SELECT *, 1, $2 FROM unnest($1::text[])",
                     draw.sample(names, len(names)),
                     draw.choice(("PENDING", "CONFIRMED")),
                 )
                 await connection.execute(
                     "UPDATE donations SET status = 'CONFIRMED' WHERE id IN ("
-                    "SELECT id FROM donations WHERE status = 'PENDING' ORDER BY md5(id::text || $1) LIMIT 5 "
-                    "FOR UPDATE SKIP LOCKED)",
+                    "SELECT id FROM donations WHERE status = 'PENDING' "
+                    "ORDER BY md5(id::text || $1) LIMIT 5 FOR UPDATE SKIP LOCKED)",
                     str(seed),
                 )
 
     async with connected(business_database) as connection:
         await begin(connection, names)
         await asyncio.gather(*map(work, range(6)))
-        assert await wrong(connection) == []
+        assert await wrong_amounts(connection) == []
         assert await connection.fetchval("SELECT sum(raised_amount) FROM campaigns") > 0
         assert await connection.fetchval(
             "SELECT bool_and(status = 'COMPLETED') FROM campaigns WHERE raised_amount >= 100"

@@ -1,4 +1,4 @@
-"""What the daemon and the reporter may do, and what not."""
+"""The rights of the roles kindledger_indexer and kindledger_reporter."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -16,7 +16,8 @@ ROWS = """
 INSERT INTO campaigns (id, name, goal_amount) VALUES ('c', 'C', 10);
 INSERT INTO donations (campaign_id, amount, blockchain_tx_hash) VALUES ('c', 5, 'd1');
 INSERT INTO transactions (tx_hash, transaction_type) VALUES ('t1', 'DONATE');
-INSERT INTO users (username, email, password_hash, role) VALUES ('ada', 'ada@example.org', 'secret', 'USER');
+INSERT INTO users (username, email, password_hash, role)
+VALUES ('ada', 'ada@example.org', 'secret', 'USER');
 """
 
 
@@ -31,17 +32,17 @@ async def reporter_dsn(postgres_dsn: str, business_database: str) -> AsyncIterat
         await superuser.execute(f"DROP ROLE {user}")
 
 
-async def refused(dsn: str, *statements: str) -> None:
+async def assert_refused(dsn: str, *statements: str) -> None:
     async with connected(dsn) as connection:
         for statement in statements:
             try:
                 await connection.execute(statement)
             except asyncpg.InsufficientPrivilegeError:
                 continue
-            pytest.fail(f"was allowed: {statement}")
+            pytest.fail(f"allowed: {statement}")
 
 
-async def test_the_indexer_settles_and_does_nothing_else(
+async def test_the_indexer_has_only_the_rights_to_settle(
     business_database: str, indexer_dsn: str
 ) -> None:
     async with connected(business_database) as owner, connected(indexer_dsn) as indexer:
@@ -58,14 +59,15 @@ async def test_the_indexer_settles_and_does_nothing_else(
             == "UPDATE 1"
         )
         assert await indexer.fetchval("SELECT raised_amount FROM campaigns") == 5, (
-            "the trigger may what he may not"
+            "the trigger has the right that the indexer lacks"
         )
         await indexer.execute(
-            "INSERT INTO ledger_cursor VALUES ('ch', 1, 'h') ON CONFLICT (channel) DO UPDATE SET height = 2;"
+            "INSERT INTO ledger_cursor VALUES ('ch', 1, 'h') "
+            "ON CONFLICT (channel) DO UPDATE SET height = 2;"
             "INSERT INTO ledger_discrepancies (channel, kind, subject, tx_hash, ledger, found) "
             "VALUES ('ch', 'missing_row', 't', 't', '{}', '{}')"
         )
-    await refused(
+    await assert_refused(
         indexer_dsn,
         "UPDATE campaigns SET raised_amount = 0",
         "UPDATE donations SET amount = 1",
@@ -86,7 +88,7 @@ async def test_the_indexer_settles_and_does_nothing_else(
     )
 
 
-async def test_the_triggers_rights_cannot_be_borrowed(indexer_dsn: str) -> None:
+async def test_the_rights_of_the_triggers_cannot_be_used_by_other_tables(indexer_dsn: str) -> None:
     async with connected(indexer_dsn) as indexer:
         await indexer.execute(
             "CREATE TEMPORARY TABLE forged (campaign_id TEXT, amount NUMERIC, status TEXT)"
@@ -99,7 +101,7 @@ async def test_the_triggers_rights_cannot_be_borrowed(indexer_dsn: str) -> None:
                 )
 
 
-async def test_the_reporter_reads_and_writes_nothing(
+async def test_the_reporter_reads_and_cannot_write(
     business_database: str, reporter_dsn: str
 ) -> None:
     tables = (
@@ -121,7 +123,7 @@ async def test_the_reporter_reads_and_writes_nothing(
         for name in tables
         for write in (f"DELETE FROM {name}", f"INSERT INTO {name} DEFAULT VALUES")
     ]
-    await refused(
+    await assert_refused(
         reporter_dsn,
         *writes,
         "UPDATE donations SET status = 'CONFIRMED'",
@@ -132,7 +134,7 @@ async def test_the_reporter_reads_and_writes_nothing(
     )
 
 
-async def test_row_level_security_lets_the_roles_in(
+async def test_policies_for_the_roles_under_row_level_security(
     business_database: str, indexer_dsn: str, reporter_dsn: str
 ) -> None:
     await migrate(business_database, NEWEST - 1)

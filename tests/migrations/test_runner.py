@@ -1,4 +1,4 @@
-"""Migrations as an operator meets them: up, down, twice at once, killed, and on a schema that does not fit."""
+"""Migrations as an operator runs them: up, down, concurrent, killed, and on a wrong schema."""
 
 import asyncio
 import json
@@ -6,48 +6,50 @@ from asyncio.subprocess import Process
 
 import pytest
 
-from reconciliation.migrations import migrator
-from reconciliation.migrations.migrator import check_schema
 from reconciliation.connection import Connection
+from reconciliation.migrations.migrator import LOCK_KEY, check_schema
 from reconciliation.migrations.scripts import MigrationError, load_migrations, parse_migrations
+from tests.eventually import LIMIT_S, eventually
 from tests.indexer.processes import ending, kindledger
-from tests.migrations.support import MIGRATIONS, NEWEST, catalogue, connected, migrate
+from tests.migrations.support import MIGRATIONS, NEWEST, connected, migrate, schema_lines
 
 _SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+_WAITING = f"{_SESSIONS} AND wait_event_type = 'Lock'"
 _INVALID = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
 _STATES = "SELECT state FROM kindledger_migrations ORDER BY version"
 
 
-async def until(connection: Connection, query: str, expected: object) -> None:
-    async with asyncio.timeout(30):
-        while await connection.fetchval(query) != expected:  # noqa: ASYNC110 - it happens in PostgreSQL
-            await asyncio.sleep(0.05)
+async def wait_for(connection: Connection, query: str, expected: object) -> None:
+    """Wait until the query returns the expected value."""
+    await eventually(
+        lambda: connection.fetchval(query), lambda value: value == expected, describe=query
+    )
 
 
-async def waits(process: Process) -> None:
+async def wait_until_waiting(process: Process) -> None:
+    """Wait until the command says that it waits for another one."""
     assert process.stderr is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT_S):
         assert b"waiting" in await process.stderr.readline()
 
 
 async def test_down_and_up_again_leaves_the_same_schema(empty_database: str) -> None:
-    before = await catalogue(empty_database)
+    before = await schema_lines(empty_database)
     await migrate(empty_database, NEWEST)
-    complete = await catalogue(empty_database)
+    complete = await schema_lines(empty_database)
     steps, _ = await migrate(empty_database, 0)
     assert [step.version for step in steps] == list(range(NEWEST, 0, -1))
     assert not {
         line
-        for line in await catalogue(empty_database) - before
+        for line in await schema_lines(empty_database) - before
         if "kindledger_migrations" not in line
     }
     await migrate(empty_database, NEWEST)
-    assert await catalogue(empty_database) == complete
+    assert await schema_lines(empty_database) == complete
     assert (await migrate(empty_database, NEWEST))[0] == []
 
 
-async def test_the_command_goes_up_and_down_and_tells_where_it_stands(empty_database: str) -> None:
+async def test_the_command_migrates_up_and_down_and_shows_the_state(empty_database: str) -> None:
     async def command(*arguments: str) -> str:
         async with kindledger(
             "migrate", *arguments, KINDLEDGER_POSTGRES__MIGRATION_DSN=empty_database
@@ -72,29 +74,29 @@ async def test_the_command_goes_up_and_down_and_tells_where_it_stands(empty_data
     assert "pending" in lines[NEWEST]
 
 
-async def test_of_two_starters_one_works_and_the_other_waits(empty_database: str) -> None:
+async def test_of_two_processes_one_migrates_and_the_other_waits(empty_database: str) -> None:
     up = ("migrate", "up", "--json")
     variables = {"KINDLEDGER_POSTGRES__DSN": empty_database}
     async with (
-        connected(empty_database) as third,
-        kindledger(*up, **variables) as one,
-        kindledger(*up, **variables) as two,
+        connected(empty_database) as lock_holder,
+        kindledger(*up, **variables) as first,
+        kindledger(*up, **variables) as second,
     ):
-        await third.execute("SELECT pg_advisory_lock($1)", migrator.LOCK_KEY)
-        await asyncio.gather(waits(one), waits(two))
-        await third.execute("SELECT pg_advisory_unlock($1)", migrator.LOCK_KEY)
-        ended = await asyncio.gather(ending(one), ending(two))
+        await lock_holder.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
+        await asyncio.gather(wait_until_waiting(first), wait_until_waiting(second))
+        await lock_holder.execute("SELECT pg_advisory_unlock($1)", LOCK_KEY)
+        ended = await asyncio.gather(ending(first), ending(second))
     assert [result.code for result in ended] == [0, 0], ended
     assert sorted(len(json.loads(result.stdout)["steps"]) for result in ended) == [0, NEWEST]
 
 
 @pytest.mark.parametrize(
-    ("version", "blocking", "left"),
+    ("version", "blocking", "states"),
     [(2, "campaigns", ["applied", "applied", "running"]), (3, "donations", ["applied"] * 3)],
     ids=["while indexes are built", "in a transaction"],
 )
-async def test_killed_midway_it_is_repeated(
-    empty_database: str, version: int, blocking: str, left: list[str]
+async def test_a_killed_migration_is_repeated(
+    empty_database: str, version: int, blocking: str, states: list[str]
 ) -> None:
     await migrate(empty_database, version)
     async with connected(empty_database) as other, connected(empty_database) as observer:
@@ -102,12 +104,12 @@ async def test_killed_midway_it_is_repeated(
         await transaction.start()
         await other.execute(f"LOCK TABLE {blocking} IN ROW EXCLUSIVE MODE")
         async with kindledger("migrate", "up", KINDLEDGER_POSTGRES__DSN=empty_database) as process:
-            await until(observer, _WAITS, 1)
+            await wait_for(observer, _WAITING, 1)
             process.kill()
             await ending(process)
-        await until(observer, _SESSIONS, 2)
-        assert [row["state"] for row in await observer.fetch(_STATES)] == left
-        if "running" in left:
+        await wait_for(observer, _SESSIONS, 2)
+        assert [row["state"] for row in await observer.fetch(_STATES)] == states
+        if "running" in states:
             assert await observer.fetchval(_INVALID) == 1
             with pytest.raises(
                 MigrationError,
@@ -121,7 +123,9 @@ async def test_killed_midway_it_is_repeated(
         await check_schema(observer, MIGRATIONS)
 
 
-async def test_a_server_that_goes_away_is_no_fault_of_a_migration(empty_database: str) -> None:
+async def test_a_server_that_becomes_unavailable_is_no_fault_of_a_migration(
+    empty_database: str,
+) -> None:
     await migrate(empty_database, 3)
     async with (
         connected(empty_database) as other,
@@ -130,8 +134,8 @@ async def test_a_server_that_goes_away_is_no_fault_of_a_migration(empty_database
     ):
         await other.execute("LOCK TABLE donations IN ROW EXCLUSIVE MODE")
         async with kindledger("migrate", "up", KINDLEDGER_POSTGRES__DSN=empty_database) as process:
-            await until(observer, _WAITS, 1)
-            await observer.execute(_WAITS.replace("count(*)", "pg_terminate_backend(pid)"))
+            await wait_for(observer, _WAITING, 1)
+            await observer.execute(_WAITING.replace("count(*)", "pg_terminate_backend(pid)"))
             ended = await ending(process)
     assert ended.code == 69, ended.stderr
     assert "was lost" in ended.stderr
@@ -140,7 +144,8 @@ async def test_a_server_that_goes_away_is_no_fault_of_a_migration(empty_database
 async def test_a_newer_schema_is_refused(business_database: str) -> None:
     async with connected(business_database) as connection:
         await connection.execute(
-            "INSERT INTO kindledger_migrations VALUES (99, 'later', 'x', 'applied', now(), now(), 'version 9')"
+            "INSERT INTO kindledger_migrations "
+            "VALUES (99, 'later', 'x', 'applied', now(), now(), 'version 9')"
         )
         with pytest.raises(MigrationError, match="newer than this program"):
             await check_schema(connection, MIGRATIONS)
@@ -164,10 +169,7 @@ async def test_a_changed_file_is_refused_by_name(business_database: str) -> None
         await migrate(business_database, NEWEST)
 
 
-async def test_a_table_in_use_does_not_hold_up_the_application(
-    empty_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(migrator, "LOCK_TIMEOUT_S", 0.2)
+async def test_a_table_in_use_does_not_delay_the_application(empty_database: str) -> None:
     await migrate(empty_database, 3)
     async with connected(empty_database) as other:
         transaction = other.transaction()
@@ -176,13 +178,13 @@ async def test_a_table_in_use_does_not_hold_up_the_application(
         with pytest.raises(
             MigrationError, match=r"0004_raised_amount: .*Try again .*Nothing was changed"
         ):
-            await migrate(empty_database, NEWEST)
+            await migrate(empty_database, NEWEST, lock_timeout_s=0.2)
         await transaction.rollback()
     steps, _ = await migrate(empty_database, NEWEST)
     assert [step.version for step in steps] == list(range(4, NEWEST + 1))
 
 
-async def test_a_failed_migration_leaves_nothing(empty_database: str) -> None:
+async def test_a_failed_migration_changes_nothing(empty_database: str) -> None:
     broken = parse_migrations(
         {
             "0001_broken.up.sql": "CREATE TABLE half (); SELECT 1 / 0",
@@ -218,7 +220,7 @@ async def test_the_daemon_checks_the_schema_with_its_own_rights(
         ("postgresql://someone:hunter2@[/x", 78, "not an address"),
     ],
 )
-async def test_without_a_server_it_says_so_and_keeps_the_password(
+async def test_an_unreachable_server_is_named_without_the_password(
     postgres_dsn: str, dsn: str, code: int, words: str
 ) -> None:
     address = dsn.format(server=postgres_dsn.rpartition("@")[2])
@@ -246,9 +248,9 @@ def test_files_that_do_not_fit_are_named(names: list[str], words: str) -> None:
         parse_migrations(dict.fromkeys(names, ""))
 
 
-def test_the_checksum_is_that_of_the_way_up() -> None:
+def test_the_checksum_is_that_of_the_up_script() -> None:
     def first(up: str, down: str) -> str:
         return parse_migrations({"0001_a.up.sql": up, "0001_a.down.sql": down})[0].checksum
 
-    assert first("SELECT 1", "") == first("SELECT 1", "mended") != first("SELECT 2", "")
+    assert first("SELECT 1", "") == first("SELECT 1", "corrected") != first("SELECT 2", "")
     assert load_migrations() == MIGRATIONS
