@@ -28,7 +28,8 @@ CREATE TABLE campaigns (
 CREATE TABLE donations (
     id SERIAL PRIMARY KEY, campaign_id TEXT, donor_id INTEGER, donor_name TEXT, amount NUMERIC,
     status donation_status DEFAULT 'PENDING', donated_at TIMESTAMP DEFAULT now(),
-    confirmed_at TIMESTAMP, blockchain_tx_hash TEXT, metadata JSONB, is_anonymous BOOLEAN, gift_wrapped BOOLEAN DEFAULT true
+    confirmed_at TIMESTAMP, blockchain_tx_hash TEXT, metadata JSONB,
+    is_anonymous BOOLEAN, gift_wrapped BOOLEAN DEFAULT true
 );
 CREATE INDEX own_donations_by_hash ON donations (blockchain_tx_hash);
 CREATE TABLE transactions (
