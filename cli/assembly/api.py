@@ -97,11 +97,11 @@ async def run_api(settings: Settings) -> Exit:
         if not received.done():
             received.set_result(number)
 
-    async with (
-        process_metrics(VERSION) as registry,
-        mongo_client(settings, registry) as client,
-        serve_api(client, settings, registry),
-    ):
-        tune_process()
+    async with AsyncExitStack() as parts:
+        # Handlers are removed before the parts are closed, so that a second signal ends at once.
         with handle_signals(on_signal):
+            registry = await parts.enter_async_context(process_metrics(VERSION))
+            client = await parts.enter_async_context(mongo_client(settings, registry))
+            await parts.enter_async_context(serve_api(client, settings, registry))
+            tune_process()
             return exit_code_of(await received)

@@ -179,7 +179,9 @@ async def list_discrepancies(
             await measure_servers(servers)
             async with servers.report_connection() as connection:
                 await check_schema(connection, load_migrations())
-                discrepancies = await read_newest(connection, channel, kind, include_closed=closed, limit=limit)
+                discrepancies = await read_newest(
+                    connection, channel, kind, include_closed=closed, limit=limit
+                )
     if as_json:
         print_json({"channel": channel, "discrepancies": discrepancies})
     else:
@@ -229,15 +231,19 @@ def _print_outcome(
     *,
     as_json: bool,
 ) -> None:
+    counts = {
+        "settled": progress.settled_rows,
+        "opened": progress.opened_discrepancies,
+        "closed": progress.closed_discrepancies,
+    }
     if as_json:
-        done = {"settled": progress.settled_rows, "opened": progress.opened_discrepancies, "closed": progress.closed_discrepancies}
         print_json(
-            {"channel": channel, "height": progress.height, **done, "open": open_discrepancies}
+            {"channel": channel, "height": progress.height, **counts, "open": open_discrepancies}
         )
     else:
         print_table(
             ("channel", "settled height", "rows settled", "discrepancies opened", "closed"),
-            [(channel, progress.height, progress.settled_rows, progress.opened_discrepancies, progress.closed_discrepancies)],
+            [(channel, progress.height, *counts.values())],
         )
         _print_open_discrepancies(open_discrepancies)
     if open_discrepancies:

@@ -22,7 +22,7 @@ CHANNEL_STEPS = ("request", "channel", "access", "height")
 def peer_of(
     tls: ServerTls | None = MUTUAL_TLS, clock: Callable[[], float] = time.time, **more: Any
 ) -> Peer:
-    """A peer of the forged channel that checks who reads it."""
+    """Return a peer of the forged channel that checks the identity of its clients."""
     blocks = forged_blocks(HEIGHT)
     return Peer(
         {CHANNEL: Ledger(blocks)},

@@ -26,7 +26,7 @@ async def report(
     state: ChannelState = ChannelState.FOLLOWING,
     reconciliation: Reconciliation | None = None,
 ) -> None:
-    """What a daemon says of the ledger that it keeps."""
+    """Write the report of a daemon about its ledger."""
     now = datetime.now(UTC)
     height = ledger.progress.committed_height
     told = SyncState(
@@ -36,7 +36,7 @@ async def report(
 
 
 def reconcile(*arguments: str, settings: Json, code: Exit = Exit.OK) -> Json:
-    """What the command says as JSON."""
+    """Run the command and return its JSON."""
     result = kindledger("reconcile", *arguments, "--json", settings=settings)
     assert result.returncode == code, result.stderr
     document: Json = json.loads(result.stdout)

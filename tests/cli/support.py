@@ -28,6 +28,22 @@ RECIPE = Recipe(channel=CHANNEL, signed=False)
 TLS_AUTHORITY = Authority("tls")
 SERVER = TLS_AUTHORITY.issue("peer0")
 
+SUMMARY = {
+    "channel": CHANNEL,
+    "startBlock": 0,
+    "height": 136,
+    "transactions": 838,
+    "statuses": {
+        "VALID": 802,
+        "MVCC_READ_CONFLICT": 23,
+        "ENDORSEMENT_POLICY_FAILURE": 7,
+        "DUPLICATE_TXID": 3,
+        "PHANTOM_READ_CONFLICT": 3,
+    },
+    "events": 694,
+}
+"""What `import` prints of the recorded ledger."""
+
 Json = dict[str, Any]
 
 
@@ -131,6 +147,8 @@ class Running:
         assert self.process.stderr is not None
         async for line in self.process.stderr:
             self.log.append(line.decode())
+            if line.startswith(b"nohup: "):
+                continue
             fields: Json = json.loads(line)
             if fields["event"] == event:
                 return fields
@@ -138,9 +156,12 @@ class Running:
 
 
 @asynccontextmanager
-async def running(*arguments: str, settings: Mapping[str, Any]) -> AsyncIterator[Running]:
-    """Start the command; kill it at the end if it still runs."""
+async def running(
+    *arguments: str, settings: Mapping[str, Any], launcher: Sequence[str] = ()
+) -> AsyncIterator[Running]:
+    """Start the command, by the launcher if there is one; kill it at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
+        *launcher,
         *COMMAND,
         *arguments,
         env=environment(settings),

@@ -10,7 +10,7 @@ from cli.configuration.settings import Settings
 from cli.errors import exit_on_failure
 
 
-async def test_the_daemon_without_a_channel_ends_with_78(
+async def test_the_daemon_without_a_channel_exits_78(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as ended, exit_on_failure(daemon=True):
@@ -20,19 +20,20 @@ async def test_the_daemon_without_a_channel_ends_with_78(
 
 
 def test_no_more_streams_than_the_process_may_have_open_files() -> None:
-    """Else connections could not be accepted, and requests would suffer with the streams."""
+    """With more streams no connection could be accepted, not even for a request."""
     script = (
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (256, int(sys.argv[1])))\n"
         "from cli.assembly.api import api_options\n"
         "from cli.configuration.settings import ApiSettings\n"
-        "print(api_options(ApiSettings(streams=2000)).streams, resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+        "streams = api_options(ApiSettings(streams=2000)).streams\n"
+        "print(streams, resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
     )
 
     def streams_and_files(hard_limit: int) -> tuple[list[str], bool]:
         command = [sys.executable, "-c", script, str(hard_limit)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        return done.stdout.splitlines()[-1].split(), "api_streams_limited" in done.stdout
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        return result.stdout.splitlines()[-1].split(), "api_streams_limited" in result.stdout
 
     assert streams_and_files(4000) == (["2000", "2512"], False)
     assert streams_and_files(1000) == (["488", "1000"], True)

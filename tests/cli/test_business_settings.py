@@ -32,7 +32,7 @@ from tests.cli.configuring import mistake, write
         ('shema = "x"', "did you mean reconcile.schema?"),
     ],
 )
-def test_a_mapping_that_cannot_be_meant(tmp_path: Path, text: str, says: str) -> None:
+def test_a_mistake_in_the_mapping_is_named(tmp_path: Path, text: str, says: str) -> None:
     assert says in mistake(write(tmp_path, f"[reconcile]\n{text}"))
 
 

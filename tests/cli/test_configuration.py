@@ -1,4 +1,4 @@
-"""The configuration as it is read: files, variables, the sample."""
+"""The configuration: its file, its variables, and the sample file."""
 
 import json
 import re
@@ -28,12 +28,13 @@ def test_without_a_file_or_variables_everything_has_a_default() -> None:
     assert (Settings().api.host, Settings().api.port) == ("127.0.0.1", 8080)
 
 
-def test_a_variable_goes_before_the_file_and_leaves_its_neighbours(
+def test_a_variable_overrides_its_key_of_the_file_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(
         tmp_path,
-        '[api]\nhost = "0.0.0.0"\nport = 1\n[channels.one]\nstart_block = 5\n[log]\nlevel = "debug"',
+        '[api]\nhost = "0.0.0.0"\nport = 1\n[channels.one]\nstart_block = 5\n'
+        '[log]\nlevel = "debug"',
     )
     monkeypatch.setenv("KINDLEDGER_API__PORT", "9000")
     monkeypatch.setenv("KINDLEDGER_CHANNELS__TWO__DATABASE", "second")
@@ -50,7 +51,7 @@ def test_a_variable_goes_before_the_file_and_leaves_its_neighbours(
     assert load_settings(None) == settings, "named by a variable instead of the option"
 
 
-def test_every_mistake_is_listed_with_the_nearest_right_name(
+def test_every_mistake_is_listed_with_the_most_similar_valid_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path, '[mongo]\nurl = "x"\n[api]\nport = 70000\n[fabric]\nmspid = "Org1MSP"')
@@ -112,7 +113,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, says: st
         ("API__CORS_ORIGINS", '["x.example.com"]', "'x.example.com' is no origin"),
     ],
 )
-def test_a_variable_that_holds_no_list_is_named(
+def test_a_variable_that_is_not_a_list_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str, says: str
 ) -> None:
     monkeypatch.setenv(PREFIX + name, text)
@@ -121,7 +122,7 @@ def test_a_variable_that_holds_no_list_is_named(
     assert "hush" not in said
 
 
-def test_origins_of_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_origins_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     origins = ("https://explorer.example.com", "http://localhost:3000", "http://[::1]:3000", "*")
     monkeypatch.setenv(f"{PREFIX}API__CORS_ORIGINS", json.dumps(origins))
     assert load_settings(None).api.cors_origins == origins
@@ -144,8 +145,8 @@ def test_the_sample_loads_and_has_every_key(tmp_path: Path) -> None:
     assert mapping_of(settings.reconcile) == mapping_of(Settings().reconcile) == KINDLEDGER
 
 
-def test_the_samples_comments_tell_the_defaults() -> None:
-    """A key that is commented out shows its default, except where there is none."""
+def test_the_sample_shows_the_defaults() -> None:
+    """A key that is commented out shows its default, if it has one."""
     commented = tomllib.loads(re.sub(r"(?m)^(?:[a-z]|# ).*$|^#(?=[a-z\[])", "", SAMPLE.read_text()))
     defaults = json.loads(json.dumps(Settings().model_dump(by_alias=True)))
     for section in ("api", "monitoring", "log", "indexer", "postgres", "reconcile"):
@@ -154,7 +155,7 @@ def test_the_samples_comments_tell_the_defaults() -> None:
 
 
 def keys_of(value: Any, prefix: str = "") -> set[str]:
-    """The keys of a TOML document; `*` stands for a channel's name."""
+    """Return the keys of a TOML document; `*` stands for the name of a channel."""
     if isinstance(value, list):
         return set().union(*(keys_of(item, prefix) for item in value))
     if not isinstance(value, dict):
@@ -166,7 +167,7 @@ def keys_of(value: Any, prefix: str = "") -> set[str]:
 
 
 def every_key(model: type[BaseModel | Struct], prefix: str = "") -> Iterator[str]:
-    """The keys that the settings know, written in the same way."""
+    """Yield the keys of the settings in the same form."""
     if issubclass(model, Struct):
         yield from (f"{prefix}.{field.name}" for field in msgspec.structs.fields(model))
         return
@@ -182,7 +183,7 @@ def every_key(model: type[BaseModel | Struct], prefix: str = "") -> Iterator[str
 
 
 def model_in(annotation: Any) -> type[BaseModel | Struct] | None:
-    """The section or Struct that a field is, or is a collection of."""
+    """Return the section or Struct in a field's type, also of a collection of them."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel | Struct):
         return annotation
     return next(

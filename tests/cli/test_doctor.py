@@ -8,6 +8,7 @@ import pytest
 
 from cli.commands.doctor import doctor
 from cli.configuration.loading import load_settings
+from cli.configuration.settings import Settings
 from cli.doctor.checks import Outcome, exit_code
 from cli.errors import Exit
 from devnet.servers import Mongod, Redis
@@ -23,7 +24,7 @@ from tests.cli.support import (
 )
 
 
-async def test_everything_is_in_order(
+async def test_a_sound_configuration_passes_every_check(
     files: Files, guarded_mongod: Mongod, business_database: str, redis: Redis
 ) -> None:
     passwords = [
@@ -54,7 +55,7 @@ async def test_everything_is_in_order(
     assert not any(secret in result.stdout + result.stderr for secret in passwords)
 
 
-async def test_what_is_not_configured_is_skipped() -> None:
+async def test_parts_that_are_not_configured_are_skipped() -> None:
     checks = await run_checks({"channels": {"kindledger": {}}})
     assert [
         (check.name, check.outcome) for check in checks if check.outcome is not Outcome.SKIPPED
@@ -68,7 +69,7 @@ async def test_what_is_not_configured_is_skipped() -> None:
     assert exit_code(nothing) is Exit.CONFIGURATION, "--config was forgotten"
 
 
-def test_a_wrong_configuration_is_a_check_too(
+def test_a_wrong_configuration_is_a_failed_check(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KINDLEDGER_MONGO_URI", "mongodb://localhost")
@@ -85,6 +86,24 @@ def test_a_wrong_configuration_is_a_check_too(
     assert "1 failed" in printed.err
 
 
-async def test_a_channel_whose_name_cannot_be_a_database(files: Files) -> None:
+async def test_a_channel_whose_name_cannot_be_that_of_a_database(files: Files) -> None:
     checks = await run_checks({"channels": {"config": {}}})
     assert "channels.config.database" in only_failure(checks).detail
+
+
+def test_warnings_are_printed_and_counted_and_do_not_change_the_exit_code(
+    mongo_uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings.model_validate({"mongo": {"uri": mongo_uri}})
+    assert doctor(lambda: settings, as_json=False) is Exit.OK
+    printed = capsys.readouterr()
+    (line,) = (line for line in printed.out.splitlines() if line.startswith("warning"))
+    assert re.fullmatch(
+        r"warning +mongodb: authentication +access control is off.*\. Switch .*", line
+    )
+    assert re.search(r"\d+ checks, 0 failed, 1 with a warning", printed.err)
+    assert doctor(lambda: settings, as_json=True) is Exit.OK
+    checks: list[Json] = json.loads(capsys.readouterr().out)["checks"]
+    (warning,) = (check for check in checks if check["outcome"] == "warning")
+    assert (warning["name"], warning["exitCode"]) == ("mongodb: authentication", None)
+    assert warning["advice"]

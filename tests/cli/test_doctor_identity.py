@@ -20,7 +20,7 @@ from tests.cli.support import (
 DAY = timedelta(days=1)
 
 
-def lose_key(files: Files) -> None:
+def remove_key(files: Files) -> None:
     (files.folder / "key.pem").unlink()
 
 
@@ -42,7 +42,7 @@ def date_forward(files: Files) -> None:
 @pytest.mark.parametrize(
     ("breaks", "step", "detail"),
     [
-        (lose_key, "files", "key.pem: cannot be read"),
+        (remove_key, "files", "key.pem: cannot be read"),
         (swap_key, "files", "does not belong"),
         (date_back, "validity", "expired on"),
         (date_forward, "validity", "not valid before"),
@@ -64,7 +64,7 @@ async def test_an_identity_that_cannot_be_used(
     ] * 3 + [Outcome.SKIPPED]
 
 
-async def test_an_identity_that_is_not_configured_and_a_peer_that_is(files: Files) -> None:
+async def test_a_peer_without_an_identity(files: Files) -> None:
     checks = await run_checks(
         {
             "fabric": files.fabric("grpc://peer0.invalid:7051", msp_id=None),
@@ -74,7 +74,7 @@ async def test_an_identity_that_is_not_configured_and_a_peer_that_is(files: File
     assert checks_of(checks, "identity")["files"].detail.startswith("fabric.msp_id")
 
 
-async def test_a_client_certificate_whose_key_is_another_one(files: Files) -> None:
+async def test_a_client_certificate_with_the_key_of_another(files: Files) -> None:
     (files.folder / "client.key").write_bytes(SERVER.key)
     async with peer_of() as peer:
         checks = await run_checks(
@@ -83,3 +83,31 @@ async def test_a_client_certificate_whose_key_is_another_one(files: Files) -> No
     failure = only_failure(checks)
     assert (failure.name, "does not belong" in failure.detail) == ("client tls: files", True)
     assert checks_of(checks, "peer")["tls"].detail == "needs client tls: files"
+
+
+@pytest.mark.parametrize(("mode", "readers"), [(0o640, "its group"), (0o604, "every user")])
+@pytest.mark.parametrize(("name", "part"), [("key.pem", "identity"), ("client.key", "client tls")])
+async def test_a_private_key_that_others_can_read_is_a_warning(
+    files: Files, name: str, part: str, mode: int, readers: str
+) -> None:
+    fabric = files.fabric("grpc://peer0.invalid:7051")
+    protected = await run_checks({"fabric": fabric})
+    assert checks_of(protected, f"{part}: permissions")["permissions"].outcome is Outcome.OK
+    (files.folder / name).chmod(mode)
+    check = checks_of(await run_checks({"fabric": fabric}), f"{part}: permissions")["permissions"]
+    assert (check.outcome, check.exit_code) == (Outcome.WARNING, None)
+    assert check.detail.startswith(f"{files.folder / name}: {readers} ")
+    assert f"{mode:04o}" in check.detail
+    assert "chmod 600" in str(check.advice)
+
+
+async def test_the_only_key_in_a_keystore_folder_is_the_one_that_is_checked(files: Files) -> None:
+    folder = files.folder / "keystore"
+    folder.mkdir()
+    key = (files.folder / "key.pem").rename(folder / "key.pem")
+    key.chmod(0o644)
+    fabric = files.fabric("grpc://peer0.invalid:7051", key=folder)
+    checks = checks_of(await run_checks({"fabric": fabric}), "identity")
+    assert checks["permissions"].outcome is Outcome.WARNING
+    assert str(key) in checks["permissions"].detail
+    assert checks["validity"].outcome is Outcome.OK

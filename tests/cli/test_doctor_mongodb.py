@@ -1,7 +1,14 @@
 """`kindledger doctor` with MongoDB: each fault fails the right check."""
 
 import asyncio
+import socket
+import socketserver
+import ssl
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +18,20 @@ from pymongo.errors import OperationFailure
 
 from cli.doctor.checks import Check, Outcome, exit_code
 from cli.errors import Exit
+from devnet.peer import Authority, KeyPair
 from devnet.servers import Mongod, MongodMember, Redis
-from tests.cli.support import CHANNEL, Files, Json, checks_of, only_failure, run_checks, uri_of
+from tests.cli.support import (
+    CHANNEL,
+    SERVER,
+    TLS_AUTHORITY,
+    Files,
+    Json,
+    checks_of,
+    kindledger,
+    only_failure,
+    run_checks,
+    uri_of,
+)
 
 _IN_PROGRESS = 109
 
@@ -72,7 +91,7 @@ async def test_a_login_that_mongodb_refuses(
     assert exit_code(checks) is Exit.CONFIGURATION
 
 
-async def test_rights_are_those_that_the_configured_parts_need(
+async def test_the_needed_rights_depend_on_the_configured_parts(
     guarded_mongod: Mongod, files: Files
 ) -> None:
     peer = {"fabric": files.fabric("grpc://peer0.invalid:7051")}
@@ -95,15 +114,18 @@ async def test_rights_are_those_that_the_configured_parts_need(
     )
 
 
-async def test_access_control_that_is_off_is_said(mongo_uri: str) -> None:
+async def test_access_control_that_is_off_is_a_warning(mongo_uri: str) -> None:
     checks = await mongo_checks(mongo_uri)
-    assert "access control is off" in checks_of(checks, "mongodb")["authentication"].detail
+    authentication = checks_of(checks, "mongodb")["authentication"]
+    assert (authentication.outcome, authentication.exit_code) == (Outcome.WARNING, None)
+    assert "access control is off" in authentication.detail
+    assert "config/mongo-roles.js" in str(authentication.advice)
     assert checks_of(checks, f"mongodb, {CHANNEL}")["rights"].outcome is Outcome.SKIPPED
     assert exit_code(checks) is Exit.OK
 
 
 def _reconfigure(client: MongoClient[Json], config: Json) -> None:
-    """Gives a member another configuration, which it refuses while it is being elected."""
+    """Change a member's configuration; the member refuses it during its election."""
     deadline = time.monotonic() + 10
     while True:
         try:
@@ -129,13 +151,102 @@ async def test_a_replica_set_that_cannot_be_used(tmp_path: Path, closed_port: in
             await asyncio.to_thread(_reconfigure, client, config | {"version": 2})
         checks = await mongo_checks(f"mongodb://{member.host}/?replicaSet=rs0")
         assert "replica set kindledger" in only_failure(checks).detail
-        await asyncio.to_thread(_lose_primary, member)
+        await asyncio.to_thread(_wait_until_not_primary, member)
         checks = await mongo_checks(f"mongodb://{member.host}/?replicaSet=kindledger")
         assert f"cannot reach: 127.0.0.1:{closed_port}" in only_failure(checks).detail
         assert exit_code(checks) is Exit.UNAVAILABLE
 
 
-def _lose_primary(member: MongodMember) -> None:
+def _wait_until_not_primary(member: MongodMember) -> None:
     with MongoClient[Json](member.address) as client:
         while client.admin.command("hello")["isWritablePrimary"]:
             time.sleep(0.05)
+
+
+@contextmanager
+def tls_server(folder: Path, certificate: KeyPair) -> Iterator[int]:
+    """Run a server with this certificate that answers a TLS handshake and nothing else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*Files(folder).write("server", certificate))
+
+    class Handshake(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with (
+                suppress(OSError),
+                context.wrap_socket(self.request, server_side=True) as connection,
+            ):
+                connection.recv(1)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handshake) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("certificate", "options", "detail", "advice"),
+    [
+        (SERVER, "", "do not answer as MongoDB", "tls=true"),
+        (SERVER, "tls=true", "not issued by a CA that this machine trusts", "Add tlsCAFile="),
+        (
+            SERVER,
+            "tls=true&tlsCAFile={folder}/other.pem",
+            "not issued by a CA in tlsCAFile",
+            "{folder}",
+        ),
+        (SERVER, "tls=true&tlsCAFile={folder}/ca.pem", "no TLS session with MongoDB", "the port"),
+        (
+            TLS_AUTHORITY.issue("m", hosts=["mongo.example.com"]),
+            "tls=true&tlsCAFile={folder}/ca.pem",
+            "for another host",
+            "host name",
+        ),
+        (
+            TLS_AUTHORITY.issue("m", lifetime=timedelta(minutes=-30)),
+            "tls=true&tlsCAFile={folder}/ca.pem",
+            "not valid now",
+            "Renew",
+        ),
+    ],
+    ids=["tls-is-off", "no-ca", "another-ca", "not-mongodb", "another-host", "expired"],
+)
+async def test_a_tls_fault_names_its_real_cause(
+    tmp_path: Path, certificate: KeyPair, options: str, detail: str, advice: str
+) -> None:
+    (tmp_path / "ca.pem").write_bytes(TLS_AUTHORITY.certificate)
+    (tmp_path / "other.pem").write_bytes(Authority("another").certificate)
+    with tls_server(tmp_path, certificate) as port:
+        uri = f"mongodb://localhost:{port}/?{options.format(folder=tmp_path)}"
+        checks = await mongo_checks(uri)
+    failure = only_failure(checks)
+    assert (failure.name, exit_code(checks)) == ("mongodb: selection", Exit.CONFIGURATION)
+    assert detail in failure.detail
+    assert advice.format(folder=tmp_path) in str(failure.advice)
+    assert "tls=true" not in str(failure.advice) or not options, "TLS is on already"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "none.pem: cannot be read"), ("not PEM", "tlsCAFile")]
+)
+async def test_a_ca_file_that_cannot_be_used_is_named(
+    tmp_path: Path, closed_port: int, content: str | None, says: str
+) -> None:
+    file = tmp_path / "none.pem"
+    if content is not None:
+        file.write_text(content)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        uri = f"mongodb://localhost:{port}/?tls=true&tlsCAFile={file}"
+        checks = await mongo_checks(uri)
+    failure = only_failure(checks)
+    assert (failure.name, exit_code(checks)) == ("mongodb: address", Exit.CONFIGURATION)
+    assert says in failure.detail
+    assert "mongo.uri" in str(failure.advice)
+    status = await asyncio.to_thread(kindledger, "status", settings={"mongo": {"uri": uri}})
+    assert (status.returncode, status.stdout) == (78, "")
+    assert says in status.stderr
+    assert "Traceback" not in status.stderr

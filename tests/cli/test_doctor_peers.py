@@ -32,7 +32,7 @@ from tests.cli.support import (
 
 
 async def peer_failure(fabric: Json, limit_s: float = 5.0) -> tuple[str, Check, Exit]:
-    """The step at which the only peer fails."""
+    """Return the step at which the only peer fails, the failed check and the exit code."""
     checks = await run_checks({"fabric": fabric, "channels": {CHANNEL: {}}}, limit_s)
     failure = only_failure(checks)
     assert failure.name.startswith("peer ")
@@ -49,14 +49,14 @@ async def test_a_peer_that_cannot_be_reached(files: Files, closed_port: int) -> 
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "grpcs"])
-async def test_a_port_that_accepts_and_stays_silent(files: Files, scheme: str) -> None:
+async def test_a_port_that_accepts_connections_and_never_answers(files: Files, scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
         step, failure, code = await peer_failure(files.fabric(address), limit_s=0.3)
     assert (step, failure.detail, code) == ("tls", "no answer within 0.3 s", Exit.UNAVAILABLE)
 
 
-OTHER_AUTHORITY = Authority("tls")  # of the same name, as one that was set up anew
+OTHER_AUTHORITY = Authority("tls")  # a CA with the same name, as after a new setup
 LONG_AGO = -timedelta(minutes=30)
 
 
@@ -88,7 +88,7 @@ LONG_AGO = -timedelta(minutes=30)
     ],
     ids=["same-name", "other-ca", "other-host", "other-tls-name", "expired", "plaintext", "mutual"],
 )
-async def test_a_peer_with_another_tls(
+async def test_a_peer_whose_tls_does_not_fit(
     files: Files, tls: ServerTls | None, changes: Json, detail: str, advice: str
 ) -> None:
     async with peer_of(tls) as peer:
@@ -100,7 +100,7 @@ async def test_a_peer_with_another_tls(
     assert advice in str(failure.advice)
 
 
-async def test_a_client_certificate_of_an_authority_that_the_peer_does_not_know(
+async def test_a_client_certificate_of_an_unknown_authority(
     files: Files,
 ) -> None:
     files.write("client", OTHER_AUTHORITY.issue("client"))
@@ -112,7 +112,10 @@ async def test_a_client_certificate_of_an_authority_that_the_peer_does_not_know(
 
 @contextmanager
 def alerting_server(folder: Path, version: ssl.TLSVersion, protocol: str) -> Iterator[int]:
-    """A server that says by TLS alert what it refuses, as Go's does; gRPC's own closes without a word."""
+    """Run a server that sends a TLS alert when it refuses, as Go's servers do.
+
+    gRPC's own server closes the connection without an alert.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = context.maximum_version = version
     context.set_alpn_protocols([protocol])
@@ -139,7 +142,9 @@ def alerting_server(folder: Path, version: ssl.TLSVersion, protocol: str) -> Ite
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_alerts_are_told_apart(files: Files, tmp_path: Path, version: ssl.TLSVersion) -> None:
+async def test_tls_alerts_are_explained(
+    files: Files, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
     with alerting_server(tmp_path, version, "h2") as port:
         address = f"grpcs://localhost:{port}"
         none = files.fabric(address, client_tls_certificate=None, client_tls_key=None)
@@ -155,7 +160,9 @@ async def test_alerts_are_told_apart(files: Files, tmp_path: Path, version: ssl.
         )
 
 
-async def test_plaintext_where_the_peer_speaks_tls_or_no_grpc(files: Files, redis: Redis) -> None:
+async def test_plaintext_to_a_peer_with_tls_and_to_another_server(
+    files: Files, redis: Redis
+) -> None:
     async with peer_of() as peer:
         step, failure, _ = await peer_failure(files.fabric(f"grpc://localhost:{peer.port}"))
     assert (step, "grpcs://" in str(failure.advice)) == ("tls", True)
@@ -165,7 +172,7 @@ async def test_plaintext_where_the_peer_speaks_tls_or_no_grpc(files: Files, redi
     assert step == "tls"
 
 
-async def test_a_tls_ca_that_is_no_certificate(files: Files) -> None:
+async def test_a_tls_ca_that_is_not_a_certificate(files: Files) -> None:
     (files.folder / "ca.pem").write_text("not PEM")
     async with peer_of() as peer:
         step, failure, _ = await peer_failure(files.fabric(f"grpcs://localhost:{peer.port}"))
@@ -195,7 +202,7 @@ async def test_a_tls_ca_that_is_no_certificate(files: Files) -> None:
             Exit.UNAVAILABLE,
         ),
     ],
-    ids=["no-right", "clock", "no-channel", "not-ready", "hangs"],
+    ids=["no-right", "clock", "no-channel", "not-ready", "no-answer"],
 )
 async def test_a_peer_that_refuses(
     files: Files, peer: Peer, changes: Json, step: str, advice: str, code: Exit
@@ -207,7 +214,7 @@ async def test_a_peer_that_refuses(
     assert advice in str(failure.advice)
 
 
-async def test_a_grpc_server_that_is_no_peer(files: Files) -> None:
+async def test_a_grpc_server_that_is_not_a_peer(files: Files) -> None:
     server = grpc.aio.server()
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -216,7 +223,9 @@ async def test_a_grpc_server_that_is_no_peer(files: Files) -> None:
     assert (step, "orderer" in str(failure.advice)) == ("request", True)
 
 
-async def test_each_peer_and_channel_is_judged_alone(files: Files, closed_port: int) -> None:
+async def test_each_peer_and_channel_is_checked_independently(
+    files: Files, closed_port: int
+) -> None:
     async with peer_of() as peer:
         fabric = files.fabric(f"grpcs://localhost:{peer.port}")
         fabric["peers"].append({"address": f"grpc://localhost:{closed_port}"})

@@ -28,7 +28,7 @@ from tests.cli.support import only_failure, run_checks
         ("mysql://u:hunter2@localhost/x", "address", Exit.CONFIGURATION),
     ],
 )
-async def test_what_is_wrong_with_postgresql(
+async def test_a_fault_of_postgresql_fails_its_step(
     postgres: Postgres, closed_port: int, dsn: str, step: str, code: Exit
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -53,7 +53,7 @@ async def test_what_is_wrong_with_postgresql(
         ("http://:hunter2@localhost/0", "address", Exit.CONFIGURATION),
     ],
 )
-async def test_what_is_wrong_with_redis(
+async def test_a_fault_of_redis_fails_its_step(
     redis: Redis, closed_port: int, url: str, step: str, code: Exit
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

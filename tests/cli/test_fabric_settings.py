@@ -34,7 +34,7 @@ PROFILE: Json = {
 
 
 def as_yaml(value: Any, indent: str = "") -> str:
-    """Enough of YAML for a connection profile."""
+    """Return a connection profile as YAML."""
     lines = ""
     for key, item in value.items():
         if isinstance(item, dict) and item:
@@ -66,7 +66,7 @@ def test_a_connection_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n
         tmp_path / "tls" / "ca.pem",
         None,
     )
-    every = endpoints(settings, "of-which-the-profile-says-nothing")
+    every = endpoints(settings, "not-in-the-profile")
     assert [endpoint.address for endpoint in every] == [
         "first:7051",
         "localhost:9051",
@@ -87,7 +87,7 @@ def test_a_connection_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n
         "channels: {kindledger: {peers: {b: {}}}}\npeers: {a: {url: 'grpc://a:1'}}",
     ],
 )
-def test_a_profile_that_names_no_usable_peer_says_so(tmp_path: Path, text: str) -> None:
+def test_a_profile_without_a_usable_peer_is_named(tmp_path: Path, text: str) -> None:
     settings = FabricSettings(connection_profile=write(tmp_path, text, "profile.yaml"))
     with pytest.raises(ConfigurationError, match=r"fabric\.(connection_profile|peers)"):
         endpoints(settings, "kindledger")
@@ -96,12 +96,12 @@ def test_a_profile_that_names_no_usable_peer_says_so(tmp_path: Path, text: str) 
 @pytest.mark.parametrize(
     "address", ["host", "http://host:1", "grpc://host:x", "grpc://host:70000", "grpc://[::1", ":1"]
 )
-def test_an_address_that_is_none_says_what_is_expected(address: str) -> None:
+def test_an_invalid_address_is_answered_with_the_expected_form(address: str) -> None:
     with pytest.raises(ConfigurationError, match="expected grpcs://host:port or grpc://host:port"):
         endpoints(FabricSettings.model_validate({"peers": [{"address": address}]}), "kindledger")
 
 
-def test_tls_is_what_the_address_and_the_files_say(files: Files) -> None:
+def test_tls_depends_on_the_address_and_the_files(files: Files) -> None:
     def endpoint(address: str, **changes: Any) -> Any:
         (only,) = endpoints(
             FabricSettings.model_validate(files.fabric(address, **changes)), "kindledger"
@@ -150,7 +150,7 @@ def test_an_identity_may_be_an_msp_folder(files: Files) -> None:
         ({"peers": []}, {}, "fabric.peers: no peer is configured"),
     ],
 )
-def test_an_identity_that_cannot_be_used_ends_with_78(
+def test_an_identity_that_cannot_be_used_exits_78(
     files: Files,
     changes: Json,
     contents: dict[str, bytes | None],

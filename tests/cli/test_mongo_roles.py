@@ -1,4 +1,4 @@
-"""The roles of `config/mongo-roles.json`, on a MongoDB with access control: what each user can do, and cannot."""
+"""The roles of `config/mongo-roles.json`: what each user can do and cannot do in MongoDB."""
 
 import asyncio
 from collections.abc import Callable
@@ -48,7 +48,7 @@ ADDITIONS: dict[str, Attempt] = {
 
 @pytest.fixture(scope="module")
 def database(guarded_mongod: Mongod) -> str:
-    """Holds the recorded ledger, which the daemon's user has indexed."""
+    """A database with the recorded ledger, indexed by the daemon's user."""
     name = "roles"
     settings = {
         "mongo": {"uri": uri_of(guarded_mongod, "kindledger_indexer")},
@@ -62,7 +62,7 @@ def database(guarded_mongod: Mongod) -> str:
 
 
 def refused(attempts: dict[str, Attempt], database: "Database[Json]", name: str) -> set[str]:
-    """Those of the attempts that MongoDB refuses for want of a right."""
+    """Return the names of the attempts that MongoDB refuses because a right is missing."""
     codes: dict[str, int | None] = {}
     for what, attempt in attempts.items():
         try:

@@ -1,4 +1,4 @@
-"""`config/postgres-setup.sh`, which makes the users for docker-compose.yml, on a real PostgreSQL."""
+"""`config/postgres-setup.sh`, which creates the users of docker-compose.yml, with PostgreSQL."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ PASSWORD = 'it\'s a "pass\\word"'
 
 @pytest.fixture
 async def database(business_database: str) -> AsyncIterator[str]:
-    """Migrated; the users that the script makes are gone afterwards."""
+    """A migrated database. The users that the script creates are dropped afterwards."""
     yield business_database
     connection = await asyncpg.connect(business_database)
     await connection.execute("DROP ROLE IF EXISTS kindledger_daemon, kindledger_reader")
@@ -46,7 +46,8 @@ async def test_each_user_has_just_what_it_needs(database: str, tmp_path: Path) -
         (tmp_path / "postgres_api_password").write_text(password)
         script = ROOT / "config" / "postgres-setup.sh"
         await asyncio.to_thread(subprocess.run, [script], env=os.environ | variables, check=True)
-    dsn = f"postgresql://kindledger_daemon:{quote(PASSWORD, safe='')}@{server.hostname}:{server.port}{server.path}"
+    login = f"kindledger_daemon:{quote(PASSWORD, safe='')}"
+    dsn = f"postgresql://{login}@{server.hostname}:{server.port}{server.path}"
     assert exit_code(await run_checks({"postgres": {"dsn": dsn}})) is Exit.OK
     connection = await asyncpg.connect(dsn)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):

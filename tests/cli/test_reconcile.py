@@ -21,13 +21,14 @@ from tests.reconciliation.growing_ledger import CHANNEL, GrowingLedger, forged_c
 
 
 async def write_mistakes(gateway: Gateway) -> dict[Kind, tuple[str, str]]:
-    """One wrong row of each kind, by table and key; the first donation that is valid has a right row."""
+    """Write a wrong row of each kind, and a right row; return the wrong ones by kind."""
     valid = [one for one in submitted(forged_chain()[:HEIGHT], "Donate") if one.valid]
     right, cheap, refused, *_ = valid
     failed = next(one for one in submitted(forged_chain()[:HEIGHT], "Donate") if not one.valid)
     await gateway.donation(right.tx_id, amount=Decimal(right.args[2]))
     await gateway.connection.execute(
-        f"ALTER TABLE transactions ADD CONSTRAINT in_the_way CHECK (status = 'PENDING' OR tx_hash <> '{refused.tx_id}')"
+        "ALTER TABLE transactions ADD CONSTRAINT in_the_way "
+        f"CHECK (status = 'PENDING' OR tx_hash <> '{refused.tx_id}')"
     )
     keys = {
         Kind.CONTRADICTS_LEDGER: await gateway.transaction(failed.tx_id, "CONFIRMED"),
@@ -42,7 +43,7 @@ async def write_mistakes(gateway: Gateway) -> dict[Kind, tuple[str, str]]:
     }
 
 
-async def test_each_mistake_is_found_and_told_until_it_is_over(
+async def test_each_mistake_is_a_discrepancy_until_it_is_corrected(
     ledger: GrowingLedger, gateway: Gateway, settings: Json, redis_url: str
 ) -> None:
     settings["redis"] = {"url": redis_url}
@@ -93,10 +94,10 @@ async def test_each_mistake_is_found_and_told_until_it_is_over(
     assert over["closedAt"] is not None
 
 
-async def test_people_are_told_what_each_kind_means(
+async def test_the_list_explains_each_kind(
     ledger: GrowingLedger, gateway: Gateway, settings: Json
 ) -> None:
-    """What clients and applications wrote is shown as it is, and never obeyed by the terminal."""
+    """Texts of clients and applications are escaped, so that a terminal does not execute them."""
     await write_mistakes(gateway)
     await report(ledger)
     once = kindledger("reconcile", "once", settings=settings)
@@ -120,7 +121,7 @@ async def test_people_are_told_what_each_kind_means(
 
 
 @pytest.mark.parametrize("state", [None, ChannelState.WAITING])
-async def test_a_ledger_that_may_be_behind_its_peer_calls_no_hash_unknown(
+async def test_a_ledger_that_may_be_behind_its_peer_reports_no_unknown_hash(
     ledger: GrowingLedger, gateway: Gateway, settings: Json, state: ChannelState | None
 ) -> None:
     await gateway.transaction(UNKNOWN, created_at=LONG_AGO)
@@ -132,7 +133,7 @@ async def test_a_ledger_that_may_be_behind_its_peer_calls_no_hash_unknown(
     assert "no daemon reports" in result.stderr
 
 
-async def test_a_table_that_has_no_more_than_a_status(
+async def test_a_table_with_a_status_and_no_other_optional_column(
     ledger: GrowingLedger, gateway: Gateway, settings: Json
 ) -> None:
     one = next(one for one in submitted(forged_chain()[:HEIGHT], "Donate") if not one.valid)
@@ -160,7 +161,7 @@ async def test_a_table_that_has_no_more_than_a_status(
     assert waiting == {"table": 'Gift"s', "rows": 0, "overdue": 0, "oldest": None, "withoutHash": 1}
 
 
-async def test_status_shows_reconciliation_beside_indexing(
+async def test_status_shows_indexing_and_reconciliation(
     ledger: GrowingLedger, settings: Json
 ) -> None:
     error = LastError(datetime.now(UTC), "[red]away")

@@ -55,13 +55,16 @@ from tests.reconciliation.growing_ledger import CHANNEL, GrowingLedger
         ),
         ("DROP TABLE kindledger_migrations", "schema", "kindledger migrate up"),
         (
-            "INSERT INTO kindledger_migrations VALUES (99, 'later', 'x', 'applied', now(), now(), 'version 9')",
+            (
+                "INSERT INTO kindledger_migrations "
+                "VALUES (99, 'later', 'x', 'applied', now(), now(), 'version 9')"
+            ),
             "schema",
             "newer than this program",
         ),
     ],
 )
-async def test_a_database_that_does_not_fit_is_named_by_once_and_doctor(
+async def test_a_fault_of_the_database_is_named_by_once_and_doctor(
     ledger: GrowingLedger, gateway: Gateway, settings: Json, fault: str, step: str, says: str
 ) -> None:
     await gateway.connection.execute(fault)
@@ -74,7 +77,7 @@ async def test_a_database_that_does_not_fit_is_named_by_once_and_doctor(
     assert says in failure.detail
 
 
-async def test_what_fits_is_said_by_doctor(settings: Json) -> None:
+async def test_doctor_describes_a_sound_database(settings: Json) -> None:
     checks = checks_of(await run_checks({"postgres": settings["postgres"]}), "postgresql")
     assert all(check.outcome is Outcome.OK for check in checks.values())
     assert (checks["primary"].detail, checks["schema"].detail) == (
@@ -89,7 +92,7 @@ def newest() -> int:
 
 
 @pytest.mark.parametrize("command", ["status", "list", "once"])
-async def test_servers_that_are_away_exit_69(
+async def test_unavailable_servers_exit_69(
     ledger: GrowingLedger, settings: Json, closed_port: int, command: str
 ) -> None:
     settings["postgres"] = {"dsn": f"postgresql://u:hunter2@127.0.0.1:{closed_port}/x"}
@@ -117,7 +120,7 @@ def test_nothing_to_reconcile(
     assert says in result.stderr
 
 
-async def test_a_ledger_that_is_shorter_than_what_was_settled_is_not_waited_for(
+async def test_once_fails_if_the_ledger_is_shorter_than_the_settled_height(
     ledger: GrowingLedger, gateway: Gateway, settings: Json
 ) -> None:
     await gateway.connection.execute(
@@ -143,7 +146,7 @@ def replicated(
 
 @asynccontextmanager
 async def writing(server: Postgres) -> AsyncIterator[None]:
-    """Writes without a pause, so that a replica is always a little behind."""
+    """Write without a pause, so that a replica always has a lag."""
 
     async def write() -> None:
         connection = await asyncpg.connect(server.dsn)
@@ -159,7 +162,7 @@ async def writing(server: Postgres) -> AsyncIterator[None]:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_replicas_are_told_and_read(
+async def test_replicas_are_shown_and_read(
     replicated: tuple[Postgres, PostgresReplica], ledger: GrowingLedger, settings: Json
 ) -> None:
     primary, replica = replicated

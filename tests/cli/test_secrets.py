@@ -15,7 +15,7 @@ from tests.cli.configuring import write
 from tests.cli.support import Json, kindledger
 
 
-def test_addresses_come_from_files_too_and_never_show(tmp_path: Path) -> None:
+def test_addresses_can_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
     secret = write(tmp_path, "mongodb://u:hunter2@h:1/?replicaSet=r\n", "uri")
     settings = {
         "mongo": {
@@ -44,7 +44,7 @@ def test_addresses_come_from_files_too_and_never_show(tmp_path: Path) -> None:
     "address",
     ["u:hunter2@h", "hunter2", "x://u:hunter2@h@i", "x://u:hunter2/2?3@h", "x://u:a@hunter2@h?a=b"],
 )
-def test_a_malformed_address_does_not_give_its_password_away(address: str) -> None:
+def test_a_malformed_address_does_not_reveal_its_password(address: str) -> None:
     assert "hunter2" not in redact_uri(address)
 
 
@@ -64,7 +64,7 @@ def test_a_malformed_address_does_not_give_its_password_away(address: str) -> No
     ],
 )
 @pytest.mark.filterwarnings("default")
-async def test_an_unusable_mongodb_address_ends_with_78_and_keeps_its_password(
+async def test_an_unusable_mongodb_address_exits_78_and_does_not_reveal_its_password(
     uri: str | None, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended, exit_on_failure():
@@ -86,7 +86,7 @@ async def test_an_unusable_mongodb_address_ends_with_78_and_keeps_its_password(
         ("postgresql://u:hunter2@h/x?sslmode", "bad query field"),
     ],
 )
-def test_an_unusable_postgresql_address_keeps_its_password(dsn: str, says: str) -> None:
+def test_an_unusable_postgresql_address_does_not_reveal_its_password(dsn: str, says: str) -> None:
     with pytest.raises(ConfigurationError, match=f"postgres.dsn: .*{re.escape(says)}") as raised:
         primary_dsn(Settings.model_validate({"postgres": {"dsn": dsn}}).postgres)
     assert "hunter2" not in str(raised.value)
