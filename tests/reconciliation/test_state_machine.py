@@ -78,6 +78,7 @@ async def check_agreement(
         await simulation.end()
 
 
+@pytest.mark.timeout(600)
 @settings(max_examples=60, derandomize=True, database=None)
 @given(events=EVENTS)
 async def test_rows_and_ledger_agree_in_the_end(
