@@ -12,7 +12,7 @@ from ledger.documents.size_limit import MAX_DOCUMENT_BYTES
 from ledger.model import VALID, Block
 from ledger.ownership import decide_owners
 from ledger.position import pack_position
-from tests.ledger.inverse import block_of, kept, transaction_of
+from tests.ledger.model_from_documents import block_of, transaction_of, without_unstored_facts
 
 MAX_GROWTH = 64
 """A list of nothing costs two bytes an element in an envelope, and some fifty in a document."""
@@ -66,7 +66,7 @@ def check_documents(block: Block, owns: Sequence[bool], documents: list[dict[str
         assert document["_id"] == place
         assert document["txId"] == (transaction.tx_id if owned else place)
         assert ("claimedTxId" in document) is not owned
-        assert transaction_of(document, event) == kept(transaction)
+        assert transaction_of(document, event) == without_unstored_facts(transaction)
         if event is not None:
             assert transaction.code == VALID
             shared = ("txId", "blockNumber", "txIndex", "ts")

@@ -8,7 +8,7 @@ from ledger.decoding.blocks import read_block
 from ledger.errors import CorruptBlockError
 from ledger.model import VALID
 from tests.ledger import forging
-from tests.ledger.efforts import EFFORTS
+from tests.ledger.hypothesis_profiles import PROFILES
 from tests.ledger.invariants import check_block
 from tests.ledger.mutations import damaged, envelopes, metadata
 from tests.ledger.recorded import NAMES, recorded
@@ -48,9 +48,9 @@ def _sound_blocks(draw: st.DrawFn) -> bytes:
     )
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
-def test_whatever_is_inside_a_sound_block_its_documents_hold_it(effort: settings) -> None:
-    @effort
+@pytest.mark.parametrize("profile", PROFILES)
+def test_whatever_is_inside_a_sound_block_its_documents_hold_it(profile: settings) -> None:
+    @profile
     @given(_sound_blocks())
     def check(raw: bytes) -> None:
         check_block(raw)
@@ -58,9 +58,9 @@ def test_whatever_is_inside_a_sound_block_its_documents_hold_it(effort: settings
     check()
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
-def test_a_damaged_block_is_corrupt_or_sound_and_nothing_else(effort: settings) -> None:
-    @effort
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_damaged_block_is_corrupt_or_sound_and_nothing_else(profile: settings) -> None:
+    @profile
     @given(damaged(_blocks) | _anything)
     def check(raw: bytes) -> None:
         try:

@@ -18,7 +18,6 @@ from ledger.decoding.blocks import decode_block, read_block
 from ledger.decoding.identities import decode_certificate
 from ledger.model import ChannelConfig
 from tests.ledger import forging
-from tests.ledger.efforts import EFFORTS
 from tests.ledger.forging import (
     CONFIG,
     action,
@@ -29,6 +28,7 @@ from tests.ledger.forging import (
     group_policy,
     namespace,
 )
+from tests.ledger.hypothesis_profiles import PROFILES
 from tests.ledger.invariants import MAX_GROWTH, check_block, decoded, encode
 from tests.ledger.wire_format import field
 
@@ -245,9 +245,9 @@ def test_a_certificate_cut_anywhere() -> None:
         assert decode_certificate("MSP", _pem(_DER[:length])).kind == "unknown"
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
-def test_certificates_with_bytes_changed(effort: settings) -> None:
-    @effort
+@pytest.mark.parametrize("profile", PROFILES)
+def test_certificates_with_bytes_changed(profile: settings) -> None:
+    @profile
     @given(
         st.lists(
             st.tuples(st.integers(0, len(_DER) - 1), st.integers(0, 255)), min_size=1, max_size=3

@@ -13,7 +13,7 @@ from msgspec import Struct
 from ledger.documents.payloads import payload_bytes, payload_fields
 from ledger.documents.size_limit import MAX_DOCUMENT_BYTES, fit_to_size_limit
 from tests.ledger import forging
-from tests.ledger.efforts import EFFORTS, fewer
+from tests.ledger.hypothesis_profiles import PROFILES, with_fewer_examples
 from tests.ledger.invariants import decoded, encode
 from tests.ledger.wire_format import field
 
@@ -56,9 +56,9 @@ _recipes = st.builds(
 )
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
-def test_a_document_is_made_to_fit_and_omissions_say_what_they_stand_for(effort: settings) -> None:
-    @fewer(effort)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_document_is_made_to_fit_and_omissions_say_what_they_stand_for(profile: settings) -> None:
+    @with_fewer_examples(profile)
     @given(_recipes)
     def check(recipe: _Recipe) -> None:
         document, fitted = recipe.document(), fit_to_size_limit(recipe.document())

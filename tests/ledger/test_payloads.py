@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.documents.payloads import MAX_NESTING, payload_bytes, payload_fields
-from tests.ledger.efforts import EFFORTS
+from tests.ledger.hypothesis_profiles import PROFILES
 from tests.ledger.invariants import decoded
 
 _AWKWARD = [
@@ -100,11 +100,11 @@ def _through_mongodb(payload: bytes) -> dict[str, Any]:
     return again
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("profile", PROFILES)
 def test_any_json_text_is_given_back_exactly_and_kept_parsed_where_it_can_be(
-    effort: settings,
+    profile: settings,
 ) -> None:
-    @effort
+    @profile
     @given(_payloads())
     def check(payload: bytes) -> None:
         fields = _through_mongodb(payload)
@@ -121,9 +121,9 @@ def _reencoded(fields: dict[str, Any]) -> bytes | None:
     return payload_bytes({name: value for name, value in fields.items() if name != "payloadBytes"})
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
-def test_any_bytes_are_given_back_exactly(effort: settings) -> None:
-    @effort
+@pytest.mark.parametrize("profile", PROFILES)
+def test_any_bytes_are_given_back_exactly(profile: settings) -> None:
+    @profile
     @given(st.binary() | st.text().map(str.encode) | st.binary().map(lambda tail: b'{"a":"' + tail))
     def check(payload: bytes) -> None:
         fields = _through_mongodb(payload)

@@ -14,7 +14,7 @@ from ledger.model import VALID, Block
 from ledger.ownership import decide_owners, ids_to_look_up
 from tests.ledger.fabric_json import expected_block
 from tests.ledger.invariants import check_documents, decoded
-from tests.ledger.inverse import Document, exact_payload, milliseconds_of
+from tests.ledger.model_from_documents import Document, exact_payload, milliseconds_of
 from tests.ledger.recorded import NAMES, Json, Name, recorded, submitted_transactions
 
 _CONFIG = 1

@@ -1,13 +1,12 @@
-"""How long the property tests look: a moment in every run, and at leisure where `long` tests run."""
+"""Profiles of Hypothesis: few examples in every run, and many examples where `long` tests run."""
 
 from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-_DEADLINE = timedelta(
-    seconds=30
-)  # far above what any example takes: an endless loop is what it would catch
+_DEADLINE = timedelta(seconds=30)
+"""Far longer than any example takes, so that only an endless loop exceeds it."""
 
 _SHORT = settings(
     max_examples=200,
@@ -18,12 +17,12 @@ _SHORT = settings(
 )
 _LONG = settings(_SHORT, max_examples=2000)
 
-EFFORTS = (
+PROFILES = (
     pytest.param(_SHORT, id="short"),
     pytest.param(_LONG, id="long", marks=(pytest.mark.long, pytest.mark.timeout(900))),
 )
 
 
-def fewer(effort: settings) -> settings:
-    """For examples of many megabytes."""
-    return settings(effort, max_examples=min(effort.max_examples // 20, 100))
+def with_fewer_examples(profile: settings) -> settings:
+    """Return the profile for examples of many megabytes."""
+    return settings(profile, max_examples=min(profile.max_examples // 20, 100))

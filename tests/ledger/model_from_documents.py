@@ -43,7 +43,7 @@ from protos.common_pb2 import HeaderType
 Document = Mapping[str, Any]
 
 
-def kept(transaction: Transaction) -> Transaction:
+def without_unstored_facts(transaction: Transaction) -> Transaction:
     """The transaction without the facts that documents do not keep."""
     actions = [
         replace(action, event=replace(action.event, tx_id=""))

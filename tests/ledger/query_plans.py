@@ -1,4 +1,4 @@
-"""What MongoDB was asked, and how it would answer: which indexes, how many keys and documents."""
+"""Records the queries that a client sends to MongoDB, and MongoDB's plans for them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,19 +7,13 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 _NOT_PART_OF_THE_QUERY = {
-    "lsid",
-    "$clusterTime",
-    "$db",
-    "maxTimeMS",
-    "$readPreference",
-    "readConcern",
-    "txnNumber",
+    *("lsid", "$clusterTime", "$db", "maxTimeMS", "$readPreference", "readConcern", "txnNumber")
 }
 _READS = ("find", "aggregate", "getMore", "count", "distinct")
 
 
-class Queries(CommandListener):
-    """Keeps every query that a client sends."""
+class QueryRecorder(CommandListener):
+    """Records every query that a client sends."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
@@ -35,16 +29,16 @@ class Queries(CommandListener):
         pass
 
     def take(self) -> list[dict[str, Any]]:
-        """What was sent since the last call."""
-        taken, self.sent = self.sent, []
-        return taken
+        """Return the queries that were sent since the last call."""
+        sent, self.sent = self.sent, []
+        return sent
 
 
-class Plan:
-    """How MongoDB answers a query."""
+class QueryPlan:
+    """MongoDB's plan for a query: its stages and indexes, and the keys and documents it reads."""
 
-    def __init__(self, explained: Mapping[str, Any]) -> None:
-        parts = list(_dictionaries(explained))
+    def __init__(self, explanation: Mapping[str, Any]) -> None:
+        parts = list(_dictionaries(explanation))
         self.stages = {part["stage"] for part in parts if "stage" in part}
         self.indexes = {part["indexName"] for part in parts if "indexName" in part}
         statistics = [part["executionStats"] for part in parts if "executionStats" in part]
@@ -56,10 +50,10 @@ class Plan:
         )
 
 
-async def explain(database: AsyncDatabase[Any], command: Mapping[str, Any]) -> Plan:
-    """The plan of a command that was sent."""
+async def explain_query(database: AsyncDatabase[Any], command: Mapping[str, Any]) -> QueryPlan:
+    """Return the plan for a query that was sent as this command."""
     query = {name: value for name, value in command.items() if name not in _NOT_PART_OF_THE_QUERY}
-    return Plan(await database.command("explain", query, verbosity="executionStats"))
+    return QueryPlan(await database.command("explain", query, verbosity="executionStats"))
 
 
 def _dictionaries(value: Any) -> Iterator[Mapping[str, Any]]:

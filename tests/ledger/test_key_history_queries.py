@@ -1,0 +1,61 @@
+"""Queries of the history of keys over a long ledger: their results, indexes and cost."""
+
+import pytest
+
+from ledger.mongodb.paging import Page, Window
+from ledger.position import BlockNumber
+from tests.ledger import long_ledger
+from tests.ledger.long_ledger import LAST, Fact, facts
+from tests.ledger.query_checks import (
+    MIDDLE,
+    WHOLE_LEDGER,
+    LongLedger,
+    check_pages,
+    check_plans,
+    positions_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "key"),
+    [
+        *(
+            ("kindledger", "total"),
+            ("token", "total"),
+            ("kindledger", "donation:77777"),
+            ("kindledger", ""),
+        ),
+        *(("kindledger", "\0donation\0An\0"), ("kindledger", "absent"), ("absent", "total")),
+    ],
+)
+async def test_the_history_of_a_key(ledger: LongLedger, namespace: str, key: str) -> None:
+    def wrote(fact: Fact) -> bool:
+        return fact.code == 0 and (namespace, key) in fact.writes
+
+    async def read(first: BlockNumber, last: BlockNumber, window: Window) -> Page:
+        page = await ledger.reader.key_history(namespace, key, first, last, window)
+        for document in page.documents:
+            fact = facts()[document["blockNumber"] * long_ledger.PER_BLOCK + document["txIndex"]]
+            deleted = fact.number % 11 == 1
+            write = (
+                {"isDelete": True} if deleted else {"value": str(fact.number), "isDelete": False}
+            )
+            assert document["writes"] == [write]
+            assert (document["txId"], document["ts"]) == (fact.tx_id, fact.ts)
+            assert document.keys() == {"_id", "blockNumber", "txIndex", "txId", "ts", "writes"}
+        return page
+
+    for blocks in (WHOLE_LEDGER, MIDDLE):
+        await check_pages(ledger, read, positions_of(wrote, blocks), blocks)
+
+
+async def test_the_namespaces_of_a_key(ledger: LongLedger) -> None:
+    for key, namespaces in (
+        ("total", ["kindledger", "token"]),
+        ("donation:77777", ["kindledger"]),
+        ("absent", []),
+        ("", ["kindledger"]),
+    ):
+        assert await ledger.reader.key_namespaces(key, LAST, 10) == namespaces
+        await check_plans(ledger)
+    assert len(await ledger.reader.key_namespaces("total", LAST, 1)) == 1
