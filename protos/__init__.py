@@ -1,4 +1,5 @@
-"""Fabric's wire format: our own `.proto` files and the modules that protoc generates from them.
+"""Fabric's wire format: our own `.proto` files, and the modules that protoc generates from them.
 
-`python -m protos.generate` writes the modules anew; `--check` compares them with what is committed.
+`python -m protos.generate` generates the modules again; with `--check` it compares them with the
+committed modules.
 """

@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class FilteredBlock(_message.Message):
-    """What DeliverFiltered answers: ids, types and codes, events without payloads."""
+    """The responses of DeliverFiltered: ids, types and codes, and events without payloads."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

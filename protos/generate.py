@@ -1,4 +1,4 @@
-"""Regenerates the `*_pb2` modules beside the `.proto` files (a developer's tool; needs the extra `dev`)."""
+"""Generates the `*_pb2` modules from the `.proto` files; a developer's tool of the extra `dev`."""
 
 import argparse
 import sys
@@ -12,9 +12,9 @@ PACKAGE = Path(__file__).parent
 
 
 def generate(target: Path) -> None:
-    """Writes one module and one type stub per `.proto` file below `target/protos`.
+    """Write a module and a type stub for each `.proto` file into `target/protos`.
 
-    Raises `RuntimeError` when protoc refuses a file; protoc has printed why.
+    Raises `RuntimeError` when protoc refuses a file; protoc has printed the reason.
     """
     sources = sorted(f"protos/{path.name}" for path in PACKAGE.glob("*.proto"))
     code = protoc.main(
@@ -33,32 +33,34 @@ def generate(target: Path) -> None:
 
 
 def differences() -> list[str]:
-    """Names of the modules whose committed text is not what protoc generates now."""
+    """Return the names of the modules that differ from those that protoc generates."""
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
-        fresh = {path.name: path.read_bytes() for path in (Path(folder) / "protos").iterdir()}
+        generated = {path.name: path.read_bytes() for path in (Path(folder) / "protos").iterdir()}
     committed = {path.name: path.read_bytes() for path in PACKAGE.glob("*_pb2.py*")}
-    return sorted(
-        name for name in fresh.keys() | committed.keys() if fresh.get(name) != committed.get(name)
-    )
+    names = generated.keys() | committed.keys()
+    return sorted(name for name in names if generated.get(name) != committed.get(name))
 
 
 def main() -> int:
-    """Generates, or with `--check` exits 1 and names the modules that are out of date."""
+    """Generate the modules, or with `--check` print the names of those that are out of date.
+
+    Return the exit code, which is 1 if a module is out of date.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--check", action="store_true", help="only compare; exit 1 if one is out of date"
+        "--check", action="store_true", help="only compare; exit with 1 if a module is out of date"
     )
     if not parser.parse_args().check:
         generate(PACKAGE.parent)
         return 0
-    stale = differences()
-    for name in stale:
+    outdated = differences()
+    for name in outdated:
         print(
-            f"protos/{name} is not what the .proto files generate: run `make protos`",
+            f"protos/{name} differs from the module that the .proto files give: run `make protos`",
             file=sys.stderr,
         )
-    return 1 if stale else 0
+    return 1 if outdated else 0
 
 
 if __name__ == "__main__":

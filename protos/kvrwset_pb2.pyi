@@ -249,7 +249,7 @@ Global___KVMetadataEntry: _TypeAlias = KVMetadataEntry  # noqa: Y015
 
 @_typing.final
 class Version(_message.Message):
-    """Position of the transaction that last wrote the key. Absent: the key did not exist."""
+    """Position of the transaction that last wrote the key. It is absent if the key did not exist."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -56,7 +56,7 @@ class _TxValidationCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TxVa
     INVALID_OTHER_REASON: _TxValidationCode.ValueType  # 255
 
 class TxValidationCode(_TxValidationCode, metaclass=_TxValidationCodeEnumTypeWrapper):
-    """One byte per envelope in the TRANSACTIONS_FILTER entry. Unknown numbers occur."""
+    """One byte per envelope in the TRANSACTIONS_FILTER entry. Other numbers occur as well."""
 
 VALID: TxValidationCode.ValueType  # 0
 NIL_ENVELOPE: TxValidationCode.ValueType  # 1

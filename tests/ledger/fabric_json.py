@@ -44,8 +44,8 @@ _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 def expected_block(decoded: Json, filtered: Json, raw: bytes, last_config: int) -> Block:
     """Return the block in this JSON.
 
-    The validation codes are those of the filtered delivery. Hashes and sizes are those of `raw`, the
-    serialized block.
+    The validation codes are those of the filtered delivery. Hashes and sizes are those of `raw`,
+    the serialized block.
     """
     header = decoded["header"]
     number, previous_hash, data_hash = (

@@ -1,4 +1,4 @@
-"""The channel configuration that a CONFIG envelope must decode to, from the JSON of Fabric's tool."""
+"""The channel configuration of a CONFIG envelope, from the JSON of Fabric's own tool."""
 
 from ledger.model import Acl, Capabilities, ChannelConfig, Consenter, Organisation, Policy
 from tests.ledger.fabric_json_identities import decode_base64, fingerprint

@@ -1,4 +1,4 @@
-"""Blocks made by hand, field by field, to hold what no honest client sends."""
+"""Messages and blocks made field by field, with content that no honest client sends."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -12,9 +12,10 @@ _INVALID = 255
 def block(
     envelopes: Sequence[bytes], codes: bytes | None = None, metadata: Sequence[bytes] = (b"",) * 4
 ) -> bytes:
-    """A serialized block 5 that is consistent in itself; all envelopes are invalid unless `codes` says otherwise.
+    """Return a serialized block 5 with correct hashes.
 
-    `metadata` is without the filter, which the codes are.
+    Without `codes`, all envelopes are invalid. `metadata` has the entries of the block's metadata
+    except the validation codes.
     """
     codes = bytes([_INVALID]) * len(envelopes) if codes is None else codes
     data_hash = sha256(b"".join(envelopes)).digest()
@@ -35,7 +36,7 @@ def envelope(
     extension: bytes = b"",
     creator: bytes = b"",
 ) -> bytes:
-    """A serialized envelope around `Payload.data`."""
+    """Return a serialized envelope with this `Payload.data`."""
     channel_header = (
         field(1, header_type)
         + field(4, b"channel")
@@ -50,7 +51,7 @@ def envelope(
 
 
 def config(channel_group: bytes, sequence: int = 0) -> bytes:
-    """`Payload.data` of a CONFIG envelope."""
+    """Return the `Payload.data` of a CONFIG envelope."""
     return field(1, field(1, sequence) + field(2, channel_group))
 
 
@@ -62,9 +63,10 @@ def action(
     more: bytes = b"",
     endorsements: bytes = b"",
 ) -> bytes:
-    """A `Transaction` of one action; several of them joined have several.
+    """Return a serialized `Transaction` with one action.
 
-    `args` are fields of its ChaincodeInput, `more` further ones of its ChaincodeAction.
+    Several of these, concatenated, are a transaction with several actions. `args` has fields of the
+    action's ChaincodeInput, `more` has additional fields of its ChaincodeAction.
     """
     result = (field(1, results) if results else b"") + (field(2, event) if event else b"") + more
     proposal = field(1, field(1, field(3, args)))
@@ -73,27 +75,27 @@ def action(
 
 
 def namespace(kv_rwset: bytes = b"", collections: bytes = b"") -> bytes:
-    """A read/write set of the namespace `ns`, as `ChaincodeAction.results`."""
+    """Return `ChaincodeAction.results` with a read/write set of the namespace `ns`."""
     return field(2, field(1, b"ns") + field(2, kv_rwset) + collections)
 
 
 def event(payload: bytes, name: str = "Event") -> bytes:
-    """A serialized ChaincodeEvent."""
+    """Return a serialized ChaincodeEvent."""
     return field(1, b"cc") + field(2, b"other id") + field(3, name.encode()) + field(4, payload)
 
 
 def group_child(name: str, group: bytes) -> bytes:
-    """A group inside a ConfigGroup, as a field of it."""
+    """Return a group as a field of a ConfigGroup."""
     return field(2, field(1, name.encode()) + field(2, group))
 
 
 def group_value(name: str, value: bytes) -> bytes:
-    """A value of a ConfigGroup, as a field of it."""
+    """Return a value as a field of a ConfigGroup."""
     return field(3, field(1, name.encode()) + field(2, field(2, value)))
 
 
 def group_policy(name: str, policy_type: int, policy: bytes) -> bytes:
-    """A policy of a ConfigGroup, as a field of it."""
+    """Return a policy as a field of a ConfigGroup."""
     return field(
         4, field(1, name.encode()) + field(2, field(2, field(1, policy_type) + field(2, policy)))
     )

@@ -1,4 +1,4 @@
-"""What holds of the documents of any block whatever, however hostile."""
+"""Properties that the documents of every block have, however hostile the block is."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,22 +9,26 @@ from bson.dbref import DBRef
 from ledger.decoding.blocks import decode_block, read_block
 from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.documents.size_limit import MAX_DOCUMENT_BYTES
-from ledger.model import VALID, Block
+from ledger.model import VALID, Block, Transaction
 from ledger.ownership import decide_owners
 from ledger.position import pack_position
+from tests.ledger import forging
 from tests.ledger.model_from_documents import block_of, transaction_of, without_unstored_facts
 
 MAX_GROWTH = 64
-"""A list of nothing costs two bytes an element in an envelope, and some fifty in a document."""
+"""The limit for the size of the documents of a block, as a multiple of the block's size.
+
+An empty element of a list has two bytes in an envelope, and about fifty in a document.
+"""
 
 _FIXED_BYTES = 4096
 _MAX_DEPTH = 100
 
 
 def check_block(raw: bytes) -> EncodedBlock:
-    """Decodes and encodes a sound block, and checks that its documents hold exactly what the block holds.
+    """Decode and encode a correct block, and check that its documents contain the whole block.
 
-    It must not be so large that part of a document is omitted.
+    The block must be so small that no part of a document is omitted.
     """
     encoded = encode(raw)
     block = decode_block(read_block(raw))
@@ -35,8 +39,18 @@ def check_block(raw: bytes) -> EncodedBlock:
     return encoded
 
 
+def checked_transaction(envelope_bytes: bytes) -> Transaction:
+    """Return the transaction in an envelope, after a check of a block that contains only it."""
+    raw = forging.block([envelope_bytes])
+    check_block(raw)
+    return decode_block(read_block(raw)).transactions[0]
+
+
 def encode(raw: bytes) -> EncodedBlock:
-    """The documents of a sound block that is the first to be indexed, with the bounds of their sizes checked."""
+    """Return the documents of a correct block, after a check of their sizes.
+
+    The block is the first that is indexed, so that no lower block owns its ids.
+    """
     block = decode_block(read_block(raw))
     encoded = encode_block(block, decide_owners(block, ()))
     sizes = [
@@ -52,7 +66,10 @@ def encode(raw: bytes) -> EncodedBlock:
 
 
 def check_documents(block: Block, owns: Sequence[bool], documents: list[dict[str, Any]]) -> None:
-    """That these documents - the block's, the transactions', the events' - give the block back."""
+    """Check that the block can be made from its documents.
+
+    The documents are the block's, then those of its transactions, then those of its events.
+    """
     count = len(block.transactions)
     transactions, events = (
         documents[1 : count + 1],
@@ -61,10 +78,10 @@ def check_documents(block: Block, owns: Sequence[bool], documents: list[dict[str
     assert block_of(documents[0], block.transactions) == block
     assert (documents[0]["transactionCount"], documents[0]["eventCount"]) == (count, len(events))
     for transaction, owned, document in zip(block.transactions, owns, transactions, strict=True):
-        place = pack_position(block.number, transaction.index)
-        event = events.pop(place, None)
-        assert document["_id"] == place
-        assert document["txId"] == (transaction.tx_id if owned else place)
+        position = pack_position(block.number, transaction.index)
+        event = events.pop(position, None)
+        assert document["_id"] == position
+        assert document["txId"] == (transaction.tx_id if owned else position)
         assert ("claimedTxId" in document) is not owned
         assert transaction_of(document, event) == without_unstored_facts(transaction)
         if event is not None:
@@ -75,7 +92,7 @@ def check_documents(block: Block, owns: Sequence[bool], documents: list[dict[str
 
 
 def decoded(encoded: bytes | memoryview) -> dict[str, Any]:
-    """The document as pymongo decodes it by default, which must be as it was meant."""
+    """Return the document as PyMongo decodes it by default, after a check of its keys and depth."""
     document: dict[str, Any] = bson.decode(encoded)
     assert bson.encode(document) == encoded
     for key, value, depth in _walk(document, 1):

@@ -1,7 +1,8 @@
-"""Reads documents back into the model: what they cannot give back, they have lost.
+"""Makes the decoded model from documents, to find facts that the documents have lost.
 
-Two facts of an envelope are not kept: the channel that it names (a database holds one channel) and the transaction id
-inside its event (the channel header's counts). `kept` takes them out of a decoded transaction.
+Two facts of an envelope are not stored: the channel that it claims, because a database holds one
+channel, and the transaction id inside its event, because only the channel header's id is valid.
+`without_unstored_facts` removes them from a decoded transaction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,25 +45,22 @@ Document = Mapping[str, Any]
 
 
 def without_unstored_facts(transaction: Transaction) -> Transaction:
-    """The transaction without the facts that documents do not keep."""
+    """Return the transaction without the facts that documents do not contain."""
     actions = [
         replace(action, event=replace(action.event, tx_id=""))
         if action.event is not None
         else action
         for action in transaction.actions
     ]
-    for first in actions[
-        :1
-    ]:  # a ChaincodeID without a name leaves `chaincodeId` to the header's extension
-        if first.chaincode is not None:
-            actions[0] = replace(
-                first, chaincode=replace(first.chaincode, name=transaction.chaincode_id or "")
-            )
+    if actions and actions[0].chaincode is not None:
+        # If the first action's ChaincodeID has no name, the name is in the header's extension.
+        chaincode = replace(actions[0].chaincode, name=transaction.chaincode_id or "")
+        actions[0] = replace(actions[0], chaincode=chaincode)
     return replace(transaction, channel_id=None, actions=tuple(actions))
 
 
 def transaction_of(document: Document, event: Document | None) -> Transaction:
-    """The transaction whose document, and event document if it is VALID and has an event, these are."""
+    """Return the transaction with this document; `event` is the document of its event."""
     first = _action(
         document, event if document["validationCode"] == VALID else document.get("event")
     )
@@ -96,7 +94,7 @@ def transaction_of(document: Document, event: Document | None) -> Transaction:
 
 
 def block_of(document: Document, transactions: Sequence[Transaction]) -> Block:
-    """The block of that document, with the transactions as they are given."""
+    """Return the block with this document and these transactions."""
     last_config = document["lastConfig"]
     return Block(
         number=document["_id"],
@@ -121,7 +119,7 @@ def block_of(document: Document, transactions: Sequence[Transaction]) -> Block:
 
 
 def milliseconds_of(document: Document) -> int | None:
-    """`ts` in milliseconds since 1970."""
+    """Return the `ts` of a document in milliseconds since 1970."""
     ts = document["ts"]
     if ts is None:
         return None
@@ -133,7 +131,8 @@ def milliseconds_of(document: Document) -> int | None:
 def _type(name: str | None) -> int | None:
     if name is None:
         return None
-    return HeaderType.Value(name) if name in HeaderType.keys() else int(name)  # noqa: SIM118 - not a mapping
+    known = name in HeaderType.keys()  # noqa: SIM118 - not a mapping
+    return HeaderType.Value(name) if known else int(name)
 
 
 def _identity(document: Document | None) -> Identity | None:
@@ -171,7 +170,7 @@ def _action(document: Document, event: Document | None) -> Action:
 
 
 def exact_payload(event: Document) -> bytes:
-    """The payload of an event, which must not have been omitted."""
+    """Return the payload of an event, which must not be omitted."""
     payload = payload_bytes(dict(event))
     assert payload is not None
     return payload

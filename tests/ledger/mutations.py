@@ -1,4 +1,8 @@
-"""Recorded messages, damaged at any depth: what lies around the damage is written anew, so that decoders reach it."""
+"""Damaged messages for property tests, made from recorded messages.
+
+The damage is in any nested message. The lengths of the messages around it are corrected, so that a
+decoder reaches the damage.
+"""
 
 from functools import cache, lru_cache
 
@@ -13,7 +17,11 @@ _MAX_BYTES = 60_000
 
 @cache
 def envelopes() -> tuple[bytes, ...]:
-    """One recorded envelope for each function that was called, each validation code and each configuration."""
+    """Return recorded envelopes of different kinds.
+
+    There is an envelope for each called function with each validation code, and for each
+    configuration.
+    """
     kinds: dict[tuple[str, int, str | int], bytes] = {}
     for name in NAMES:
         ledger = recorded(name)
@@ -44,7 +52,7 @@ def _function(data: Json) -> str | None:
 
 @cache
 def metadata() -> tuple[tuple[bytes, ...], ...]:
-    """The metadata of recorded blocks, without their filters."""
+    """Return the metadata of recorded blocks without the validation codes."""
     entries = [
         Message(raw).message(3).each(1) for name in NAMES for raw in recorded(name).blocks[::7]
     ]
@@ -53,7 +61,7 @@ def metadata() -> tuple[tuple[bytes, ...], ...]:
 
 @st.composite
 def damaged(draw: st.DrawFn, messages: st.SearchStrategy[bytes]) -> bytes:
-    """A message with one to three places damaged, each at a depth of its own."""
+    """Return messages with damage in one to three nested messages."""
     message = draw(messages)
     for _ in range(draw(st.integers(1, 3))):
         message = _damage(draw, message)
@@ -61,27 +69,30 @@ def damaged(draw: st.DrawFn, messages: st.SearchStrategy[bytes]) -> bytes:
 
 
 def _damage(draw: st.DrawFn, message: bytes) -> bytes:
-    return _damage_at(draw, message, draw(st.sampled_from(_places(message))))
+    return _damage_at(draw, message, draw(st.sampled_from(_paths(message))))
 
 
 @lru_cache(2048)
-def _places(message: bytes) -> tuple[tuple[int, ...], ...]:
-    """Every message inside, and every other value of some bytes, by the fields that lead to it."""
+def _paths(message: bytes) -> tuple[tuple[int, ...], ...]:
+    """Return the paths of all values in the message that have bytes.
+
+    A path is the indexes of the fields that lead to the value. The path of the message is empty.
+    """
     inside = [
-        (index, *place)
+        (index, *path)
         for index, (_, value) in enumerate(_fields_or_none(message) or ())
         if isinstance(value, bytes) and value
-        for place in _places(value)
+        for path in _paths(value)
     ]
     return ((), *inside)
 
 
-def _damage_at(draw: st.DrawFn, message: bytes, place: tuple[int, ...]) -> bytes:
+def _damage_at(draw: st.DrawFn, message: bytes, path: tuple[int, ...]) -> bytes:
     found = _fields_or_none(message)
-    if found and place:
-        number, value = found[place[0]]
+    if found and path:
+        number, value = found[path[0]]
         assert isinstance(value, bytes)
-        found[place[0]] = (number, _damage_at(draw, value, place[1:]))
+        found[path[0]] = (number, _damage_at(draw, value, path[1:]))
         return serialize(found)
     if found and draw(st.booleans()):
         return _alter_fields(draw, found)
@@ -96,7 +107,10 @@ def _fields_or_none(message: bytes) -> list[Field] | None:
 
 
 def _alter_fields(draw: st.DrawFn, message: list[Field]) -> bytes:
-    """A field gone, moved, repeated very often, under another number, of another type, or from another message."""
+    """Return the message after a change of one of its fields.
+
+    The field is removed, moved, repeated many times, or gets another number, type or value.
+    """
     at = draw(st.integers(0, len(message) - 1))
     number, value = message[at]
     other = draw(
@@ -130,7 +144,10 @@ def _alter_fields(draw: st.DrawFn, message: list[Field]) -> bytes:
 
 
 def _alter_bytes(draw: st.DrawFn, message: bytes) -> bytes:
-    """Bits flipped, bytes taken out or put in, the end cut off, or part of the message put in elsewhere."""
+    """Return the message after a change of its bytes.
+
+    A bit is flipped, bytes are removed, inserted or repeated, or the end is cut off.
+    """
     at, to = sorted((draw(st.integers(0, len(message))), draw(st.integers(0, len(message)))))
     flipped = bytes([(message[at] if at < len(message) else 0) ^ 1 << draw(st.integers(0, 7))])
     return draw(

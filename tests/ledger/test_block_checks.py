@@ -1,4 +1,4 @@
-"""A frame is accepted only if it agrees with itself."""
+"""A block is accepted only if its hashes and its number of validation codes are correct."""
 
 import re
 
@@ -11,18 +11,18 @@ from tests.ledger import forging
 from tests.ledger.recorded import recorded
 from tests.ledger.wire_format import Field, Message, field, fields, serialize
 
-_SOUND = Message(forging.block([b"one", b"two"]))
-_HEADER = fields(_SOUND.data(1))
+_CORRECT = Message(forging.block([b"one", b"two"]))
+_HEADER = fields(_CORRECT.data(1))
 
 
 def _altered(
     header: list[Field] | None = None, data: list[Field] | None = None, codes: bytes | None = None
 ) -> bytes:
-    metadata = _SOUND.data(3) if codes is None else serialize([(1, b""), (1, b""), (1, codes)])
+    metadata = _CORRECT.data(3) if codes is None else serialize([(1, b""), (1, b""), (1, codes)])
     return serialize(
         [
             (1, serialize(header or _HEADER)),
-            (2, serialize(data) if data else _SOUND.data(2)),
+            (2, serialize(data) if data else _CORRECT.data(2)),
             (3, metadata),
         ]
     )
@@ -34,7 +34,7 @@ def _altered(
         (b"", "block of unknown number: header: expected a block header, got none"),
         (
             b"\xff\xff",
-            "block of unknown number: bytes: expected a serialized common.Block, got 2 bytes beginning",
+            "block of unknown number: bytes: expected a serialized common.Block, got 2 bytes",
         ),
         (serialize([(2, b"")]), "block of unknown number: header: expected a block header"),
         (
@@ -52,12 +52,12 @@ def _altered(
         ),
     ],
 )
-def test_a_block_that_contradicts_itself_is_corrupt(raw: bytes, message: str) -> None:
+def test_an_inconsistent_block_is_corrupt(raw: bytes, message: str) -> None:
     with pytest.raises(CorruptBlockError, match=re.escape(message)):
         read_block(raw)
 
 
-def test_the_envelopes_boundaries_are_not_in_the_data_hash_but_the_filter_counts_them() -> None:
+def test_envelopes_that_are_joined_have_the_same_data_hash_but_too_many_codes() -> None:
     raw = _altered(data=[(1, b"onetwo")])
     with pytest.raises(
         CorruptBlockError, match="one validation code for each of 1 envelopes, got 2 codes"
@@ -65,7 +65,7 @@ def test_the_envelopes_boundaries_are_not_in_the_data_hash_but_the_filter_counts
         read_block(raw)
 
 
-def test_a_cut_block_is_never_accepted() -> None:
+def test_a_truncated_block_is_never_accepted() -> None:
     raw = recorded("bft-3.1").blocks[9]
     metadata_at = raw.index(field(3, Message(raw).data(3)))
     for length in range(metadata_at + 1):

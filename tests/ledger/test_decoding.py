@@ -1,4 +1,4 @@
-"""What the recorded ledgers lack: forged here field by field, and decoded."""
+"""Forged transactions with parts that the recorded ledgers lack, as they are decoded."""
 
 from hashlib import sha256
 
@@ -17,23 +17,17 @@ from ledger.model import (
     Read,
     Response,
     Timestamp,
-    Transaction,
     Version,
     Write,
 )
+from ledger.position import pack_position
 from tests.ledger import forging
 from tests.ledger.forging import CONFIG, action, config, envelope, group_child, group_value
-from tests.ledger.invariants import check_block, decoded
+from tests.ledger.invariants import check_block, checked_transaction, decoded
 from tests.ledger.model_from_documents import milliseconds_of
 from tests.ledger.wire_format import field
 
 _INT64_MIN, _INT64_MAX, _UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
-
-
-def _decode(envelope_bytes: bytes) -> Transaction:
-    raw = forging.block([envelope_bytes])
-    check_block(raw)
-    return decode_block(read_block(raw)).transactions[0]
 
 
 def test_reads_and_writes_of_every_kind() -> None:
@@ -63,7 +57,9 @@ def test_reads_and_writes_of_every_kind() -> None:
     )
     collection = field(3, field(1, b"secret") + field(2, hashed) + field(3, b"\7"))
     rwset = (
-        _decode(envelope(action(results=forging.namespace(kv, collection)))).actions[0].rwsets[0]
+        checked_transaction(envelope(action(results=forging.namespace(kv, collection))))
+        .actions[0]
+        .rwsets[0]
     )
     metadata = (MetadataEntry("VALIDATION_PARAMETER", b"\xff"),)
     assert rwset.namespace == "ns"
@@ -93,13 +89,13 @@ def test_reads_and_writes_of_every_kind() -> None:
     )
 
 
-def test_what_the_recorded_actions_never_say() -> None:
-    """No recorded call initialises a chaincode or is answered with a message, and no recorded key is of block 0."""
+def test_parts_of_actions_that_are_never_recorded() -> None:
+    """Recorded actions initialise no chaincode, have no message, and read no key of block 0."""
     response = field(3, field(1, 200) + field(2, b"a message") + field(3, b"\xff"))
     reads = field(1, field(1, b"of genesis") + field(2, b"")) + field(1, field(1, b"absent"))
     hashed = field(1, field(1, b"\1") + field(2, field(2, 3))) + field(1, field(1, b"\2"))
     results = forging.namespace(reads, field(3, field(2, hashed)))
-    found = _decode(
+    found = checked_transaction(
         envelope(action(args=field(1, b"Init") + field(3, 1), results=results, more=response))
     ).actions[0]
     assert (found.is_init, found.args) == (True, (b"Init",))
@@ -127,7 +123,7 @@ def test_what_the_recorded_actions_never_say() -> None:
         (_INT64_MIN, -(2**31), None),
     ],
 )
-def test_any_timestamp_is_kept_as_claimed_and_is_a_date_where_it_can_be(
+def test_a_timestamp_is_stored_as_claimed_and_as_a_date_if_possible(
     seconds: int, nanos: int, milliseconds: int | None
 ) -> None:
     timestamp = field(1, seconds % 2**64) + field(2, nanos % 2**64)
@@ -138,16 +134,15 @@ def test_any_timestamp_is_kept_as_claimed_and_is_a_date_where_it_can_be(
     assert milliseconds_of(decoded(encoded.block.raw)) == milliseconds
 
 
-def test_one_forged_clock_does_not_move_the_time_of_a_block() -> None:
+def test_one_wrong_clock_does_not_change_the_time_of_a_block() -> None:
     seconds = [2000, 253_402_300_799, 1000, _INT64_MAX, 3000]
     envelopes = [envelope(b"", timestamp=field(1, second)) for second in seconds]
     encoded = check_block(forging.block([*envelopes, envelope(b"")]))
-    assert (
-        milliseconds_of(decoded(encoded.block.raw)) == 2_000_000
-    )  # lower median of the four that are dates
+    lower_median_of_the_dates = 2_000_000
+    assert milliseconds_of(decoded(encoded.block.raw)) == lower_median_of_the_dates
 
 
-def test_further_actions_are_kept_whole() -> None:
+def test_further_actions_are_stored_completely() -> None:
     second = action(
         more=field(4, field(2, b"other") + field(3, b"2")), event=forging.event(b'{"a":1}')
     )
@@ -158,18 +153,17 @@ def test_further_actions_are_kept_whole() -> None:
     encoded = check_block(raw)
     (further,) = decoded(encoded.transactions[0].raw)["furtherActions"]
     assert (further["chaincodeId"], further["event"]["payload"]) == ("other", {"a": 1})
-    assert [decoded(event.raw)["payload"] for event in encoded.events] == [
-        "x"
-    ]  # Fabric's clients deliver one
+    # Fabric's clients deliver only the event of the first action.
+    assert [decoded(event.raw)["payload"] for event in encoded.events] == ["x"]
 
 
-def test_chaincode_id_comes_from_the_action_else_from_the_headers_extension() -> None:
+def test_the_chaincode_id_is_in_the_action_or_else_in_the_headers_extension() -> None:
     named = action(more=field(4, field(2, b"of-action")))
     extension = field(2, field(2, b"of-header"))
-    assert _decode(envelope(named, extension=extension)).chaincode_id == "of-action"
-    assert _decode(envelope(action(), extension=extension)).chaincode_id == "of-header"
-    assert _decode(envelope(b"\xff", extension=extension)).chaincode_id == "of-header"
-    assert _decode(envelope(b"")).chaincode_id is None
+    assert checked_transaction(envelope(named, extension=extension)).chaincode_id == "of-action"
+    assert checked_transaction(envelope(action(), extension=extension)).chaincode_id == "of-header"
+    assert checked_transaction(envelope(b"\xff", extension=extension)).chaincode_id == "of-header"
+    assert checked_transaction(envelope(b"")).chaincode_id is None
 
 
 @pytest.mark.parametrize(
@@ -208,7 +202,7 @@ def test_chaincode_id_comes_from_the_action_else_from_the_headers_extension() ->
         ),
     ],
 )
-def test_what_does_not_parse_is_named_and_the_rest_is_kept(
+def test_parts_that_cannot_be_decoded_are_named_and_the_others_are_stored(
     envelope_bytes: bytes, errors: tuple[str, ...]
 ) -> None:
     raw = forging.block([envelope_bytes])
@@ -223,20 +217,17 @@ def test_what_does_not_parse_is_named_and_the_rest_is_kept(
     ("header_type", "name"),
     [(0, "MESSAGE"), (2, "CONFIG_UPDATE"), (6, "CHAINCODE_PACKAGE"), (7, "7"), (2**64 - 5, "-5")],
 )
-def test_every_header_type_and_code_survives(header_type: int, name: str) -> None:
+def test_unknown_header_types_and_codes_are_stored(header_type: int, name: str) -> None:
     encoded = check_block(forging.block([envelope(b"\xff", header_type)], bytes([201])))
     document = decoded(encoded.transactions[0].raw)
     assert (document["type"], document["status"], document["validationCode"]) == (name, "201", 201)
 
 
-def test_an_envelope_of_nothing_is_a_transaction() -> None:
+def test_an_empty_envelope_is_a_transaction() -> None:
     raw = forging.block([b"", b""])
     document = decoded(check_block(raw).transactions[1].raw)
-    assert (document["txId"], document["claimedTxId"], document["txIndex"]) == (
-        5 * 2**20 + 1,
-        "",
-        1,
-    )
+    assert (document["txId"], document["claimedTxId"]) == (pack_position(5, 1), "")
+    assert document["txIndex"] == 1
     assert document["envelopeHash"] == sha256(b"").hexdigest()
-    assert document["type"] == "MESSAGE"  # what Fabric, too, reads from a header that is absent
+    assert document["type"] == "MESSAGE"  # Fabric reads the same from an absent header
     assert (document["ts"], document["creator"], document["chaincodeId"]) == (None, None, None)

@@ -10,30 +10,25 @@ from ledger.model import (
     Organisation,
     Policy,
     Signer,
-    Transaction,
 )
 from tests.ledger import forging
 from tests.ledger.forging import CONFIG, config, envelope, group_child, group_value
-from tests.ledger.invariants import check_block
+from tests.ledger.invariants import check_block, checked_transaction
 from tests.ledger.wire_format import field
 
 _UINT64_MAX = 2**64 - 1
 
 
-def _decode(envelope_bytes: bytes) -> Transaction:
-    raw = forging.block([envelope_bytes])
-    check_block(raw)
-    return decode_block(read_block(raw)).transactions[0]
-
-
-def test_identities_that_are_no_certificate() -> None:
+def test_identities_without_a_certificate() -> None:
     idemix = field(1, b"x") + field(2, b"y") + field(3, b"ou")
     for id_bytes, kind in (
         (idemix, "idemix"),
         (b"anything", "unknown"),
         (b"-----BEGIN CERTIFICATE-----", "unknown"),
     ):
-        creator = _decode(envelope(b"", creator=field(1, b"MSP") + field(2, id_bytes))).creator
+        creator = checked_transaction(
+            envelope(b"", creator=field(1, b"MSP") + field(2, id_bytes))
+        ).creator
         assert creator == Identity("MSP", kind, digest=sha256(id_bytes).hexdigest())  # type: ignore[arg-type]
 
 
@@ -58,7 +53,7 @@ def test_signers_and_commit_hash() -> None:
     assert (block.last_config, block.commit_hash) == (_UINT64_MAX, b"\1\2")
 
 
-def test_channel_configuration_in_full() -> None:
+def test_a_channel_configuration_with_all_parts() -> None:
     acls = [
         field(1, field(1, name) + field(2, field(1, b"/Channel/" + name))) for name in (b"b", b"a")
     ]
@@ -98,7 +93,7 @@ def test_channel_configuration_in_full() -> None:
         + group_child("Application", application)
         + group_child("Orderer", ordering)
     )
-    found = _decode(envelope(config(channel, _UINT64_MAX), CONFIG)).config
+    found = checked_transaction(envelope(config(channel, _UINT64_MAX), CONFIG)).config
     assert found is not None
     assert found.sequence == _UINT64_MAX
     assert found.acls == (Acl("a", "/Channel/a"), Acl("b", "/Channel/b"))
@@ -120,7 +115,8 @@ def test_channel_configuration_in_full() -> None:
         Policy("/Channel/Orderer/Odd", "9 "),
         Policy(
             "/Channel/Orderer/Signatures",
-            "2 of (Org.peer, 1 of (Org.OU=sales, anonymity), Org.9, Org.identity, unknown principal 7)",
+            "2 of (Org.peer, 1 of (Org.OU=sales, anonymity), Org.9, Org.identity, "
+            "unknown principal 7)",
         ),
         Policy("/Channel/Orderer/Unknown", "policy of type 2"),
         Policy("/Channel/Orderer/Unreadable", "unreadable policy of type 1"),

@@ -1,4 +1,4 @@
-"""Documents are a function of the chain: of nothing else, such as the order in which a map happens to be read."""
+"""Documents depend on the chain only, and not on the order of maps or of sets."""
 
 import os
 import subprocess
@@ -9,22 +9,18 @@ from pathlib import Path
 import pytest
 
 from ledger.decoding.blocks import decode_block, read_block
-from ledger.documents.encoding import encode_block
-from ledger.ownership import decide_owners
 from tests.ledger import forging
-from tests.ledger.recorded import NAMES, recorded
+from tests.ledger.recorded import NAMES, encoded_blocks, recorded
 from tests.ledger.wire_format import Field, fields, serialize
 
 _GROUP_MAPS = (2, 3, 4)  # groups, values and policies of a ConfigGroup
 
 
 def digest_of_all_documents() -> str:
-    """SHA-256 over every document of the recorded ledgers."""
+    """Return the SHA-256 over all documents of the recorded ledgers."""
     digest = sha256()
     for name in NAMES:
-        for raw in recorded(name).blocks:
-            block = decode_block(read_block(raw))
-            encoded = encode_block(block, decide_owners(block, ()))
+        for encoded in encoded_blocks(name):
             for document in (encoded.block, *encoded.transactions, *encoded.events):
                 digest.update(document.raw)
     return digest.hexdigest()
@@ -56,30 +52,26 @@ def test_the_order_of_map_entries_on_the_wire_does_not_matter(name: str) -> None
     )
     group = _channel_group(raw)
     assert group is not None
-    backwards = _backwards(group)
-    assert backwards != group
+    reversed_group = _reversed(group)
+    assert reversed_group != group
     one, other = (
         decode_block(
             read_block(forging.block([forging.envelope(forging.config(g), forging.CONFIG)]))
         )
-        for g in (group, backwards)
+        for g in (group, reversed_group)
     )
     assert one.transactions[0].config is not None
     assert one.transactions[0].config == other.transactions[0].config
 
 
 def _channel_group(raw: bytes) -> bytes | None:
-    """The root group of the configuration in a block's first envelope, if there is one."""
+    """Return the root group of the configuration in a block's first envelope, or None."""
     first = decode_block(read_block(raw)).transactions[0]
     if first.config is None:
         return None
     data = read_block(raw).envelopes[0]
-    for number in (
-        1,
-        2,
-        1,
-        2,
-    ):  # Envelope.payload, Payload.data, ConfigEnvelope.config, Config.channel_group
+    # Envelope.payload, Payload.data, ConfigEnvelope.config, Config.channel_group
+    for number in (1, 2, 1, 2):
         data = _only(data, number)
     return data
 
@@ -90,12 +82,12 @@ def _only(message: bytes, number: int) -> bytes:
     return value
 
 
-def _backwards(group: bytes) -> bytes:
+def _reversed(group: bytes) -> bytes:
     reordered: list[Field] = []
     for number, value in reversed(fields(group)):
         if number == _GROUP_MAPS[0] and isinstance(value, bytes):
             name, child = _only(value, 1), _only(value, 2)
-            reordered.append((number, serialize([(1, name), (2, _backwards(child))])))
+            reordered.append((number, serialize([(1, name), (2, _reversed(child))])))
         else:
             reordered.append((number, value))
     return serialize(reordered)

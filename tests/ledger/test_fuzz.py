@@ -1,4 +1,4 @@
-"""Any bytes for a block, any bytes for an envelope: an error that says so, or documents that hold what is there."""
+"""Random bytes as a block or an envelope give an error, or documents with all their content."""
 
 import pytest
 from hypothesis import given, settings
@@ -17,17 +17,17 @@ _blocks = st.sampled_from(
     [raw for name in NAMES for raw in recorded(name).blocks if len(raw) < 40_000]
 )
 _envelopes = st.sampled_from(envelopes())
-_anything = st.binary(max_size=200)
-_signed = st.one_of(_envelopes, _anything, *[damaged(_envelopes)] * 4)
+_any_bytes = st.binary(max_size=200)
+_signed_bytes = st.one_of(_envelopes, _any_bytes, *[damaged(_envelopes)] * 4)
 
 
 def _codes(count: int) -> st.SearchStrategy[bytes]:
-    """One VALID at most: two of one id would be a corrupt block."""
+    """Return codes with one VALID at most: a block with two of the same id would be corrupt."""
     invalid = st.binary(min_size=count, max_size=count).map(
         lambda codes: codes.replace(bytes([VALID]), b"\xff")
     )
-    places = st.none() | st.integers(0, max(0, count - 1))
-    return st.tuples(invalid, places).map(
+    index_of_valid = st.none() | st.integers(0, max(0, count - 1))
+    return st.tuples(invalid, index_of_valid).map(
         lambda drawn: (
             drawn[0]
             if drawn[1] is None
@@ -37,9 +37,9 @@ def _codes(count: int) -> st.SearchStrategy[bytes]:
 
 
 @st.composite
-def _sound_blocks(draw: st.DrawFn) -> bytes:
-    """Blocks whose hashes and filter hold, and nothing else need to."""
-    inside = draw(st.lists(_signed, min_size=1, max_size=4))
+def _correct_blocks(draw: st.DrawFn) -> bytes:
+    """Return blocks with correct hashes and number of codes; all other parts may be wrong."""
+    inside = draw(st.lists(_signed_bytes, min_size=1, max_size=4))
     entries = list(draw(st.sampled_from(metadata())))
     for at in draw(st.sets(st.integers(0, len(entries) - 1), max_size=2)):
         entries[at] = draw(damaged(st.just(entries[at])))
@@ -49,9 +49,9 @@ def _sound_blocks(draw: st.DrawFn) -> bytes:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_whatever_is_inside_a_sound_block_its_documents_hold_it(profile: settings) -> None:
+def test_the_documents_of_a_correct_block_have_all_its_content(profile: settings) -> None:
     @profile
-    @given(_sound_blocks())
+    @given(_correct_blocks())
     def check(raw: bytes) -> None:
         check_block(raw)
 
@@ -59,17 +59,17 @@ def test_whatever_is_inside_a_sound_block_its_documents_hold_it(profile: setting
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_a_damaged_block_is_corrupt_or_sound_and_nothing_else(profile: settings) -> None:
+def test_a_damaged_block_is_corrupt_or_has_documents(profile: settings) -> None:
     @profile
-    @given(damaged(_blocks) | _anything)
+    @given(damaged(_blocks) | _any_bytes)
     def check(raw: bytes) -> None:
         try:
-            frame = read_block(raw)
+            block = read_block(raw)
         except CorruptBlockError:
             return
-        # codes of which two made one id VALID are another matter, see `ledger.ownership`
+        # Without codes: two VALID envelopes with the same id are an error of another kind.
         check_block(
-            forging.block(frame.envelopes, metadata=frame.metadata[:2] + frame.metadata[3:])
+            forging.block(block.envelopes, metadata=block.metadata[:2] + block.metadata[3:])
         )
 
     check()

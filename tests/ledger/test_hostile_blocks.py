@@ -1,4 +1,4 @@
-"""What a client or an orderer could put into a block to hurt whoever reads it."""
+"""Blocks with content that a client or an orderer made to harm the reader."""
 
 import base64
 import time
@@ -33,8 +33,6 @@ from tests.ledger.invariants import MAX_GROWTH, check_block, decoded, encode
 from tests.ledger.wire_format import field
 
 _SERIAL = bytes.fromhex("1122334455")
-
-
 _N = 30_000
 
 
@@ -60,7 +58,7 @@ _N = 30_000
     ],
     ids=lambda data: data[:12].hex(),
 )
-def test_a_list_of_very_many_nothings_costs_in_proportion(data: bytes) -> None:
+def test_the_cost_of_many_empty_elements_is_proportional(data: bytes) -> None:
     started = time.monotonic()
     check_block(forging.block([envelope(data)]))
     assert time.monotonic() - started < 10
@@ -87,7 +85,7 @@ _TOO_MANY = 260_000
         ),
     ],
 )
-def test_lists_too_long_to_open_are_named_with_their_length_and_the_rest_is_kept(
+def test_lists_that_are_too_long_are_named_with_their_length_and_the_rest_is_stored(
     data: bytes, path: str
 ) -> None:
     encoded = check_block(
@@ -110,7 +108,7 @@ def _config_of(channel_group: bytes) -> tuple[ChannelConfig | None, tuple[str, .
 
 
 @pytest.mark.parametrize(("depth", "readable"), [(1, True), (45, True), (60, False), (5000, False)])
-def test_groups_within_groups(depth: int, readable: bool) -> None:
+def test_nested_groups(depth: int, readable: bool) -> None:
     group = group_policy("Last", 3, field(1, b"Readers"))
     for _ in range(depth):
         group = group_child("g", group)
@@ -125,7 +123,7 @@ def test_groups_within_groups(depth: int, readable: bool) -> None:
 @pytest.mark.parametrize(
     ("depth", "readable"), [(1, True), (40, True), (100, False), (5000, False)]
 )
-def test_rules_within_rules(depth: int, readable: bool) -> None:
+def test_nested_rules(depth: int, readable: bool) -> None:
     rule = field(1, 0)
     for _ in range(depth):
         rule = field(2, field(1, 1) + field(2, rule))
@@ -135,7 +133,7 @@ def test_rules_within_rules(depth: int, readable: bool) -> None:
     assert found.policies[0].rule == (words if readable else "unreadable policy of type 1")
 
 
-def test_a_policy_that_names_one_principal_many_times_is_not_put_into_words() -> None:
+def test_a_policy_that_names_one_principal_many_times_is_not_described() -> None:
     principal = field(3, field(2, field(1, b"m" * 100_000)))
     rule = field(2, field(1, 1) + field(2, field(1, 0)) * 100_000)
     policy = field(2, rule) + principal
@@ -149,7 +147,7 @@ def test_a_policy_that_names_one_principal_many_times_is_not_put_into_words() ->
     ]
 
 
-def test_policies_below_a_very_long_name_end_with_an_error_that_says_so() -> None:
+def test_policies_below_a_very_long_name_are_cut_off_with_an_error() -> None:
     policies = b"".join(group_policy(str(i), 3, b"") for i in range(10_000))
     found, errors = _config_of(group_child("n" * 100_000, policies) + group_child("z", policies))
     assert found is not None
@@ -220,7 +218,7 @@ def _version(number: int) -> Callable[[bytes], bytes]:
         (lambda der: b"", "unknown"),
     ],
 )
-def test_odd_certificates(alter: Callable[[bytes], bytes], kind: str) -> None:
+def test_unusual_certificates(alter: Callable[[bytes], bytes], kind: str) -> None:
     der = alter(_DER)
     creator = field(1, b"MSP") + field(2, _pem(der))
     encoded = check_block(forging.block([envelope(b"", creator=creator)]))
@@ -235,7 +233,7 @@ def test_odd_certificates(alter: Callable[[bytes], bytes], kind: str) -> None:
         assert (identity["kind"], identity["digest"]) == ("unknown", sha256(_pem(der)).hexdigest())
 
 
-def test_a_certificate_cut_anywhere() -> None:
+def test_truncated_certificates() -> None:
     pem = _pem(_DER)
     for length in range(0, len(pem), 3):
         assert decode_certificate("MSP", pem[:length]).kind == (
@@ -246,7 +244,7 @@ def test_a_certificate_cut_anywhere() -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_certificates_with_bytes_changed(profile: settings) -> None:
+def test_damaged_certificates(profile: settings) -> None:
     @profile
     @given(
         st.lists(
@@ -262,8 +260,8 @@ def test_certificates_with_bytes_changed(profile: settings) -> None:
     check()
 
 
-def test_growth_is_bounded_by_more_than_the_worst_case() -> None:
-    """The bound that `check_block` holds every other test to is not an empty one."""
+def test_the_limit_of_growth_is_close_to_the_worst_case() -> None:
+    """The limit that `check_block` uses in all tests is not far too high."""
     encoded = encode(
         forging.block([envelope(action(results=namespace(b"", field(3, b"") * 100_000)))])
     )

@@ -1,4 +1,4 @@
-"""Which indexes a database gets, when, and that no value is too large for them."""
+"""The indexes of a database: when they are built, and values of any length in them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -29,8 +29,8 @@ NONE = IndexOptions((), key_history=False)
 A_MINUTE_MS = 60_000
 
 
-class Builds(CommandListener):
-    """Keeps how long each creation of indexes may take."""
+class IndexCreations(CommandListener):
+    """Records the time limit of each creation of indexes."""
 
     def __init__(self) -> None:
         self.limits_ms: list[int] = []
@@ -46,14 +46,14 @@ class Builds(CommandListener):
         pass
 
 
-async def test_indexes_are_added_when_they_are_asked_for(
+async def test_configured_indexes_are_added_to_a_database(
     mongo: Client, mongo_uri: str, database_name: str
 ) -> None:
-    """Also to what is stored already; that is told, and takes as long as it takes."""
-    told: list[tuple[str, set[str]]] = []
+    """Documents that are stored already are indexed too, which is reported and has a long limit."""
+    reported: list[tuple[str, set[str]]] = []
 
     def building(collection: str, indexes: Sequence[str]) -> None:
-        told.append((collection, set(indexes)))
+        reported.append((collection, set(indexes)))
 
     reader = LedgerReader(mongo, database_name)
     assert {name.split(".")[0] for name in await reader.missing_indexes()} == {
@@ -62,14 +62,14 @@ async def test_indexes_are_added_when_they_are_asked_for(
         EVENTS,
     }
     await LedgerStore(mongo, database_name).prepare(NONE, building)
-    assert (told, await reader.missing_indexes()) == ([], [])
+    assert (reported, await reader.missing_indexes()) == ([], [])
     assert await reader.optional_indexes() == OptionalIndexes(frozenset(), key_history=False)
 
     events = [{"_id": n, "eventName": "Mint", "payload": {"donor": {"id": n}}} for n in range(100)]
     await mongo[database_name][EVENTS].insert_many(events)
-    builds = Builds()
+    creations = IndexCreations()
     async with AsyncMongoClient[dict[str, Any]](
-        mongo_uri, socketTimeoutMS=5_000, event_listeners=[builds]
+        mongo_uri, socketTimeoutMS=5_000, event_listeners=[creations]
     ) as client:
         store = LedgerStore(client, database_name)
         for _ in range(2):
@@ -79,9 +79,9 @@ async def test_indexes_are_added_when_they_are_asked_for(
         for field in ("donor.id", "a")
         for more in ("", "eventName_1_")
     }
-    assert told == [(EVENTS, names)], "of the other collections nothing had to be read"
-    assert len(builds.limits_ms) == 2
-    assert min(builds.limits_ms) > 60 * A_MINUTE_MS
+    assert reported == [(EVENTS, names)], "the other collections are empty"
+    assert len(creations.limits_ms) == 2
+    assert min(creations.limits_ms) > 60 * A_MINUTE_MS
     assert await reader.optional_indexes() == OptionalIndexes(
         frozenset({"donor.id", "a"}), key_history=True
     )
@@ -91,7 +91,7 @@ async def test_indexes_are_added_when_they_are_asked_for(
     assert [event["_id"] for event in page.documents] == [77]
 
 
-async def test_the_operator_is_told_why_the_daemon_waits(mongo: Client, database_name: str) -> None:
+async def test_the_daemon_logs_that_it_builds_indexes(mongo: Client, database_name: str) -> None:
     await mongo[database_name][EVENTS].insert_one({"_id": 0})
     store = LedgerStore(mongo, database_name)
     await store.prepare(NONE)
@@ -107,7 +107,7 @@ async def test_the_operator_is_told_why_the_daemon_waits(mongo: Client, database
 async def test_values_of_any_length_are_indexed_and_found(
     mongo: Client, store: LedgerStore
 ) -> None:
-    """Also those that were too long to be kept."""
+    """Values that were too long to be stored are found as well."""
     huge, large, long = "h" * (10 << 20), "k" * (6 << 20), "l" * 2_000
     filling = (b"x" * 1_999,) * 8_500
 
@@ -154,10 +154,13 @@ async def test_values_of_any_length_are_indexed_and_found(
     assert await reader.key_namespaces(long, GENESIS, 5) == ["token"]
 
 
-async def test_a_transaction_of_very_many_writes_is_stored_and_in_the_history_of_its_keys(
+async def test_a_transaction_with_very_many_writes_is_in_the_history_of_its_keys(
     store: LedgerStore,
 ) -> None:
-    """All its entries at once would not fit into a small cache of MongoDB's, which then waits for ever."""
+    """All entries of its writes together would not fit in a small cache of MongoDB.
+
+    MongoDB would then wait forever.
+    """
     writes = tuple(Write(f"key{n}", b"", is_delete=False) for n in range(120_000))
     many = action(rwsets=(ReadWriteSet("token", (), writes, (), (), ()),))
     few = action(rwsets=(ReadWriteSet("token", (), writes[7:8], (), (), ()),))

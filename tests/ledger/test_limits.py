@@ -1,4 +1,4 @@
-"""Documents too large for MongoDB: what is omitted says so, and no more is omitted than has to be."""
+"""Documents that are too large for MongoDB: values are omitted, but only as many as necessary."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -19,11 +19,12 @@ from tests.ledger.wire_format import field
 
 _MIB = 1 << 20
 _sizes = st.integers(_MIB, 9 * _MIB) | st.sampled_from([0, 1000, 3000])
-_values = st.tuples(st.sampled_from(["é", "x", b"\0"]), _sizes)  # a character and how often
+_values = st.tuples(st.sampled_from(["é", "x", b"\0"]), _sizes)
+"""A character and the number of its repetitions."""
 
 
 class _Recipe(Struct):
-    """A document in a few words: hypothesis would print the document itself."""
+    """A short description of a document, which Hypothesis can print."""
 
     tx_id_size: int
     args: list[tuple[str | bytes, int]]
@@ -57,7 +58,7 @@ _recipes = st.builds(
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_a_document_is_made_to_fit_and_omissions_say_what_they_stand_for(profile: settings) -> None:
+def test_large_values_are_omitted_until_the_document_is_within_the_limit(profile: settings) -> None:
     @with_fewer_examples(profile)
     @given(_recipes)
     def check(recipe: _Recipe) -> None:
@@ -78,11 +79,11 @@ def test_a_document_is_made_to_fit_and_omissions_say_what_they_stand_for(profile
                     "size": len(data),
                 }
         sizes = [_size(value) for value, _ in omitted]
-        if sizes:  # without the last omission it would not have fitted
+        if sizes:  # each omission was necessary
             assert len(encoded) + min(sizes) > MAX_DOCUMENT_BYTES
         if not any(isinstance(value, list) for value, _ in omitted):
             assert all(
-                _size(kept) <= min(sizes, default=_size(kept)) for kept in _large_values(fitted)
+                _size(value) <= min(sizes, default=_size(value)) for value in _large_values(fitted)
             )
         if "payload" in document:
             exact = payload_bytes(document)
@@ -130,9 +131,9 @@ def _size(value: Any) -> int:
         b"[" + b"1," * 10_000 + b"1]",
         b'{"text":"' + b"x" * 1_000_000 + b'"}',
     ],
-    ids=["nothings", "numbers", "text"],
+    ids=["empty lists", "numbers", "text"],
 )
-def test_a_parsed_payload_stays_whole_however_large_the_rest_is(payload: bytes) -> None:
+def test_a_parsed_payload_is_never_omitted(payload: bytes) -> None:
     event = payload_fields(payload)
     assert event["payloadEncoding"] == "json"
     for long_list in (["x" * (9 * _MIB)], ["x" * 1000] * 8000):
@@ -143,13 +144,13 @@ def test_a_parsed_payload_stays_whole_however_large_the_rest_is(payload: bytes) 
         assert payload_bytes(fitted["event"]) == payload
 
 
-def test_a_payload_of_very_many_values_stays_text() -> None:
-    """Each could be an entry of an index, which MongoDB holds in its cache until the document is written."""
+def test_a_payload_with_very_many_values_stays_text() -> None:
+    """Each value could be an entry of an index, and MongoDB holds all entries in its cache."""
     payload = b"[" + b"1," * 10_001 + b"1]"
     assert payload_fields(payload) == {"payload": payload.decode(), "payloadEncoding": "text"}
 
 
-def test_a_payload_too_large_to_be_parsed_stays_text_or_says_what_it_was() -> None:
+def test_a_payload_that_is_too_large_to_be_parsed_stays_text_or_is_omitted() -> None:
     for size in (2 * _MIB, 17 * _MIB):
         payload = b'{"text":"' + b"x" * size + b'"}'
         encoded = encode(
@@ -161,8 +162,8 @@ def test_a_payload_too_large_to_be_parsed_stays_text_or_says_what_it_was() -> No
         assert event["payload"] == (payload.decode() if size == 2 * _MIB else omission)
 
 
-def test_long_ids_and_the_codes_of_a_block_stay_when_a_document_is_too_large() -> None:
-    """The collections are joined by the one, and a block is compared by the other."""
+def test_ids_and_validation_codes_are_never_omitted() -> None:
+    """Ids connect the collections, and validation codes identify a block."""
     tx_id = "x" * 65536
     args = b"".join(field(1, b"a" * 60_000) for _ in range(300))
     raw = forging.block([forging.envelope(forging.action(args=args), tx_id=tx_id)])

@@ -1,4 +1,4 @@
-"""Who owns a transaction id, against the rule as it is written, over random chains."""
+"""Owners of transaction ids in random chains, compared with a direct form of the rule."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,10 @@ _ids = st.sampled_from(["", "a", "b", "c", "\0", "é" * (MAX_TX_ID_BYTES // 2), 
 
 @st.composite
 def chains(draw: st.DrawFn) -> _Chain:
-    """Claims (id, code) by block. As Fabric has it, the id of a VALID transaction is new across blocks."""
+    """Return the ids and codes of the envelopes of each block.
+
+    As on Fabric, no lower block has the id of a VALID transaction.
+    """
     chain: _Chain = []
     seen: set[str] = set()
     for _ in range(draw(st.integers(1, 5))):
@@ -36,12 +39,11 @@ def chains(draw: st.DrawFn) -> _Chain:
 
 
 @given(chains())
-def test_each_id_is_owned_as_the_rule_says(chain: _Chain) -> None:
+def test_each_id_has_the_owner_of_the_rule(chain: _Chain) -> None:
     expected = _owners_by_the_rule(chain)
     owned: set[str] = set()
     for number, block in enumerate(_blocks(chain)):
-        doubtful = ids_to_look_up(block)
-        owns = decide_owners(block, doubtful & owned)
+        owns = decide_owners(block, ids_to_look_up(block) & owned)
         assert owns == [(number, index) in expected for index in range(len(owns))]
         owned |= {t.tx_id for t, owning in zip(block.claims, owns, strict=True) if owning}
     assert owned == {
@@ -53,16 +55,16 @@ def test_each_id_is_owned_as_the_rule_says(chain: _Chain) -> None:
 
 
 def _owners_by_the_rule(chain: _Chain) -> set[tuple[int, int]]:
-    """In the first block that has an id, the VALID envelope owns it, else the one with the lowest index."""
+    """Return the owners: in the first block with an id, the VALID envelope, else the first one."""
     owners: dict[str, tuple[int, int]] = {}
     for number, claims in enumerate(chain):
         for tx_id in {tx_id for tx_id, _ in claims} - owners.keys():
             indexes = [index for index, (claimed, _) in enumerate(claims) if claimed == tx_id]
             owners[tx_id] = number, next((i for i in indexes if claims[i][1] == VALID), indexes[0])
-    return {place for tx_id, place in owners.items() if 0 < len(tx_id.encode()) <= MAX_TX_ID_BYTES}
+    return {owner for tx_id, owner in owners.items() if 0 < len(tx_id.encode()) <= MAX_TX_ID_BYTES}
 
 
-def test_two_valid_transactions_of_one_id_are_a_corrupt_block() -> None:
+def test_a_block_with_two_valid_transactions_of_the_same_id_is_corrupt() -> None:
     (block,) = _blocks([[("a", VALID), ("b", VALID), ("a", VALID)]])
     with pytest.raises(
         CorruptBlockError,

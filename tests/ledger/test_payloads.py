@@ -1,4 +1,4 @@
-"""Event payloads: queryable where they can be, and always given back byte for byte."""
+"""Event payloads: stored in a form that can be queried if possible, and always exact."""
 
 import json
 from typing import Any
@@ -61,7 +61,10 @@ _space = st.sampled_from(["", "", "", " ", "\n\t"])
 
 @st.composite
 def _string_text(draw: st.DrawFn) -> str:
-    """A JSON string with each character raw or escaped, in upper or lower case; sometimes a lone surrogate."""
+    """Return a JSON string, raw or with escapes in upper or lower case.
+
+    Some strings end with a lone surrogate.
+    """
     text = draw(_strings)
     raw = json.dumps(text, ensure_ascii=False)[1:-1]
     if draw(st.booleans()):
@@ -74,7 +77,7 @@ def _string_text(draw: st.DrawFn) -> str:
 def _nested(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     @st.composite
     def members(draw: st.DrawFn) -> str:
-        keys = draw(st.lists(_string_text(), max_size=4))  # twice the same at times
+        keys = draw(st.lists(_string_text(), max_size=4))  # keys can be equal
         items = [f"{key}{draw(_space)}:{draw(_space)}{draw(values)}" for key in keys]
         return "{" + draw(_space) + f"{draw(_space)},".join(items) + "}"
 
@@ -93,7 +96,7 @@ def _payloads(draw: st.DrawFn) -> bytes:
     return (opening * depth + text + closing * depth).encode()
 
 
-def _through_mongodb(payload: bytes) -> dict[str, Any]:
+def _stored_and_read(payload: bytes) -> dict[str, Any]:
     fields = payload_fields(payload)
     again = decoded(bson.encode(fields))
     assert payload_bytes(again) == payload == payload_bytes(fields)
@@ -101,13 +104,13 @@ def _through_mongodb(payload: bytes) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_any_json_text_is_given_back_exactly_and_kept_parsed_where_it_can_be(
+def test_a_json_text_is_stored_exactly_and_parsed_if_possible(
     profile: settings,
 ) -> None:
     @profile
     @given(_payloads())
     def check(payload: bytes) -> None:
-        fields = _through_mongodb(payload)
+        fields = _stored_and_read(payload)
         if "payloadBytes" in fields:
             assert fields["payloadEncoding"] == "json"
             assert _reencoded(fields) != payload
@@ -122,12 +125,12 @@ def _reencoded(fields: dict[str, Any]) -> bytes | None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_any_bytes_are_given_back_exactly(profile: settings) -> None:
+def test_any_bytes_are_stored_exactly(profile: settings) -> None:
     @profile
     @given(st.binary() | st.text().map(str.encode) | st.binary().map(lambda tail: b'{"a":"' + tail))
     def check(payload: bytes) -> None:
-        fields = _through_mongodb(payload)
-        if fields["payloadEncoding"] != "json":  # chance makes JSON too: see above
+        fields = _stored_and_read(payload)
+        if fields["payloadEncoding"] != "json":  # random bytes can be JSON, which is tested above
             assert fields["payload"] == (
                 payload if fields["payloadEncoding"] == "binary" else payload.decode()
             )
@@ -136,7 +139,7 @@ def test_any_bytes_are_given_back_exactly(profile: settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "encoding", "kept"),
+    ("payload", "encoding", "stored"),
     [
         (
             b'{"campaignId":"c","amount":12345678901}',
@@ -154,7 +157,7 @@ def test_any_bytes_are_given_back_exactly(profile: settings) -> None:
             b'{"\\u0000":1,"\xe2\x90\x80":2}',
             "text",
             '{"\\u0000":1,"\u2400":2}',
-        ),  # the keys would coincide
+        ),  # the keys would become equal
         (b'{"a":"\\ud800"}', "text", '{"a":"\\ud800"}'),
         (b"[1e400]", "text", "[1e400]"),
         (b"null", "text", "null"),
@@ -162,6 +165,6 @@ def test_any_bytes_are_given_back_exactly(profile: settings) -> None:
         (b'{"a":"\xff"}', "binary", b'{"a":"\xff"}'),
     ],
 )
-def test_the_form_that_a_payload_is_kept_in(payload: bytes, encoding: str, kept: object) -> None:
-    fields = _through_mongodb(payload)
-    assert (fields["payloadEncoding"], fields["payload"]) == (encoding, kept)
+def test_the_stored_form_of_a_payload(payload: bytes, encoding: str, stored: object) -> None:
+    fields = _stored_and_read(payload)
+    assert (fields["payloadEncoding"], fields["payload"]) == (encoding, stored)

@@ -1,14 +1,20 @@
-"""A second reader and writer of protocol buffers, minimal, so that an oracle does not ask the code under test."""
+"""A minimal reader and writer of protocol buffers, independent of the code under test."""
 
 Value = int | bytes
 Field = tuple[int, Value]
-"""Number and value: an int is a varint, bytes are length-delimited. Fabric's messages use no other wire type."""
+"""The number and the value of a field.
+
+An int is a varint, bytes are length-delimited. Fabric's messages use no other wire types.
+"""
 
 _VARINT, _LENGTH_DELIMITED = 0, 2
 
 
 def fields(data: bytes) -> list[Field]:
-    """The fields of a message, in order. Raises ValueError if `data` is none, or uses another wire type."""
+    """Return the fields of a message in order.
+
+    Raises `ValueError` when `data` is no message or uses another wire type.
+    """
     found: list[Field] = []
     at = 0
     while at < len(data):
@@ -22,7 +28,7 @@ def fields(data: bytes) -> list[Field]:
         elif wire_type == _LENGTH_DELIMITED:
             length, at = _varint_at(data, at)
             if at + length > len(data):
-                raise ValueError("cut")
+                raise ValueError("truncated")
             found.append((number, data[at : at + length]))
             at += length
         else:
@@ -31,19 +37,19 @@ def fields(data: bytes) -> list[Field]:
 
 
 def serialize(message: list[Field]) -> bytes:
-    """The message that has these fields."""
+    """Return the message with these fields."""
     return b"".join(field(number, value) for number, value in message)
 
 
 def field(number: int, value: Value) -> bytes:
-    """One field of a message."""
+    """Return a field of a message."""
     if isinstance(value, int):
         return varint(number << 3 | _VARINT) + varint(value)
     return varint(number << 3 | _LENGTH_DELIMITED) + varint(len(value)) + value
 
 
 def varint(number: int) -> bytes:
-    """An unsigned integer, seven bits a byte."""
+    """Return an unsigned integer with seven bits in each byte."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)
@@ -55,7 +61,7 @@ def _varint_at(data: bytes, at: int) -> tuple[int, int]:
     number = shift = 0
     while True:
         if at >= len(data) or shift > 63:
-            raise ValueError("cut or too long")
+            raise ValueError("truncated or too long")
         byte = data[at]
         number |= (byte & 0x7F) << shift
         at, shift = at + 1, shift + 7
@@ -64,13 +70,13 @@ def _varint_at(data: bytes, at: int) -> tuple[int, int]:
 
 
 class Message:
-    """The fields of a message by number; of one that is not repeated, the last counts, as proto3 has it."""
+    """The fields of a message by number; a field that is not repeated has the last value."""
 
     def __init__(self, data: bytes) -> None:
         self._fields = fields(data)
 
     def each(self, number: int) -> list[bytes]:
-        """All values of a repeated field of bytes, text or messages."""
+        """Return all values of a repeated field of bytes, text or messages."""
         return [
             value for found, value in self._fields if found == number and isinstance(value, bytes)
         ]
