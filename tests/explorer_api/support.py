@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
@@ -32,7 +32,7 @@ from ledger.model import (
 )
 from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.store import LedgerStore
-from ledger.mongodb.sync_state import ChannelState, SyncState
+from ledger.mongodb.sync_state import ChannelState, SyncState, write_sync_state
 from ledger.ownership import decide_owners, ids_to_look_up
 
 CHANNEL = "kindledger"
@@ -249,3 +249,9 @@ def sync_state(channel: str = CHANNEL, **fields: Any) -> SyncState:
         "version": "1.2.3",
     }
     return SyncState(**(values | fields))
+
+
+async def report_state(client: AsyncMongoClient[Any], database: str, **fields: Any) -> None:
+    """Report the progress of a channel now, as its daemon does."""
+    state = sync_state(**{"updated_at": datetime.now(UTC), **fields})
+    await write_sync_state(client[database], state)
