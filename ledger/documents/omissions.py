@@ -1,4 +1,4 @@
-"""The object that a document has in the place of a value that is too long to be kept."""
+"""The object that a document has in the place of a value that is too long to be stored."""
 
 from hashlib import sha256
 from typing import Final

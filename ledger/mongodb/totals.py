@@ -46,7 +46,7 @@ class BlockTotals(Struct, frozen=True):
 
 
 class ChaincodeTotals(Struct, frozen=True):
-    """The number of transactions of a chaincode, and the first and the last block with one."""
+    """The number of transactions of a chaincode, and its first and its last block."""
 
     transactions: int
     first_block: int

@@ -60,15 +60,19 @@ def action(
     args: bytes = b"",
     results: bytes = b"",
     event: bytes = b"",
-    more: bytes = b"",
+    result_fields: bytes = b"",
     endorsements: bytes = b"",
 ) -> bytes:
     """Return a serialized `Transaction` with one action.
 
     Several of these, concatenated, are a transaction with several actions. `args` has fields of the
-    action's ChaincodeInput, `more` has additional fields of its ChaincodeAction.
+    action's ChaincodeInput, `result_fields` has additional fields of its ChaincodeAction.
     """
-    result = (field(1, results) if results else b"") + (field(2, event) if event else b"") + more
+    result = (
+        (field(1, results) if results else b"")
+        + (field(2, event) if event else b"")
+        + result_fields
+    )
     proposal = field(1, field(1, field(3, args)))
     endorsed = field(1, field(2, result)) + endorsements
     return field(1, field(2, field(1, proposal) + field(2, endorsed)))

@@ -112,7 +112,7 @@ def _event_document(fact: Fact, template: Json) -> Json:
 
 def _block(number: int, template: Json) -> Json:
     transactions = block_facts(number)
-    sums: dict[str, Counter[Any]] = {
+    counts_by_kind: dict[str, Counter[Any]] = {
         "statuses": Counter(status_name(fact.code) for fact in transactions),
         "types": Counter(fact.type for fact in transactions),
         "chaincodes": Counter(fact.chaincode for fact in transactions),
@@ -130,7 +130,7 @@ def _block(number: int, template: Json) -> Json:
         "validationCodes": bytes(fact.code for fact in transactions),
         "sums": {
             kind: [{"name": n, "count": c} for n, c in counts.items()]
-            for kind, counts in sums.items()
+            for kind, counts in counts_by_kind.items()
         },
     }
 

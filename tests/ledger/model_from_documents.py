@@ -65,7 +65,7 @@ def transaction_of(document: Document, event: Document | None) -> Transaction:
         document, event if document["validationCode"] == VALID else document.get("event")
     )
     has_actions = "rwsets" in document
-    further = [
+    further_actions = [
         _action(action, action.get("event")) for action in document.get("furtherActions", ())
     ]
     timestamp = document["timestamp"]
@@ -82,7 +82,7 @@ def transaction_of(document: Document, event: Document | None) -> Transaction:
         else None,
         creator=_identity(document["creator"]),
         chaincode_id=document["chaincodeId"],
-        actions=(first, *further) if has_actions else (),
+        actions=(first, *further_actions) if has_actions else (),
         config=msgspec.convert(_plain(document["config"]), ChannelConfig)
         if "config" in document
         else None,

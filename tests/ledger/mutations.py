@@ -28,10 +28,10 @@ def envelopes() -> tuple[bytes, ...]:
         for raw, block, filtered in zip(
             ledger.blocks, ledger.decoded, ledger.filtered, strict=True
         ):
-            found = zip(
+            envelopes_of_block = zip(
                 Message(raw).message(2).each(1), block["data"]["data"], filtered["txs"], strict=True
             )
-            for envelope, content, transaction in found:
+            for envelope, content, transaction in envelopes_of_block:
                 kind = (
                     name,
                     transaction["code"],
@@ -88,14 +88,14 @@ def _paths(message: bytes) -> tuple[tuple[int, ...], ...]:
 
 
 def _damage_at(draw: st.DrawFn, message: bytes, path: tuple[int, ...]) -> bytes:
-    found = _fields_or_none(message)
-    if found and path:
-        number, value = found[path[0]]
+    entries = _fields_or_none(message)
+    if entries and path:
+        number, value = entries[path[0]]
         assert isinstance(value, bytes)
-        found[path[0]] = (number, _damage_at(draw, value, path[1:]))
-        return serialize(found)
-    if found and draw(st.booleans()):
-        return _alter_fields(draw, found)
+        entries[path[0]] = (number, _damage_at(draw, value, path[1:]))
+        return serialize(entries)
+    if entries and draw(st.booleans()):
+        return _alter_fields(draw, entries)
     return _alter_bytes(draw, message)
 
 

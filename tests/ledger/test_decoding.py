@@ -45,7 +45,7 @@ def test_reads_and_writes_of_every_kind() -> None:
         + field(2, field(1, b"e"))
         + field(3, field(1, b"k") + field(3, b"\xff\0"))
         + field(3, field(1, b"gone") + field(2, 1))
-        + field(3, field(1, b"odd") + field(2, 1) + field(3, b"value of a delete"))
+        + field(3, field(1, b"deleted") + field(2, 1) + field(3, b"value of a delete"))
         + field(4, field(1, b"k") + field(2, key_metadata))
     )
     hashed = (
@@ -72,7 +72,7 @@ def test_reads_and_writes_of_every_kind() -> None:
     assert rwset.writes == (
         Write("k", b"\xff\0", is_delete=False),
         Write("gone", b"", is_delete=True),
-        Write("odd", b"value of a delete", is_delete=True),
+        Write("deleted", b"value of a delete", is_delete=True),
     )
     assert rwset.metadata_writes == (MetadataWrite("k", metadata),)
     assert rwset.collections == (
@@ -95,13 +95,18 @@ def test_parts_of_actions_that_are_never_recorded() -> None:
     reads = field(1, field(1, b"of genesis") + field(2, b"")) + field(1, field(1, b"absent"))
     hashed = field(1, field(1, b"\1") + field(2, field(2, 3))) + field(1, field(1, b"\2"))
     results = forging.namespace(reads, field(3, field(2, hashed)))
-    found = checked_transaction(
-        envelope(action(args=field(1, b"Init") + field(3, 1), results=results, more=response))
+    decoded_action = checked_transaction(
+        envelope(
+            action(args=field(1, b"Init") + field(3, 1), results=results, result_fields=response)
+        )
     ).actions[0]
-    assert (found.is_init, found.args) == (True, (b"Init",))
-    assert found.response == Response(200, "a message", b"\xff")
-    assert found.rwsets[0].reads == (Read("of genesis", Version(0, 0)), Read("absent", None))
-    assert found.rwsets[0].collections[0].reads == (
+    assert (decoded_action.is_init, decoded_action.args) == (True, (b"Init",))
+    assert decoded_action.response == Response(200, "a message", b"\xff")
+    assert decoded_action.rwsets[0].reads == (
+        Read("of genesis", Version(0, 0)),
+        Read("absent", None),
+    )
+    assert decoded_action.rwsets[0].collections[0].reads == (
         HashedRead(b"\1", Version(0, 3)),
         HashedRead(b"\2", None),
     )
@@ -144,7 +149,7 @@ def test_one_wrong_clock_does_not_change_the_time_of_a_block() -> None:
 
 def test_further_actions_are_stored_completely() -> None:
     second = action(
-        more=field(4, field(2, b"other") + field(3, b"2")), event=forging.event(b'{"a":1}')
+        result_fields=field(4, field(2, b"other") + field(3, b"2")), event=forging.event(b'{"a":1}')
     )
     raw = forging.block([envelope(action(event=forging.event(b"x")) + second)], bytes([0]))
     assert decode_block(read_block(raw)).transactions[0].actions[1].chaincode == Chaincode(
@@ -158,7 +163,7 @@ def test_further_actions_are_stored_completely() -> None:
 
 
 def test_the_chaincode_id_is_in_the_action_or_else_in_the_headers_extension() -> None:
-    named = action(more=field(4, field(2, b"of-action")))
+    named = action(result_fields=field(4, field(2, b"of-action")))
     extension = field(2, field(2, b"of-header"))
     assert checked_transaction(envelope(named, extension=extension)).chaincode_id == "of-action"
     assert checked_transaction(envelope(action(), extension=extension)).chaincode_id == "of-header"
@@ -189,7 +194,7 @@ def test_the_chaincode_id_is_in_the_action_or_else_in_the_headers_extension() ->
         (
             envelope(
                 action(
-                    more=field(4, field(2, b"_lifecycle")),
+                    result_fields=field(4, field(2, b"_lifecycle")),
                     args=field(1, b"CommitChaincodeDefinition") + field(1, b"\xff"),
                 )
             ),

@@ -93,24 +93,28 @@ def test_a_channel_configuration_with_all_parts() -> None:
         + group_child("Application", application)
         + group_child("Orderer", ordering)
     )
-    found = checked_transaction(envelope(config(channel, _UINT64_MAX), CONFIG)).config
-    assert found is not None
-    assert found.sequence == _UINT64_MAX
-    assert found.acls == (Acl("a", "/Channel/a"), Acl("b", "/Channel/b"))
-    assert found.organisations == (
+    configuration = checked_transaction(envelope(config(channel, _UINT64_MAX), CONFIG)).config
+    assert configuration is not None
+    assert configuration.sequence == _UINT64_MAX
+    assert configuration.acls == (Acl("a", "/Channel/a"), Acl("b", "/Channel/b"))
+    assert configuration.organisations == (
         Organisation("Empty", None, None, (), (), ()),
         Organisation("Idemix/Org", "IdemixMSP", 1, (), (), ("peer:7051", "other:0")),
     )
-    assert found.orderer_addresses == ("a:1", "b:2")
-    assert found.capabilities.orderer == ("V1_4", "V2_5")
-    assert (found.consensus_type, found.batch_timeout) == ("BFT", "2s")
-    assert found.consenters == (Consenter("host", 7050, 1, "OrdererMSP", None),)
-    assert (found.max_message_count, found.absolute_max_bytes, found.preferred_max_bytes) == (
+    assert configuration.orderer_addresses == ("a:1", "b:2")
+    assert configuration.capabilities.orderer == ("V1_4", "V2_5")
+    assert (configuration.consensus_type, configuration.batch_timeout) == ("BFT", "2s")
+    assert configuration.consenters == (Consenter("host", 7050, 1, "OrdererMSP", None),)
+    assert (
+        configuration.max_message_count,
+        configuration.absolute_max_bytes,
+        configuration.preferred_max_bytes,
+    ) == (
         500,
         99 << 20,
         1 << 20,
     )
-    assert found.policies == (
+    assert configuration.policies == (
         Policy("/Channel/Orderer/Any", "ANY Readers"),
         Policy("/Channel/Orderer/Odd", "9 "),
         Policy(

@@ -77,7 +77,7 @@ def _channel_group(raw: bytes) -> bytes | None:
 
 
 def _only(message: bytes, number: int) -> bytes:
-    (value,) = (value for found, value in fields(message) if found == number)
+    (value,) = (value for field_number, value in fields(message) if field_number == number)
     assert isinstance(value, bytes)
     return value
 

@@ -112,12 +112,14 @@ def test_nested_groups(depth: int, readable: bool) -> None:
     group = group_policy("Last", 3, field(1, b"Readers"))
     for _ in range(depth):
         group = group_child("g", group)
-    found, errors = _config_of(group)
+    configuration, errors = _config_of(group)
     if readable:
-        assert found is not None
-        assert [policy.path for policy in found.policies] == [f"/Channel{'/g' * depth}/Last"]
+        assert configuration is not None
+        assert [policy.path for policy in configuration.policies] == [
+            f"/Channel{'/g' * depth}/Last"
+        ]
     else:
-        assert (found, errors) == (None, ("config",))
+        assert (configuration, errors) == (None, ("config",))
 
 
 @pytest.mark.parametrize(
@@ -127,21 +129,21 @@ def test_nested_rules(depth: int, readable: bool) -> None:
     rule = field(1, 0)
     for _ in range(depth):
         rule = field(2, field(1, 1) + field(2, rule))
-    found, _ = _config_of(group_policy("Deep", 1, field(2, rule)))
-    assert found is not None
+    configuration, _ = _config_of(group_policy("Deep", 1, field(2, rule)))
+    assert configuration is not None
     words = "1 of (" * depth + "unknown principal 0" + ")" * depth
-    assert found.policies[0].rule == (words if readable else "unreadable policy of type 1")
+    assert configuration.policies[0].rule == (words if readable else "unreadable policy of type 1")
 
 
 def test_a_policy_that_names_one_principal_many_times_is_not_described() -> None:
     principal = field(3, field(2, field(1, b"m" * 100_000)))
     rule = field(2, field(1, 1) + field(2, field(1, 0)) * 100_000)
     policy = field(2, rule) + principal
-    found, _ = _config_of(
+    configuration, _ = _config_of(
         group_policy("Bomb", 1, policy) + group_policy("Next", 3, field(1, b"Readers"))
     )
-    assert found is not None
-    assert [policy.rule for policy in found.policies] == [
+    assert configuration is not None
+    assert [policy.rule for policy in configuration.policies] == [
         f"signature policy of {len(policy)} bytes",
         "ANY Readers",
     ]
@@ -149,16 +151,18 @@ def test_a_policy_that_names_one_principal_many_times_is_not_described() -> None
 
 def test_policies_below_a_very_long_name_are_cut_off_with_an_error() -> None:
     policies = b"".join(group_policy(str(i), 3, b"") for i in range(10_000))
-    found, errors = _config_of(group_child("n" * 100_000, policies) + group_child("z", policies))
-    assert found is not None
-    assert 10 < len(found.policies) < 100
+    configuration, errors = _config_of(
+        group_child("n" * 100_000, policies) + group_child("z", policies)
+    )
+    assert configuration is not None
+    assert 10 < len(configuration.policies) < 100
     assert errors == ("config.policies",)
 
 
 def test_very_many_groups_below_a_very_long_name() -> None:
     groups = b"".join(group_child(str(i), b"") for i in range(20_000))
-    found, errors = _config_of(group_child("n" * 1_000_000, groups))
-    assert found is not None
+    configuration, errors = _config_of(group_child("n" * 1_000_000, groups))
+    assert configuration is not None
     assert errors == ("config.policies",)
 
 

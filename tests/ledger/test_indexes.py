@@ -149,8 +149,8 @@ async def test_values_of_any_length_are_indexed_and_found(
             [1, 0],
         ),
     )
-    for page, found in pages:
-        assert [document["_id"] for document in (await page).documents] == found
+    for page, expected in pages:
+        assert [document["_id"] for document in (await page).documents] == expected
     assert await reader.key_namespaces(long, GENESIS, 5) == ["token"]
 
 
@@ -172,12 +172,12 @@ async def test_a_transaction_with_very_many_writes_is_in_the_history_of_its_keys
         await store.insert_transactions(encoded)
     reader = LedgerReader(store.database.client, store.database.name)
     for descending in (False, True):
-        found, after = [], None
+        numbers, after = [], None
         for _ in range(3):
             page = await reader.key_history(
                 "token", "key7", 0, BlockNumber(2), Window(1, descending=descending, after=after)
             )
             after = page.documents[0]["_id"]
-            found.append(page.documents[0]["blockNumber"])
-        assert found == sorted([0, 1, 2], reverse=descending)
+            numbers.append(page.documents[0]["blockNumber"])
+        assert numbers == sorted([0, 1, 2], reverse=descending)
     assert await reader.key_namespaces("key119999", BlockNumber(2), 5) == ["token"]

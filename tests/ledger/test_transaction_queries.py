@@ -76,7 +76,7 @@ async def test_large_rows_end_a_page_early(
     reader = LedgerReader(mongo, long_ledger_database, max_page_bytes=1_000)
     blocks = (BlockNumber(2_000), BlockNumber(3_500))
     transaction_filter = TransactionFilter(codes=ALL_CODES - {0, 9, 11})
-    after, found = None, list[int]()
+    after, positions = None, list[int]()
     expected = positions_of(lambda fact: fact.code not in (0, 9, 11), blocks)
     more = True
     while more:
@@ -84,9 +84,9 @@ async def test_large_rows_end_a_page_early(
             transaction_filter, *blocks, Window(LIMIT, descending, after)
         )
         assert page.documents
-        found += [document["_id"] for document in page.documents]
-        after, more = found[-1], page.more
-    assert found == sorted(expected, reverse=descending)
+        positions += [document["_id"] for document in page.documents]
+        after, more = positions[-1], page.more
+    assert positions == sorted(expected, reverse=descending)
 
 
 async def test_a_filter_of_transactions_without_an_index_is_refused(ledger: LongLedger) -> None:
@@ -135,8 +135,8 @@ async def test_transactions_and_blocks_by_time(
                 page = await read(
                     bounds[0], bounds[1], LAST, Window(LIMIT, descending, after), after_ts
                 )
-                shown = [document["_id"] for document in page.documents]
-                assert shown == [key for _, key in order[start : start + LIMIT]]
+                keys = [document["_id"] for document in page.documents]
+                assert keys == [key for _, key in order[start : start + LIMIT]]
                 assert page.more == (len(order) > start + LIMIT)
                 await check_plans(ledger, extra=HIDDEN_TRANSACTIONS)
 
@@ -197,7 +197,7 @@ async def test_chaincode_definitions(ledger: LongLedger) -> None:
     expected = positions_of(
         lambda fact: fact.chaincode == "_lifecycle" and fact.code == 0, WHOLE_LEDGER
     )
-    for name, found in ((None, expected), ("kindledger", expected), ("token", [])):
+    for name, positions in ((None, expected), ("kindledger", expected), ("token", [])):
         definitions = await ledger.reader.chaincode_definitions(LAST, name)
-        assert [definition["_id"] for definition in definitions] == found
+        assert [definition["_id"] for definition in definitions] == positions
         await check_plans(ledger)

@@ -15,7 +15,7 @@ def fields(data: bytes) -> list[Field]:
 
     Raises `ValueError` when `data` is no message or uses another wire type.
     """
-    found: list[Field] = []
+    decoded: list[Field] = []
     at = 0
     while at < len(data):
         tag, at = _varint_at(data, at)
@@ -24,16 +24,16 @@ def fields(data: bytes) -> list[Field]:
             raise ValueError("field number 0")
         if wire_type == _VARINT:
             integer, at = _varint_at(data, at)
-            found.append((number, integer))
+            decoded.append((number, integer))
         elif wire_type == _LENGTH_DELIMITED:
             length, at = _varint_at(data, at)
             if at + length > len(data):
                 raise ValueError("truncated")
-            found.append((number, data[at : at + length]))
+            decoded.append((number, data[at : at + length]))
             at += length
         else:
             raise ValueError(f"wire type {wire_type}")
-    return found
+    return decoded
 
 
 def serialize(message: list[Field]) -> bytes:
@@ -78,11 +78,13 @@ class Message:
     def each(self, number: int) -> list[bytes]:
         """Return all values of a repeated field of bytes, text or messages."""
         return [
-            value for found, value in self._fields if found == number and isinstance(value, bytes)
+            value
+            for field_number, value in self._fields
+            if field_number == number and isinstance(value, bytes)
         ]
 
     def has(self, number: int) -> bool:
-        return any(found == number for found, _ in self._fields)
+        return any(field_number == number for field_number, _ in self._fields)
 
     def data(self, number: int) -> bytes:
         return (self.each(number) or [b""])[-1]
@@ -92,7 +94,9 @@ class Message:
 
     def integer(self, number: int) -> int:
         integers = [
-            value for found, value in self._fields if found == number and isinstance(value, int)
+            value
+            for field_number, value in self._fields
+            if field_number == number and isinstance(value, int)
         ]
         return (integers or [0])[-1]
 
