@@ -1,4 +1,4 @@
-"""A forged network for the tests of the indexer: chains, peers that serve them, clients, and indexers at work."""
+"""A forged network for the tests of the indexer: chains, peers, clients and running indexers."""
 
 import asyncio
 import contextlib
@@ -26,18 +26,20 @@ from indexer.pipeline import PipelineLimits
 from ledger.errors import LedgerError
 from ledger.mongodb.store import LedgerStore
 from ledger.signing import SigningIdentity, load_signing_identity
+from tests.eventually import eventually
 from tests.indexer.support import (
     CHANNEL,
     SMALL,
     assert_equal_documents,
     expected_documents,
+    new_progress,
     stored_documents,
 )
 
 OTHER_CHANNEL = "bystander"
 QUICK = PeerTimeouts(poll_s=0.1, stall_s=10.0, peer_retry_s=30.0)
 WITHIN_S = 30.0
-"""Far more than anything takes on a loaded machine."""
+"""Far longer than any step takes, even on a machine under heavy load."""
 
 RECIPE = Recipe(
     seed=6,
@@ -52,7 +54,7 @@ NETWORK = RECIPE.network()
 
 @cache
 def forged(height: int, recipe: Recipe = RECIPE) -> tuple[bytes, ...]:
-    """The first blocks of a chain."""
+    """Return the first blocks of a chain."""
     return tuple(block.data for block in islice(forge(recipe), height))
 
 
@@ -80,7 +82,7 @@ def peer_of(
     tls: ServerTls = MUTUAL_TLS,
     clock: Callable[[], float] = time.time,
 ) -> Peer:
-    """A peer of one channel that checks who reads it, and demands mutual TLS."""
+    """Return a peer of one channel that checks access rights and requires mutual TLS."""
     return Peer(
         {channel: ledger if isinstance(ledger, Ledger) else Ledger(ledger)},
         tls=tls,
@@ -99,7 +101,7 @@ class Client:
 
     @classmethod
     def enrolled(cls, folder: Path) -> "Client":
-        """With everything that a peer of the network asks for."""
+        """Return a client with every file that a peer of the network requires."""
         client = cls(folder)
         NETWORK.client.write(folder)
         client.use_tls(CLIENT)
@@ -107,16 +109,16 @@ class Client:
         return client
 
     def use_tls(self, pair: KeyPair) -> None:
-        """Puts another TLS certificate and key in the place of what is there."""
+        """Replace the TLS certificate and key."""
         (self.folder / "client.pem").write_bytes(pair.certificate)
         (self.folder / "client.key").write_bytes(pair.key)
 
     def identity(self) -> SigningIdentity:
-        """As the files have it now."""
+        """Load the identity from its files."""
         return load_signing_identity(self.msp_id, self.folder / "cert.pem", self.folder / "key.pem")
 
     def endpoint(self, address: str) -> Endpoint:
-        """A peer by its address, with this client's TLS files."""
+        """Return the endpoint of a peer, with this client's TLS files."""
         return Endpoint(
             address=address,
             tls_ca=self.folder / "ca.pem",
@@ -125,14 +127,19 @@ class Client:
         )
 
     def source(self, peer: Peer | str, channel: str = CHANNEL) -> PeerSource:
-        """A peer, or whatever is at an address, as a source."""
+        """Return a source of the channel's blocks: a peer, or the server at an address."""
         address = peer if isinstance(peer, str) else peer.address
         return PeerSource(self.endpoint(address), channel, self.identity)
 
 
 @asynccontextmanager
-async def cutting(peer: Peer, limit: Callable[[], int], *, freezes: bool) -> AsyncIterator[str]:
-    """The address of a proxy in front of a peer; each connection breaks off, or freezes, after so many bytes."""
+async def breaking_proxy(
+    peer: Peer, limit: Callable[[], int], *, freezes: bool
+) -> AsyncIterator[str]:
+    """Run a proxy in front of a peer; yield its address.
+
+    Each connection breaks off, or freezes, after the number of bytes that `limit` returns.
+    """
     connections: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -169,29 +176,30 @@ async def _copy(
             await sink.drain()
 
 
-def new_progress(channel: str = CHANNEL) -> ChannelProgress:
-    return ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
-
-
-async def eventually(
+async def wait_until(
     task: asyncio.Task[None],
     progress: ChannelProgress,
     condition: Callable[[ChannelProgress], bool],
 ) -> None:
-    """Waits until the progress of a running task fits; raises what the task raises meanwhile."""
-    deadline = time.monotonic() + WITHIN_S
-    while not condition(progress):
-        if task.done():
+    """Wait until the progress of a running task fulfils the condition; raise the task's error."""
+
+    def observe() -> bool:
+        fulfilled = condition(progress)
+        if not fulfilled and task.done():
             task.result()
-            pytest.fail("it ended before its time")
-        assert time.monotonic() < deadline, (
-            f"{progress.committed_height} blocks, {progress.state}, {progress.error}"
-        )
-        await asyncio.sleep(0.005)
+            pytest.fail("the task ended before the condition was fulfilled")
+        return fulfilled
+
+    await eventually(
+        observe,
+        within_s=WITHIN_S,
+        poll_s=0.005,
+        describe=lambda: (progress.committed_height, progress.state, progress.error),
+    )
 
 
-class Run:
-    """An indexer at work beside the test."""
+class RunningIndexer:
+    """An indexer that runs beside the test."""
 
     def __init__(
         self,
@@ -210,16 +218,16 @@ class Run:
         self.task = asyncio.create_task(self.indexer.run())
 
     async def until(self, condition: Callable[[ChannelProgress], bool]) -> None:
-        """Waits for the condition; raises what the indexer raises meanwhile."""
-        await eventually(self.task, self.progress, condition)
+        """Wait for the condition; raise the indexer's error."""
+        await wait_until(self.task, self.progress, condition)
 
     async def wait_for_height(self, height: int) -> None:
         await self.until(lambda progress: progress.committed_height >= height)
 
-    async def waits_for(self, reason: str) -> None:
-        """Waits until the indexer says that it waits, and why."""
+    async def wait_until_waiting(self, reason: str) -> None:
+        """Wait until the indexer is in the state "waiting", with this reason."""
         await self.until(
-            lambda progress: progress.state == "waiting" and reason in error_of(progress)
+            lambda progress: progress.state == "waiting" and reason in error_message(progress)
         )
 
 
@@ -231,9 +239,11 @@ async def indexing(
     first: int = 0,
     timeouts: PeerTimeouts = QUICK,
     limits: PipelineLimits = SMALL,
-) -> AsyncIterator[Run]:
-    """Indexes while the context lasts; what the run raises comes out at its end."""
-    run = Run(store, sources, channel=channel, first=first, timeouts=timeouts, limits=limits)
+) -> AsyncIterator[RunningIndexer]:
+    """Index while the context lasts; raise the indexer's error at its end."""
+    run = RunningIndexer(
+        store, sources, channel=channel, first=first, timeouts=timeouts, limits=limits
+    )
     try:
         yield run
         run.indexer.stop()
@@ -244,11 +254,11 @@ async def indexing(
         await asyncio.gather(run.task, return_exceptions=True)
 
 
-async def failure_of(
+async def channel_error(
     store: LedgerStore, *sources: BlockSource, first: int = 0, timeouts: PeerTimeouts = QUICK
 ) -> LedgerError:
-    """The error that stops the channel."""
-    run = Run(store, sources, first=first, timeouts=timeouts)
+    """Return the error that stops the channel."""
+    run = RunningIndexer(store, sources, first=first, timeouts=timeouts)
     try:
         with pytest.raises(LedgerError) as caught:
             await asyncio.wait_for(run.task, WITHIN_S)
@@ -258,18 +268,17 @@ async def failure_of(
     return caught.value
 
 
-def error_of(progress: ChannelProgress) -> str:
-    """The message of what holds the channel up."""
+def error_message(progress: ChannelProgress) -> str:
+    """Return the message of the error that blocks the channel."""
     return progress.error.message if progress.error is not None else ""
 
 
 async def assert_stored(store: LedgerStore, chain: Sequence[bytes]) -> None:
-    """The store holds these blocks, whole, and nothing else."""
+    """Check that the store holds exactly the documents of these blocks."""
     assert_equal_documents(await stored_documents(store.database), expected_documents(tuple(chain)))
 
 
-async def filled(store: LedgerStore, client: Client, chain: Sequence[bytes]) -> LedgerStore:
-    """The store with these blocks in it, as an honest peer gave them."""
+async def fill(store: LedgerStore, client: Client, chain: Sequence[bytes]) -> None:
+    """Index these blocks into the store, from a peer without faults."""
     async with peer_of(chain) as peer, indexing(store, client.source(peer)) as run:
         await run.wait_for_height(len(chain))
-    return store

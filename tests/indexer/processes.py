@@ -1,4 +1,4 @@
-"""The command `kindledger` in processes of its own."""
+"""Runs the command `kindledger` in processes of its own."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ STARTS_WITHIN_S = 60.0
 
 
 class Ended(NamedTuple):
-    """How a command ended."""
+    """The exit code and the output of a command that has ended."""
 
     code: int
     stdout: str
@@ -29,7 +29,7 @@ class Ended(NamedTuple):
 async def kindledger(
     *arguments: str | Path, **environment: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The command at work; killed at the end if it still runs then."""
+    """Run the command while the context lasts; kill it at the end if it still runs."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("KINDLEDGER_")
     }
@@ -49,7 +49,7 @@ async def kindledger(
 
 
 async def ending(process: asyncio.subprocess.Process, within_s: float = STARTS_WITHIN_S) -> Ended:
-    """Waits for the end."""
+    """Wait for the end of the process; return its exit code and output."""
     async with asyncio.timeout(within_s):
         stdout, stderr = await process.communicate()
     assert process.returncode is not None
@@ -57,13 +57,13 @@ async def ending(process: asyncio.subprocess.Process, within_s: float = STARTS_W
 
 
 def stop(process: asyncio.subprocess.Process) -> None:
-    """Sends SIGTERM, unless it has ended already."""
+    """Send SIGTERM, unless the process has ended already."""
     if process.returncode is None:
         process.terminate()
 
 
 async def result(*arguments: str | Path, **environment: str) -> Ended:
-    """Runs the command to its end."""
+    """Run the command to its end."""
     async with kindledger(*arguments, **environment) as process:
         return await ending(process)
 
@@ -71,7 +71,7 @@ async def result(*arguments: str | Path, **environment: str) -> Ended:
 def configuration(
     path: Path, mongo_uri: str, database: str, client: Client, *peers: Peer, **indexer: float
 ) -> Path:
-    """Writes a configuration of the daemon."""
+    """Write a configuration file of the daemon."""
     files = {
         "msp_id": client.msp_id,
         "certificate": client.folder / "cert.pem",
@@ -100,7 +100,7 @@ def configuration(
 
 
 def block_files(folder: Path, chain: tuple[bytes, ...], first: int = 0) -> Path:
-    """Writes the blocks into files NNNNNN.block."""
+    """Write the blocks into files NNNNNN.block."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, block in enumerate(chain, first):
         (folder / f"{number:06}.block").write_bytes(block)

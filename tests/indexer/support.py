@@ -1,8 +1,8 @@
-"""What the fault tests share: a hostile chain, the documents it must give, and ways to crash on the way."""
+"""Shared by the fault tests: a hostile chain, its documents, and a source that can be scripted."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from itertools import islice
@@ -18,23 +18,25 @@ from indexer.channel_indexer import ChannelIndexer
 from indexer.channel_progress import ChannelProgress
 from indexer.pipeline import PipelineLimits
 from ledger.decoding.blocks import decode_block, read_block
-from ledger.documents.encoding import EncodedBlock, encode_block
+from ledger.documents.encoding import encode_block
 from ledger.model import VALID
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
+from ledger.position import unpack_position
 
 CHANNEL = "kindledger"
 SMALL = PipelineLimits(
     delivered_bytes=60_000, decode_bytes=20_000, encoded_bytes=60_000, batch_bytes=25_000
 )
-"""Bounds that make many small batches, written in parallel."""
+"""Limits that make many small batches, which are written in parallel."""
 
-Dump = dict[str, dict[int, Any]]
+Documents = dict[str, dict[int, Any]]
+"""The raw documents of each collection, by `_id`."""
 
 
 @cache
 def hostile_chain(blocks: int = 36, seed: int = 4) -> tuple[bytes, ...]:
-    """A valid chain full of invalid, unparsable and repeated envelopes."""
+    """Return a valid chain with many invalid, unparsable and repeated envelopes."""
     recipe = Recipe(
         seed=seed,
         channel=CHANNEL,
@@ -47,30 +49,34 @@ def hostile_chain(blocks: int = 36, seed: int = 4) -> tuple[bytes, ...]:
 
 
 @cache
-def expected_documents(chain: tuple[bytes, ...]) -> Dump:
-    """What one clean pass leaves, with the ownership of ids decided naively over the whole chain."""
+def expected_documents(chain: tuple[bytes, ...]) -> Documents:
+    """Return the documents of one run without faults.
+
+    The owners of ids are determined independently of the indexer, from the whole chain at once.
+    """
     decoded = [decode_block(read_block(data)) for data in chain]
-    owner: dict[str, tuple[int, int]] = {}
+    owners: dict[str, tuple[int, int]] = {}
     for block in decoded:
-        here: dict[str, tuple[bool, int]] = {}
+        best_in_block: dict[str, tuple[bool, int]] = {}
         for transaction in block.transactions:
-            claim = (transaction.code != VALID, transaction.index)
-            here[transaction.tx_id] = min(claim, here.get(transaction.tx_id, claim))
-        for tx_id, (_, index) in here.items():
+            rank = (transaction.code != VALID, transaction.index)
+            tx_id = transaction.tx_id
+            best_in_block[tx_id] = min(rank, best_in_block.get(tx_id, rank))
+        for tx_id, (_, index) in best_in_block.items():
             if tx_id and len(tx_id.encode()) <= 65536:
-                owner.setdefault(tx_id, (block.number, index))
-    dump: Dump = {BLOCKS: {}, TRANSACTIONS: {}, EVENTS: {}}
+                owners.setdefault(tx_id, (block.number, index))
+    documents: Documents = {BLOCKS: {}, TRANSACTIONS: {}, EVENTS: {}}
     for block in decoded:
-        owns = [owner.get(t.tx_id) == (block.number, t.index) for t in block.transactions]
-        encoded = encode_block(block, owns)
-        dump[BLOCKS][block.number] = encoded.block.raw
-        dump[TRANSACTIONS] |= {document["_id"]: document.raw for document in encoded.transactions}
-        dump[EVENTS] |= {document["_id"]: document.raw for document in encoded.events}
-    return dump
+        is_owner = [owners.get(t.tx_id) == (block.number, t.index) for t in block.transactions]
+        encoded = encode_block(block, is_owner)
+        documents[BLOCKS][block.number] = encoded.block.raw
+        documents[TRANSACTIONS] |= {each["_id"]: each.raw for each in encoded.transactions}
+        documents[EVENTS] |= {each["_id"]: each.raw for each in encoded.events}
+    return documents
 
 
-async def stored_documents(database: AsyncDatabase[Any]) -> Dump:
-    """Everything that the database holds, byte for byte."""
+async def stored_documents(database: AsyncDatabase[Any]) -> Documents:
+    """Return everything that the database holds, byte for byte."""
     raw: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
     return {
         name: {
@@ -80,8 +86,8 @@ async def stored_documents(database: AsyncDatabase[Any]) -> Dump:
     }
 
 
-def assert_equal_documents(stored: Dump, expected: Dump) -> None:
-    """A two-way difference that is short to read."""
+def assert_equal_documents(stored: Documents, expected: Documents) -> None:
+    """Compare in both directions, with a short report of differences."""
     for name, documents in expected.items():
         missing = documents.keys() - stored[name].keys()
         surplus = stored[name].keys() - documents.keys()
@@ -93,26 +99,36 @@ def assert_equal_documents(stored: Dump, expected: Dump) -> None:
         assert (missing, surplus, different) == (set(), set(), []), name
 
 
-def assert_whole_prefix(stored: Dump, expected: Dump) -> None:
-    """What readers may see after a crash: contiguous blocks, each with all of its documents, and nothing wrong."""
+def assert_whole_prefix(stored: Documents, expected: Documents) -> None:
+    """Check what readers may see after a crash: contiguous blocks, each with all its documents."""
     numbers = sorted(stored[BLOCKS])
     assert numbers == list(range(len(numbers))), f"blocks are not contiguous: {numbers}"
     height = len(numbers)
     for name in (BLOCKS, TRANSACTIONS, EVENTS):
-        shift = 0 if name == BLOCKS else 20
-        visible = {key: value for key, value in stored[name].items() if key >> shift < height}
-        due = {key: value for key, value in expected[name].items() if key >> shift < height}
-        assert visible == due, f"{name}: below height {height} not as the chain has it"
+        visible = below(height, name, stored[name])
+        assert visible == below(height, name, expected[name]), (
+            f"{name}: below height {height} the documents differ from the chain"
+        )
     for key, event in stored[EVENTS].items():
         assert key in stored[TRANSACTIONS], (
             f"event without its transaction: {RawBSONDocument(event)['txId']}"
         )
 
 
-class ScriptedSource:
-    """A peer that delivers what the script says, a line at each seek, and after the last line all that is wanted.
+def below(height: int, name: str, documents: dict[int, Any]) -> dict[int, Any]:
+    """Return the documents of a collection that belong to blocks below the height."""
+    return {
+        key: document
+        for key, document in documents.items()
+        if (key if name == BLOCKS else unpack_position(key)[0]) < height
+    }
 
-    `ended` is called when it has delivered its highest block; then it waits for ever, as a peer does.
+
+class ScriptedSource:
+    """A peer that delivers the blocks of one line of its script at each request.
+
+    After this line, and after the last line, it delivers the requested blocks. It calls `ended`
+    when it has delivered its highest block; then it waits forever, as a peer does.
     """
 
     name, finite = "script", False
@@ -123,7 +139,7 @@ class ScriptedSource:
         self.ended: Callable[[], None] = lambda: None
 
     async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
-        """The next line of the script, then everything from the tip on."""
+        """Yield the next line of the script, then every block from the tip on."""
         first = start if tip is None else tip
         for number in (*next(self._script, ()), *range(first, len(self._chain))):
             yield parse_delivered(self._chain[number], self.name)
@@ -131,91 +147,19 @@ class ScriptedSource:
         await asyncio.Event().wait()
 
     async def newest(self) -> DeliveredBlock | None:
-        """Not told."""
+        """Return None: this source does not tell its height."""
         return None
 
 
-class CrashError(BaseException):
-    """The process is gone: nothing in it may catch this."""
-
-
-Insert = Callable[[Sequence[EncodedBlock]], Coroutine[Any, Any, None]]
-
-
-class CrashingStore(LedgerStore):
-    """Dies at the k-th call: before it, after it, or with only some of its documents written."""
-
-    def crash(self, at: int, moment: str) -> "CrashingStore":
-        """Plans the crash; returns the store."""
-        self._calls, self._crash_at, self._moment = 0, at, moment
-        self._sent: list[asyncio.Task[None]] = []
-        return self
-
-    async def quiet(self) -> None:
-        """Waits for what was sent before the crash: MongoDB carries it out, whoever asked for it is gone or not."""
-        await asyncio.gather(*self._sent, return_exceptions=True)
-
-    async def insert_transactions(self, blocks: Sequence[EncodedBlock]) -> None:
-        """Dies, or inserts."""
-        await self._step(super().insert_transactions, blocks)
-
-    async def insert_events(self, blocks: Sequence[EncodedBlock]) -> None:
-        """Dies, or inserts."""
-        await self._step(super().insert_events, blocks)
-
-    async def insert_blocks(self, blocks: Sequence[EncodedBlock]) -> None:
-        """Dies, or inserts; of blocks only a prefix can be written, because they are inserted in order."""
-        await self._step(super().insert_blocks, blocks, ordered=True)
-
-    async def owned_ids(self, tx_ids: Iterable[str], below: int) -> set[str]:
-        """Dies, or asks."""
-        self._calls += 1
-        if self._calls == self._crash_at:
-            raise CrashError
-        return await super().owned_ids(tx_ids, below)
-
-    async def _step(
-        self, insert: Insert, blocks: Sequence[EncodedBlock], *, ordered: bool = False
-    ) -> None:
-        self._calls += 1
-        crashes = self._calls == self._crash_at
-        if not crashes or self._moment == "after":
-            await self._send(insert, blocks)
-        elif self._moment == "midway":
-            await self._send(
-                insert,
-                blocks[: len(blocks) // 2] if ordered else [_half(block) for block in blocks],
-            )
-        if crashes:
-            raise CrashError
-
-    async def _send(self, insert: Insert, blocks: Sequence[EncodedBlock]) -> None:
-        sent = asyncio.ensure_future(insert(blocks))
-        self._sent.append(sent)
-        await asyncio.shield(sent)
-
-
-def _half(block: EncodedBlock) -> EncodedBlock:
-    """Every other document, as an unordered insert that was cut off may leave them."""
-    return EncodedBlock(
-        number=block.number,
-        block=block.block,
-        transactions=block.transactions[::2],
-        events=block.events[1::2],
-        size=block.size,
-        undecodable=block.undecodable,
-    )
-
-
-def new_progress() -> ChannelProgress:
-    """Progress by the machine's clocks."""
-    return ChannelProgress(CHANNEL, time.monotonic, lambda: datetime.now(UTC))
+def new_progress(channel: str = CHANNEL) -> ChannelProgress:
+    """Return a progress with the machine's clocks."""
+    return ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
 
 
 async def index(
     store: LedgerStore, source: ScriptedSource, limits: PipelineLimits = SMALL
 ) -> ChannelProgress:
-    """Indexes what the source delivers, from wherever the store stands, in a task that a crash may spoil."""
+    """Index the blocks of the source that the store does not have, in a task that may crash."""
     progress = new_progress()
     indexer = ChannelIndexer(store, [source], progress, limits=limits)
     source.ended = indexer.stop

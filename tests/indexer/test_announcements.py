@@ -1,4 +1,4 @@
-"""What listeners on Redis hear of new blocks, and what indexing notices of Redis: nothing."""
+"""Listeners on Redis hear of new blocks, and indexing does not depend on Redis."""
 
 import asyncio
 import time
@@ -19,13 +19,14 @@ from indexer.channel_progress import ChannelProgress, ErrorSource
 from indexer.daemon import Daemon, DaemonChannel
 from indexer.head_publisher import HeadPublisher
 from ledger.mongodb.store import LedgerStore
-from tests.indexer.network import HEIGHT, QUICK, TRUNK, WITHIN_S, Client, new_progress, peer_of
-from tests.indexer.support import SMALL
+from tests.eventually import eventually
+from tests.indexer.network import HEIGHT, QUICK, TRUNK, WITHIN_S, Client, peer_of
+from tests.indexer.support import SMALL, new_progress
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis of the test's own, to be broken."""
+    """A Redis server that the test may break."""
     with RedisServer(tmp_path / "redis") as server:
         yield server
 
@@ -37,20 +38,27 @@ async def listening(url: str, database: str) -> AsyncIterator[PubSub]:
         redis.pubsub(ignore_subscribe_messages=True) as subscription,
     ):
         await subscription.subscribe(f"kindledger:head:{database}")
-        await subscription.get_message(timeout=WITHIN_S)  # that it is subscribed
+        await subscription.get_message(timeout=WITHIN_S)  # the confirmation of the subscription
         yield subscription
 
 
 async def heard(subscription: PubSub, height: int) -> list[bytes]:
-    """What was told, up to that height."""
-    told: list[bytes] = []
-    deadline = time.monotonic() + WITHIN_S
-    while told[-1:] != [b"%d" % height]:
-        assert time.monotonic() < deadline, told
+    """Return the messages up to the one with this height."""
+    messages: list[bytes] = []
+
+    async def receive() -> list[bytes]:
         message = await subscription.get_message(timeout=1)
         if message is not None:
-            told.append(message["data"])
-    return told
+            messages.append(message["data"])
+        return messages
+
+    return await eventually(
+        receive,
+        lambda received: received[-1:] == [b"%d" % height],
+        within_s=WITHIN_S,
+        poll_s=0,
+        describe=f"the announcement of height {height}",
+    )
 
 
 @asynccontextmanager
@@ -71,17 +79,19 @@ def commit(progress: ChannelProgress, height: int) -> None:
 
 
 async def failures(progress: ChannelProgress, times: int) -> None:
-    """Waits until Redis failed so often."""
-    deadline = time.monotonic() + WITHIN_S
-    while progress.errors[ErrorSource.REDIS] < times:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
+    """Wait until `times` calls of Redis have failed."""
+    await eventually(
+        lambda: progress.errors[ErrorSource.REDIS],
+        lambda count: count >= times,
+        within_s=WITHIN_S,
+        describe="the count of Redis errors",
+    )
 
 
 async def test_listeners_hear_of_the_blocks_of_a_daemon(
     store: LedgerStore, client: Client, redis_url: str
 ) -> None:
-    """Of those that are stored when they hear of them; and where there are many, of the last."""
+    """Blocks are stored before they are announced; of many new heights the last is announced."""
     ledger = Ledger(TRUNK[: HEIGHT - 3])
     name = store.database.name
     redis = redis_client(redis_url)
@@ -99,25 +109,27 @@ async def test_listeners_hear_of_the_blocks_of_a_daemon(
                     background_tasks=(HeadPublisher(redis, name, progress).run,),
                 )
             ],
-            "test"
+            "test",
         )
         running = asyncio.create_task(daemon.run())
         try:
-            told = await heard(subscription, HEIGHT - 3)
+            heights = await heard(subscription, HEIGHT - 3)
             for height in range(HEIGHT - 2, HEIGHT + 1):
                 ledger.append(TRUNK[height - 1])
                 assert await heard(subscription, height) == [b"%d" % height]
                 checkpoint = await store.checkpoint()
                 assert checkpoint is not None
                 assert checkpoint.head.number + 1 >= height
-            assert told == sorted(told, key=int)
+            assert heights == sorted(heights, key=int)
         finally:
             daemon.stop()
             await asyncio.wait_for(running, WITHIN_S)
             await redis.aclose()
 
 
-async def test_redis_is_killed_and_comes_back(server: RedisServer) -> None:
+async def test_announcements_continue_after_redis_was_killed_and_restarted(
+    server: RedisServer,
+) -> None:
     progress = new_progress()
     progress.resume(0, 5)
     with capture_logs() as logs:
@@ -133,7 +145,9 @@ async def test_redis_is_killed_and_comes_back(server: RedisServer) -> None:
             server.start()
             async with listening(server.url, "ledger") as subscription:
                 commit(progress, 10)
-                assert await heard(subscription, 10) in ([b"10"], [b"9", b"10"]), "the latest only"
+                assert await heard(subscription, 10) in ([b"10"], [b"9", b"10"]), (
+                    "only the latest height"
+                )
     assert [log["event"] for log in logs] == [
         "announcements_unavailable",
         "announcements_available",
@@ -141,8 +155,7 @@ async def test_redis_is_killed_and_comes_back(server: RedisServer) -> None:
     assert "redis://" not in str(logs)
 
 
-async def test_redis_hangs(server: RedisServer) -> None:
-    """Also while the daemon is stopped meanwhile."""
+async def test_a_redis_that_hangs_delays_neither_indexing_nor_the_end(server: RedisServer) -> None:
     progress = new_progress()
     async with listening(server.url, "ledger") as subscription, announcing(server.url, progress):
         progress.resume(0, 1)
@@ -151,9 +164,9 @@ async def test_redis_hangs(server: RedisServer) -> None:
         began = time.monotonic()
         for height in range(2, 1_000):
             commit(progress, height)
-        assert time.monotonic() - began < 1, "nobody waits for it"
+        assert time.monotonic() - began < WITHIN_S / 2, "commits do not wait for Redis"
         await failures(progress, 1)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < WITHIN_S / 2
         commit(progress, 1_000)
         server.resume()
         assert len(await heard(subscription, 1_000)) <= 3
@@ -161,4 +174,4 @@ async def test_redis_hangs(server: RedisServer) -> None:
         commit(progress, 1_001)
         await asyncio.sleep(0.05)
         began = time.monotonic()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < WITHIN_S / 2

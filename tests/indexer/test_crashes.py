@@ -1,6 +1,7 @@
-"""The promise: whatever is repeated, reordered or killed, the documents end as one clean pass leaves them.
+"""Crashes, repetitions and reordering do not change the documents: they end as after one clean run.
 
-I1 contiguous, I4 idempotent, I5 convergent, I6 nothing torn visible, I8 the checkpoint never leads, I21 no difference.
+The invariants are I1 (contiguous blocks), I4 (idempotent), I5 (convergent), I6 (no incomplete block
+is visible), I8 (the checkpoint is never ahead of the documents) and I21 (no difference).
 """
 
 import asyncio
@@ -18,10 +19,9 @@ from ledger.documents.encoding import EncodedBlock
 from ledger.errors import ChainMismatchError, StoreConflictError
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
+from tests.indexer.crashing import CrashError, CrashingStore
 from tests.indexer.support import (
-    CrashError,
-    CrashingStore,
-    Dump,
+    Documents,
     ScriptedSource,
     assert_equal_documents,
     assert_whole_prefix,
@@ -35,7 +35,7 @@ CHAIN = hostile_chain()
 EXPECTED = expected_documents(CHAIN)
 MOMENTS = ("before", "midway", "after")
 
-Client = AsyncMongoClient[dict[str, Any]]
+MongoClient = AsyncMongoClient[dict[str, Any]]
 
 
 async def empty(store: LedgerStore) -> None:
@@ -47,19 +47,20 @@ async def empty(store: LedgerStore) -> None:
 async def run_until_crash(
     store: CrashingStore, source: ScriptedSource, at: int, moment: str
 ) -> bool:
-    """True if the run died at its k-th call, False if it ended before."""
+    """Return whether the run crashed at call number `at`; False if it ended before."""
     try:
         await index(store.crash(at, moment), source)
     except CrashError:
-        await store.quiet()
+        await store.wait_for_sent()
         return True
     except ChainMismatchError as error:
-        if error.field != "number":  # else the script skipped a block once too often
+        if error.field != "number":  # the script may skip a block too often
             raise
     return False
 
 
-async def check_after_crash(store: LedgerStore) -> Dump:
+async def check_after_crash(store: LedgerStore) -> Documents:
+    """Check the stored documents and the checkpoint; return the documents."""
     stored = await stored_documents(store.database)
     assert_whole_prefix(stored, EXPECTED)
     checkpoint = await store.checkpoint()
@@ -68,7 +69,7 @@ async def check_after_crash(store: LedgerStore) -> Dump:
 
 
 def test_the_chain_is_hostile_enough() -> None:
-    """Ids that are owned by others or empty, and unparsable envelopes: without them these tests prove little."""
+    """It has unparsable envelopes, and ids that are empty or belong to other transactions."""
     documents = [bson.decode(raw) for raw in EXPECTED[TRANSACTIONS].values()]
     claims = [document for document in documents if "claimedTxId" in document]
     assert sum("errors" in document for document in documents) > 5
@@ -83,18 +84,20 @@ def test_the_chain_is_hostile_enough() -> None:
         for moment in MOMENTS
     ],
 )
-async def test_crash_at_every_store_call(mongo: Client, database_name: str, moment: str) -> None:
-    """F1: for each k the process dies at its k-th call to the store; a new one on the same store completes."""
+async def test_crash_at_every_store_call(
+    mongo: MongoClient, database_name: str, moment: str
+) -> None:
+    """F1: the process crashes at each of its calls in turn; a new process completes the ledger."""
     store = CrashingStore(mongo, database_name)
     await store.prepare()
-    k = 1
-    while await run_until_crash(store, ScriptedSource(CHAIN), k, moment):
+    call = 1
+    while await run_until_crash(store, ScriptedSource(CHAIN), call, moment):
         await check_after_crash(store)
         assert not await run_until_crash(store, ScriptedSource(CHAIN), 0, moment)
         assert_equal_documents(await stored_documents(store.database), EXPECTED)
         await empty(store)
-        k += 1
-    assert k > 20, "the import made too few calls for this test to mean anything"
+        call += 1
+    assert call > 20, "the run made too few calls for this test to be useful"
 
 
 _deliveries = st.lists(st.integers(0, len(CHAIN) - 1), max_size=12)
@@ -105,31 +108,33 @@ _runs = st.lists(
 )
 
 
-async def converges(store: CrashingStore, runs: Sequence[tuple[list[list[int]], int, str]]) -> None:
-    """Runs, crashes and restarts as told, then one clean run: the documents must be those of one clean pass."""
+async def check_convergence(
+    store: CrashingStore, runs: Sequence[tuple[list[list[int]], int, str]]
+) -> None:
+    """Crash and restart as `runs` says, then run without faults: the documents must be complete."""
     await empty(store)
-    seen = 0
+    height = 0
     for script, at, moment in runs:
         await run_until_crash(store, ScriptedSource(CHAIN, script), at, moment)
         stored = await check_after_crash(store)
-        assert len(stored[BLOCKS]) >= seen, "the height fell"
-        seen = len(stored[BLOCKS])
+        assert len(stored[BLOCKS]) >= height, "the height fell"
+        height = len(stored[BLOCKS])
     assert not await run_until_crash(store, ScriptedSource(CHAIN), 0, "before")
     assert_equal_documents(await stored_documents(store.database), EXPECTED)
 
 
 @settings(max_examples=60)
 @given(runs=_runs)
-async def test_any_order_repetition_and_crash(
-    mongo: Client, database_name: str, runs: list[tuple[list[list[int]], int, str]]
+async def test_any_order_repetitions_and_crashes(
+    mongo: MongoClient, database_name: str, runs: list[tuple[list[list[int]], int, str]]
 ) -> None:
     store = CrashingStore(mongo, database_name)
     await store.prepare()
-    await converges(store, runs)
+    await check_convergence(store, runs)
 
 
-async def test_two_daemons_on_one_channel(mongo: Client, database_name: str) -> None:
-    """F23, without fencing: each finds the other's documents, compares them and goes on."""
+async def test_two_daemons_on_one_channel(mongo: MongoClient, database_name: str) -> None:
+    """F23, without fencing: each compares the other's documents with its own and continues."""
     stores = [LedgerStore(mongo, database_name) for _ in range(2)]
     await stores[0].prepare()
     await asyncio.gather(*(index(store, ScriptedSource(CHAIN)) for store in stores))
@@ -137,9 +142,9 @@ async def test_two_daemons_on_one_channel(mongo: Client, database_name: str) -> 
 
 
 async def test_a_stored_document_that_differs_stops_the_channel(
-    mongo: Client, database_name: str
+    mongo: MongoClient, database_name: str
 ) -> None:
-    """Left behind by a crash, then changed by someone: it is neither overwritten nor accepted."""
+    """A document that was changed after a crash is neither overwritten nor accepted."""
     store = CrashingStore(mongo, database_name)
     await store.prepare()
     assert await run_until_crash(store, ScriptedSource(CHAIN), 1, "after")
@@ -150,7 +155,7 @@ async def test_a_stored_document_that_differs_stops_the_channel(
 
 
 class BlocksFirst(CrashingStore):
-    """Breaks the write order: the commit marker goes before what it stands for."""
+    """Breaks the write order: writes block documents, which mark a commit, first."""
 
     async def insert_transactions(self, blocks: Sequence[EncodedBlock]) -> None:
         await super().insert_blocks(blocks)
@@ -161,7 +166,7 @@ class BlocksFirst(CrashingStore):
 
 
 class EventsFirst(CrashingStore):
-    """Breaks the write order: events go before their transactions."""
+    """Breaks the write order: writes events before their transactions."""
 
     async def insert_transactions(self, blocks: Sequence[EncodedBlock]) -> None:
         await super().insert_events(blocks)
@@ -171,25 +176,24 @@ class EventsFirst(CrashingStore):
         pass
 
 
-class Forgetful(CrashingStore):
-    """Breaks the ownership rule: no lower block ever owns an id."""
+class NoLookup(CrashingStore):
+    """Breaks the ownership rule: finds no lower block that owns an id."""
 
     async def owned_ids(self, tx_ids: Iterable[str], below: int) -> set[str]:
         return set()
 
 
-class Trusting(CrashingStore):
-    """Breaks the comparison: whatever is there is taken for what belongs there."""
+class NoComparison(CrashingStore):
+    """Breaks the comparison: accepts every stored document."""
 
     async def _compare(self, name: str, documents: Sequence[RawBSONDocument]) -> None:
         pass
 
 
-@pytest.mark.parametrize("broken", [BlocksFirst, EventsFirst, Forgetful])
-async def test_these_tests_notice_a_broken_rule(
-    mongo: Client, database_name: str, broken: type[CrashingStore]
+@pytest.mark.parametrize("broken", [BlocksFirst, EventsFirst, NoLookup])
+async def test_the_checks_fail_for_a_store_that_breaks_a_rule(
+    mongo: MongoClient, database_name: str, broken: type[CrashingStore]
 ) -> None:
-    """The write order or the ownership rule is broken on purpose: the checks above must fail."""
     store = broken(mongo, database_name)
     await store.prepare()
     with pytest.raises((AssertionError, StoreConflictError)):
@@ -197,15 +201,16 @@ async def test_these_tests_notice_a_broken_rule(
 
 
 async def crash_everywhere(store: CrashingStore) -> None:
-    """A crash at each of the first calls."""
-    for k in range(1, 30):
+    """Crash at each of the first calls, at every moment."""
+    for call in range(1, 30):
         for moment in MOMENTS:
-            await converges(store, [([], k, moment)])
+            await check_convergence(store, [([], call, moment)])
 
 
-async def test_these_tests_notice_a_missing_comparison(mongo: Client, database_name: str) -> None:
-    """A changed document is taken for the right one: the check above must fail."""
-    store = Trusting(mongo, database_name)
+async def test_the_checks_fail_for_a_store_without_comparison(
+    mongo: MongoClient, database_name: str
+) -> None:
+    store = NoComparison(mongo, database_name)
     await store.prepare()
     assert await run_until_crash(store, ScriptedSource(CHAIN), 1, "after")
     await store.database[TRANSACTIONS].update_one({}, {"$set": {"status": "VALID?"}})

@@ -1,4 +1,4 @@
-"""An indexer and real peers, over gRPC with mutual TLS: live blocks, restarts on either side, several peers."""
+"""An indexer follows peers over gRPC: live blocks, restarts on both sides, several peers."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -16,6 +16,7 @@ from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
 from protos.common_pb2 import SERVICE_UNAVAILABLE
+from tests.indexer.crashing import CrashError
 from tests.indexer.network import (
     HEIGHT,
     MUTUAL_TLS,
@@ -25,15 +26,14 @@ from tests.indexer.network import (
     TRUNK,
     WITHIN_S,
     Client,
-    Run,
+    RunningIndexer,
     assert_stored,
-    filled,
+    fill,
     indexing,
     peer_of,
 )
 from tests.indexer.support import (
     CHANNEL,
-    CrashError,
     assert_whole_prefix,
     expected_documents,
     stored_documents,
@@ -52,7 +52,7 @@ async def test_live_blocks_arrive_one_by_one(store: LedgerStore, client: Client)
     await assert_stored(store, TRUNK)
 
 
-async def test_a_restarted_indexer_goes_on_where_it_stopped(
+async def test_a_restarted_indexer_continues_after_the_last_stored_block(
     store: LedgerStore, client: Client
 ) -> None:
     ledger = Ledger(TRUNK[:12])
@@ -69,7 +69,7 @@ async def test_a_restarted_indexer_goes_on_where_it_stopped(
 
 
 async def test_a_peer_that_restarts_is_followed_again(store: LedgerStore, client: Client) -> None:
-    """It says GOAWAY and cuts streams off in the middle of the chain, and again when all is read."""
+    """It sends GOAWAY and ends streams in the middle of the chain, and when all is delivered."""
     ledger = Ledger(TRUNK[:20])
     peer = peer_of(ledger, delay(lambda _: True, 0.01))
     await peer.start()
@@ -79,7 +79,7 @@ async def test_a_peer_that_restarts_is_followed_again(store: LedgerStore, client
             await peer.stop(grace)
             for number in range(ledger.height, height):
                 ledger.append(TRUNK[number])
-            await run.waits_for(peer.address)
+            await run.wait_until_waiting(peer.address)
             await peer.start()
             await run.wait_for_height(height)
         await run.until(lambda progress: progress.state is ChannelState.FOLLOWING)
@@ -87,15 +87,15 @@ async def test_a_peer_that_restarts_is_followed_again(store: LedgerStore, client
     await assert_stored(store, TRUNK)
 
 
-async def test_a_stream_that_breaks_after_a_long_time_is_no_reason_to_give_up(
+async def test_the_retry_budget_begins_at_the_last_contact(
     store: LedgerStore, client: Client
 ) -> None:
-    """The retry budget counts from the last thing that a peer said, not from the first connection."""
-    faults = delay(lambda _: True, 0.08), abort(once(at(25)), grpc.StatusCode.UNAVAILABLE)
-    impatient = PeerTimeouts(poll_s=30, stall_s=30, peer_retry_s=1)
+    """A stream that breaks after a longer time than the budget is replaced."""
+    faults = delay(lambda _: True, 0.1), abort(once(at(25)), grpc.StatusCode.UNAVAILABLE)
+    short_budget = PeerTimeouts(poll_s=30, stall_s=30, peer_retry_s=2)
     async with (
         peer_of(TRUNK, *faults) as peer,
-        indexing(store, client.source(peer), timeouts=impatient) as run,
+        indexing(store, client.source(peer), timeouts=short_budget) as run,
     ):
         await run.wait_for_height(HEIGHT)
     await assert_stored(store, TRUNK)
@@ -116,7 +116,7 @@ UNUSABLE: dict[str, tuple[Callable[[], Peer], str]] = {
         "the peer has not joined kindledger",
     ),
     "from a snapshot": (lambda: peer_of(Ledger(TRUNK).part(first=20)), "no block 11"),
-    "unwilling": (
+    "unavailable": (
         lambda: peer_of(TRUNK, send_status(at(HEIGHT - 1), SERVICE_UNAVAILABLE)),
         "status 503",
     ),
@@ -124,30 +124,30 @@ UNUSABLE: dict[str, tuple[Callable[[], Peer], str]] = {
 
 
 @pytest.mark.parametrize(("first", "complaint"), UNUSABLE.values(), ids=UNUSABLE)
-async def test_the_next_peer_is_used(
+async def test_the_next_peer_is_used_when_one_fails(
     store: LedgerStore, client: Client, first: Callable[[], Peer], complaint: str
 ) -> None:
-    await filled(store, client, TRUNK[:12])
+    await fill(store, client, TRUNK[:12])
     async with (
         first() as unusable,
         peer_of(TRUNK) as good,
         indexing(store, client.source(unusable), client.source(good)) as run,
     ):
-        await run.waits_for(complaint)
+        await run.wait_until_waiting(complaint)
         await run.wait_for_height(HEIGHT)
         assert run.progress.peer == good.address
     await assert_stored(store, TRUNK)
 
 
-async def test_peers_take_turns_as_they_come_and_go(store: LedgerStore, client: Client) -> None:
-    """Whichever runs is followed; when none does, each is tried again until one is back."""
+async def test_the_peer_that_runs_is_followed(store: LedgerStore, client: Client) -> None:
+    """While no peer runs, all are tried in turn until one runs again."""
     ledger = Ledger(TRUNK[:10])
     peers = [peer_of(ledger), peer_of(ledger)]
     for peer in peers:
         await peer.start()
         await peer.stop()
     async with indexing(store, *(client.source(peer) for peer in peers)) as run:
-        await run.waits_for("Connection refused")
+        await run.wait_until_waiting("Connection refused")
         for turn, height in enumerate((10, 15, 20, 25, HEIGHT)):
             for number in range(ledger.height, height):
                 ledger.append(TRUNK[number])
@@ -158,11 +158,8 @@ async def test_peers_take_turns_as_they_come_and_go(store: LedgerStore, client: 
     await assert_stored(store, TRUNK)
 
 
-# --- F1, the side of the source ---------------------------------------------------------------------------------------
-
-
 class CrashingSource:
-    """A peer at whose k-th call - for its height, for a stream, for the next block - the process dies."""
+    """A peer that crashes the process at one of its calls: for its height, a stream, or a block."""
 
     finite = False
 
@@ -171,25 +168,25 @@ class CrashingSource:
         self._source, self._crash_at, self._moment = source, crash_at, moment
         self._calls = 0
 
-    def _crashes(self, moment: str) -> None:
+    def _crash_at_call(self, moment: str) -> None:
         self._calls += moment == "before"
         if (self._calls, self._moment) == (self._crash_at, moment):
             raise CrashError
 
     async def newest(self) -> DeliveredBlock:
-        """Dies, or asks."""
-        self._crashes("before")
+        """Crash, or request the height."""
+        self._crash_at_call("before")
         newest = await self._source.newest()
-        self._crashes("after")
+        self._crash_at_call("after")
         return newest
 
     async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
-        """Dies, or delivers."""
+        """Crash, or deliver."""
         async with aclosing(self._source.blocks(start, tip)) as blocks:
             while True:
-                self._crashes("before")
+                self._crash_at_call("before")
                 delivered = await anext(blocks)
-                self._crashes("after")
+                self._crash_at_call("after")
                 yield delivered
 
 
@@ -197,11 +194,11 @@ class CrashingSource:
 async def test_a_crash_at_every_call_of_the_source(
     store: LedgerStore, client: Client, moment: str
 ) -> None:
-    """F1: what was committed by then is whole, and the next process completes it."""
+    """F1: the committed blocks are complete, and the next process stores the rest."""
     chain = TRUNK[:12]
     async with peer_of(chain) as peer:
-        for k in range(1, len(chain) + 2):
-            run = Run(store, [CrashingSource(client.source(peer), k, moment)])
+        for call in range(1, len(chain) + 2):
+            run = RunningIndexer(store, [CrashingSource(client.source(peer), call, moment)])
             with pytest.raises(CrashError):
                 await asyncio.wait_for(run.task, WITHIN_S)
             assert_whole_prefix(await stored_documents(store.database), expected_documents(chain))

@@ -1,4 +1,4 @@
-"""`kindledger import` as people run it: whatever the files are like, the store is right and the message helps."""
+"""`kindledger import`: for any files, the store is right and the message helps."""
 
 import io
 import lzma
@@ -26,7 +26,7 @@ class Import(Protocol):
 
 @pytest.fixture
 def importing(mongo_uri: str, store: LedgerStore) -> Import:
-    """Runs the command on the test's own database."""
+    """Return a function that runs the command on the test's own database."""
 
     async def run(*arguments: str | Path, **environment: str) -> Ended:
         return await result(
@@ -40,7 +40,7 @@ def importing(mongo_uri: str, store: LedgerStore) -> Import:
 
 
 def archive(path: Path, numbers: Iterable[int] = range(HEIGHT)) -> Path:
-    """A tar archive of the trunk's blocks in this order; `.tar` or `.tar.xz`."""
+    """Write a tar archive (`.tar` or `.tar.xz`) of the trunk's blocks in this order."""
     contents = io.BytesIO()
     with tarfile.open(fileobj=contents, mode="w") as tar:
         for number in numbers:
@@ -56,7 +56,7 @@ def archive(path: Path, numbers: Iterable[int] = range(HEIGHT)) -> Path:
 async def test_a_second_import_writes_nothing(
     importing: Import, mongo: AsyncMongoClient[dict[str, Any]], store: LedgerStore, tmp_path: Path
 ) -> None:
-    """The replica set's log has no write to the three collections after the first one."""
+    """The oplog has no write to the three collections after the first import."""
     folder = block_files(tmp_path, TRUNK)
     namespaces = {
         "ns": {"$in": [f"{store.database.name}.{name}" for name in (BLOCKS, TRANSACTIONS, EVENTS)]}
@@ -83,7 +83,7 @@ async def test_a_second_import_writes_nothing(
 async def test_the_order_and_repetition_of_files_do_not_matter(
     importing: Import, store: LedgerStore, tmp_path: Path
 ) -> None:
-    """An archive with every block twice, shuffled, and next to it some of them as files."""
+    """An archive has every block twice, shuffled; some of them are also files."""
     numbers = [*range(HEIGHT), *range(HEIGHT)]
     random.Random(3).shuffle(numbers)
     archive(tmp_path / "z.tar.xz", numbers)
@@ -94,7 +94,7 @@ async def test_the_order_and_repetition_of_files_do_not_matter(
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.xz"])
-async def test_a_truncated_archive_is_imported_as_far_as_it_goes(
+async def test_a_truncated_archive_is_imported_up_to_its_end(
     importing: Import, store: LedgerStore, tmp_path: Path, suffix: str
 ) -> None:
     whole = archive(tmp_path / f"whole{suffix}")
@@ -156,7 +156,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 
 @pytest.mark.parametrize(("make", "complaint"), BAD.values(), ids=BAD)
-async def test_bad_files_end_the_import_after_what_came_before(
+async def test_a_bad_file_ends_the_import_after_the_blocks_before_it(
     importing: Import,
     store: LedgerStore,
     tmp_path: Path,
@@ -171,7 +171,7 @@ async def test_bad_files_end_the_import_after_what_came_before(
     await assert_stored(store, TRUNK[:14])
 
 
-async def test_a_fork_of_what_is_stored_is_refused(
+async def test_a_fork_of_the_stored_ledger_is_rejected(
     importing: Import, store: LedgerStore, tmp_path: Path
 ) -> None:
     await importing(block_files(tmp_path / "trunk", TRUNK[:20]))
@@ -185,7 +185,7 @@ async def test_a_fork_of_what_is_stored_is_refused(
     await assert_stored(store, TRUNK[:20])
 
 
-async def test_files_without_a_ledger_are_named(
+async def test_messages_name_files_without_blocks(
     importing: Import, store: LedgerStore, tmp_path: Path
 ) -> None:
     for name, content, complaint in (
@@ -206,7 +206,7 @@ async def test_files_without_a_ledger_are_named(
     await assert_stored(store, [])
 
 
-async def test_a_ledger_that_begins_later_needs_to_be_asked_for(
+async def test_a_ledger_that_begins_later_needs_an_option(
     importing: Import, store: LedgerStore, tmp_path: Path
 ) -> None:
     folder = block_files(tmp_path, TRUNK[5:], first=5)
@@ -217,18 +217,16 @@ async def test_a_ledger_that_begins_later_needs_to_be_asked_for(
     await assert_stored(store, TRUNK[5:])
 
 
-async def test_no_mongodb_and_no_configuration_have_exit_codes_of_their_own(
+async def test_no_mongodb_and_a_wrong_configuration_have_their_own_exit_codes(
     importing: Import, tmp_path: Path
 ) -> None:
     folder = block_files(tmp_path / "blocks", TRUNK[:1])
-    away = await importing(
+    unavailable = await importing(
         folder, KINDLEDGER_MONGO__URI="mongodb://127.0.0.1:1/?replicaSet=kindledger"
     )
-    assert (away.code, "127.0.0.1:1: " in away.stderr, "kindledger doctor" in away.stderr) == (
-        69,
-        True,
-        True,
-    )
+    assert unavailable.code == 69
+    assert "127.0.0.1:1: " in unavailable.stderr
+    assert "kindledger doctor" in unavailable.stderr
     (tmp_path / "kindledger.toml").write_text("[indexer]\npol_s = 3\nstall_s = -1\n")
     misspelt = {
         "KINDLEDGER_CONFIG": str(tmp_path / "kindledger.toml"),

@@ -1,15 +1,15 @@
-"""Real processes under load: killed, told to stop, paused. What readers see stays whole."""
+"""Processes that are killed, stopped or paused at work: readers see only complete blocks."""
 
 import asyncio
 import json
 import os
 import random
 import signal
-import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from msgspec.structs import replace
@@ -18,14 +18,22 @@ from devnet.peer import Ledger, Peer
 from devnet.peer.faults import delay
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
+from ledger.position import unpack_position
+from tests.eventually import eventually
 from tests.indexer.network import RECIPE, WITHIN_S, Client, assert_stored, forged, peer_of
 from tests.indexer.processes import block_files, configuration, ending, kindledger, stop
-from tests.indexer.support import Dump, assert_whole_prefix, expected_documents, stored_documents
+from tests.indexer.support import (
+    Documents,
+    assert_whole_prefix,
+    expected_documents,
+    stored_documents,
+)
 
 CHAIN = forged(210, replace(RECIPE, transactions_per_block=10))
 SMALL_QUEUES = {"delivered_bytes": 100_000, "encoded_bytes": 100_000}
-"""So that the chain takes dozens of batches."""
-STOPS_WITHIN_S = 8.0
+"""With these limits the chain takes dozens of batches."""
+STOPS_WITHIN_S = 20.0
+"""A stop is not forced if no warning is logged: this limit only bounds the test."""
 SEED = int(os.environ.get("FAULT_SEED", "1"))
 
 Start = Callable[[], AbstractAsyncContextManager[Process]]
@@ -33,7 +41,7 @@ Start = Callable[[], AbstractAsyncContextManager[Process]]
 
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
-    """Takes more than a second for the chain."""
+    """A peer that takes more than a second to deliver the chain."""
     async with peer_of(CHAIN, delay(lambda _: True, 0.004)) as peer:
         yield peer
 
@@ -47,7 +55,7 @@ def start(
     peer: Peer,
     tmp_path: Path,
 ) -> Start:
-    """Starts the command that indexes the chain, from files or from the peer."""
+    """Return a function that starts the command that indexes the chain, from files or the peer."""
     database = store.database.name
     if request.param == "run":
         file = configuration(
@@ -63,22 +71,33 @@ def start(
     )
 
 
-async def until(
-    process: Process, condition: Callable[[int, int], bool], store: LedgerStore
+class Counts(NamedTuple):
+    """The numbers of stored transactions and blocks."""
+
+    transactions: int
+    blocks: int
+
+
+async def wait_for_counts(
+    process: Process, condition: Callable[[Counts], bool], store: LedgerStore
 ) -> None:
-    """Waits until the numbers of stored transactions and blocks fit, or the process ends."""
-    deadline = time.monotonic() + WITHIN_S
-    while process.returncode is None:
+    """Wait until the stored counts fulfil the condition, or the process ends."""
+
+    async def count() -> Counts:
         transactions = await store.database[TRANSACTIONS].estimated_document_count()
-        blocks = await store.database[BLOCKS].estimated_document_count()
-        if condition(transactions, blocks):
-            return
-        assert time.monotonic() < deadline, f"stuck at {transactions} transactions, {blocks} blocks"
-        await asyncio.sleep(0.005)
+        return Counts(transactions, await store.database[BLOCKS].estimated_document_count())
+
+    await eventually(
+        count,
+        lambda counts: process.returncode is not None or condition(counts),
+        within_s=WITHIN_S,
+        poll_s=0.005,
+        describe="the condition of the stored counts",
+    )
 
 
-async def check(store: LedgerStore) -> Dump:
-    """What readers may see."""
+async def check(store: LedgerStore) -> Documents:
+    """Check what readers may see, and return it."""
     stored = await stored_documents(store.database)
     assert_whole_prefix(stored, expected_documents(CHAIN))
     return stored
@@ -89,11 +108,11 @@ async def empty(store: LedgerStore) -> None:
         await store.database[name].delete_many({})
 
 
-async def killed(start: Start, store: LedgerStore, stored: Dump, after_s: float) -> None:
-    """Kills a new process so many seconds after its first write."""
-    before = len(stored[TRANSACTIONS]), len(stored[BLOCKS])
+async def killed(start: Start, store: LedgerStore, stored: Documents, after_s: float) -> None:
+    """Kill a new process `after_s` seconds after its first write."""
+    before = Counts(len(stored[TRANSACTIONS]), len(stored[BLOCKS]))
     async with start() as process:
-        await until(process, lambda transactions, blocks: (transactions, blocks) != before, store)
+        await wait_for_counts(process, lambda counts: counts != before, store)
         await asyncio.sleep(after_s)
         if process.returncode is None:
             process.kill()
@@ -104,21 +123,24 @@ async def killed(start: Start, store: LedgerStore, stored: Dump, after_s: float)
     "kills", [10, pytest.param(50, marks=(pytest.mark.long, pytest.mark.timeout(900)))]
 )
 async def test_kill_9_at_any_moment(start: Start, store: LedgerStore, kills: int) -> None:
-    """F2: after each kill a whole prefix, never lower than before; after a last run without one, everything."""
+    """F2: after each kill a complete prefix is stored, never a shorter one than before.
+
+    After a last run without a kill, the whole chain is stored.
+    """
     print(f"repeat with FAULT_SEED={SEED}")
     draws = random.Random(SEED)
     stored = await check(store)
     for _ in range(kills):
-        seen = len(stored[BLOCKS])
-        if seen == len(CHAIN):
+        height = len(stored[BLOCKS])
+        if height == len(CHAIN):
             await empty(store)
             stored = await check(store)
-            seen = 0
+            height = 0
         await killed(start, store, stored, draws.uniform(0, 0.5))
         stored = await check(store)
-        assert len(stored[BLOCKS]) >= seen, "the height fell"
+        assert len(stored[BLOCKS]) >= height, "the height fell"
     async with start() as process:
-        await until(process, lambda _, blocks: blocks == len(CHAIN), store)
+        await wait_for_counts(process, lambda counts: counts.blocks == len(CHAIN), store)
         stop(process)
         await ending(process)
     await assert_stored(store, CHAIN)
@@ -128,31 +150,34 @@ async def test_kill_9_at_any_moment(start: Start, store: LedgerStore, kills: int
 async def test_sigterm_in_the_middle_of_a_batch(
     start: Start, store: LedgerStore, signals: int
 ) -> None:
-    """F3: the first signal makes durable what was taken, the second ends at once; either way nothing is torn."""
+    """F3: after one signal the delivered blocks are stored; a second one ends the process at once.
+
+    In both cases every stored block is complete.
+    """
     async with start() as process:
-        await until(process, lambda transactions, _: transactions > 0, store)
+        await wait_for_counts(process, lambda counts: counts.transactions > 0, store)
         for _ in range(signals):
             process.terminate()
             await asyncio.sleep(0.02)
         ended = await ending(process, STOPS_WITHIN_S)
-    # a second signal may find the work done and the handlers gone: what a shell calls 143 is -15 here
+    # A second signal may come when the handlers are removed: -15 here is 143 in a shell.
     assert ended.code == 143 or (ended.code, signals) == (-signal.SIGTERM, 2)
     stored = await check(store)
-    assert len(stored[BLOCKS]) < len(CHAIN), "it was not in the middle"
+    assert len(stored[BLOCKS]) < len(CHAIN), "the process stopped only after the last batch"
     logged = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
     assert [line["event"] for line in logged if line["level"] != "info"] == []
     if signals == 1:
         assert logged[-1]["event"] == "channel_stopped"
         assert logged[-1]["height"] == len(stored[BLOCKS])
         assert stored[TRANSACTIONS].keys() == {
-            key for key in stored[TRANSACTIONS] if key >> 20 < len(stored[BLOCKS])
+            key for key in stored[TRANSACTIONS] if unpack_position(key)[0] < len(stored[BLOCKS])
         }
 
 
 async def test_two_daemons_one_of_them_paused(
     mongo_uri: str, store: LedgerStore, client: Client, tmp_path: Path
 ) -> None:
-    """F23, without fencing: the one that sleeps finds everything stored when it wakes up, and goes on."""
+    """F23, without fencing: when the paused daemon resumes, it finds all blocks stored."""
     ledger = Ledger(CHAIN[:160])
     async with peer_of(ledger, delay(lambda _: True, 0.004)) as peer:
         file = configuration(
@@ -164,24 +189,28 @@ async def test_two_daemons_one_of_them_paused(
             **SMALL_QUEUES,
         )
         async with (
-            kindledger("--config", file, "run") as sleeper,
+            kindledger("--config", file, "run") as paused,
             kindledger("--config", file, "run") as other,
         ):
-            await until(sleeper, lambda transactions, _: transactions > 0, store)
-            sleeper.send_signal(signal.SIGSTOP)
-            await until(other, lambda _, blocks: blocks == 160, store)
-            sleeper.send_signal(signal.SIGCONT)
+            await wait_for_counts(paused, lambda counts: counts.transactions > 0, store)
+            paused.send_signal(signal.SIGSTOP)
+            await wait_for_counts(other, lambda counts: counts.blocks == 160, store)
+            paused.send_signal(signal.SIGCONT)
             other.terminate()
             ended = await ending(other, STOPS_WITHIN_S)
-            assert (ended.code, "failed" in ended.stderr) == (143, False)
+            assert ended.code == 143
+            assert "failed" not in ended.stderr
+            assert "stop_forced" not in ended.stderr
             for block in CHAIN[160:]:
                 ledger.append(block)
-            await until(sleeper, lambda _, blocks: blocks == len(CHAIN), store)
+            await wait_for_counts(paused, lambda counts: counts.blocks == len(CHAIN), store)
             await peer.stop()
-            sleeper.terminate()
-            ended = await ending(sleeper, STOPS_WITHIN_S)
-            assert (ended.code, "failed" in ended.stderr) == (143, False)
+            paused.terminate()
+            ended = await ending(paused, STOPS_WITHIN_S)
+            assert ended.code == 143
+            assert "failed" not in ended.stderr
+            assert "stop_forced" not in ended.stderr
             assert all(json.loads(line) for line in ended.stderr.splitlines()), (
-                "nothing else writes into the log"
+                "only the log writes to stderr"
             )
     await assert_stored(store, CHAIN)

@@ -1,4 +1,4 @@
-"""F18: blocks and transactions above every limit of gRPC and MongoDB are stored, in bounded memory."""
+"""F18: blocks and transactions beyond the limits of gRPC and MongoDB, stored in bounded memory."""
 
 import asyncio
 import re
@@ -48,14 +48,18 @@ def bench(purpose: str) -> HostileContext:
 
 
 def chain_of(*blocks: Iterable[HostileEnvelope]) -> tuple[bytes, ...]:
-    """A genesis block, and these."""
+    """Return the serialized chain of a genesis block and these blocks."""
     chain = Chain(NETWORK)
     return (chain.genesis(1_800_000_000), *(chain.cut(list(block)) for block in blocks))
 
 
 @cache
 def large_chain() -> tuple[bytes, ...]:
-    """One block above gRPC's usual 4 MiB, one with a transaction above BSON's 16 MiB, one of 10,000 transactions."""
+    """Return a chain with three large blocks.
+
+    One is larger than gRPC's usual 4 MiB, one has a transaction larger than BSON's 16 MiB, and one
+    has 10,000 transactions.
+    """
     draws = bench("large")
     many = [HostileEnvelope(draws.transaction().seal(), VALID) for _ in range(MANY)]
     return chain_of(
@@ -65,7 +69,7 @@ def large_chain() -> tuple[bytes, ...]:
     )
 
 
-async def test_large_blocks_come_through_and_are_stored(store: LedgerStore, client: Client) -> None:
+async def test_large_blocks_are_delivered_and_stored(store: LedgerStore, client: Client) -> None:
     chain = large_chain()
     async with (
         peer_of(chain) as peer,
@@ -76,14 +80,16 @@ async def test_large_blocks_come_through_and_are_stored(store: LedgerStore, clie
     assert await store.database[TRANSACTIONS].count_documents({"blockNumber": 3}) == MANY
 
 
-async def test_what_no_document_can_hold_is_described(store: LedgerStore, client: Client) -> None:
-    """The value of 17 MiB is left out by its hash and size, everything else of the transaction is there."""
+async def test_a_value_that_no_document_can_hold_is_replaced_by_its_hash(
+    store: LedgerStore, client: Client
+) -> None:
+    """Everything else of the transaction is stored."""
     chain = large_chain()[:3]
     async with peer_of(chain) as peer, indexing(store, client.source(peer)) as run:
         await run.wait_for_height(3)
     (action,) = decode_block(read_block(chain[2])).transactions[0].actions
     value = action.rwsets[0].writes[0].value
-    whole, huge = [
+    smaller, huge = [
         await store.database[TRANSACTIONS].find_one({"_id": pack_position(number, 0)}) or {}
         for number in (1, 2)
     ]
@@ -94,7 +100,7 @@ async def test_what_no_document_can_hold_is_described(store: LedgerStore, client
     }
     assert len(value) >= OVERSIZED_BYTES - 64
     assert len(bson.encode(huge)) < 16 << 20
-    assert huge.keys() == whole.keys()
+    assert huge.keys() == smaller.keys()
     assert (huge["status"], huge["function"]) == ("VALID", "PutNote")
 
 
@@ -109,7 +115,7 @@ async def test_files_are_not_read_far_ahead(tmp_path: Path) -> None:
 
 
 def ten_megabyte_blocks() -> tuple[bytes, ...]:
-    """Some of thousands of ordinary transactions, some of a few large ones."""
+    """Return blocks with thousands of ordinary transactions, and blocks with a few large ones."""
     draws = bench("10 MB")
     ordinary = (
         [HostileEnvelope(draws.transaction().seal(), VALID) for _ in range(2_500)] for _ in range(3)
@@ -119,7 +125,7 @@ def ten_megabyte_blocks() -> tuple[bytes, ...]:
 
 
 async def peak_mb(process: asyncio.subprocess.Process, store: LedgerStore, height: int) -> int:
-    """The most memory that the process has had resident when the store has so many blocks, or it ends."""
+    """Return the peak memory of the process, until it has stored `height` blocks or has ended."""
     peak = 0
     async with asyncio.timeout(2 * WITHIN_S):
         while (
@@ -132,7 +138,7 @@ async def peak_mb(process: asyncio.subprocess.Process, store: LedgerStore, heigh
 
 
 def _peak_mb(pid: int) -> int | None:
-    """None once it has ended."""
+    """Return the peak resident memory; None for a process that has ended."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) >> 10 if found else None
 

@@ -1,4 +1,4 @@
-"""What operators and Prometheus see of a daemon that follows a real peer."""
+"""Health and metrics of a daemon that follows a peer."""
 
 import asyncio
 import json
@@ -27,6 +27,7 @@ from ledger.mongodb.sync_state import ChannelState
 from runtime.http_server import serving
 from runtime.metrics import MetricCollector, process_registry
 from runtime.retry import GaveUpError
+from tests.eventually import eventually
 from tests.indexer.network import (
     BRANCH,
     FORK,
@@ -39,50 +40,51 @@ from tests.indexer.network import (
     TRUNK,
     WITHIN_S,
     Client,
-    new_progress,
     peer_of,
 )
-from tests.indexer.support import CHANNEL, SMALL
+from tests.indexer.support import CHANNEL, SMALL, new_progress
 
 Json = dict[str, Any]
 Samples = dict[str, dict[tuple[str, ...], float]]
-"""By the sample's name, then by the values of its labels but the channel, in the order of their names."""
+"""Values by the sample's name, then by its label values without the channel, in order of labels."""
 
 
-class Answer(NamedTuple):
-    """What a monitor got."""
+class Response(NamedTuple):
+    """A response of the health server."""
 
     status: int
     headers: dict[str, str]
     text: str
 
 
-class Watched:
-    """A daemon at work, and the address where it shows itself."""
+class MonitoredDaemon:
+    """Requests the health server of a running daemon."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def ask(self, path: str, method: str = "GET") -> Answer:
+    async def request(self, path: str, method: str = "GET") -> Response:
         async with self._session.request(method, path) as response:
-            return Answer(response.status, dict(response.headers), await response.text())
+            return Response(response.status, dict(response.headers), await response.text())
 
     async def health(self) -> tuple[int, Json]:
-        answer = await self.ask("/health")
+        answer = await self.request("/health")
         return answer.status, json.loads(answer.text)
 
-    async def becomes(self, status: int) -> Json:
-        """Waits for that status of /health."""
-        deadline = time.monotonic() + WITHIN_S
-        while (health := await self.health())[0] != status:
-            assert time.monotonic() < deadline, health
-            await asyncio.sleep(0.02)
-        return health[1]
+    async def wait_for_status(self, status: int) -> Json:
+        """Wait until /health responds with the status; return the response."""
+        _, health = await eventually(
+            self.health,
+            lambda response: response[0] == status,
+            within_s=WITHIN_S,
+            describe=f"status {status} of /health",
+        )
+        return health
 
     async def scrape(self, channel: str = CHANNEL) -> Samples:
-        """What holds for a channel, or for the process."""
+        """Return the samples of the channel and of the process."""
         samples: Samples = {}
-        for family in text_string_to_metric_families((await self.ask("/metrics")).text):
+        for family in text_string_to_metric_families((await self.request("/metrics")).text):
             for sample in family.samples:
                 if sample.labels.get("channel", channel) == channel:
                     labels = tuple(
@@ -93,8 +95,8 @@ class Watched:
 
 
 @asynccontextmanager
-async def watched(*members: DaemonChannel) -> AsyncIterator[Watched]:
-    """Runs a daemon with its monitor while the context lasts."""
+async def monitored_daemon(*members: DaemonChannel) -> AsyncIterator[MonitoredDaemon]:
+    """Run a daemon with its health server while the context lasts."""
     channels = {member.progress.channel: member.progress for member in members}
     registry = process_registry("1.2.3")
     registry.register(MetricCollector(CHANNEL_METRICS, "channel", channels))
@@ -105,7 +107,7 @@ async def watched(*members: DaemonChannel) -> AsyncIterator[Watched]:
     ):
         running = asyncio.create_task(daemon.run())
         try:
-            yield Watched(session)
+            yield MonitoredDaemon(session)
             daemon.stop()
             await asyncio.wait_for(running, WITHIN_S)
         finally:
@@ -125,10 +127,10 @@ def member(
     )
 
 
-async def test_a_scrape_tells_what_was_done(store: LedgerStore, client: Client) -> None:
+async def test_metrics_after_catching_up(store: LedgerStore, client: Client) -> None:
     began = time.time()
-    async with peer_of(TRUNK) as peer, watched(member(store, client, peer)) as daemon:
-        await daemon.becomes(200)
+    async with peer_of(TRUNK) as peer, monitored_daemon(member(store, client, peer)) as daemon:
+        await daemon.wait_for_status(200)
         samples = await daemon.scrape()
     for height in ("peer", "seen", "committed"):
         assert samples[f"kindledger_{height}_height_blocks"] == {(): HEIGHT}
@@ -158,7 +160,7 @@ async def test_a_scrape_tells_what_was_done(store: LedgerStore, client: Client) 
         assert (
             counts[stage,] == samples["kindledger_stage_duration_seconds_bucket"]["+Inf", stage] > 1
         ), stage
-        assert 0 < spent[stage,] < 10, stage
+        assert 0 < spent[stage,] < WITHIN_S, stage
     batches = counts[Stage.WRITE_BLOCKS,]
     assert (
         samples["kindledger_batch_bytes_count"]
@@ -170,10 +172,15 @@ async def test_a_scrape_tells_what_was_done(store: LedgerStore, client: Client) 
     assert samples["process_resident_memory_bytes"][()] > 1 << 20
 
 
-async def test_a_peer_that_goes_away_and_comes_back(store: LedgerStore, client: Client) -> None:
+async def test_health_while_the_peer_is_unavailable_and_after_it(
+    store: LedgerStore, client: Client
+) -> None:
     faults = (abort(once(at(7))), skip(once(at(12))))
-    async with peer_of(TRUNK, *faults) as peer, watched(member(store, client, peer)) as daemon:
-        (in_step,) = (await daemon.becomes(200))["channels"]
+    async with (
+        peer_of(TRUNK, *faults) as peer,
+        monitored_daemon(member(store, client, peer)) as daemon,
+    ):
+        (before_outage,) = (await daemon.wait_for_status(200))["channels"]
         before = await daemon.scrape()
         assert before["kindledger_reconnects_total"] == {("unavailable",): 1, ("skipped",): 1}
         assert before["kindledger_errors_total"] == {
@@ -182,27 +189,37 @@ async def test_a_peer_that_goes_away_and_comes_back(store: LedgerStore, client: 
             ("ledger",): 0,
             ("redis",): 0,
         }
-        assert (in_step["status"], in_step["state"], in_step["error"]) == ("ok", "following", None)
+        assert (before_outage["status"], before_outage["state"], before_outage["error"]) == (
+            "ok",
+            "following",
+            None,
+        )
         await peer.stop()
-        (alone,) = (await daemon.becomes(503))["channels"]
-        assert (alone["status"], alone["state"], alone["since"] > in_step["since"]) == (
+        (in_outage,) = (await daemon.wait_for_status(503))["channels"]
+        assert (
+            in_outage["status"],
+            in_outage["state"],
+            in_outage["since"] > before_outage["since"],
+        ) == (
             "broken",
             "waiting",
             True,
         )
-        assert f"{peer.address}: " in alone["error"]["message"]
+        assert f"{peer.address}: " in in_outage["error"]["message"]
         after = await daemon.scrape()
         assert after["kindledger_channel_state"]["waiting",] == 1
         assert sum(after["kindledger_reconnects_total"].values()) > 2
-        assert (await daemon.ask("/ready")).status == (await daemon.ask("/live")).status == 200
+        assert (
+            (await daemon.request("/ready")).status == (await daemon.request("/live")).status == 200
+        )
         await peer.start()
-        await daemon.becomes(200)
+        await daemon.wait_for_status(200)
 
 
-async def test_a_channel_that_failed_is_named(
+async def test_health_names_the_channel_that_failed(
     store: LedgerStore, mongo: AsyncMongoClient[Any], client: Client
 ) -> None:
-    """The other one is caught up with; the worst of them decides."""
+    """The other channel is indexed; the worst channel decides the status."""
     other_store = LedgerStore(mongo, f"{store.database.name}_other")
     other = Ledger(OTHER[:10])
     ledgers = {CHANNEL: Ledger(TRUNK), OTHER_CHANNEL: other}
@@ -210,12 +227,12 @@ async def test_a_channel_that_failed_is_named(
     try:
         async with (
             Peer(ledgers, tls=MUTUAL_TLS, organisations=ORGANISATIONS, faults=fork) as peer,
-            watched(
+            monitored_daemon(
                 member(store, client, peer),
                 member(other_store, client, peer, channel=OTHER_CHANNEL),
             ) as daemon,
         ):
-            failed, _ = (await daemon.becomes(503))["channels"]
+            failed, _ = (await daemon.wait_for_status(503))["channels"]
             assert (failed["channel"], failed["state"], failed["committedHeight"]) == (
                 CHANNEL,
                 "failed",
@@ -232,12 +249,12 @@ async def test_a_channel_that_failed_is_named(
             )
             for block in OTHER[10:]:
                 other.append(block)
-            deadline = time.monotonic() + WITHIN_S
-            while (await daemon.scrape(OTHER_CHANNEL))["kindledger_committed_height_blocks"] != {
-                (): HEIGHT
-            }:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.02)
+
+            async def committed_height() -> float:
+                samples = await daemon.scrape(OTHER_CHANNEL)
+                return samples["kindledger_committed_height_blocks"][()]
+
+            await eventually(committed_height, lambda height: height == HEIGHT, within_s=WITHIN_S)
             status, health = await daemon.health()
             assert (status, [channel["status"] for channel in health["channels"]]) == (
                 503,
@@ -247,8 +264,8 @@ async def test_a_channel_that_failed_is_named(
         await mongo.drop_database(other_store.database.name)
 
 
-async def test_health_while_a_channel_is_taken_up_and_catches_up() -> None:
-    """And what anybody may ask of the monitor: to read four addresses."""
+async def test_health_while_a_channel_starts_and_catches_up() -> None:
+    """The server has four addresses, and allows only to read them."""
     channel = new_progress()
     async with (
         serving(
@@ -256,8 +273,8 @@ async def test_health_while_a_channel_is_taken_up_and_catches_up() -> None:
         ) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
-        daemon = Watched(session)
-        ready = await daemon.ask("/ready")
+        daemon = MonitoredDaemon(session)
+        ready = await daemon.request("/ready")
         assert (ready.status, json.loads(ready.text)) == (
             503,
             {"status": "starting", "starting": [CHANNEL]},
@@ -272,29 +289,29 @@ async def test_health_while_a_channel_is_taken_up_and_catches_up() -> None:
             "catching_up",
             9,
         )
-        assert (await daemon.ask("/ready")).status == 200
+        assert (await daemon.request("/ready")).status == 200
         channel.record_commit(9, blocks=4, transactions=9, events=0, undecodable=0)
-        head = await daemon.ask("/health", "HEAD")
+        head = await daemon.request("/health", "HEAD")
         assert (head.status, head.text) == (200, "")
         assert (head.headers["Cache-Control"], head.headers["X-Content-Type-Options"]) == (
             "no-store",
             "nosniff",
         )
         refused = [
-            (await daemon.ask("/health", method)).status
+            (await daemon.request("/health", method)).status
             for method in ("POST", "PUT", "DELETE", "OPTIONS")
         ]
-        assert (refused, (await daemon.ask("/")).status) == ([405] * 4, 404)
-        assert {(await daemon.ask(path)).headers["Server"] for path in ("/", "/live")} == {
+        assert (refused, (await daemon.request("/")).status) == ([405] * 4, 404)
+        assert {(await daemon.request(path)).headers["Server"] for path in ("/", "/live")} == {
             "kindledger"
         }
 
 
-async def test_mongodb_that_is_away_is_counted_as_such() -> None:
-    async def away() -> None:
+async def test_an_unavailable_mongodb_is_counted_as_an_error_of_mongodb() -> None:
+    async def fail() -> None:
         raise AutoReconnect("no primary")
 
     channel = new_progress()
     with pytest.raises(GaveUpError):
-        await StoreRetry(0.1, channel).run(away)
+        await StoreRetry(0.1, channel).run(fail)
     assert channel.errors.total() == channel.errors[ErrorSource.MONGODB] > 0

@@ -1,4 +1,4 @@
-"""The queries that other applications send, as they are written, over a recorded ledger: right, and on an index."""
+"""Queries of other applications over a recorded ledger: right results, by way of an index."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +20,12 @@ CROSS_CHECK = [
     {"$match": {"tx": {"$size": 0}}},
 ]
 
-Client = AsyncMongoClient[dict[str, Any]]
+MongoClient = AsyncMongoClient[dict[str, Any]]
 Database = Any
 
 
 @pytest.fixture
-async def database(mongo: Client, database_name: str) -> Database:
+async def database(mongo: MongoClient, database_name: str) -> Database:
     """The recorded Raft ledger, indexed from its archive."""
     store = LedgerStore(mongo, database_name)
     await ChannelIndexer(store, [FileSource([RAFT])], new_progress()).run()
@@ -33,7 +33,7 @@ async def database(mongo: Client, database_name: str) -> Database:
 
 
 def stages(plan: Any) -> Iterator[dict[str, Any]]:
-    """Every stage of a query plan."""
+    """Yield every stage of a query plan."""
     if isinstance(plan, dict):
         if "stage" in plan:
             yield plan
@@ -45,15 +45,15 @@ def stages(plan: Any) -> Iterator[dict[str, Any]]:
 
 
 async def index_used(cursor: Any) -> str:
-    """Name of the index of a query; it must not scan or sort a collection."""
+    """Return the index that a query uses; it must not scan or sort a collection."""
     plan = (await cursor.explain())["queryPlanner"]["winningPlan"]
-    found = {stage["stage"]: stage for stage in stages(plan)}
-    assert not found.keys() & {"COLLSCAN", "SORT"}, plan
-    return str(found["IXSCAN"]["indexName"])
+    by_name = {stage["stage"]: stage for stage in stages(plan)}
+    assert not by_name.keys() & {"COLLSCAN", "SORT"}, plan
+    return str(by_name["IXSCAN"]["indexName"])
 
 
 def inner_index(explained: Any) -> str | None:
-    """The index on the inner side of a $lookup, as MongoDB 6 explains it, or as other versions do."""
+    """Return the index on the inner side of a $lookup, from the plan of any MongoDB version."""
     for stage in stages(explained):
         if stage["stage"] == "EQ_LOOKUP":
             return str(stage["indexName"]) if stage["strategy"] == "IndexedLoopJoin" else None
@@ -74,8 +74,8 @@ async def test_the_newest_blocks(database: Database) -> None:
 
 async def test_a_transaction_by_its_id(database: Database) -> None:
     event = await database[EVENTS].find_one({"blockNumber": 9})
-    found = await database[TRANSACTIONS].find_one({"txId": event["txId"]})
-    assert (found["blockNumber"], found["status"], found["chaincodeId"]) == (
+    transaction = await database[TRANSACTIONS].find_one({"txId": event["txId"]})
+    assert (transaction["blockNumber"], transaction["status"], transaction["chaincodeId"]) == (
         9,
         "VALID",
         "kindledger",

@@ -1,0 +1,80 @@
+"""A store that crashes at a chosen call, as the process may at any time."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+from ledger.documents.encoding import EncodedBlock
+from ledger.mongodb.store import LedgerStore
+
+
+class CrashError(BaseException):
+    """The crash of the process; no `except Exception` catches it."""
+
+
+Insert = Callable[[Sequence[EncodedBlock]], Coroutine[Any, Any, None]]
+
+
+class CrashingStore(LedgerStore):
+    """A store that crashes at one of its calls: before it, after it, or half-way through it."""
+
+    def crash(self, at: int, moment: str) -> "CrashingStore":
+        """Crash at call number `at`, counted from 1; 0 for no crash. Return the store."""
+        self._calls, self._crash_at, self._moment = 0, at, moment
+        self._sent: list[asyncio.Task[None]] = []
+        return self
+
+    async def wait_for_sent(self) -> None:
+        """Wait for the calls that were sent before the crash: MongoDB carries them out anyway."""
+        await asyncio.gather(*self._sent, return_exceptions=True)
+
+    async def insert_transactions(self, blocks: Sequence[EncodedBlock]) -> None:
+        """Crash, or insert."""
+        await self._step(super().insert_transactions, blocks)
+
+    async def insert_events(self, blocks: Sequence[EncodedBlock]) -> None:
+        """Crash, or insert."""
+        await self._step(super().insert_events, blocks)
+
+    async def insert_blocks(self, blocks: Sequence[EncodedBlock]) -> None:
+        """Crash, or insert. Blocks are inserted in order: half-way, a prefix of them is stored."""
+        await self._step(super().insert_blocks, blocks, ordered=True)
+
+    async def owned_ids(self, tx_ids: Iterable[str], below: int) -> set[str]:
+        """Crash, or query."""
+        self._calls += 1
+        if self._calls == self._crash_at:
+            raise CrashError
+        return await super().owned_ids(tx_ids, below)
+
+    async def _step(
+        self, insert: Insert, blocks: Sequence[EncodedBlock], *, ordered: bool = False
+    ) -> None:
+        self._calls += 1
+        crashes = self._calls == self._crash_at
+        if not crashes or self._moment == "after":
+            await self._send(insert, blocks)
+        elif self._moment == "midway":
+            await self._send(
+                insert,
+                blocks[: len(blocks) // 2] if ordered else [_half(block) for block in blocks],
+            )
+        if crashes:
+            raise CrashError
+
+    async def _send(self, insert: Insert, blocks: Sequence[EncodedBlock]) -> None:
+        sent = asyncio.ensure_future(insert(blocks))
+        self._sent.append(sent)
+        await asyncio.shield(sent)
+
+
+def _half(block: EncodedBlock) -> EncodedBlock:
+    """Return every other document, as an interrupted unordered insert may leave them."""
+    return EncodedBlock(
+        number=block.number,
+        block=block.block,
+        transactions=block.transactions[::2],
+        events=block.events[1::2],
+        size=block.size,
+        undecodable=block.undecodable,
+    )
