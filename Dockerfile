@@ -5,14 +5,8 @@ WORKDIR /src
 RUN python -m venv /opt/kindledger && /opt/kindledger/bin/pip install --quiet "setuptools>=77"
 COPY requirements.lock ./
 RUN /opt/kindledger/bin/pip install --quiet --no-deps --require-hashes -r requirements.lock
-COPY pyproject.toml README.md LICENSE ./
-COPY protos protos
-COPY ledger ledger
-COPY indexer indexer
-COPY explorer_api explorer_api
-COPY devnet devnet
-COPY cli cli
-COPY config config
+# .dockerignore lists the files of the build context: only those that are installed.
+COPY . .
 RUN /opt/kindledger/bin/pip install --quiet --no-deps --no-build-isolation .
 
 FROM python:3.12-slim-bookworm
@@ -20,7 +14,7 @@ RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin kindledger
 COPY --from=build /opt/kindledger /opt/kindledger
 ENV PATH=/opt/kindledger/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 10001
-# Nothing is written: the root file system may be read-only (docker run --read-only --tmpfs /tmp).
+# The program writes no file: the root file system can be read-only (docker run --read-only --tmpfs /tmp).
 EXPOSE 8080
 ENTRYPOINT ["kindledger"]
 CMD ["run"]

@@ -1,68 +1,84 @@
-# Works from any folder, as root and as an ordinary user: `make -C path/to/project demo`.
-ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
-VENV := $(ROOT).venv
-BIN := $(VENV)/bin
+# Run make in this folder, or with `make -C path/to/project demo`. Works as root and as an ordinary
+# user. All names are relative, because make splits names at spaces and the path may contain some.
 PYTHON ?= python3
-# One more than there are processors: tests wait for servers most of the time.
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+# One more than there are processors, because tests wait for servers most of the time.
 WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --quiet
 
+ifeq ($(wildcard pyproject.toml requirements-dev.lock),)
+$(error Run make in the folder of the project, or with make -C path/to/project)
+endif
+
 .PHONY: help demo test test-all check format protos docs bench bench-rows bench-api lock clean
-.SILENT: help
+.SILENT: help .venv/demo-ready .venv/ready
 
 help:
-	echo "make demo      index a live forged network and serve it, on embedded servers; Ctrl-C stops it"
-	echo "make test      the tests, on real embedded servers"
-	echo "make test-all  the same with the long fault tests"
-	echo "make check     lint, types, import arrows, generated code"
-	echo "make bench     throughput, latency and memory; LEDGER=path measures another ledger"
-	echo "make bench-rows  business rows settled a second"
-	echo "make bench-api   requests a second of the explorer API; needs wrk"
-	echo "make format    format the code      make protos  regenerate protos/*_pb2      make docs  docs/api.md"
-	echo "make lock      renew the pinned versions (needs uv)"
+	echo "make demo        run a forged network, its applications, all servers, indexer and API; Ctrl-C stops all"
+	echo "make test        run the tests, on real embedded servers"
+	echo "make test-all    run the tests and the long fault tests"
+	echo "make check       check lint, types, import arrows and generated code"
+	echo "make bench       measure throughput, latency and memory; LEDGER=path measures another ledger"
+	echo "make bench-rows  measure business rows settled a second"
+	echo "make bench-api   measure requests a second of the explorer API; needs wrk"
+	echo "make format      format the code"
+	echo "make protos      generate protos/*_pb2"
+	echo "make docs        generate docs/api.md"
+	echo "make lock        renew the pinned versions; needs uv"
+	echo "make clean       remove .venv, the demo's data and caches"
 
-$(VENV)/ready: $(ROOT)requirements-dev.lock $(ROOT)pyproject.toml
+.venv/demo-ready: requirements-demo.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "venv is missing: apt-get install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(ROOT)requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e $(ROOT)
+	echo "[make] Creating .venv, a few seconds"
+	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	echo "[make] Installing the program and the demo's servers: 84 MB to download, 320 MB in .venv, about a minute"
+	$(PIP) --require-hashes -r requirements-demo.lock
+	$(PIP) --no-build-isolation -e .
 	touch $@
 
-demo: $(VENV)/ready
-	cd $(ROOT) && exec $(BIN)/kindledger demo --data .kindledger/demo
+.venv/ready: requirements-dev.lock .venv/demo-ready
+	echo "[make] Installing the tools for tests and checks: 40 MB to download, 150 MB in .venv, about half a minute"
+	$(PIP) --require-hashes -r requirements-dev.lock
+	touch $@
 
-test: $(VENV)/ready
-	cd $(ROOT) && $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not long" $(ARGS)
+demo: .venv/demo-ready
+	exec $(BIN)/kindledger demo --data .kindledger/demo
 
-test-all: $(VENV)/ready
-	cd $(ROOT) && $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+test: .venv/ready
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not long" $(ARGS)
 
-check: $(VENV)/ready
-	cd $(ROOT) && $(BIN)/ruff check . && $(BIN)/ruff format --check .
-	cd $(ROOT) && $(BIN)/mypy
-	cd $(ROOT) && $(BIN)/python -m protos.generate --check
-	cd $(ROOT) && $(BIN)/python -m pytest -q tests/test_arrows.py
+test-all: .venv/ready
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-format: $(VENV)/ready
-	cd $(ROOT) && $(BIN)/ruff check --fix . && $(BIN)/ruff format .
+check: .venv/ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m protos.generate --check
+	$(BIN)/python -m pytest -q tests/test_arrows.py
 
-protos: $(VENV)/ready
-	cd $(ROOT) && $(BIN)/python -m protos.generate
+format: .venv/ready
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-docs: $(VENV)/ready
-	cd $(ROOT) && $(BIN)/python -m explorer_api.generate_docs
+protos: .venv/ready
+	$(BIN)/python -m protos.generate
 
-bench: $(VENV)/ready
-	cd $(ROOT) && $(BIN)/python -m benchmarks $(if $(LEDGER),--ledger $(LEDGER)) $(ARGS)
+docs: .venv/ready
+	$(BIN)/python -m explorer_api.generate_docs
 
-bench-rows: $(VENV)/ready
-	cd $(ROOT) && $(BIN)/python -m benchmarks.reconciliation $(ARGS)
+bench: .venv/ready
+	$(BIN)/python -m benchmarks $(if $(LEDGER),--ledger "$(LEDGER)") $(ARGS)
 
-bench-api: $(VENV)/ready
-	cd $(ROOT) && $(BIN)/python -m benchmarks.api $(ARGS)
+bench-rows: .venv/ready
+	$(BIN)/python -m benchmarks.reconciliation $(ARGS)
+
+bench-api: .venv/ready
+	$(BIN)/python -m benchmarks.api $(ARGS)
 
 lock:
-	cd $(ROOT) && $(LOCK) -o requirements.lock && $(LOCK) --extra devnet --extra dev -o requirements-dev.lock
+	$(LOCK) --extra devnet --extra dev -o requirements-dev.lock
+	$(LOCK) -c requirements-dev.lock -o requirements.lock
+	echo "setuptools>=77" | $(LOCK) - -c requirements-dev.lock --extra devnet -o requirements-demo.lock
 
 clean:
-	rm -rf $(VENV) $(ROOT).kindledger $(ROOT).mypy_cache $(ROOT).ruff_cache $(ROOT).pytest_cache $(ROOT).hypothesis
+	rm -rf .venv .kindledger .mypy_cache .ruff_cache .pytest_cache .hypothesis
