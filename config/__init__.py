@@ -1,1 +1,1 @@
-"""What is installed with the program and read by it: the migrations of the business database."""
+"""Files that are installed with the program: the migrations of the business database."""

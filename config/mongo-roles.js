@@ -1,11 +1,12 @@
-// Creates the roles and users of mongo-roles.json, or brings existing ones up to date. On the primary, as a user who
+// Creates the roles and users of mongo-roles.json, or updates existing ones. Run it as a user that
 // may manage users:
 //
 //   mongosh "mongodb://admin@HOST:27017/admin?replicaSet=NAME" --file config/mongo-roles.js
 //
-// Passwords come from MONGO_INDEXER_PASSWORD and MONGO_API_PASSWORD; where one is not set, mongosh asks for it.
-// The daemon, `import` and `verify` use kindledger_indexer, which can add to the ledger but neither change nor delete
-// what is there; `api` uses kindledger_api, which can only read. Both are users of the database admin.
+// The passwords are read from MONGO_INDEXER_PASSWORD and MONGO_API_PASSWORD; mongosh asks for a
+// password that is not set. The daemon, `import` and `verify` use kindledger_indexer, which can add
+// documents to the ledger but can neither change nor delete them. `api` uses kindledger_api, which
+// can only read. Both are users of the database admin.
 
 const fs = require("fs");
 const path = require("path");
@@ -19,7 +20,7 @@ for (const { role, privileges, roles } of definitions.roles) {
   } else {
     admin.updateRole(role, { privileges, roles });
   }
-  print(`role ${role} is in place`);
+  print(`role ${role} is up to date`);
 }
 
 for (const { user, roles, passwordVariable } of definitions.users) {

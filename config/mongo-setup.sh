@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# For docker-compose.yml: initiates the replica set, then creates roles and users. Safe to run again.
+# Used by docker-compose.yml: initiates the replica set, then creates roles and users. It can be run
+# again at any time.
 set -euo pipefail
 password() { cat "/run/secrets/mongo_$1_password"; }
 MONGO_ROOT_PASSWORD=$(password root)
@@ -7,10 +8,11 @@ MONGO_INDEXER_PASSWORD=$(password indexer)
 MONGO_API_PASSWORD=$(password api)
 export MONGO_ROOT_PASSWORD MONGO_INDEXER_PASSWORD MONGO_API_PASSWORD MONGO_HOST
 
-# Passwords go through the environment, never through arguments, which every process can read.
+# Passwords are passed in the environment, because every process can read command lines.
 mongosh --quiet --nodb --eval '
   const { MONGO_HOST: host, MONGO_ROOT_PASSWORD: password } = process.env;
-  const admin = new Mongo(`mongodb://root:${encodeURIComponent(password)}@${host}:27017/?directConnection=true`).getDB("admin");
+  const login = `root:${encodeURIComponent(password)}`;
+  const admin = new Mongo(`mongodb://${login}@${host}:27017/?directConnection=true`).getDB("admin");
   try {
     admin.runCommand({ replSetGetStatus: 1 });
   } catch (error) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# For docker-compose.yml, after `kindledger migrate up`: creates the daemon's user, who has the role kindledger_indexer
-# and nothing else, and the API's, who has kindledger_reporter. Safe to run again.
+# Used by docker-compose.yml after `kindledger migrate up`: creates the user of the daemon, which has
+# only the role kindledger_indexer, and the user of the API, which has only the role
+# kindledger_reporter. It can be run again at any time.
 set -euo pipefail
 SECRETS=${SECRETS:-/run/secrets}
 PGPASSWORD=$(cat "$SECRETS/postgres_password")
@@ -8,7 +9,7 @@ POSTGRES_INDEXER_PASSWORD=$(cat "$SECRETS/postgres_indexer_password")
 POSTGRES_API_PASSWORD=$(cat "$SECRETS/postgres_api_password")
 export PGPASSWORD POSTGRES_INDEXER_PASSWORD POSTGRES_API_PASSWORD
 
-# Passwords go through the environment, never through arguments, which every process can read.
+# Passwords are passed in the environment, because every process can read command lines.
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 <<'SQL'
 \getenv password POSTGRES_INDEXER_PASSWORD
 SELECT 'CREATE ROLE kindledger_daemon' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'kindledger_daemon') \gexec

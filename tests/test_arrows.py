@@ -26,6 +26,10 @@ MAY_IMPORT = {
     },
 }
 FLOORS = {
+    "cli": (
+        *("main", "command_line", "commands", "demo", "doctor", "assembly", "output"),
+        *("configuration", "signals", "errors", "version"),
+    ),
     "ledger": ("mongodb", "documents", "decoding"),
     "explorer_api": (
         *("app", "routes", "docs", "resources", "routing"),

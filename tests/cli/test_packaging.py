@@ -1,0 +1,24 @@
+"""The files that are installed, and those that the container image is built from."""
+
+import tomllib
+
+from tests.cli.support import ROOT
+
+
+def test_the_image_is_built_from_every_installed_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = {pattern.removesuffix("*") for pattern in patterns}
+    context = (ROOT / ".dockerignore").read_text().splitlines()
+    copied = {line.removeprefix("!").split("/")[0] for line in context if line.startswith("!")}
+    assert packages <= copied
+    assert all((ROOT / package / "__init__.py").is_file() for package in packages)
+
+
+def test_the_locks_pin_the_same_versions() -> None:
+    def pinned(name: str) -> set[str]:
+        lines = (ROOT / name).read_text().splitlines()
+        return {line.split(" ")[0] for line in lines if "==" in line}
+
+    everything = pinned("requirements-dev.lock")
+    assert pinned("requirements.lock") < pinned("requirements-demo.lock") < everything
