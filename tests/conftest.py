@@ -1,10 +1,9 @@
 """Real servers for the tests, started once per test run and shared by all workers."""
 
 import asyncio
-import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import asyncpg
@@ -13,11 +12,11 @@ from hypothesis import HealthCheck, settings
 from pymongo import AsyncMongoClient, MongoClient
 from redis import Redis
 
-from devnet.servers import EmbeddedServers
 from ledger.mongodb.store import LedgerStore
 from reconciliation.migrations.migrator import Migrator
 from reconciliation.migrations.scripts import load_migrations
 from runtime.pymongo_waits import patch_pymongo_waits
+from tests.shared_servers import SharedServers
 
 settings.register_profile(
     "kindledger",
@@ -29,7 +28,7 @@ settings.load_profile("kindledger")
 
 patch_pymongo_waits()
 
-_SERVERS = pytest.StashKey[tuple[EmbeddedServers, "tempfile.TemporaryDirectory[str]"]]()
+_SERVERS = pytest.StashKey[tuple[SharedServers, dict[str, str]]]()
 
 
 def _addresses(config: pytest.Config) -> dict[str, str]:
@@ -41,16 +40,9 @@ def _addresses(config: pytest.Config) -> dict[str, str]:
     if addresses is not None:
         return addresses
     if _SERVERS not in config.stash:
-        folder = tempfile.TemporaryDirectory(prefix="kindledger-tests-")
-        servers = EmbeddedServers(Path(folder.name), {})
-        servers.start()
-        config.stash[_SERVERS] = (servers, folder)
-    servers = config.stash[_SERVERS][0]
-    return {
-        "mongo": servers.mongo_uri,
-        "postgres": servers.postgres_dsn,
-        "redis": servers.redis_url,
-    }
+        servers = SharedServers()
+        config.stash[_SERVERS] = (servers, servers.start())
+    return config.stash[_SERVERS][1]
 
 
 def database_dsn(dsn: str, name: str) -> str:
@@ -72,9 +64,7 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the servers if this process started them."""
     if _SERVERS in config.stash:
-        servers, folder = config.stash[_SERVERS]
-        servers.stop()
-        folder.cleanup()
+        config.stash[_SERVERS][0].stop()
 
 
 @pytest.fixture(scope="session")
@@ -155,13 +145,25 @@ async def indexer_dsn(postgres_dsn: str, business_database: str) -> AsyncIterato
     await _execute(postgres_dsn, f"DROP ROLE {user}")
 
 
+@pytest.fixture(scope="session")
+def drop_database(mongo_uri: str) -> Iterator[Callable[[str], object]]:
+    """A function that drops a MongoDB database in the background.
+
+    The server lets every drop wait for a tenth of a second.
+    """
+    with (
+        MongoClient[dict[str, Any]](mongo_uri) as client,
+        ThreadPoolExecutor(max_workers=1) as executor,
+    ):
+        yield lambda name: executor.submit(client.drop_database, name)
+
+
 @pytest.fixture
-def database_name(mongo_uri: str) -> Iterator[str]:
+def database_name(drop_database: Callable[[str], object]) -> Iterator[str]:
     """The name of a MongoDB database of this test, dropped at its end."""
     name = f"t{uuid.uuid4().hex[:16]}"
     yield name
-    with MongoClient[dict[str, Any]](mongo_uri) as client:
-        client.drop_database(name)
+    drop_database(name)
 
 
 @pytest.fixture
