@@ -22,7 +22,7 @@ from benchmarks.ledgers import (
 )
 from benchmarks.processes import peer_process, run_part, write_identity
 from devnet.servers import Mongod
-from runtime.pymongo_waits import patch_pymongo_waits
+from runtime.process_start import prepare_libraries
 
 _LIVE_BLOCKS_PER_S = 10.0
 _TITLES = {
@@ -49,7 +49,7 @@ def main(*, ledger: Path | None, rounds: int, as_json: bool) -> None:
 
     Results vary between runs: compare the ratios within one run, not the values of two runs.
     """
-    patch_pymongo_waits()
+    prepare_libraries()
     with (
         tempfile.TemporaryDirectory(prefix="kindledger-bench-") as name,
         Mongod(Path(name) / "mongo") as mongod,

@@ -30,7 +30,7 @@ from ledger.mongodb.store import LedgerStore
 from ledger.ownership import decide_owners
 from ledger.signing import load_signing_identity
 from runtime.process import tune_process
-from runtime.pymongo_waits import patch_pymongo_waits
+from runtime.process_start import prepare_libraries
 
 DATABASE = "bench"
 _BATCH = 5_000
@@ -39,7 +39,7 @@ _BATCH = 5_000
 @click.group()
 def main() -> None:
     """Measure one part of indexing."""
-    patch_pymongo_waits()
+    prepare_libraries()
 
 
 def _report(seconds: float, **values: float) -> None:

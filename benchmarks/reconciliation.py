@@ -37,7 +37,7 @@ from reconciliation.postgres_servers import PostgresServers
 from reconciliation.reconciler import Reconciler
 from reconciliation.reconciliation_progress import ReconciliationProgress
 from runtime.process import tune_process
-from runtime.pymongo_waits import patch_pymongo_waits
+from runtime.process_start import prepare_libraries
 
 _CHANNEL: Final = "kindledger"
 _PER_BLOCK: Final = 500
@@ -80,7 +80,7 @@ class Backlog(Struct, frozen=True):
 @click.option("--rounds", default=3, show_default=True)
 def main(*, rows: int, rounds: int) -> None:
     """Measure rows settled per second, and the ratio to a bare UPDATE."""
-    patch_pymongo_waits()
+    prepare_libraries()
     tune_process()
     backlogs = [
         Backlog("audit rows", rows, donations=False),

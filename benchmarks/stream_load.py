@@ -24,7 +24,7 @@ from indexer.block_source import DeliveredBlock, parse_delivered
 from indexer.channel_indexer import ChannelIndexer
 from ledger.mongodb.store import LedgerStore
 from runtime.process import tune_process
-from runtime.pymongo_waits import patch_pymongo_waits
+from runtime.process_start import prepare_libraries
 
 _CONNECTIONS_PER_BATCH: Final = 50
 _OPEN_TIMEOUT_S: Final = 60.0
@@ -34,7 +34,7 @@ _BLOCK_INTERVAL_S: Final = 1.0
 @click.group()
 def main() -> None:
     """Run one part of the load."""
-    patch_pymongo_waits()
+    prepare_libraries()
 
 
 @main.command()

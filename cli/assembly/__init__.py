@@ -1,1 +1,1 @@
-"""Builds the parts of the program as the configuration says."""
+"""Builds the parts of the program from the configuration, and connects them."""

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from msgspec.structs import replace
 
 from cli.assembly.postgres import primary_dsn, replica_dsns
-from cli.assembly.reconciliation import mapping_of, reconciled_channel
+from cli.assembly.reconciliation import configured_mapping, reconciled_channel
 from cli.configuration.settings import ChannelSettings, Settings
 from reconciliation.postgres_reports import REPORT_POOL_OPTIONS, PostgresReports
 from reconciliation.postgres_servers import PostgresServers
@@ -25,14 +25,14 @@ async def business_reports(settings: Settings) -> AsyncIterator[BusinessReports 
     if channel is None:
         yield None
         return
-    bounds = replace(REPORT_POOL_OPTIONS, replica_lag_s=settings.postgres.replica_lag_s)
+    options = replace(REPORT_POOL_OPTIONS, replica_lag_s=settings.postgres.replica_lag_s)
     async with PostgresServers(
-        primary_dsn(settings.postgres), replica_dsns(settings.postgres), bounds
+        primary_dsn(settings.postgres), replica_dsns(settings.postgres), options
     ) as servers:
         watching = asyncio.create_task(servers.watch_replicas())
         try:
             yield PostgresReports(
-                servers, channel, mapping_of(settings.reconcile), settings.reconcile.grace_s
+                servers, channel, configured_mapping(settings.reconcile), settings.reconcile.grace_s
             )
         finally:
             watching.cancel()

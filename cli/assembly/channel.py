@@ -32,7 +32,7 @@ def new_progress(channel: str) -> ChannelProgress:
 def pipeline_limits(
     settings: IndexerSettings, store_retry_s: float | None = None
 ) -> PipelineLimits:
-    """Return the configured limits of the pipeline, with `store_retry_s` instead if it is given."""
+    """Return the configured limits of the pipeline; `store_retry_s` replaces the configured one."""
     return PipelineLimits(
         delivered_bytes=settings.delivered_bytes,
         encoded_bytes=settings.encoded_bytes,

@@ -19,7 +19,7 @@ from runtime.mongo_pool_metrics import MongoPoolMetrics
 _KEY = "mongo.uri (KINDLEDGER_MONGO__URI)"
 _SELECTION_TIMEOUT_MS = 5000
 _CLOSE_TIMEOUT_S = 1.0
-"""Limits how long MongoDB is told of the ended sessions; it forgets them by itself, too."""
+"""The time limit for ending the sessions at the close; MongoDB also ends them by itself."""
 
 
 @asynccontextmanager

@@ -25,7 +25,7 @@ def endpoints(settings: FabricSettings, channel: str) -> list[Endpoint]:
         peers += _profile_peers(settings.connection_profile, channel)
     if not peers:
         raise ConfigurationError(
-            "fabric.peers: no peer is configured; give one, or fabric.connection_profile"
+            "fabric.peers: no peer is configured; list a peer, or set fabric.connection_profile"
         )
     return [_endpoint(peer, settings) for peer in peers]
 

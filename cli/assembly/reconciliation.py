@@ -84,7 +84,7 @@ async def reconciliation(
     Its connections are closed at the end. Raises `ConfigurationError` for an address that cannot
     be used.
     """
-    business = mapping_of(settings.reconcile)
+    business = configured_mapping(settings.reconcile)
     progress = ReconciliationProgress(ledger.channel, lambda: datetime.now(UTC), ledger.changed.set)
     caches: CacheRefresher | None = None
     async with AsyncExitStack() as stack:
@@ -110,7 +110,7 @@ async def reconciliation(
         yield Reconciliation(reconciler, caches)
 
 
-def mapping_of(settings: ReconcileSettings) -> BusinessMapping:
+def configured_mapping(settings: ReconcileSettings) -> BusinessMapping:
     """Return the configured mapping: which rows name transactions."""
     return BusinessMapping(
         schema=settings.db_schema,

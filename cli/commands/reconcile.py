@@ -12,7 +12,7 @@ from cli.assembly.channel import new_progress
 from cli.assembly.mongo import mongo_client
 from cli.assembly.postgres import postgres_failures
 from cli.assembly.reconciliation import (
-    mapping_of,
+    configured_mapping,
     measure_servers,
     postgres_servers,
     reconciled_channel,
@@ -103,7 +103,7 @@ async def show_settlement_status(settings: Settings, *, as_json: bool) -> None:
         async with postgres_servers(settings.postgres) as servers:
             async with servers.primary.acquire() as connection:
                 await check_schema(connection, load_migrations())
-                business = mapping_of(settings.reconcile)
+                business = configured_mapping(settings.reconcile)
                 status = await read_settlement_status(
                     connection, channel, business, settings.reconcile.grace_s
                 )

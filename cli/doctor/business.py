@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import asyncpg
 
 from cli.assembly.postgres import postgres_failures
-from cli.assembly.reconciliation import mapping_of, measure_servers, postgres_servers
+from cli.assembly.reconciliation import configured_mapping, measure_servers, postgres_servers
 from cli.configuration.server_settings import PostgresSettings
 from cli.configuration.settings import ReconcileSettings
 from cli.doctor.checks import (
@@ -58,7 +58,7 @@ async def check_primary(
     with _fail_on_database_error(
         _TABLES, "Until this is corrected, blocks are indexed but no row is settled."
     ):
-        tables = await checked_statements(connection, mapping_of(settings))
+        tables = await checked_statements(connection, configured_mapping(settings))
         details[_TABLES] = f"{', '.join(tables)}: columns, rights and policies are right"
 
 

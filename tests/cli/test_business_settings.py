@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from cli.assembly.postgres import primary_dsn, replica_dsns
-from cli.assembly.reconciliation import mapping_of
+from cli.assembly.reconciliation import configured_mapping
 from cli.configuration.loading import load_settings
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError
@@ -41,13 +41,13 @@ def test_a_mapping_of_another_schema(tmp_path: Path, monkeypatch: pytest.MonkeyP
         '[[reconcile.tables]]\nname = "gifts"\nhash = "tx"\nstatus = "state"\nfailed = "REJECTED"'
     )
     path = write(tmp_path, f'[reconcile]\nschema = "charity"\n{table}')
-    mapping = mapping_of(load_settings(path).reconcile)
+    mapping = configured_mapping(load_settings(path).reconcile)
     assert mapping.schema == "charity"
     (gifts,) = mapping.tables
     assert (gifts.columns, gifts.settled_columns) == (("id", "tx", "state"), ("state",))
     assert (gifts.pending, gifts.confirmed, gifts.failed) == ("PENDING", "CONFIRMED", "REJECTED")
     monkeypatch.setenv("KINDLEDGER_RECONCILE__SCHEMA", "other")
-    assert mapping_of(load_settings(path).reconcile).schema == "other"
+    assert configured_mapping(load_settings(path).reconcile).schema == "other"
 
 
 def test_tls_settings_hold_for_every_server(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from msgspec import Struct
 from pydantic import BaseModel
 
-from cli.assembly.reconciliation import mapping_of
+from cli.assembly.reconciliation import configured_mapping
 from cli.configuration.loading import PREFIX, load_settings
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError
@@ -142,7 +142,11 @@ def test_the_sample_loads_and_has_every_key(tmp_path: Path) -> None:
     everything = re.sub(r"(?m)^#(?=[a-z\[])", "", SAMPLE.read_text())
     settings = load_settings(write(tmp_path, everything))
     assert keys_of(tomllib.loads(everything)) == set(every_key(Settings))
-    assert mapping_of(settings.reconcile) == mapping_of(Settings().reconcile) == KINDLEDGER
+    assert (
+        configured_mapping(settings.reconcile)
+        == configured_mapping(Settings().reconcile)
+        == KINDLEDGER
+    )
 
 
 def test_the_sample_shows_the_defaults() -> None:
