@@ -78,7 +78,7 @@ def create_app(
     if redis is not None:
         redis_cache = RedisCache(redis, f"kindledger:api:{version}", pause_s=limits.redis_pause_s)
     request_metrics = ApiMetrics(registry if registry is not None else CollectorRegistry())
-    feeds = Feeds(options.stream_buffer_bytes)
+    feeds = Feeds(options.stream_buffer_bytes, limits.streams)
     shown_channels = Channels(
         client,
         mongo_calls,
@@ -105,7 +105,7 @@ def create_app(
         ),
         open_streams=OpenStreams(options, request_metrics),
         feeds=feeds,
-        replays=Replays(mongo_calls),
+        replays=Replays(mongo_calls, limits.streams.chunks),
     )
     request_metrics.registry.register(
         StateCollector(services.response_cache, redis_cache, shown_channels.loaded, time.monotonic)

@@ -41,6 +41,35 @@ class Options(Struct, frozen=True, kw_only=True):
     """The distance below the head from which a stream can be resumed; beyond it, 409."""
 
 
+class ChunkLimits(Struct, frozen=True, kw_only=True):
+    """The size of the chunks in which a stream's messages are read from MongoDB."""
+
+    max_bytes: int = 1 << 16
+    """The size of the messages of a chunk, approximately."""
+    first_documents: int = 100
+    """The number of documents of each kind that are read for the first chunk."""
+    max_documents: int = 500
+    """The maximal number of documents of each kind that are read for a chunk."""
+
+
+class StreamLimits(Struct, frozen=True, kw_only=True):
+    """Intervals and limits of streams."""
+
+    ping_s: float = 15.0
+    """The interval between pings."""
+    write_timeout_s: float = 30.0
+    """A client that reads nothing for so long is disconnected."""
+    read_timeout_s: float = 10.0
+    """The time limit for reading a chunk of new messages."""
+    max_retry_delay_s: float = 1.0
+    """The longest pause before a failed reading of new messages is repeated."""
+    recent_blocks: int = 50
+    """The number of blocks below the head whose messages are read for clients that reconnect."""
+    recent_transactions: int = 1000
+    """The maximal number of transactions in these blocks."""
+    chunks: ChunkLimits = ChunkLimits()
+
+
 class ServiceLimits(Struct, frozen=True, kw_only=True):
     """Intervals and limits that suit every deployment; tests use shorter ones."""
 
@@ -62,3 +91,4 @@ class ServiceLimits(Struct, frozen=True, kw_only=True):
     unsent_bytes: int = 128 << 20
     """The size of large responses that wait for slow clients; beyond it, the connection of the
     response that has waited longest is closed."""
+    streams: StreamLimits = StreamLimits()

@@ -74,8 +74,8 @@ The name of a filter says how it compares. A name without a suffix means equalit
 | `payload.path` | equal to the given value, at this path of a JSON payload |
 
 `field` and `field.eq` are two spellings of one parameter: give one of them. A field of a payload
-has one spelling, for example `payload.campaignId=camp-1`. The value of a filter is always compared as a
-value, never evaluated as an expression.
+has one spelling, for example `payload.campaignId=camp-1`. The value of a filter is always compared
+as a value, never evaluated as an expression.
 
 Every list is read along an index. If no index supports a filter or a combination of filters, the
 response is 400 `filter-not-indexed`, and its `hint` says which filters are possible.

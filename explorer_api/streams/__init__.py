@@ -1,1 +1,1 @@
-"""What the live streams of a channel are made of."""
+"""Live streams: their messages, where they are read from, and how they are sent."""

@@ -1,4 +1,4 @@
-"""The connection of one stream: bounded in what waits to be sent, and in how long."""
+"""The connection of a stream, which limits the data that waits to be sent and the time it waits."""
 
 import asyncio
 import socket
@@ -7,40 +7,45 @@ from typing import Final
 
 from aiohttp import web
 
-WRITE_S: Final = 30.0
 _SEND_BUFFER_BYTES: Final = 1 << 18
 
 
 class SlowClientError(ConnectionError):
-    """The client took nothing for too long and was cut off."""
+    """The client did not read anything for too long and was disconnected."""
 
 
 class StreamConnection:
-    """Sends to one client. Of what it is sent, one message waits in this process, and a little in the system's buffer.
+    """Sends data to one client.
 
-    Whatever is sent to a client that is gone raises `ConnectionError`.
+    At most one piece of data waits in this process, and a little in the buffer of the operating
+    system. Every method raises `ConnectionError` when the client has disconnected.
     """
 
-    def __init__(self, request: web.Request, headers: Mapping[str, str]) -> None:
-        self._request = request
+    def __init__(
+        self, request: web.Request, headers: Mapping[str, str], write_timeout_s: float
+    ) -> None:
+        self._request, self._write_timeout_s = request, write_timeout_s
         self.response = web.StreamResponse(headers=headers)
         self.response.force_close()
 
     async def open(self) -> None:
-        """Sends the headers."""
+        """Send the headers."""
         transport = self._request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError
         self._transport = transport
         self._transport.set_write_buffer_limits(high=0)
-        connected: socket.socket = self._transport.get_extra_info("socket")
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        client_socket: socket.socket = self._transport.get_extra_info("socket")
+        client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._writer = await self.response.prepare(self._request)
 
     async def send(self, data: bytes) -> None:
-        """Waits until the system has all of it. Raises `SlowClientError`."""
+        """Wait until the operating system has all of the data.
+
+        Raises `SlowClientError` when the client reads nothing for too long.
+        """
         try:
-            async with asyncio.timeout(WRITE_S):
+            async with asyncio.timeout(self._write_timeout_s):
                 await self.response.write(data)
                 if self._writer is not None:
                     await self._writer.drain()
@@ -49,12 +54,12 @@ class StreamConnection:
             raise SlowClientError from None
 
     async def close(self) -> None:
-        """Ends the stream, at once where something still waits to be sent."""
+        """End the stream; disconnect at once if data still waits to be sent."""
         if self._transport.get_write_buffer_size():
             self.abort()
         else:
             await self.response.write_eof()
 
     def abort(self) -> None:
-        """Cuts the client off."""
+        """Disconnect the client."""
         self._transport.abort()

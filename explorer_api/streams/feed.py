@@ -1,4 +1,4 @@
-"""The newest messages of a channel, read and rendered once for all of its streams."""
+"""The newest messages of a channel, read and encoded once for all of its streams."""
 
 import asyncio
 from bisect import bisect_right
@@ -12,96 +12,103 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 from explorer_api.live.heads import HeadSnapshot, HeadWatch
-from explorer_api.streams.chunk_reader import FIRST_LIMITS, ChainReplacedError, read_chunk
-from explorer_api.streams.messages import EVERYTHING, Chunk, Selection, block_start
+from explorer_api.options import StreamLimits
+from explorer_api.streams.chunks import ChainReplacedError, Chunk, first_counts, read_chunk
+from explorer_api.streams.messages import EVERYTHING, Selection
+from explorer_api.streams.positions import block_start
 from ledger.mongodb.paging import Window
 from ledger.mongodb.reader import LedgerReader
 from ledger.position import highest_block_below
-from runtime.cancellation import raise_if_cancelled
+from runtime.backoff import Backoff
+from runtime.retry import retry
 
 T = TypeVar("T")
 
-_READ_S: Final = 10.0
-_AGAIN_S: Final = 1.0
 _WOKEN_AT_ONCE: Final = 100
-_SHARED: Final = 100
-_RECENT_BLOCKS: Final = 50
-_RECENT_TRANSACTIONS: Final = 1000
+_MAX_SHARED_PIECES: Final = 100
 
 
 @dataclass(frozen=True, eq=False)
 class Subscription:
-    """How a stream hears of messages, and that it must end since the chain is another one."""
+    """Tells a stream what happens in the feed."""
 
-    news: asyncio.Event
+    wake_up: asyncio.Event
+    """Is set when there are new messages."""
     end: Callable[[], None]
+    """Is called when the chain was replaced, so that the stream must end."""
 
 
 class Feed:
-    """Keeps the messages of one channel from some position up to the head, about so many bytes of them at most.
+    """Keeps the messages of one channel up to the head, at most `max_bytes` of them.
 
-    It begins a few blocks below the head, where clients that all come back at once find what they missed. It reads
-    nothing while there are no subscriptions.
+    They begin a few blocks below the head, so that clients that all reconnect at once find what
+    they missed. The feed reads nothing while it has no subscriptions.
     """
 
-    def __init__(self, reader: LedgerReader, watch: HeadWatch, max_bytes: int) -> None:
-        self._reader, self._watch, self._max_bytes = reader, watch, max_bytes
+    def __init__(
+        self, reader: LedgerReader, watch: HeadWatch, max_bytes: int, limits: StreamLimits
+    ) -> None:
+        self._reader, self._watch = reader, watch
+        self._max_bytes, self._limits = max_bytes, limits
         self._subscriptions: set[Subscription] = set()
-        self._wanted = asyncio.Event()
+        self._subscribed = asyncio.Event()
         self._clear()
 
     def _clear(self) -> None:
         self._chunks: list[Chunk] = []
-        self._shared: dict[
-            tuple[int, Selection], tuple[bytes, int]
-        ] = {}  # what many ask for at the same time
+        self._shared_pieces: dict[tuple[int, Selection], tuple[bytes, int]] = {}
+        """Selected messages that many streams need at the same time."""
         self._bytes = 0
         self._chain = ""
         self.start: int | None = None
-        """The position from which messages are kept; None before the first are read."""
+        """The position of the first message that is kept; None before the first reading."""
         self.end = 0
-        """The position up to which messages are kept."""
+        """The position after the last message that is kept."""
 
     @contextmanager
     def subscribed(self, subscription: Subscription) -> Iterator[None]:
-        """Keeps the subscription while the context lasts. Somebody must `follow` meanwhile."""
+        """Keep the subscription inside the context. A task must run `follow` meanwhile."""
         self._subscriptions.add(subscription)
-        self._wanted.set()
+        self._subscribed.set()
         try:
             yield
         finally:
             self._subscriptions.discard(subscription)
 
-    def is_of(self, chain: str) -> bool:
-        """Whether messages are those of that chain, as far as is known: an empty one may become any."""
+    def may_be_of(self, chain: str) -> bool:
+        """Return whether the messages can be of that chain: an empty chain can become any chain."""
         return not chain or not self._chain or chain == self._chain
 
-    def following(self, position: int, selection: Selection) -> tuple[bytes, int]:
-        """Some selected messages after a position, and the position after them; `start` <= position < `end`."""
-        found = self._shared.get((position, selection))
-        if found is None:
+    def read(self, position: int, selection: Selection) -> tuple[bytes, int]:
+        """Return the next selected messages, and the position after them.
+
+        The position must be at or after `start`, and before `end`.
+        """
+        piece = self._shared_pieces.get((position, selection))
+        if piece is None:
             chunk = self._chunks[bisect_right(self._chunks, position, key=lambda chunk: chunk.end)]
-            found = chunk.beyond(position, selection), chunk.end
-            if len(self._shared) < _SHARED:
-                self._shared[position, selection] = found
-        return found
+            piece = chunk.select(position, selection), chunk.end
+            if len(self._shared_pieces) < _MAX_SHARED_PIECES:
+                self._shared_pieces[position, selection] = piece
+        return piece
 
     async def follow(self) -> None:
-        """Reads what is new whenever there are subscriptions; until cancelled."""
+        """Read new messages while there are subscriptions; until cancelled."""
         while True:
-            await self._wanted.wait()
+            await self._subscribed.wait()
             try:
-                await self._run()
+                await self._read_while_subscribed()
             except ChainReplacedError:
                 continue
             finally:
-                self._stop()
+                self._end_streams()
 
-    async def _run(self) -> None:
-        snapshot = await _patiently(self._watch.fresh)
-        start = block_start(await _patiently(partial(self._recent_block, snapshot)))
-        self._chain, self.start, self.end = snapshot.chain, start, start
-        await self._tell()
+    async def _read_while_subscribed(self) -> None:
+        snapshot = await self._retry(self._watch.fresh)
+        first_block = await self._retry(partial(self._find_first_block, snapshot))
+        self.start = self.end = block_start(first_block)
+        self._chain = snapshot.chain
+        await self._wake_streams()
         while True:
             await self._read_up_to(snapshot)
             if not self._subscriptions:
@@ -111,15 +118,14 @@ class Feed:
                 raise ChainReplacedError
             self._chain = snapshot.chain
 
-    async def _recent_block(self, snapshot: HeadSnapshot) -> int:
-        """The number of the first block to keep, the height if that is the one to come."""
+    async def _find_first_block(self, snapshot: HeadSnapshot) -> int:
+        """Return the number of the first block to keep; the height if no stored block is kept."""
         number, transactions = snapshot.height, 0
-        page = await self._reader.blocks(
-            0, highest_block_below(snapshot.height), Window(_RECENT_BLOCKS, descending=True)
-        )
+        window = Window(self._limits.recent_blocks, descending=True)
+        page = await self._reader.blocks(0, highest_block_below(snapshot.height), window)
         for block in page.documents:
             transactions += int(block["transactionCount"])
-            if transactions > _RECENT_TRANSACTIONS:
+            if transactions > self._limits.recent_transactions:
                 break
             number = int(block["number"])
         return number
@@ -127,49 +133,62 @@ class Feed:
     async def _read_up_to(self, snapshot: HeadSnapshot) -> None:
         if snapshot.first is None:
             return
+        first_stored = block_start(snapshot.first["number"])  # a ledger can begin at any block
         while self._subscriptions and self.end < block_start(snapshot.height):
-            start = max(
-                self.end, block_start(snapshot.first["number"])
-            )  # an empty ledger need not begin at block 0
-            limits = self._chunks[-1].limits if self._chunks else FIRST_LIMITS
-            read = partial(read_chunk, self._reader, EVERYTHING, start, snapshot.height, limits)
-            self._keep(await _patiently(read))
-            await self._tell()
+            limits = self._limits.chunks
+            counts = self._chunks[-1].next_counts if self._chunks else first_counts(limits)
+            start = max(self.end, first_stored)
+            read = partial(
+                read_chunk,
+                self._reader,
+                EVERYTHING,
+                start,
+                snapshot.height,
+                counts=counts,
+                limits=limits,
+            )
+            self._keep(await self._retry(read))
+            await self._wake_streams()
 
     def _keep(self, chunk: Chunk) -> None:
         self._chunks.append(chunk)
-        self._shared.clear()
+        self._shared_pieces.clear()
         self._bytes += chunk.size
         self.end = chunk.end
         while self._bytes > self._max_bytes and len(self._chunks) > 1:
-            forgotten = self._chunks.pop(0)
-            self._bytes -= forgotten.size
-            self.start = forgotten.end
+            oldest = self._chunks.pop(0)
+            self._bytes -= oldest.size
+            self.start = oldest.end
 
-    async def _tell(self) -> None:
-        """Some at a time, so that other requests have their turn, and that all have theirs before more is read."""
+    async def _wake_streams(self) -> None:
+        """Wake all streams, and let them run before more is read.
+
+        Streams are woken in groups, so that other requests run in between.
+        """
         subscriptions = list(self._subscriptions)
         for begin in range(0, len(subscriptions), _WOKEN_AT_ONCE):
             for subscription in subscriptions[begin : begin + _WOKEN_AT_ONCE]:
-                subscription.news.set()
+                subscription.wake_up.set()
             await asyncio.sleep(0)
 
-    def _stop(self) -> None:
+    def _end_streams(self) -> None:
         self._clear()
-        self._wanted.clear()
+        self._subscribed.clear()
         for subscription in self._subscriptions:
             subscription.end()
 
+    async def _retry(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Return what is read, however long MongoDB is unavailable.
 
-async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
-    """What MongoDB answers, however long it is away; requests say so meanwhile."""
-    while True:
-        try:
-            with pymongo.timeout(_READ_S):
-                result = await read()
-        except PyMongoError:
-            raise_if_cancelled()
-            await asyncio.sleep(_AGAIN_S)
-        else:
-            raise_if_cancelled()
-            return result
+        An outage is reported by the requests that fail meanwhile.
+        """
+
+        async def read_in_time() -> T:
+            with pymongo.timeout(self._limits.read_timeout_s):
+                return await read()
+
+        return await retry(
+            read_in_time,
+            is_transient=lambda error: isinstance(error, PyMongoError),
+            backoff=Backoff(maximum=self._limits.max_retry_delay_s),
+        )

@@ -1,4 +1,4 @@
-"""The live streams that are open in this process: how many may be, and that they end with it."""
+"""The streams that are open in this process: their limits, and their end when it stops."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,42 +12,42 @@ from explorer_api.http.problems import ProblemError
 from explorer_api.http.request_metrics import ApiMetrics
 from explorer_api.options import Options
 
-_RETRY_S: Final = 10
+_RETRY_AFTER_S: Final = 10
 
 
 class OpenStreams:
-    """Counts streams, all of them and by client."""
+    """Counts the open streams, all of them and those of each client address."""
 
     def __init__(self, options: Options, metrics: ApiMetrics) -> None:
         self._options, self._metrics = options, metrics
-        self._clients = ClientAddresses(options.trusted_proxies)
-        self._by_client: Counter[str] = Counter()
-        self._ends: set[Callable[[], None]] = set()
+        self._addresses = ClientAddresses(options.trusted_proxies)
+        self._by_address: Counter[str] = Counter()
+        self._end_functions: set[Callable[[], None]] = set()
         self._closing = False
 
     def check(self, request: web.Request) -> None:
-        """Raises `ProblemError` where no further stream may be opened."""
-        limit, most = "this service", self._options.streams
-        count = len(self._ends)
-        if self._options.streams_per_client is not None and count < most:
-            limit, most = "one client", self._options.streams_per_client
-            count = self._by_client[self._clients.address(request)]
-        if count >= most:
+        """Raise `ProblemError` when no further stream may be opened."""
+        subject, limit = "this service", self._options.streams
+        count = len(self._end_functions)
+        if self._options.streams_per_client is not None and count < limit:
+            subject, limit = "one client", self._options.streams_per_client
+            count = self._by_address[self._addresses.address(request)]
+        if count >= limit:
             raise ProblemError(
                 429,
                 "too-many-streams",
                 "Too many streams",
-                f"{count} streams are open, and {limit} may have {most}.",
-                "Close streams that are not needed; one can carry everything that a channel has.",
-                headers={"Retry-After": str(_RETRY_S)},
+                f"{count} streams are open, and {subject} may have {limit}.",
+                "Close streams that you do not need: one can carry everything of a channel.",
+                headers={"Retry-After": str(_RETRY_AFTER_S)},
             )
 
     @contextmanager
     def opened(self, request: web.Request, end: Callable[[], None]) -> Iterator[None]:
-        """Counts a stream while the context lasts; `end` ends it, and is called when the service stops."""
-        client = self._clients.address(request)
-        self._ends.add(end)
-        self._by_client[client] += 1
+        """Count a stream inside the context; `end` is called when the service stops."""
+        address = self._addresses.address(request)
+        self._end_functions.add(end)
+        self._by_address[address] += 1
         self._metrics.streams.inc()
         if self._closing:
             end()
@@ -55,17 +55,17 @@ class OpenStreams:
             yield
         finally:
             self._metrics.streams.dec()
-            self._ends.remove(end)
-            self._by_client[client] -= 1
-            if not self._by_client[client]:
-                del self._by_client[client]
+            self._end_functions.remove(end)
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
 
-    def lagged(self) -> None:
-        """Counts a stream that was closed because its client was too slow."""
+    def count_lagged(self) -> None:
+        """Count a stream that was closed because its client was too slow."""
         self._metrics.lagged.inc()
 
     async def end_all(self, _: web.Application) -> None:
-        """Ends every stream, also those that begin from now on."""
+        """End every stream, also those that are opened from now on."""
         self._closing = True
-        for end in self._ends:
+        for end in self._end_functions:
             end()

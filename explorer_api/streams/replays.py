@@ -1,4 +1,4 @@
-"""History for streams that are resumed: read in turns, and once for all that ask for the same."""
+"""Reads the messages of earlier blocks for streams that are resumed."""
 
 import asyncio
 import time
@@ -6,25 +6,26 @@ from collections import OrderedDict
 from typing import Final
 
 from explorer_api.live.mongo_calls import MongoCalls
-from explorer_api.streams.chunk_reader import read_chunk
-from explorer_api.streams.messages import Chunk, Limits, Selection
+from explorer_api.options import ChunkLimits
+from explorer_api.streams.chunks import Chunk, DocumentCounts, read_chunk
+from explorer_api.streams.messages import Selection
 from ledger.mongodb.reader import LedgerReader
 from runtime.cancellation import raise_if_cancelled
 
-_KEPT: Final = 64
+_MAX_CHUNKS: Final = 64
 
 
 class Replays:
-    """Reads for one stream at a time, and no more than half of the time, so that other requests are served as well.
+    """Reads for one stream at a time, and at most half of the time, so that other requests run.
 
-    What was read last is kept for a while: after a restart many clients come back that miss the same.
+    The last chunks are kept: after a restart, many clients reconnect that need the same messages.
     """
 
-    def __init__(self, database: MongoCalls) -> None:
-        self._database = database
-        self._turn = asyncio.Lock()
-        self._rests_until = 0.0
-        self._kept: OrderedDict[tuple[LedgerReader, str, Selection, int], Chunk] = OrderedDict()
+    def __init__(self, mongo_calls: MongoCalls, limits: ChunkLimits) -> None:
+        self._mongo_calls, self._limits = mongo_calls, limits
+        self._reading = asyncio.Lock()
+        self._pause_until = 0.0
+        self._chunks: OrderedDict[tuple[LedgerReader, str, Selection, int], Chunk] = OrderedDict()
 
     async def chunk(
         self,
@@ -34,21 +35,23 @@ class Replays:
         *,
         start: int,
         height: int,
-        limits: Limits,
+        counts: DocumentCounts,
     ) -> Chunk:
-        """As `read_chunk`. Raises `ProblemError` where MongoDB cannot answer."""
+        """Return a chunk as `read_chunk` does. Raises `ProblemError` when MongoDB cannot answer."""
         key = (reader, chain, selection, start)
-        async with self._turn:
-            if key not in self._kept:
-                await asyncio.sleep(self._rests_until - time.monotonic())
-                began = time.monotonic()
+        async with self._reading:
+            if key not in self._chunks:
+                await asyncio.sleep(self._pause_until - time.monotonic())
+                started_at = time.monotonic()
                 try:
-                    with self._database.bounded():
-                        self._kept[key] = await read_chunk(reader, selection, start, height, limits)
+                    with self._mongo_calls.bounded():
+                        self._chunks[key] = await read_chunk(
+                            reader, selection, start, height, counts=counts, limits=self._limits
+                        )
                     raise_if_cancelled()
                 finally:
-                    ended = time.monotonic()
-                    self._rests_until = ended + (ended - began)
-                if len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
-            return self._kept[key]
+                    ended_at = time.monotonic()
+                    self._pause_until = ended_at + (ended_at - started_at)
+                if len(self._chunks) > _MAX_CHUNKS:
+                    self._chunks.popitem(last=False)
+            return self._chunks[key]

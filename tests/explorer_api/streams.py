@@ -1,4 +1,4 @@
-"""A client of live streams, and a chain that grows meanwhile."""
+"""A client of live streams, and a chain that grows while they are open."""
 
 import asyncio
 import json
@@ -11,6 +11,7 @@ import aiohttp
 
 from ledger.model import Transaction
 from ledger.mongodb.store import LedgerStore
+from tests.eventually import LIMIT_S
 from tests.explorer_api.support import CHANNEL, Api, Json, block, encoded, with_event
 
 STREAM = f"/api/v1/channels/{CHANNEL}/stream"
@@ -24,7 +25,7 @@ class Message:
 
 
 class Received:
-    """What came of a stream, read as the HTML standard says: a message counts when its empty line is there."""
+    """The messages of a stream, parsed as the HTML standard says: an empty line ends a message."""
 
     def __init__(self, last_id: str | None = None) -> None:
         self.messages: list[Message] = []
@@ -47,13 +48,13 @@ class Received:
                 )
 
     @property
-    def told(self) -> list[Message]:
-        """Without what is about the stream itself."""
+    def ledger_messages(self) -> list[Message]:
+        """The messages about the ledger, without those about the stream itself."""
         return [message for message in self.messages if message.name not in ("state", "lagged")]
 
     @property
     def ids(self) -> list[str]:
-        return [message.id for message in self.told]
+        return [message.id for message in self.ledger_messages]
 
 
 @asynccontextmanager
@@ -69,8 +70,8 @@ async def opened(
 
 
 async def receive(response: aiohttp.ClientResponse, received: Received, until: str | None) -> None:
-    """Reads until that id has come; None for the end of the stream."""
-    async with asyncio.timeout(10):
+    """Read until the id `until` is received, or to the end of the stream if that is None."""
+    async with asyncio.timeout(LIMIT_S):
         while until is None or received.last_id != until:
             data = await response.content.readany()
             if not data:
@@ -82,7 +83,7 @@ async def receive(response: aiohttp.ClientResponse, received: Received, until: s
 async def read(
     api: Api, last_id: str | None, until: str, query: Mapping[str, str] | None = None
 ) -> Received:
-    """All that a stream tells from one position to another."""
+    """Return the messages of a stream from one position to another."""
     async with opened(api, last_id, query) as response:
         received = Received()
         await receive(response, received, until)
@@ -90,7 +91,7 @@ async def read(
 
 
 class Chain:
-    """A stored chain that grows."""
+    """A stored chain to which a test appends blocks."""
 
     def __init__(self, store: LedgerStore, height: int = 0) -> None:
         self._store, self.height = store, height
@@ -105,7 +106,7 @@ class Chain:
         self.height += len(blocks)
 
     async def mint(self, blocks: int = 1, transactions: int = 1, payload: bytes = b"{}") -> None:
-        """Blocks of transactions that have an event each."""
+        """Append blocks whose transactions have an event each."""
         numbers = range(self.height, self.height + blocks)
         await self.grow(
             [
@@ -116,7 +117,7 @@ class Chain:
 
 
 def everything(blocks: Iterable[int], transactions: int = 1) -> list[str]:
-    """The ids of all messages about blocks whose transactions have an event each."""
+    """Return the ids of all messages about blocks whose transactions have an event each."""
     return [
         id_
         for number in blocks
@@ -128,6 +129,6 @@ def everything(blocks: Iterable[int], transactions: int = 1) -> list[str]:
 
 
 def order(id_: str) -> tuple[int, ...]:
-    """What sorts ids."""
+    """Return a key that sorts ids in the order of the stream."""
     number, *rest = id_.split(".")
     return (int(number), int(rest[0]), "te".index(rest[1])) if rest else (int(number), -1)
