@@ -2,5 +2,5 @@
 
 Equal seeds and parameters give equal bytes. `forger.forge` yields whole chains. Tests that choose
 every envelope use the parts: `chain.Chain`, `workload.Workload`,
-`hostile_envelopes.hostile_builders`.
+`hostile_envelopes.envelope_builders`.
 """

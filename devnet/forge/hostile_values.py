@@ -1,4 +1,4 @@
-"""Values of a hostile client, in places where a reader expects text, JSON, a time or a number."""
+"""Values that a hostile client sends where a reader expects text, JSON, a time or a number."""
 
 from collections.abc import Mapping
 

@@ -151,8 +151,8 @@ class InvocationGenerator:
             "Donate": lambda: (self._unchanged_campaign(), self._person(), self._amount()),
             "DonatePrivate": lambda: (self._unchanged_campaign(),),
             "DonatePrivateOrg1": lambda: (self._unchanged_campaign(),),
-            "DeletePrivate": self._private_key,
-            "PurgePrivate": self._private_key,
+            "DeletePrivate": self._private_donation_key,
+            "PurgePrivate": self._private_donation_key,
             "Disburse": lambda: (self._unchanged_campaign(), self._amount()),
             "Mint": self._mint,
             "Transfer": lambda: (self._account(), self._account(), self._amount()),
@@ -262,7 +262,7 @@ class InvocationGenerator:
             return None
         return _campaign_range(prefix)
 
-    def _private_key(self) -> tuple[str] | None:
+    def _private_donation_key(self) -> tuple[str] | None:
         return (self._private_keys.popleft(),) if self._private_keys else None
 
     def _delete_notes(self) -> tuple[str, ...] | None:

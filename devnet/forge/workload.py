@@ -54,9 +54,9 @@ class _Block(Struct):
 
 
 class Workload:
-    """Batches of transactions for one chain, one after the other.
+    """Generates the transactions of one chain, block after block.
 
-    For the shares see `Recipe`; the builders of the hostile catalogue take turns.
+    `Recipe` describes the shares. The builders of hostile envelopes take turns.
     """
 
     def __init__(

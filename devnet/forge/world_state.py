@@ -50,12 +50,12 @@ class Stored(NamedTuple):
 
 
 class RangeQuery(NamedTuple):
-    """A simulated range query over [start, end), with the keys found."""
+    """A simulated range query over [start, end), with its results."""
 
     namespace: str
     start: str
     end: str
-    found: list[tuple[str, KeyVersion]]
+    results: list[tuple[str, KeyVersion]]
 
 
 class WorldState:
@@ -94,7 +94,7 @@ class WorldState:
                 if (stored and stored.version) != read_version:
                     return MVCC_READ_CONFLICT
         for query in simulation.ranges:
-            if self.range(query.namespace, query.start, query.end) != query.found:
+            if self.range(query.namespace, query.start, query.end) != query.results:
                 return PHANTOM_READ_CONFLICT
         for namespace, writes in simulation.writes.items():
             self._apply(namespace, writes, version)
@@ -146,9 +146,9 @@ class Simulation:
 
     def range(self, namespace: str, start: str, end: str) -> list[str]:
         """Return the keys of [start, end), and record the range query."""
-        found = self._state.range(namespace, start, end)
-        self.ranges.append(RangeQuery(namespace, start, end, found))
-        return [key for key, _ in found]
+        results = self._state.range(namespace, start, end)
+        self.ranges.append(RangeQuery(namespace, start, end, results))
+        return [key for key, _ in results]
 
     def results(self) -> bytes:
         """Return the serialized `TxReadWriteSet`."""
@@ -230,14 +230,14 @@ def _reads(reads: Iterable[tuple[str, KeyVersion | None]]) -> list[KVRead]:
 
 def _range_query(query: RangeQuery) -> RangeQueryInfo:
     info = RangeQueryInfo(start_key=query.start, end_key=query.end, itr_exhausted=True)
-    if len(query.found) <= _MERKLE_DEGREE:
-        info.raw_reads.CopyFrom(QueryReads(kv_reads=_reads(query.found)))
+    if len(query.results) <= _MERKLE_DEGREE:
+        info.raw_reads.CopyFrom(QueryReads(kv_reads=_reads(query.results)))
         return info
-    groups = range(0, len(query.found), _MERKLE_DEGREE + 1)
+    groups = range(0, len(query.results), _MERKLE_DEGREE + 1)
     hashes = [
         _hash(
             QueryReads(
-                kv_reads=_reads(query.found[first : first + _MERKLE_DEGREE + 1])
+                kv_reads=_reads(query.results[first : first + _MERKLE_DEGREE + 1])
             ).SerializeToString()
         )
         for first in groups
