@@ -1,4 +1,4 @@
-"""Only those rows wait that others lock or change, or whose settlement a constraint refuses."""
+"""Only locked rows, and rows whose settlement the schema refuses, stay pending."""
 
 import asyncio
 import contextlib
@@ -54,17 +54,17 @@ async def uncommitted(dsn: str, *statements: str) -> AsyncIterator[None]:
 async def test_locked_rows_are_settled_after_the_lock_ends(
     indexer_dsn: str, business_database: str, ledger: GrowingLedger, gateway: Gateway, late: bool
 ) -> None:
-    """Locked are single rows, and a campaign with a hundred donations; others do not wait."""
+    """Single rows and a campaign with a hundred donations are locked; other rows do not wait."""
     builder = BlockBuilder()
     block, ids = builder.next_block([PlannedTransaction()] * 300)
-    await gateway.open_campaign("held")
+    await gateway.open_campaign("locked")
     await gateway.open_campaign("c1")
     await gateway.count_settlements()
     await ledger.commit([builder.genesis])
 
     async def write() -> None:
         for n, id_ in enumerate(ids):
-            await gateway.donation(id_, campaign_id="held" if n < 100 else "c1")
+            await gateway.donation(id_, campaign_id="locked" if n < 100 else "c1")
             await gateway.transaction(id_)
 
     async with contextlib.AsyncExitStack() as stack:
@@ -72,7 +72,7 @@ async def test_locked_rows_are_settled_after_the_lock_ends(
             await ledger.commit([block])
         else:
             await write()
-        locks = ["UPDATE campaigns SET name = 'being edited' WHERE id = 'held'"]
+        locks = ["UPDATE campaigns SET name = 'being edited' WHERE id = 'locked'"]
         if not late:
             locks += [f"SELECT FROM donations WHERE blockchain_tx_hash = '{ids[200]}' FOR UPDATE"]
             locks += [f"SELECT FROM transactions WHERE tx_hash = '{ids[150]}' FOR UPDATE"]

@@ -33,6 +33,7 @@ from tests.reconciliation.growing_ledger import GrowingLedger, forged_chain, sub
 from tests.reconciliation.running import reconciling
 
 pytestmark = [
+    pytest.mark.timeout(600),  # the daemon is started up to ten times
     pytest.mark.usefixtures("close_broken_connections"),
     pytest.mark.filterwarnings(
         "ignore:unclosed <socket:ResourceWarning"
@@ -41,7 +42,8 @@ pytestmark = [
 
 SEED = int(os.environ.get("FAULT_SEED", "1"))
 USER = "daemon"
-STOPPED_WITHIN_S = 15.0
+STOPPED_WITHIN_S = 8.0
+"""Less than the 10 s after which the driver gives up a statement."""
 RECOVERY_S = 100.0
 """Much more than the longest delay between two tries, which is 20 s."""
 
@@ -164,7 +166,7 @@ def start(
 @pytest.mark.parametrize(
     "kills", [8, pytest.param(50, marks=(pytest.mark.long, pytest.mark.timeout(900)))]
 )
-async def test_kill_9_of_the_daemon(
+async def test_sigkill_of_the_daemon(
     server: Postgres, store: LedgerStore, start: Start, kills: int
 ) -> None:
     """The daemon is killed at random times; the chain begins again when all rows are settled."""
@@ -224,21 +226,25 @@ async def test_postgresql_is_unavailable_while_blocks_are_indexed(
     async with gateway_at(server.dsn) as gateway:
         await gateway.write_rows(WRITTEN)
 
-    async def stored(height: int) -> bool:
-        return await store.database[BLOCKS].estimated_document_count() >= height
+    async def wait_for_blocks(count: int) -> None:
+        await eventually(
+            store.database[BLOCKS].estimated_document_count,
+            lambda stored: stored >= count,
+            within_s=RECOVERY_S,
+        )
 
     async with start() as process:
-        await eventually(lambda: stored(20), within_s=RECOVERY_S)
+        await wait_for_blocks(20)
         await asyncio.to_thread(server.kill)
         killed = time.monotonic()
-        await eventually(lambda: stored(len(FORGED)))
-        took = time.monotonic() - killed
+        await wait_for_blocks(len(FORGED))
+        indexed_after_s = time.monotonic() - killed
         await asyncio.sleep(0.5)  # an outage without anything to index
         await asyncio.to_thread(server.start)
         await eventually(lambda: is_settled(server), within_s=RECOVERY_S)
         stop(process)
         ended = await ending(process)
-    assert took < 30.0, "the peer alone needs a second and a half"
+    assert indexed_after_s < 30.0, "the peer alone needs a second and a half"
     lines = [line["event"] for line in logged(ended.stderr)]
     assert lines.count("reconciliation_held_up") == lines.count("reconciliation_goes_on") == 1
     async with gateway_at(server.dsn) as gateway:
