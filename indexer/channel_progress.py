@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from indexer.byte_queue import ByteQueue
 from ledger.mongodb.sync_state import ChannelState, LastError
+from ledger.position import Height
 from runtime.broadcast import Broadcast
 from runtime.histogram import SECONDS, Histogram
 
@@ -53,7 +54,7 @@ class ChannelProgress:
         self.peer_height: int | None = None
         self.seen_height = 0
         """The height up to the highest block that was delivered."""
-        self.committed_height = 0
+        self.committed_height = Height(0)
         self.delivered_bytes = 0
         self.blocks = 0
         self.transactions = 0
@@ -83,7 +84,7 @@ class ChannelProgress:
 
     def resume(self, start: int, height: int) -> None:
         """Set the start block and the height that the store has when indexing begins."""
-        self.start_block, self.seen_height, self.committed_height = start, height, height
+        self.start_block, self.seen_height, self.committed_height = start, height, Height(height)
         self.resumed = True
         self._announce_commit()
 
@@ -116,7 +117,7 @@ class ChannelProgress:
         self, height: int, blocks: int, transactions: int, events: int, undecodable: int
     ) -> None:
         """Record that a batch of blocks was stored, up to this height."""
-        self.committed_height = height
+        self.committed_height = Height(height)
         self._announce_commit()
         self.blocks += blocks
         self.transactions += transactions

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from ledger.mongodb.sync_state import ChannelState
+from ledger.position import BlockNumber, Height, highest_block_below
 from reconciliation.channel_cursor import ChannelCursor, SettlementCursor
 from reconciliation.errors import ReconciliationError
 from reconciliation.ledger_progress import LedgerProgress
@@ -27,7 +28,7 @@ class BlockFollower:
         progress: ReconciliationProgress,
         *,
         report: Callable[[SettlementResult], None],
-        cursor_moved: Callable[[int], None],
+        cursor_moved: Callable[[Height], None],
     ) -> None:
         self._cursor, self._settlement, self._blocks = cursor, settlement, blocks
         self._ledger, self._progress = ledger, progress
@@ -42,7 +43,7 @@ class BlockFollower:
         `ReconciliationError` if the cursor does not belong to the stored chain.
         """
         await self._ledger.wait_for_height(1)
-        start = await self._blocks.start_block() or 0
+        start = await self._blocks.start_block() or BlockNumber(0)
         await self._cursor.create(start)
         cursor = await self._cursor.read()
         if cursor.height < start:
@@ -61,7 +62,7 @@ class BlockFollower:
         self._moved_to(cursor.height)
 
     async def _check_chain(self, cursor: SettlementCursor) -> None:
-        last_block = cursor.height - 1
+        last_block = highest_block_below(cursor.height)
         stored_hash = await self._blocks.block_hash(last_block) if cursor.block_hash else ""
         if stored_hash != cursor.block_hash:
             raise ReconciliationError(
@@ -87,7 +88,7 @@ class BlockFollower:
                         f"block {height} is missing in the store: run `kindledger verify`"
                     )
                 if batch.end < self._ledger.committed_height:
-                    read = self._blocks.batch(batch.end, self._ledger.committed_height)
+                    read = self._blocks.batch(BlockNumber(batch.end), self._ledger.committed_height)
                     next_batch = asyncio.create_task(read)
                 result = await self._settlement.settle_blocks(batch)
                 if result is not None:
@@ -100,15 +101,15 @@ class BlockFollower:
         finally:
             await _cancel(next_batch)
 
-    async def _next_batch(self, height: int) -> BlockBatch | None:
+    async def _next_batch(self, height: Height) -> BlockBatch | None:
         """Wait until block `height` is stored, and return the batch that begins with it."""
         if self._ledger.committed_height <= height:
             self._progress.set_state(ChannelState.FOLLOWING)
             self.caught_up.set()
         await self._ledger.wait_for_height(height + 1)
-        return await self._blocks.batch(height, self._ledger.committed_height)
+        return await self._blocks.batch(BlockNumber(height), self._ledger.committed_height)
 
-    def _moved_to(self, height: int) -> None:
+    def _moved_to(self, height: Height) -> None:
         self._progress.cursor_moved(height, behind=height < self._ledger.committed_height)
         self._cursor_moved(height)
 

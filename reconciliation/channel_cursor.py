@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import asyncpg
 from msgspec import Struct
 
+from ledger.position import BlockNumber, Height
 from reconciliation.connection import Connection
 from reconciliation.errors import ReconciliationError, is_lock_conflict
 from runtime.backoff import Backoff
@@ -43,9 +44,9 @@ class SettlementCursor(Struct, frozen=True):
     was searched for in the rows.
     """
 
-    height: int
+    height: Height
     block_hash: str
-    audited_height: int
+    audited_height: Height
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ class LockedCursor:
     wait_for_locks: bool
     """Whether to wait for rows that other transactions have locked, or to omit them."""
 
-    async def move(self, height: int, block_hash: str, unusable_ids: int) -> None:
+    async def move(self, height: Height, block_hash: str, unusable_ids: int) -> None:
         """Move the cursor to `height`, and add to the number of unusable ids."""
         await self.connection.execute(_MOVE, self.channel, height, block_hash, unusable_ids)
 
-    async def set_audited_height(self, height: int) -> None:
+    async def set_audited_height(self, height: Height) -> None:
         """Note that every transaction below `height` was searched for in the rows."""
         await self.connection.execute(_SET_AUDITED_HEIGHT, self.channel, height)
 
@@ -73,7 +74,7 @@ class ChannelCursor:
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", channel: str) -> None:
         self._pool, self._channel = pool, channel
 
-    async def create(self, start: int) -> None:
+    async def create(self, start: BlockNumber) -> None:
         """Create the cursor at block `start`, unless it exists."""
         await self._pool.execute(_CREATE, self._channel, start)
 

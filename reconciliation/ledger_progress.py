@@ -2,12 +2,14 @@
 
 from typing import Protocol
 
+from ledger.position import Height
+
 
 class LedgerProgress(Protocol):
     """How far the ledger of one channel is stored."""
 
     @property
-    def committed_height(self) -> int:
+    def committed_height(self) -> Height:
         """The number of the highest stored block, plus one."""
 
     @property

@@ -28,8 +28,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class BlockBatch(Struct, frozen=True):
     """The transactions of the blocks from `first` to `end` - 1, and the hash of the last block."""
 
-    first: int
-    end: int
+    first: BlockNumber
+    end: Height
     block_hash: str
     transactions: dict[str, LedgerTransaction]
     unusable_ids: int
@@ -47,27 +47,27 @@ class LedgerTransactions:
         self._business, self._batch_blocks = business, batch_blocks
         self._amount_paths = {amount.event: amount.path for amount in business.amounts}
 
-    async def start_block(self) -> int | None:
+    async def start_block(self) -> BlockNumber | None:
         """Return the number of the lowest stored block; None before the first block."""
         number = await lowest_block_number(self._store.database)
         raise_if_cancelled()
         return number
 
-    async def block_hash(self, number: int) -> str | None:
+    async def block_hash(self, number: BlockNumber) -> str | None:
         """Return the hash of a stored block in hexadecimal digits."""
         block = await self._store.block(number)
         raise_if_cancelled()
         return None if block is None else block.hash.hex()
 
-    async def batch(self, first: int, height: int) -> BlockBatch | None:
+    async def batch(self, first: BlockNumber, height: Height) -> BlockBatch | None:
         """Return the batch that begins with block `first`, below `height`; None without a block."""
         blocks = await self._blocks(first, height)
         if not blocks:
             return None
         end = Height(blocks[-1]["_id"] + 1)
-        documents = await self._queries.outcomes_of_blocks(BlockNumber(first), end)
+        documents = await self._queries.outcomes_of_blocks(first, end)
         raise_if_cancelled()
-        events = await self._queries.events_of_blocks(BlockNumber(first), end, self._amount_paths)
+        events = await self._queries.events_of_blocks(first, end, self._amount_paths)
         raise_if_cancelled()
         amounts = self._amounts(events)
         times = _times_by_number(blocks)
@@ -82,7 +82,7 @@ class LedgerTransactions:
                 unusable_ids += 1
         return BlockBatch(first, end, blocks[-1]["blockHash"], transactions, unusable_ids)
 
-    async def lookup(self, tx_ids: Iterable[str], height: int) -> dict[str, LedgerTransaction]:
+    async def lookup(self, tx_ids: Iterable[str], height: Height) -> dict[str, LedgerTransaction]:
         """Return the transactions with these ids in the blocks below `height`.
 
         Every id must be searchable.
@@ -90,7 +90,7 @@ class LedgerTransactions:
         ids = list(tx_ids)
         if not ids:
             return {}
-        documents = await self._queries.outcomes_of_ids(ids, Height(height))
+        documents = await self._queries.outcomes_of_ids(ids, height)
         raise_if_cancelled()
         positions = [document["_id"] for document in documents]
         events = await self._queries.events_at(positions, self._amount_paths)
@@ -104,9 +104,9 @@ class LedgerTransactions:
             document["txId"]: self._transaction(document, times, amounts) for document in documents
         }
 
-    async def _blocks(self, first: int, height: int) -> list[Document]:
+    async def _blocks(self, first: BlockNumber, height: Height) -> list[Document]:
         """Return contiguous blocks from `first`: at least one, or as many as fit a batch."""
-        stored = await self._queries.blocks(BlockNumber(first), Height(height), self._batch_blocks)
+        stored = await self._queries.blocks(first, height, self._batch_blocks)
         raise_if_cancelled()
         blocks: list[Document] = []
         transactions = 0

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from ledger.position import BlockNumber, Height
 from reconciliation.channel_cursor import ChannelCursor
 from reconciliation.ledger_transactions import LedgerTransactions
 from reconciliation.settlement import Settlement, SettlementResult
@@ -29,10 +30,10 @@ class MissingRowAudit:
     ) -> None:
         self._cursor, self._settlement, self._blocks = cursor, settlement, blocks
         self._grace_s, self._interval_s, self._report = grace_s, interval_s, report
-        self._reached: deque[tuple[float, int]] = deque()
+        self._reached: deque[tuple[float, Height]] = deque()
         """Times, and the height that the cursor reached at each."""
 
-    def cursor_moved(self, height: int) -> None:
+    def cursor_moved(self, height: Height) -> None:
         """Note that the rows of every block below `height` are settled now."""
         self._reached.append((time.monotonic(), height))
 
@@ -42,28 +43,29 @@ class MissingRowAudit:
             await self.audit_below(self._take_due_height())
             await asyncio.sleep(self._interval_s)
 
-    def _take_due_height(self) -> int:
+    def _take_due_height(self) -> Height:
         """Return the height that was settled a grace period ago; 0 if there is no new one."""
-        height = 0
+        height = Height(0)
         while self._reached and self._reached[0][0] <= time.monotonic() - self._grace_s:
             height = self._reached.popleft()[1]
         return height
 
-    async def audit_below(self, height: int) -> None:
+    async def audit_below(self, height: Height) -> None:
         """Audit every block below `height` that was not audited yet."""
         if height:
-            await self._audit((await self._cursor.read()).audited_height, height)
+            audited_height = (await self._cursor.read()).audited_height
+            await self._audit(BlockNumber(audited_height), height)
 
     async def audit_again(self) -> None:
         """Audit every block again that was audited: rows may have been deleted or changed since."""
-        start = await self._blocks.start_block() or 0
+        start = await self._blocks.start_block() or BlockNumber(0)
         await self._audit(start, (await self._cursor.read()).audited_height)
 
-    async def _audit(self, first: int, height: int) -> None:
+    async def _audit(self, first: BlockNumber, height: Height) -> None:
         while first < height:
             batch = await self._blocks.batch(first, height)
             if batch is None:
                 return
             transactions = [each for each in batch.transactions.values() if each.needs_row]
             self._report(await self._settlement.audit_transactions(batch.end, transactions))
-            first = batch.end
+            first = BlockNumber(batch.end)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ledger.mongodb.sync_state import ChannelState, DatabaseServer, LastError, Reconciliation
+from ledger.position import Height
 from reconciliation.reports import SettlementStatus
 from reconciliation.settlement import SettlementResult
 
@@ -17,7 +18,7 @@ class ReconciliationProgress:
         self.channel = channel
         self.state = ChannelState.STARTING
         self.state_since = now()
-        self.height = 0
+        self.height = Height(0)
         self.settled_rows = 0
         self.opened_discrepancies = 0
         self.closed_discrepancies = 0
@@ -32,7 +33,7 @@ class ReconciliationProgress:
         """The number of connections to each server at most."""
         self._now, self._changed = now, changed
 
-    def cursor_moved(self, height: int, *, behind: bool) -> None:
+    def cursor_moved(self, height: Height, *, behind: bool) -> None:
         """Note the height of the cursor, and whether it is behind the ledger."""
         self.height = height
         self.set_state(ChannelState.CATCHING_UP if behind else ChannelState.FOLLOWING)

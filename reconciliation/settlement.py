@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 
+from ledger.position import BlockNumber, Height
 from reconciliation.channel_cursor import ChannelCursor, LockedCursor
 from reconciliation.comparison import (
     ComparedRow,
@@ -52,7 +53,7 @@ class Settlement:
         """
 
         async def work(locked: LockedCursor) -> SettlementResult | None:
-            if locked.cursor.height != batch.first:
+            if BlockNumber(locked.cursor.height) != batch.first:
                 return None
             settled = await self._settler.settle(
                 locked.connection, batch.transactions, wait_for_locks=locked.wait_for_locks
@@ -96,7 +97,7 @@ class Settlement:
         return await self._cursor.locked(work)
 
     async def audit_transactions(
-        self, height: int, transactions: Sequence[LedgerTransaction]
+        self, height: Height, transactions: Sequence[LedgerTransaction]
     ) -> SettlementResult:
         """Record the transactions that no row names, and set the audited height.
 
