@@ -15,6 +15,8 @@ A test that passes does not wait for it.
 """
 
 _POLL_S = 0.02
+_MIN_OBSERVATION_S = 0.5
+"""The least time for an observation, also for the last one before the limit."""
 _NOTHING = object()
 
 Description = str | Callable[[], object]
@@ -64,7 +66,7 @@ async def eventually(
     last: object = _NOTHING
     deadline = time.monotonic() + within_s
     while True:
-        timeout = asyncio.timeout(max(deadline - time.monotonic(), 0))
+        timeout = asyncio.timeout(max(deadline - time.monotonic(), _MIN_OBSERVATION_S))
         try:
             async with timeout:
                 observed = observe()
