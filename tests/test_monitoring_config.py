@@ -79,17 +79,17 @@ def metrics_of(expression: str) -> dict[str, set[tuple[str, str, str]]]:
     )
     plain = re.sub(r"\[[^]]*\]", "", expression)
     plain = re.sub(r"\b(by|on|ignoring|without) *\([^)]*\)", " ", plain)
-    found: dict[str, set[tuple[str, str, str]]] = {}
+    metrics: dict[str, set[tuple[str, str, str]]] = {}
     for name, matchers, called in re.findall(
         r"\b([a-zA-Z_:][\w:]*)(?:\{([^}]*)\})?( *\()?", re.sub(r'"[^"]*"(?![^{]*\})', "", plain)
     ):
         if called:
             assert name in FUNCTIONS | KEYWORDS, f"{name} is not a known function"
         elif name not in KEYWORDS:
-            found.setdefault(name, set()).update(
+            metrics.setdefault(name, set()).update(
                 re.findall(r'(\w+)(=~|!~|!=|=)"([^"]*)"', matchers)
             )
-    return found
+    return metrics
 
 
 def grouping(expression: str) -> set[str]:

@@ -72,9 +72,21 @@ UNUSUAL_CODES = (77, 200, NOT_VALIDATED)
 """Two codes that Fabric does not define, and a code that no committed block contains."""
 
 
+_Family = tuple[str, Callable[..., HostileEnvelope], Mapping[str, tuple[object, ...]]]
+"""The name of a family, its builder, and the arguments of the builder for each member."""
+
+
 def envelope_builders() -> dict[str, Builder]:
     """Return every builder by its name, except the builder of the oversized transaction."""
-    builders: dict[str, Builder] = {
+    builders = _single_builders()
+    for family, build, arguments_by_name in _builder_families():
+        for name, arguments in arguments_by_name.items():
+            builders[f"{family}_{name}"] = partial(build, *arguments)
+    return builders
+
+
+def _single_builders() -> dict[str, Builder]:
+    return {
         "envelope_empty": lambda _: HostileEnvelope(b"", BAD_COMMON_HEADER),
         "envelope_unparsable": lambda _: HostileEnvelope(
             wire_format.UNPARSABLE, INVALID_OTHER_REASON
@@ -97,9 +109,10 @@ def envelope_builders() -> dict[str, Builder]:
         "event_of_another_transaction": hostile_builders.with_event_of_another_transaction,
         "tx_id_of_another_transaction": hostile_builders.with_id_of_another_transaction,
     }
-    families: Sequence[
-        tuple[str, Callable[..., HostileEnvelope], Mapping[str, tuple[object, ...]]]
-    ] = (
+
+
+def _builder_families() -> Sequence[_Family]:
+    return (
         (
             "unparsable",
             hostile_builders.with_unparsable_level,
@@ -134,11 +147,3 @@ def envelope_builders() -> dict[str, Builder]:
             {name: ("Hostile", value) for name, value in EVENT_PAYLOADS.items()},
         ),
     )
-    for family, build, arguments_by_name in families:
-        builders.update(
-            {
-                f"{family}_{name}": partial(build, *arguments)
-                for name, arguments in arguments_by_name.items()
-            }
-        )
-    return builders

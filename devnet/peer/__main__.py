@@ -11,6 +11,8 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 
 import click
@@ -67,24 +69,29 @@ def main(
     ledger, held_back = _split_blocks(folder, live_from)
     tls = None if tls_dir is None else server_tls_from(tls_dir, mutual=mutual_tls)
     peer = Peer({channel: ledger}, tls=tls, port=port)
+    release = partial(_release, ledger, held_back, live_rate or math.inf, announce=announce)
+    asyncio.run(_serve(peer, channel, ledger, release, parent))
 
-    async def serve() -> None:
-        async with peer, asyncio.TaskGroup() as tasks:
-            _print(
-                {
-                    "port": peer.port,
-                    "channel": channel,
-                    "first": ledger.first,
-                    "height": ledger.height,
-                }
-            )
-            release = tasks.create_task(
-                _release(ledger, held_back, live_rate or math.inf, announce=announce)
-            )
-            await wait_for_shutdown(parent)
-            release.cancel()
 
-    asyncio.run(serve())
+async def _serve(
+    peer: Peer,
+    channel: str,
+    ledger: Ledger,
+    release: Callable[[], Coroutine[None, None, None]],
+    parent: int,
+) -> None:
+    async with peer, asyncio.TaskGroup() as tasks:
+        _print(
+            {
+                "port": peer.port,
+                "channel": channel,
+                "first": ledger.first,
+                "height": ledger.height,
+            }
+        )
+        releasing = tasks.create_task(release())
+        await wait_for_shutdown(parent)
+        releasing.cancel()
 
 
 def _split_blocks(folder: Path, live_from: int | None) -> tuple[Ledger, list[Path]]:

@@ -32,15 +32,15 @@ from tests.devnet.signatures import verify
 def test_transactions_are_signed_and_bound_together(
     forged: list[ForgedBlock], roots: dict[str, x509.Certificate]
 ) -> None:
-    seen: set[str] = set()
+    earlier_ids: set[str] = set()
     for _, _, code, tx in parsed_transactions(forged):
         creator = tx.signature_header.creator
         verify(creator, tx.envelope.signature, tx.envelope.payload, roots)
         own_id = transaction_id(tx.signature_header.nonce, creator)
         tx_id = tx.channel_header.tx_id
         assert (tx_id == own_id) == (code != BAD_PROPOSAL_TXID)
-        assert (tx_id in seen) == (code == DUPLICATE_TXID) or code == BAD_PROPOSAL_TXID
-        seen.add(tx_id)
+        assert (tx_id in earlier_ids) == (code == DUPLICATE_TXID) or code == BAD_PROPOSAL_TXID
+        earlier_ids.add(tx_id)
         (action,) = tx.transaction.actions
         assert action.header == tx.payload.header.signature_header
         headers = tx.payload.header.channel_header + tx.payload.header.signature_header
@@ -87,17 +87,17 @@ class Replay:
         """Return whether a range query found other keys or versions than the current ones."""
         for namespace in tx.results.ns_rwset:
             for query in KVRWSet.FromString(namespace.rwset).range_queries_info:
-                now = sorted(
+                current = sorted(
                     (str(key[1]), version)
                     for key, version in self.last.items()
                     if key[0] == namespace.namespace and len(key) == 2
                     if query.start_key <= str(key[1]) < query.end_key
                 )
-                found = [
+                recorded = [
                     (each.key, (each.version.block_num, each.version.tx_num))
                     for each in query.raw_reads.kv_reads
                 ]
-                if now != found:
+                if current != recorded:
                     return True
         return False
 

@@ -27,7 +27,7 @@ def names(server: Postgres) -> list[str]:
 
 
 def wait_for_names(replica: PostgresReplica, *expected: str) -> None:
-    eventually_sync(lambda: names(replica), lambda found: found == list(expected))
+    eventually_sync(lambda: names(replica), lambda current: current == list(expected))
 
 
 def test_a_replica_has_what_the_primary_commits_and_refuses_writes(tmp_path: Path) -> None:
