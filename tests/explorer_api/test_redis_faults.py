@@ -131,10 +131,10 @@ async def test_responses_do_not_depend_on_redis(
     break_redis, mend_redis = FAULTS[fault]
     await append(client, database_name, [block(n, [transaction(0, f"{n}")]) for n in range(20)])
     expected = await responses_without_redis(client, database_name)
-    async with api_with_redis(client, database_name, server.url) as api:
-        await check_responses(api, expected)
-        await eventually(lambda: is_served_from_redis(api, redis))
-        with capture_logs() as logs:
+    with capture_logs() as logs:
+        async with api_with_redis(client, database_name, server.url) as api:
+            await check_responses(api, expected)
+            await eventually(lambda: is_served_from_redis(api, redis))
             break_redis(server, redis)
             await check_responses(api, expected)
             await asyncio.sleep(1.2 * PAUSE_S)  # then a call is tried again
@@ -144,8 +144,8 @@ async def test_responses_do_not_depend_on_redis(
             await eventually(lambda: is_served_from_redis(api, redis))
             await check_responses(api, expected)
             await check_notifications(api, client, database_name, redis)
-        assert health.json["status"] == "degraded" or fault in ("full", "read-only")
-        assert (await api.get("/health")).json["status"] == "ok"
+            assert health.json["status"] == "degraded" or fault in ("full", "read-only")
+            assert (await api.get("/health")).json["status"] == "ok"
     events = Counter(entry["event"] for entry in logs)
     assert set(events) <= {"cache_unavailable", "announcements_unavailable"}, logs
     assert set(events.values()) == {1}, "at most once a minute"
