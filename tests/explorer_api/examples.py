@@ -1,4 +1,4 @@
-"""Requests made from the route table, and what the OpenAPI document says of their answers: for tests of every route."""
+"""Requests made from the route table, and checks of their responses, for tests of every route."""
 
 from functools import cache
 from typing import Any
@@ -10,20 +10,20 @@ from explorer_api.docs.path_variables import PATH_VARIABLES
 from explorer_api.docs.route_docs import example_url
 from explorer_api.routes import ROUTES
 from explorer_api.routing.route import AnyRoute, StreamRoute
-from tests.explorer_api.support import Json, Response
+from tests.explorer_api.support import Api, Json, Response
 
 DOCUMENT = openapi_document(ROUTES, "1.2.3")
-ANSWERED = [route for route in ROUTES if not isinstance(route, StreamRoute)]
-"""Those whose answers end."""
+ENDING_ROUTES = [route for route in ROUTES if not isinstance(route, StreamRoute)]
+"""The routes whose responses end, unlike streams."""
 
 
 def example(route: AnyRoute, tx_id: str) -> str:
-    """The route's example, of a transaction that is on the ledger."""
+    """Return the example of the route, with the id of a transaction on the ledger."""
     return example_url(route).replace(PATH_VARIABLES["txId"].example, tx_id)
 
 
 def path(route: AnyRoute, tx_id: str, **variables: str) -> str:
-    """The route's path with these values, percent-encoded already, else with those of the examples."""
+    """Return the path of the route; `variables` are percent-encoded and replace the examples."""
     values = (
         {name: variable.example for name, variable in PATH_VARIABLES.items()}
         | {"txId": tx_id}
@@ -33,9 +33,9 @@ def path(route: AnyRoute, tx_id: str, **variables: str) -> str:
 
 
 def check(route: AnyRoute, response: Response) -> None:
-    """The response has the status, headers and body that the document says."""
-    described = DOCUMENT["paths"][route.path]["get"]["responses"][str(response.status)]
-    for name in described["headers"]:
+    """Check that the response has the status, headers and body of the OpenAPI document."""
+    documented = DOCUMENT["paths"][route.path]["get"]["responses"][str(response.status)]
+    for name in documented["headers"]:
         header, validator = _header(route.path, response.status, name)
         value = response.headers.get(name)
         if value is None:
@@ -44,13 +44,13 @@ def check(route: AnyRoute, response: Response) -> None:
             _valid(validator, int(value) if header["schema"]["type"] == "integer" else value)
     if response.status != 304:
         content_type = response.headers["Content-Type"]
-        assert content_type in described["content"], f"{route.path}: {content_type}"
+        assert content_type in documented["content"], f"{route.path}: {content_type}"
         if content_type.endswith("json"):
             _valid(_body(route.path, response.status, content_type), response.json)
 
 
 def resolved(target: str) -> Any:
-    """What a reference in the document stands for."""
+    """Return the object in the document that a reference names."""
     node: Any = DOCUMENT
     for name in target.removeprefix("#/").split("/"):
         node = node[name]
@@ -83,3 +83,28 @@ def _valid(validator: Draft202012Validator, value: Any) -> None:
         for error in validator.iter_errors(value)
     ]
     assert not errors, errors
+
+
+async def request_checked(api: Api, route: AnyRoute, url: str) -> Response:
+    """Return the response, checked against the OpenAPI document; for a stream only the headers."""
+    if isinstance(route, StreamRoute) and (await api.request("HEAD", url)).status == 200:
+        return await api.request("HEAD", url)
+    response = await api.request("GET", url)
+    refused_early = response.status in (400, 404) and response.json["type"].endswith(
+        ("http-error", "route-not-found")
+    )
+    if not refused_early:
+        check(route, response)
+    return response
+
+
+async def check_refused(
+    api: Api, route: AnyRoute, url: str, kind: str, parameter: str | None
+) -> None:
+    """Check that the request is answered with that kind of problem, about that parameter."""
+    problem = await request_checked(api, route, url)
+    assert (problem.status, problem.json["type"].rpartition(":")[2]) == (400, kind), (
+        url,
+        problem.body,
+    )
+    assert problem.json.get("parameter") == parameter

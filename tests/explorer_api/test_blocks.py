@@ -76,7 +76,7 @@ async def test_a_block_with_its_transactions(recorded_api: Api, parsed: list[com
             assert row["block"] == number
 
 
-async def test_blocks_that_are_not_there(
+async def test_blocks_that_do_not_exist(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     await api.problem(f"{BLOCKS}/latest", 404, "block-not-found")
@@ -116,7 +116,7 @@ async def test_blocks_that_are_not_there(
 async def test_a_range_of_times_orders_by_time(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    """Clocks run back, and many blocks have the same time: neither repeats nor skips a block."""
+    """No block is repeated or skipped if clocks run back, or if many blocks have the same time."""
     seconds = [100, 300, 200, 200, 200, 200, 200, 100, None, 400, 200, 300, 0, 200]
     blocks = []
     for number, second in enumerate(seconds):

@@ -25,8 +25,11 @@ ENDORSEMENT_POLICY_FAILURE = 10
 
 
 def invocations() -> list[tuple[int, int, str, Json]]:
-    """Block, index, chaincode and proposal of every recorded endorser transaction, as Fabric's tool shows them."""
-    found = []
+    """Return block, index, chaincode and proposal of every recorded endorser transaction.
+
+    They are those of Fabric's own tool.
+    """
+    invocations = []
     for number, decoded in enumerate(RAFT.decoded):
         for index, envelope in enumerate(decoded["data"]["data"]):
             for invoked in envelope["payload"]["data"].get("actions", ()):
@@ -34,12 +37,12 @@ def invocations() -> list[tuple[int, int, str, Json]]:
                 proposal = invoked["payload"]["chaincode_proposal_payload"]["input"][
                     "chaincode_spec"
                 ]["input"]
-                found.append((number, index, extension["chaincode_id"]["name"], proposal))
-    return found
+                invocations.append((number, index, extension["chaincode_id"]["name"], proposal))
+    return invocations
 
 
 def commits() -> list[tuple[int, int, CommitChaincodeDefinitionArgs]]:
-    """Block, index and content of every recorded VALID commitment of a chaincode definition."""
+    """Return block, index and content of every recorded VALID commitment of a definition."""
     return [
         (
             number,
@@ -77,8 +80,8 @@ async def test_the_chaincodes_of_the_recorded_ledger(recorded_api: Api) -> None:
 
 
 async def test_the_definitions_of_a_recorded_chaincode(recorded_api: Api) -> None:
-    found = commits()
-    assert len(found) > 2
+    definitions_on_ledger = commits()
+    assert len(definitions_on_ledger) > 2
     rows = {row["name"]: row for row in (await recorded_api.channel("/chaincodes"))["items"]}
     for name, row in rows.items():
         detail = await recorded_api.channel(f"/chaincodes/{name}")
@@ -97,7 +100,7 @@ async def test_the_definitions_of_a_recorded_chaincode(recorded_api: Api) -> Non
                 "txId": RAFT.filtered[number]["txs"][index]["txid"],
                 "ts": (await recorded_api.channel(f"/blocks/{number}/transactions/{index}"))["ts"],
             }
-            for number, index, definition in reversed(found)
+            for number, index, definition in reversed(definitions_on_ledger)
             if definition.name == name
         ]
 
@@ -117,7 +120,7 @@ def commit(index: int, name: str, sequence: int, code: int = 0) -> Transaction:
     )
 
 
-async def test_names_that_nobody_should_have(
+async def test_unusual_names_of_chaincodes(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     strange = ["a/b?c=%2F&d", "nul\x00\u202e😀", "{$gt: 1}", "..;"]
@@ -151,10 +154,13 @@ async def test_names_that_nobody_should_have(
         assert response.headers["Ledger-Height"] == "3"
 
 
-async def test_what_was_defined_and_what_was_seen(
+async def test_definitions_and_transactions_are_independent(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    """A chaincode can be defined and not used, and used without a definition; an invalid commitment defines nothing."""
+    """A chaincode can be defined but not used, and used but not defined.
+
+    An invalid commitment defines nothing.
+    """
     assert await api.channel("/chaincodes") == {"items": [], "more": False, "height": 0}
     failed = commit(1, "unused", 2, ENDORSEMENT_POLICY_FAILURE)
     await append(
@@ -188,7 +194,7 @@ async def test_what_was_defined_and_what_was_seen(
     ) == ("2.0", [2, 1])
 
 
-async def test_no_more_chaincodes_are_listed_than_anyone_can_read(
+async def test_at_most_500_chaincodes_are_listed(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     names = [f"cc{n:03}" for n in range(501)]

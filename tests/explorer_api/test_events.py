@@ -13,7 +13,7 @@ ROUTE = f"/api/v1/channels/{CHANNEL}/events"
 
 
 def assert_delivered(items: list[Json], delivered: list[Json]) -> None:
-    """The API's events are those that Fabric's client delivered, in that order."""
+    """Check that the events are those that Fabric's client delivered, in the same order."""
     assert len(items) == len(delivered)
     for item, event in zip(items, delivered, strict=True):
         assert item["block"] == event["blockNumber"]
@@ -71,7 +71,7 @@ async def test_events_of_a_transaction(recorded_api: Api, delivered_events: list
 async def test_a_block_full_of_one_name_is_paged_in_its_order(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    """Whatever the order in which MongoDB got the events."""
+    """The order does not depend on the order in which MongoDB received the events."""
     names = ["A", "A", "B", "A", "B, C", "", "A"]
     blocks = [
         block(n, [with_event(i, f"{n}-{i}", names[(i + n) % len(names)], b"") for i in range(15)])
@@ -88,8 +88,8 @@ async def test_a_block_full_of_one_name_is_paged_in_its_order(
     places = [(item["block"], item["txIndex"]) for item in everything]
     assert places == [(n, i) for n in range(3) for i in range(15)]
     for filters in ({"name.eq": "A"}, {"name.in": "A,B"}, {"name.eq": "B, C"}, {"name.eq": ""}):
-        wanted = filters["name.in"].split(",") if "name.in" in filters else [filters["name.eq"]]
-        expected = [item for item in everything if item["name"] in wanted]
+        selected = filters["name.in"].split(",") if "name.in" in filters else [filters["name.eq"]]
+        expected = [item for item in everything if item["name"] in selected]
         assert len(expected) > 5
         for limit in (2, 4, 9, 13):
             assert await api.items("/events", limit=limit, order="asc", **filters) == expected
@@ -130,7 +130,7 @@ async def test_payloads_are_shown_as_they_are_on_the_chain(
 
     items = await api.items("/events", order="asc")
     assert [(item["payload"], item["encoding"]) for item in items] == [
-        (shown, how) for _, shown, how in payloads
+        (payload, encoding) for _, payload, encoding in payloads
     ]
     detail = await api.channel("/transactions/tx-0")
     assert detail["event"] == {
@@ -141,7 +141,7 @@ async def test_payloads_are_shown_as_they_are_on_the_chain(
     }
 
 
-async def test_what_was_too_large_for_the_store_says_so(
+async def test_payloads_that_were_too_large_for_the_store_are_omitted(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     large, half = b"x" * (16 << 20), b'"' + b"y" * (6 << 20) + b'"'

@@ -1,4 +1,4 @@
-"""Paging while blocks arrive: nothing is skipped or repeated, whatever is asked (property)."""
+"""Paging while blocks arrive: no item is skipped or repeated, for any list (property test)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ ORGANISATIONS = [
 
 
 @dataclass(frozen=True)
-class Made:
-    """A transaction that was put on the ledger, as far as queries tell it apart."""
+class Entry:
+    """A transaction on the ledger, with the values that queries distinguish."""
 
     code: int
     chaincode: str
@@ -33,12 +33,12 @@ class Made:
     index: int = 0
 
     @property
-    def place(self) -> tuple[int, int]:
+    def position(self) -> tuple[int, int]:
         return self.block, self.index
 
 
-made = st.builds(
-    Made,
+entries = st.builds(
+    Entry,
     code=st.sampled_from([0, 0, 0, 11, 10]),
     chaincode=st.sampled_from(["token", "token", "other"]),
     function=st.sampled_from(["Mint", "Move"]),
@@ -47,10 +47,10 @@ made = st.builds(
     key=st.sampled_from(["k1", "\0k\0"]),
     seconds=st.integers(T0, T0 + 5),
 )
-arrivals = st.lists(st.lists(made, max_size=6), max_size=2)
+arrivals = st.lists(st.lists(entries, max_size=6), max_size=2)
 
-Wanted = Callable[[Made], bool]
-QUERIES: list[tuple[str, Json, Wanted]] = [
+Matches = Callable[[Entry], bool]
+QUERIES: list[tuple[str, Json, Matches]] = [
     ("/transactions", {}, lambda m: True),
     ("/transactions", {"chaincode": "token"}, lambda m: m.chaincode == "token"),
     (
@@ -101,25 +101,25 @@ QUERIES: list[tuple[str, Json, Wanted]] = [
 
 
 class Chain:
-    """A ledger that grows, and what was put on it."""
+    """A ledger that grows, and the transactions on it."""
 
     def __init__(self, store: LedgerStore) -> None:
         self._store = store
-        self.made: list[Made] = []
+        self.entries: list[Entry] = []
         self.height = 0
 
-    async def grow(self, blocks: list[list[Made]]) -> None:
+    async def grow(self, blocks: list[list[Entry]]) -> None:
         for contents in blocks:
-            placed = [
-                Made(**(vars(m) | {"block": self.height, "index": i}))
+            positioned = [
+                Entry(**(vars(m) | {"block": self.height, "index": i}))
                 for i, m in enumerate(contents)
             ]
-            await insert(self._store, [block(self.height, map(_transaction, placed))])
-            self.made += placed
+            await insert(self._store, [block(self.height, map(_transaction, positioned))])
+            self.entries += positioned
             self.height += 1
 
 
-def _transaction(m: Made) -> Transaction:
+def _transaction(m: Entry) -> Transaction:
     tx_id = f"{m.block}.{m.index}"
     event = ChaincodeEvent(
         m.chaincode, tx_id, m.function, f'{{"campaignId": "{m.campaign}"}}'.encode()
@@ -151,21 +151,21 @@ async def chain(store: LedgerStore) -> Chain:
     first=arrivals,
     meanwhile=st.lists(arrivals, max_size=4),
 )
-async def test_pages_are_the_ledger_as_the_first_one_saw_it(
+async def test_all_pages_show_the_ledger_of_the_first_page(
     api: Api,
     chain: Chain,
-    query: tuple[str, Json, Wanted],
+    query: tuple[str, Json, Matches],
     order: str,
     limit: int,
-    first: list[list[Made]],
-    meanwhile: list[list[list[Made]]],
+    first: list[list[Entry]],
+    meanwhile: list[list[list[Entry]]],
 ) -> None:
-    route, filters, wanted = query
+    route, filters, matches = query
     await chain.grow(first)
     by_time = "ts.ge" in filters
     expected = sorted(
-        (m for m in chain.made if wanted(m)),
-        key=lambda m: (m.seconds if by_time else 0, m.place),
+        (m for m in chain.entries if matches(m)),
+        key=lambda m: (m.seconds if by_time else 0, m.position),
         reverse=order == "desc",
     )
     height, found = chain.height, []
@@ -179,4 +179,4 @@ async def test_pages_are_the_ledger_as_the_first_one_saw_it(
             break
         cursor = {"cursor": answer["page"]["next"]}
     assert answer["page"]["next"] is None
-    assert found == [m.place for m in expected]
+    assert found == [m.position for m in expected]

@@ -25,8 +25,8 @@ C = f"/api/v1/channels/{CHANNEL}"
 RAFT = recorded("raft-2.5")
 
 
-async def found(api: Api, query: str) -> list[Json]:
-    """What was found; every address given leads there."""
+async def search(api: Api, query: str) -> list[Json]:
+    """Return the results of a search, and check that each `href` leads to its object."""
     answer = await api.channel("/search", q=query)
     assert answer["query"] == query
     for hit in answer["items"]:
@@ -51,7 +51,7 @@ async def found(api: Api, query: str) -> list[Json]:
     ]
 
 
-async def test_everything_that_the_recorded_ledger_has_is_found(recorded_api: Api) -> None:
+async def test_everything_that_the_recorded_ledger_has_is_search(recorded_api: Api) -> None:
     response = await recorded_api.get(f"{C}/search?q=17")
     assert response.headers["Cache-Control"] == "max-age=10"
     assert (response.json["more"], response.json["notSearched"], response.json["height"]) == (
@@ -63,10 +63,10 @@ async def test_everything_that_the_recorded_ledger_has_is_found(recorded_api: Ap
     for number in (0, 7, 135):
         block_hash = (await recorded_api.channel(f"/blocks/{number}"))["hash"]
         hit = {"type": "block", "number": number, "hash": block_hash}
-        assert await found(recorded_api, str(number)) == [hit]
+        assert await search(recorded_api, str(number)) == [hit]
         assert (
-            await found(recorded_api, block_hash)
-            == await found(recorded_api, block_hash.upper())
+            await search(recorded_api, block_hash)
+            == await search(recorded_api, block_hash.upper())
             == [hit]
         )
 
@@ -85,14 +85,14 @@ async def test_everything_that_the_recorded_ledger_has_is_found(recorded_api: Ap
         "status": tx["validation"],
     }
     for query in (tx["txid"], tx["txid"][:8], tx["txid"][:40]):
-        assert await found(recorded_api, query) == [hit]
-    assert await found(recorded_api, tx["txid"][:7]) == []
-    assert await found(recorded_api, tx["txid"] + "0") == []
+        assert await search(recorded_api, query) == [hit]
+    assert await search(recorded_api, tx["txid"][:7]) == []
+    assert await search(recorded_api, tx["txid"] + "0") == []
 
-    assert await found(recorded_api, "kindledger") == [{"type": "chaincode", "name": "kindledger"}]
-    assert await found(recorded_api, "_life") == [{"type": "chaincode", "name": "_lifecycle"}]
-    assert await found(recorded_api, "Mint") == [{"type": "event", "name": "Mint"}]
-    assert await found(recorded_api, "Min") == []
+    assert await search(recorded_api, "kindledger") == [{"type": "chaincode", "name": "kindledger"}]
+    assert await search(recorded_api, "_life") == [{"type": "chaincode", "name": "_lifecycle"}]
+    assert await search(recorded_api, "Mint") == [{"type": "event", "name": "Mint"}]
+    assert await search(recorded_api, "Min") == []
     written = next(
         (rwset["namespace"], write["key"])
         for rwset in (
@@ -100,15 +100,15 @@ async def test_everything_that_the_recorded_ledger_has_is_found(recorded_api: Ap
         )["rwsets"]
         for write in rwset["writes"]
     )
-    assert {"type": "key", "namespace": written[0], "key": written[1]} in await found(
+    assert {"type": "key", "namespace": written[0], "key": written[1]} in await search(
         recorded_api, written[1]
     )
     for nothing in ("136", "9" * 16, "f" * 64, "nothing such"):
-        assert await found(recorded_api, nothing) == []
+        assert await search(recorded_api, nothing) == []
 
 
 @pytest.mark.parametrize("query", ["", "?q="])
-async def test_nothing_to_search_for_is_refused(recorded_api: Api, query: str) -> None:
+async def test_a_search_without_a_text_is_refused(recorded_api: Api, query: str) -> None:
     response = await recorded_api.problem(f"{C}/search{query}", 400, "query-too-short")
     assert response.json["parameter"] == "q"
 
@@ -125,12 +125,12 @@ def writing(index: int, tx_id: str, namespace: str, key: str, code: int = 0) -> 
     return transaction(index, tx_id, code, actions=(action(rwsets=(rwset,)),))
 
 
-async def test_one_text_may_be_many_things(
+async def test_one_text_can_match_every_type(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    """Whatever it contains; the exact name comes first, and no more than ten of a kind."""
+    """The text can contain any characters; the exact name is the first result of its type."""
     odd = "12345678/$%\u202e\x00?"
-    assert await found(api, odd) == []
+    assert await search(api, odd) == []
     await append(
         client,
         database_name,
@@ -153,7 +153,7 @@ async def test_one_text_may_be_many_things(
             block(2, [transaction(0, "y", chaincode_id=odd), transaction(1, odd, 9)]),
         ],
     )
-    hits = await found(api, odd)
+    hits = await search(api, odd)
     assert hits == [
         {"type": "transaction", "txId": odd, "block": 0, "txIndex": 0, "status": "VALID"},
         {"type": "transaction", "txId": odd + "more", "block": 1, "txIndex": 0, "status": "VALID"},
@@ -174,15 +174,17 @@ async def test_names_may_be_short(
         writing(2, "w", "cc", "1"),
     ]
     await append(client, database_name, [block(0, few), block(1, [])])
-    assert await found(api, "cc") == await found(api, "c") == [{"type": "chaincode", "name": "cc"}]
-    assert await found(api, "é") == [{"type": "event", "name": "é"}]
-    assert [hit["type"] for hit in await found(api, "1")] == ["block", "key"]
-    assert [hit["type"] for hit in await found(api, "T")] == ["transaction"]
+    assert (
+        await search(api, "cc") == await search(api, "c") == [{"type": "chaincode", "name": "cc"}]
+    )
+    assert await search(api, "é") == [{"type": "event", "name": "é"}]
+    assert [hit["type"] for hit in await search(api, "1")] == ["block", "key"]
+    assert [hit["type"] for hit in await search(api, "T")] == ["transaction"]
     for nothing in ("01", "-1", "C", "b"):
-        assert await found(api, nothing) == []
+        assert await search(api, nothing) == []
 
 
-async def test_no_more_than_ten_of_a_kind(
+async def test_at_most_ten_results_of_a_type(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     many = [writing(i, f"beginning{i:02}", f"n{i:02}", "beginning") for i in range(10)]
@@ -203,29 +205,29 @@ async def test_no_more_than_ten_of_a_kind(
     assert (len(answer["items"]), answer["more"]) == (20, ["transaction", "key"])
 
 
-async def test_keys_are_searched_where_they_are_indexed(
+async def test_keys_are_searched_only_if_they_are_indexed(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     await append(client, database_name, [block(0, [writing(0, "w", "one", "some key")])])
     index, *_ = {
         model.document["name"] for model in IndexOptions(key_history=True).models()[TRANSACTIONS]
     } - {model.document["name"] for model in IndexOptions(key_history=False).models()[TRANSACTIONS]}
-    assert [hit["type"] for hit in await found(api, "some key")] == ["key"]
+    assert [hit["type"] for hit in await search(api, "some key")] == ["key"]
     await client[database_name][TRANSACTIONS].drop_index(index)
     answer = await api.channel("/search", q=quote("some key2"))
     assert (answer["items"], answer["notSearched"]) == ([], ["key"])
 
 
-async def test_what_is_new_is_found_at_once(
+async def test_new_blocks_are_found_at_once(
     client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    """Though the head is not read for every request: it is before something is said not to be there."""
+    """The head is not read for every request, but before a search answers that it found nothing."""
     await append(client, database_name, [block(0, [transaction(0, "a")])])
     async with running_api(client, {CHANNEL: database_name}, Options(head_age_s=60.0)) as api:
-        assert len(await found(api, "token")) == 1
+        assert len(await search(api, "token")) == 1
         new = [transaction(0, "new transaction")]
         await append(client, database_name, [block(1, new)])
-        assert len(await found(api, "new transaction")) == 1
+        assert len(await search(api, "new transaction")) == 1
         await append(
             client, database_name, [block(2, [transaction(0, "d", chaincode_id="new/chaincode")])]
         )

@@ -1,4 +1,4 @@
-"""Lists of transactions, and the history of keys, against a naive look through the whole ledger."""
+"""Lists of transactions, compared with a scan of the whole ledger."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,14 +8,12 @@ import pytest
 from msgspec.structs import replace
 from pymongo import AsyncMongoClient
 
-from ledger.model import Identity, ReadWriteSet, Write
-from ledger.mongodb.indexes import IndexOptions
+from ledger.model import Identity
 from protos import common_pb2 as common
 from tests.explorer_api.support import (
     CHANNEL,
     Api,
     Json,
-    action,
     append,
     block,
     running_api,
@@ -56,7 +54,7 @@ FILTERS: list[tuple[Json, Callable[[Json], bool]]] = [
 
 @pytest.fixture
 async def everything(recorded_api: Api, parsed: list[common.Block]) -> list[Json]:
-    """Every row of the recorded ledger, in order; as many as the peer's blocks have envelopes."""
+    """Return every row of the recorded ledger in order: one for each envelope in its blocks."""
     rows = await recorded_api.items("/transactions", limit=500, order="asc")
     places = [
         (message.header.number, index)
@@ -68,11 +66,11 @@ async def everything(recorded_api: Api, parsed: list[common.Block]) -> list[Json
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-async def test_every_filter_gives_what_a_look_through_the_ledger_gives(
+async def test_every_filter_gives_the_same_as_a_scan_of_the_ledger(
     recorded_api: Api, everything: list[Json], order: str
 ) -> None:
-    for filters, wanted in FILTERS:
-        expected = [row for row in everything if wanted(row)]
+    for filters, matches in FILTERS:
+        expected = [row for row in everything if matches(row)]
         limit = 7 if len(expected) < 50 else 200
         items = await recorded_api.items("/transactions", limit=limit, order=order, **filters)
         assert items == (expected if order == "asc" else expected[::-1]), filters
@@ -169,64 +167,11 @@ async def test_the_latest_block_is_paged_while_blocks_arrive(
         ("events?payload.=1", "invalid-parameter", "payload."),
     ],
 )
-async def test_what_no_index_answers_is_refused(
+async def test_wrong_filters_and_combinations_are_refused(
     recorded_api: Api, query: str, name: str, parameter: str
 ) -> None:
     response = await recorded_api.problem(f"{C}/{query}", 400, name)
     assert response.json["parameter"] == parameter
-
-
-async def test_the_history_of_a_key(
-    api: Api, client: AsyncMongoClient[Any], database_name: str
-) -> None:
-    """Committed writes only, one for each transaction, whatever the key is."""
-    keys = ["plain", "\0composite\0a/b\0", "%2F?#", "é" * 3000, ".."]
-
-    def writing(number: int, index: int) -> Any:
-        key = keys[(number + index) % len(keys)]
-        writes = (
-            Write("other", b"x", is_delete=False),
-            Write(key, f"{number}.{index}".encode(), is_delete=number == 5),
-        )
-        sets = tuple(
-            ReadWriteSet(name, (), writes, (), (), ())
-            for name in ("token", "elsewhere")[: 1 + index % 2]
-        )
-        code = MVCC_READ_CONFLICT if index == 3 else 0
-        return transaction(index, f"{number}-{index}", code, actions=(action(rwsets=sets),))
-
-    await append(
-        client, database_name, [block(n, [writing(n, i) for i in range(6)]) for n in range(8)]
-    )
-    for wanted, key in enumerate(keys):
-        places = [
-            (n, i) for n in range(8) for i in range(6) if i != 3 and (n + i) % len(keys) == wanted
-        ]
-        items = await api.items(f"/keys/token/{quote(key, safe='')}/history", limit=3)
-        assert [(item["block"], item["txIndex"]) for item in items] == places[::-1]
-        for item in items:
-            assert item["txId"] == f"{item['block']}-{item['txIndex']}"
-            assert (item["value"], item["encoding"]) == (
-                f"{item['block']}.{item['txIndex']}",
-                "text",
-            )
-            assert item["isDelete"] == (item["block"] == 5)
-        elsewhere = await api.items(f"/keys/elsewhere/{quote(key, safe='')}/history", order="asc")
-        assert [(item["block"], item["txIndex"]) for item in elsewhere] == [
-            place for place in places if place[1] % 2
-        ]
-    assert await api.items("/keys/nowhere/plain/history") == []
-    await api.problem(f"{C}/keys/token/%FF/history", 400, "invalid-parameter")
-
-
-async def test_a_history_that_is_not_indexed_is_refused(
-    api: Api, client: AsyncMongoClient[Any], database_name: str
-) -> None:
-    await append(
-        client, database_name, [block(0, [transaction(0, "a")])], IndexOptions(key_history=False)
-    )
-    response = await api.problem(f"{C}/keys/token/k/history", 400, "filter-not-indexed")
-    assert "key_history" in response.json["hint"]
 
 
 async def test_one_transaction_in_any_channel(
@@ -271,7 +216,7 @@ async def test_one_transaction_in_any_channel(
 async def test_events_by_a_field_of_the_payload(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    """A text finds the same text, and the number, the truth value or null that it spells; names go with it."""
+    """The value matches the same text, and the number, truth value or null that it spells."""
     values = [
         '"camp-1"',
         '"1"',

@@ -61,7 +61,9 @@ async def test_every_recorded_transaction_is_found_by_its_id(
     assert len(seen) > 50
 
 
-async def test_a_mint_is_shown_whole(recorded_api: Api, delivered_events: list[Json]) -> None:
+async def test_all_fields_of_a_recorded_transaction(
+    recorded_api: Api, delivered_events: list[Json]
+) -> None:
     mint = next(event for event in delivered_events if event["eventName"] == "Mint")
     detail = await recorded_api.channel(f"/transactions/{mint['transactionId']}")
     assert detail["status"] == "VALID"
@@ -79,10 +81,10 @@ async def test_a_mint_is_shown_whole(recorded_api: Api, delivered_events: list[J
     assert detail["response"]["status"] == 200
 
 
-async def test_any_id_that_is_stored_is_found(
+async def test_every_stored_id_is_found(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    """A client may put any text into the id of an envelope that ends up invalid."""
+    """A client can choose any text as the id of an envelope that becomes invalid."""
     ids = [
         "a/b",
         "100%",
@@ -119,7 +121,7 @@ async def test_any_id_that_is_stored_is_found(
     await api.problem(f"{ROUTE}/0", 404, "transaction-not-found")
 
 
-async def test_an_envelope_that_owns_no_id_shows_what_it_claims(
+async def test_an_envelope_that_owns_no_id_shows_the_claimed_id(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     repeated = [
@@ -152,7 +154,7 @@ async def test_an_envelope_that_owns_no_id_shows_what_it_claims(
     )
 
 
-async def test_an_invalid_transaction_shows_the_event_that_nobody_got(
+async def test_an_invalid_transaction_shows_its_event(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     await append(
@@ -169,7 +171,7 @@ async def test_an_invalid_transaction_shows_the_event_that_nobody_got(
     assert (await api.channel("/events"))["items"] == []
 
 
-async def test_every_part_of_a_transaction_is_shown(
+async def test_all_fields_of_a_forged_transaction(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     idemix = Identity("Org1MSP", "idemix", digest="ab" * 32)
@@ -219,15 +221,15 @@ async def test_every_part_of_a_transaction_is_shown(
         {"value": "\0text", "encoding": "text"},
     ]
     assert detail["isInit"] is True
-    shown = {
+    identity_body = {
         "mspId": "Org1MSP",
         "kind": "idemix",
         "subject": None,
         "fingerprint": None,
         "digest": "ab" * 32,
     }
-    assert detail["creator"] == shown
-    assert detail["endorsers"] == [shown, None]
+    assert detail["creator"] == identity_body
+    assert detail["endorsers"] == [identity_body, None]
     answered = base64.b64encode(b"\xfe").decode()
     assert detail["response"] == {
         "status": 200,
@@ -237,20 +239,20 @@ async def test_every_part_of_a_transaction_is_shown(
     }
     assert detail["errors"] == ["actions.0"]
     assert len(detail["furtherActions"]) == 1
-    (shown_rwset,) = detail["rwsets"]
-    assert shown_rwset["reads"] == [
+    (rwset_body,) = detail["rwsets"]
+    assert rwset_body["reads"] == [
         {"key": "k", "version": {"block": 2**64 - 1, "tx": 2**64 - 1}},
         {"key": "\0new\0", "version": None},
     ]
-    assert shown_rwset["writes"] == [
+    assert rwset_body["writes"] == [
         {"key": "k", "value": "/w==", "encoding": "base64", "isDelete": False},
         {"key": "gone", "value": None, "encoding": None, "isDelete": True},
     ]
     reads = [{"key": "b", "version": {"block": 1, "tx": 0}}]
     query = {"startKey": "a", "endKey": "", "exhausted": True, "reads": reads, "merkle": None}
-    assert shown_rwset["rangeQueries"] == [query]
+    assert rwset_body["rangeQueries"] == [query]
     entry = {"name": "VALIDATION_PARAMETER", "value": "/w==", "encoding": "base64"}
-    assert shown_rwset["collections"] == [
+    assert rwset_body["collections"] == [
         {
             "collection": "secrets",
             "reads": [

@@ -1,0 +1,180 @@
+"""Cursors that are altered, or sent with another request: refused, or a part of the list."""
+
+import base64
+import json
+from itertools import product
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from explorer_api.http.parameters import CURSOR, ORDER
+from explorer_api.routes import ROUTES
+from explorer_api.routing.route import AnyRoute
+from tests.explorer_api.examples import check_refused, path, request_checked
+from tests.explorer_api.support import Api, Json
+
+PAGED = [route for route in ROUTES if CURSOR in route.parameters]
+
+
+class PagedList:
+    """All items of a list, and the cursors of its pages."""
+
+    def __init__(self, route: AnyRoute, url: str) -> None:
+        self.route, self.url = route, url
+        self.items: list[Json] = []
+        self.cursors: list[str] = []
+
+    async def read(self, api: Api) -> "PagedList":
+        """Read a few pages of one item, which give cursors, then the rest in large pages."""
+        following = ""
+        while True:
+            limit = 1 if len(self.cursors) < 5 else 500
+            answer = (
+                await request_checked(api, self.route, f"{self.url}&limit={limit}{following}")
+            ).json
+            self.items += answer["items"]
+            if answer["page"]["next"] is None:
+                return self
+            self.cursors.append(answer["page"]["next"])
+            following = f"&cursor={self.cursors[-1]}"
+
+    async def check(self, api: Api, cursor: str, limit: int) -> None:
+        """Check that the cursor gives a part of the list, or is refused."""
+        response = await request_checked(
+            api, self.route, f"{self.url}&limit={limit}&cursor={quote(cursor, safe='')}"
+        )
+        if response.status == 400:
+            assert response.json["parameter"] == "cursor"
+            return
+        assert response.status == 200
+        answer = response.json
+        items = answer["items"]
+        shown = [
+            item
+            for item in self.items
+            if "height" not in answer or block_of(item) < answer["height"]
+        ]
+        starts = [index for index, item in enumerate(shown) if items[:1] == [item]]
+        assert not items or [shown[start : start + len(items)] for start in starts] == [items], (
+            cursor
+        )
+
+
+def block_of(item: Json) -> int:
+    return int(item["block"] if "block" in item else item["number"])
+
+
+@pytest.fixture
+async def paged_lists(whole_api: Api, a_transaction: str) -> list[PagedList]:
+    """Return every list of the API, in both orders, and in the order of time."""
+    lists = []
+    for route in PAGED:
+        names = {parameter.name for parameter in route.parameters}
+        ranges = ["", *(["ts.ge=2000-01-01T00:00:00Z"] if "ts.ge" in names else [])]
+        orders = ["order=desc", "order=asc"] if ORDER.name in names else [""]
+        for parameters in product(orders, ranges):
+            url = f"{path(route, a_transaction, block='135')}?{'&'.join(parameters)}"
+            lists.append(await PagedList(route, url).read(whole_api))
+    return lists
+
+
+async def test_a_cursor_of_another_list_is_refused(
+    whole_api: Api, paged_lists: list[PagedList]
+) -> None:
+    for paged_list in paged_lists:
+        for other in paged_lists:
+            for cursor in other.cursors[:1] if other is not paged_list else ():
+                await check_refused(
+                    whole_api,
+                    paged_list.route,
+                    f"{paged_list.url}&cursor={cursor}",
+                    "invalid-cursor",
+                    "cursor",
+                )
+
+
+async def test_cursors_with_extreme_values(whole_api: Api, paged_lists: list[PagedList]) -> None:
+    for paged_list in paged_lists:
+        for cursor in paged_list.cursors[:1]:
+            for name in ("after", "height"):
+                for value in (0, 1, 2**53, 2**63 - 2, 2**63 - 1, 2**63, 2**64):
+                    await paged_list.check(whole_api, encode(decode(cursor) | {name: value}), 500)
+
+
+async def check_altered_cursor(api: Api, paged_lists: list[PagedList], data: st.DataObject) -> None:
+    paged_list = data.draw(st.sampled_from(paged_lists))
+    text = data.draw(altered(paged_list.cursors) if paged_list.cursors else st.text(max_size=600))
+    await paged_list.check(api, text, data.draw(st.integers(1, 500)))
+
+
+numbers = st.one_of(
+    st.integers(0, 200), st.integers(-2, 2**64), st.sampled_from([2**53, 2**63 - 1, 2**63, -1])
+)
+
+
+@st.composite
+def altered(draw: st.DrawFn, cursors: list[str]) -> str:
+    """Return a cursor of a list, usually altered."""
+    cursor: str = draw(st.sampled_from(cursors))
+    fields = decode(cursor)
+    index = draw(st.integers(0, len(cursor)))
+    strategy: st.SearchStrategy[str] = st.one_of(
+        st.just(cursor),
+        st.builds(lambda height: encode(fields | {"height": height}), numbers),
+        st.builds(lambda after: encode(fields | {"after": after}), numbers),
+        st.builds(
+            lambda change: encode(fields | {"after": max(0, fields["after"] + change)}),
+            st.integers(-9, 9),
+        ),
+        st.builds(
+            lambda change: encode(fields | {"after": fields["after"] + change * 2**20}),
+            st.integers(-9, 9),
+        ),
+        st.builds(
+            lambda value: encode(fields | {"after": value}), st.none() | st.floats() | st.text()
+        ),
+        st.builds(lambda name: encode(fields | {"question": name}), st.text(max_size=20)),
+        st.builds(lambda letter: cursor[:index] + letter + cursor[index + 1 :], st.characters()),
+        st.builds(
+            lambda letters: cursor[:index] + letters + cursor[index:],
+            st.text(min_size=1, max_size=5),
+        ),
+        st.just(cursor[:index]),
+        st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", max_size=600),
+        st.builds(lambda raw: base64.urlsafe_b64encode(raw).decode(), st.binary(max_size=400)),
+        st.text(max_size=600),
+    )
+    return draw(strategy)
+
+
+def decode(cursor: str) -> Json:
+    fields: Json = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    return fields
+
+
+def encode(fields: Json) -> str:
+    return (
+        base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode())
+        .decode()
+        .rstrip("=")
+    )
+
+
+@settings(max_examples=250)
+@given(data=st.data())
+async def test_altered_cursors_are_refused_or_give_a_part_of_the_list(
+    whole_api: Api, paged_lists: list[PagedList], data: st.DataObject
+) -> None:
+    await check_altered_cursor(whole_api, paged_lists, data)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@settings(max_examples=10_000)
+@given(data=st.data())
+async def test_altered_cursors_are_refused_or_give_a_part_of_the_list_in_long_runs(
+    whole_api: Api, paged_lists: list[PagedList], data: st.DataObject
+) -> None:
+    await check_altered_cursor(whole_api, paged_lists, data)
