@@ -21,8 +21,8 @@ _PROBLEMS: Final = "Problems"
 _TEXT: Final = f"""
 ## In general
 
-- The API only allows reading. Use GET, or HEAD for the headers alone. Any other method is answered
-  with 405.
+- The API only allows reading. Use GET, or HEAD for the headers alone. The response to any other
+  method is 405.
 - The paths below `/api/v1` are about the ledger. The other paths are for operators.
   `/openapi.json` describes the same routes for programs.
 - Responses are JSON. Hashes are lower-case hexadecimal. Times are RFC 3339 in UTC. No field is ever
@@ -53,11 +53,10 @@ NEXT=$(curl -s '{_DEMO_CHANNEL}/blocks?limit=2' | {_NEXT_CURSOR})
 curl "{_DEMO_CHANNEL}/blocks?limit=2&cursor=$NEXT"
 ```
 
-All pages show the ledger at the `height` that it had when the first page was read. So no item is
-skipped or repeated while new blocks arrive. A cursor belongs to one route, channel, order and set
-of filters; only the limit may change between pages. With any other request, or if it is not from
-this API, a cursor is answered with 400 `invalid-cursor`. Cursors do not expire. Their content is
-not part of the API.
+All pages show the ledger at the `height` that it had when the first page was read, so that no item
+is skipped or repeated while new blocks arrive. A cursor belongs to one route, channel, order and
+set of filters; only the limit may change between pages. The API refuses a cursor of another request
+with 400 `invalid-cursor`. Cursors do not expire. Their content is not part of the API.
 
 ## Filters
 
@@ -83,7 +82,7 @@ response is 400 `filter-not-indexed`, and its `hint` says which filters are poss
 ## Caching
 
 Every cacheable response has a strong `ETag`. Send it as `If-None-Match` to find out whether the
-response has changed: if not, the answer is 304 without a body.
+response has changed: if not, the response is 304 without a body.
 
 ```sh
 ETAG=$(curl -sI '{_DEMO_CHANNEL}/blocks/0' | tr -d '\\r' | sed -n 's/^[Ee][Tt][Aa][Gg]: //p')
@@ -102,7 +101,7 @@ curl -i -H "If-None-Match: $ETAG" '{_DEMO_CHANNEL}/blocks/0'
 
 Responses about a channel have two headers. `Ledger-Height` is the height of the ledger from which
 the response was made. `Ledger-Peer-Height` is the height that a peer is known to have. If they
-differ, the service is still catching up. A block that only the peer has is answered with 404
+differ, the service is still catching up. The response about a block that only the peer has is 404
 `block-not-indexed-yet`, with both heights and `Retry-After`. A block becomes visible when it is
 stored completely, and stays visible.
 
@@ -153,8 +152,8 @@ data: {{"number":136,"hash":"…"}}
 
 - A response takes at most {Options().seconds_per_request:g} seconds, unless the operator
   configured another limit. After that the response is 503 `timed-out`.
-- The operator can limit how many requests a client address may send to each route. A request above
-  the limit is answered with 429 and `Retry-After`.
+- The operator can limit how many requests a client address may send to each route. The response to
+  a request above the limit is 429 with `Retry-After`.
 - The operator can require a token. Then every request needs the header
   `Authorization: Bearer TOKEN`, except those to `/live` and `/ready`.
 - The operator can allow pages of other origins to read the API (CORS).

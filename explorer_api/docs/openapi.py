@@ -59,8 +59,8 @@ _HEADERS: Final[Json] = {
 _IF_NONE_MATCH: Final[Json] = {
     "name": "If-None-Match",
     "in": "header",
-    "description": "ETags of responses that the client has. If the response is one of them, the "
-    "answer is 304.",
+    "description": "ETags of responses that the client has. If the response is one of them, its "
+    "status is 304.",
     "schema": {"type": "string"},
 }
 _LAST_EVENT_ID: Final[Json] = {

@@ -273,12 +273,12 @@ def time(name: str) -> Parameter[DatetimeMS]:
             raise ValueError
         return DatetimeMS(-((_EPOCH - value) // _MILLISECOND))
 
-    allowed = "a time as in RFC 3339, such as 2026-01-31T17:00:00Z (percent-encode a +)"
+    allowed = "a time in RFC 3339, for example 2026-01-31T17:00:00Z (percent-encode a +)"
     return Parameter(name, allowed, parse, {"type": "string", "format": "date-time"})
 
 
 LIMIT: Final = integer("limit", 1, MAX_LIMIT, DEFAULT_LIMIT)
-CURSOR: Final = text("cursor", "page.next of the page before", 512)
+CURSOR: Final = text("cursor", "page.next of the previous page", 512)
 ORDER: Final = choice("order", "desc", "asc", default="desc")
 
 

@@ -1,1 +1,1 @@
-"""What can be asked for: a module for each kind of thing."""
+"""The handlers of requests: a module for each resource of the API."""

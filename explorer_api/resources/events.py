@@ -78,8 +78,8 @@ async def list_events(
 ) -> ApiResponse:
     """Return the events of VALID transactions in the order of the chain.
 
-    One of chaincode, txId and a field of the payload can be combined with any names and any range
-    of blocks.
+    One of the filters chaincode, txId and payload can be combined with any names and any range of
+    blocks.
     """
     if filters.fields.payload is not None:
         await _require_indexed_field(call, filters.fields.payload[0])

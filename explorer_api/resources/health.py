@@ -33,12 +33,12 @@ _Result = tuple[Verdict, str | None]
 
 
 async def live(_: Call) -> ApiResponse:
-    """Answer that the process is alive, without asking any database."""
+    """Confirm that the process is alive. No database is needed."""
     return ApiResponse(Liveness("live"), NO_STORE)
 
 
 async def ready(call: Call) -> ApiResponse:
-    """Answer that MongoDB is available and that the databases of all channels can be read."""
+    """Confirm that MongoDB is available and that the databases of all channels can be read."""
     await call.services.channels.ping()
     for channel in await call.services.channels.all():
         problem = await _find_read_problem(channel)
@@ -51,7 +51,7 @@ async def health(call: Call) -> ApiResponse:
     """Check MongoDB, the business database, Redis and all channels.
 
     The status is 200 if the service is healthy or degraded, 202 if a channel is catching up, and
-    503 if a check failed.
+    503 if a check is broken.
     """
     services = call.services
     checks = [_run_check(call, "mongodb", _check_mongodb(call), on_timeout="broken")]
@@ -94,7 +94,7 @@ async def _find_read_problem(channel: Channel) -> tuple[str, str] | None:
 async def _run_check(
     call: Call, name: str, check: Awaitable[_Result], on_timeout: Verdict = "degraded"
 ) -> Check:
-    """Run a check for a limited time, so that all checks end before the request must be answered.
+    """Run a check for a limited time, so that all checks end before the time limit of the request.
 
     `on_timeout` is the verdict if the check takes longer.
     """

@@ -49,7 +49,7 @@ _NONEMPTY_QUERY: Final = text_parameter(
     required=True,
 )
 QUERY: Final = replace(_NONEMPTY_QUERY, parse=lambda value: value and _NONEMPTY_QUERY.parse(value))
-"""The text to search for; an empty one is answered like a missing one."""
+"""The text to search for; the response to an empty text is that to a missing one."""
 
 
 class _TypeResults(Struct, frozen=True):
@@ -63,9 +63,9 @@ class _TypeResults(Struct, frozen=True):
 async def search(call: ChannelCall) -> ApiResponse:
     """Search blocks, transactions, chaincodes, events and keys.
 
-    Blocks are found by number or hash, transactions by id, chaincodes by name, events by name, and
-    keys by the whole key. The first 8 characters of a transaction id are enough, and the beginning
-    of a chaincode's name. Upper and lower case are distinguished, except in hashes.
+    Blocks match by number or hash, transactions by id or at least its first 8 characters,
+    chaincodes by name or its beginning, events by name, and keys by the whole key. Upper and lower
+    case are distinguished, except in hashes.
     """
     query = call.query.get(QUERY)
     if not query:

@@ -48,7 +48,7 @@ TS_GE: Final = time("ts.ge")
 TS_LT: Final = time("ts.lt")
 CHAINCODE: Final = equality_filter(text("chaincode", "the name of a chaincode", _MAX_NAME_BYTES))
 FUNCTION: Final = equality_filter(
-    text("function", "the name of a function; requires chaincode", _MAX_NAME_BYTES)
+    text("function", "the name of a function (requires chaincode)", _MAX_NAME_BYTES)
 )
 CREATOR_MSP: Final = equality_filter(
     text("creatorMsp", "the MSP id of the creator's organisation", _MAX_NAME_BYTES)

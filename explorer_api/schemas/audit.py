@@ -34,8 +34,8 @@ class RowsAudit(Struct, frozen=True, rename="camel"):
 
     `reported` is the last report of the daemon. `standing` is the settlement status in the business
     database now; it is null if the API has no business database, or if the database does not
-    answer, which `unavailable` tells apart. `verdict` is `unknown` if neither the business database
-    nor a daemon that follows the ledger can tell the number of open discrepancies.
+    answer. `unavailable` is true in the second case. `verdict` is `unknown` if neither the business
+    database nor a daemon that follows the ledger knows the number of open discrepancies.
     """
 
     verdict: RowsVerdict

@@ -69,7 +69,7 @@ def block_row(document: Document) -> BlockRow:
 
 
 def block_detail(document: Document, transactions: Sequence[Document] | None) -> BlockDetail:
-    """Return a block document with all its fields, and its transactions if they are given."""
+    """Return a block document with all its fields, and its transactions unless they are None."""
     last_config = document["lastConfig"]
     rows = [transaction_row(row) for row in transactions] if transactions is not None else None
     return BlockDetail(

@@ -9,7 +9,7 @@ Verdict = Literal["ok", "catching_up", "degraded", "broken"]
 
 
 class Liveness(Struct, frozen=True):
-    """The answer of a probe that succeeded: `status` is `live` or `ready`."""
+    """The response of a probe that succeeded: `status` is `live` or `ready`."""
 
     status: str
 
@@ -30,7 +30,7 @@ class Check(Struct, frozen=True, rename="camel"):
 class Health(Struct, frozen=True):
     """The results of all checks, and the worst of their statuses.
 
-    `degraded` means that answers are correct, but slower or less complete.
+    `degraded` means that responses are correct, but slower or less complete.
     """
 
     status: Verdict

@@ -39,7 +39,7 @@ class ChaincodeHit(Struct, frozen=True, tag_field="type", tag="chaincode"):
 
 
 class EventHit(Struct, frozen=True, tag_field="type", tag="event"):
-    """The name of events; `href` lists them."""
+    """The name of at least one event; `href` lists the events with this name."""
 
     name: str
     href: str

@@ -10,7 +10,7 @@ from ledger.mongodb.sync_state import LastError, Reconciliation
 class ChannelStatus(Struct, frozen=True, rename="camel"):
     """The progress of a channel, as the daemon last reported it.
 
-    `committed_height` is the height of the store itself, whatever the daemon reported.
+    `committed_height` is the height of the store itself, which can be above the reported heights.
     """
 
     name: str

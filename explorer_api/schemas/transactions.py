@@ -56,7 +56,10 @@ class TransactionRow(Struct, frozen=True, rename="camel"):
 
 
 class TransactionPage(Struct, frozen=True):
-    """A page of transactions in blocks below `height`, the ledger's height when paging began."""
+    """A page of transactions in blocks below `height`.
+
+    `height` was the ledger's height when the paging began.
+    """
 
     items: list[TransactionRow]
     page: PageInfo

@@ -30,7 +30,7 @@ DocumentCounts = Mapping[Kind, int]
 
 _MESSAGE_OVERHEAD_BYTES: Final = 250
 _READING_ORDER: Final[tuple[Kind, ...]] = ("transaction", "event", "block")
-"""Blocks are stored last and so are read last: what a found block has was there before."""
+"""Blocks are read last because they are stored last: then all their documents have been read."""
 
 _OffsetDocument = tuple[int, Kind, Document]
 

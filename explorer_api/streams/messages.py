@@ -37,8 +37,8 @@ class Message(Struct, frozen=True):
 class Selection(Struct, frozen=True):
     """The messages that a client wants.
 
-    They are of some kinds. If `chaincode` is given, transactions and events are of this chaincode;
-    if `event_name` is given, events have this name.
+    The messages have one of `kinds`. Unless they are None, `chaincode` is the chaincode of
+    transactions and events, and `event_name` the name of events.
     """
 
     kinds: frozenset[str] = frozenset(KINDS)

@@ -31,7 +31,7 @@ _RECONNECT_MS: Final = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSource:
-    """Where a stream gets its messages, and the head when the request was answered."""
+    """The parts of the service that a stream needs, and the head when the request arrived."""
 
     channel: Channel
     snapshot: HeadSnapshot
