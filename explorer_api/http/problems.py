@@ -61,8 +61,9 @@ def problem_response(problem: ProblemError, request_id: str) -> web.Response:
 
 def quoted(value: str) -> str:
     """Return a quoted value of a request for a message: shortened if long, and encodable."""
-    shown = value if len(value) <= _MAX_QUOTED_CHARACTERS else value[:_MAX_QUOTED_CHARACTERS] + "…"
-    return repr(shown.encode(errors="backslashreplace").decode())
+    is_short = len(value) <= _MAX_QUOTED_CHARACTERS
+    text = value if is_short else value[:_MAX_QUOTED_CHARACTERS] + "…"
+    return repr(text.encode(errors="backslashreplace").decode())
 
 
 def invalid_parameter(name: str, value: str, allowed: str) -> ProblemError:

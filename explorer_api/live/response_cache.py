@@ -35,8 +35,8 @@ class ResponseCache:
         self.bytes = 0
         self.hits = 0
         self.misses = 0
-        """Requests about a channel that were not answered from here: counted by the dispatcher,
-        since the middleware looks up all paths."""
+        """Requests about a channel without a hit: the dispatcher counts them, since the middleware
+        looks up the paths of all requests."""
 
     def get(self, key: str) -> CacheHit | None:
         """Return the response to the raw path and query, if a valid one is cached."""

@@ -1,3 +1,5 @@
+"""Fixtures of the tests of the API: ledgers, clients and running APIs."""
+
 import base64
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -17,13 +19,13 @@ from tests.ledger import recorded as recordings
 
 @pytest.fixture(scope="session")
 def recorded() -> list[bytes]:
-    """The recorded ledger's blocks, as the peer delivered them."""
+    """The blocks of the recorded ledger, as the peer delivered them."""
     return list(recordings.recorded("raft-2.5").blocks)
 
 
 @pytest.fixture(scope="session")
 def parsed(recorded: list[bytes]) -> list[common.Block]:
-    """The same, as Fabric's own message."""
+    """The blocks of the recorded ledger as Fabric's own messages."""
     return [common.Block.FromString(block) for block in recorded]
 
 
@@ -36,7 +38,7 @@ def delivered_events() -> list[Json]:
 
 @pytest.fixture(scope="session")
 def recorded_database(mongo_uri: str, recorded: list[bytes]) -> Iterator[str]:
-    """A database with the recorded ledger, for tests that only read."""
+    """A database with the recorded ledger, which tests only read."""
     name = f"test_api_{uuid4().hex}"
     append_now(mongo_uri, name, [decoded(block) for block in recorded])
     yield name
@@ -59,7 +61,7 @@ async def recorded_api(client: AsyncMongoClient[Any], recorded_database: str) ->
 
 @pytest.fixture
 async def api(client: AsyncMongoClient[Any], database_name: str) -> AsyncIterator[Api]:
-    """The API over an empty database of the test's own."""
+    """The API over the empty database of the test."""
     async with running_api(client, {CHANNEL: database_name}) as api:
         yield api
 
@@ -68,7 +70,7 @@ async def api(client: AsyncMongoClient[Any], database_name: str) -> AsyncIterato
 async def whole_api(
     client: AsyncMongoClient[Any], recorded_database: str, indexer_dsn: str
 ) -> AsyncIterator[Api]:
-    """The API over the recorded ledger and a business database that has no rows of it."""
+    """The API over the recorded ledger and a business database without rows."""
     settings = Settings.model_validate(
         {
             "postgres": {"dsn": indexer_dsn},
@@ -85,12 +87,12 @@ async def whole_api(
 
 @pytest.fixture
 async def a_transaction(whole_api: Api) -> str:
-    """The id of one that is on the ledger."""
+    """The id of a transaction of the recorded ledger."""
     tx_id: str = (await whole_api.channel("/events", limit=1))["items"][0]["txId"]
     return tx_id
 
 
 @pytest.fixture
 def chain(store: LedgerStore) -> Chain:
-    """A chain to let grow, in the test's own database."""
+    """A growing chain in the database of the test."""
     return Chain(store)

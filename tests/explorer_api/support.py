@@ -1,4 +1,4 @@
-"""What the API's tests share: forged blocks, a store to put them into, and a client that knows the rules."""
+"""Helpers of the tests of the API: forged blocks, their storage, and a client."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ class Response:
 
 
 class Api:
-    """A client of one running API. Paths are sent as they are given."""
+    """A client of one running API. It sends paths unchanged."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
         self.session, self.base = session, base
@@ -74,7 +74,7 @@ class Api:
         return response
 
     async def channel(self, path: str = "", status: int = 200, **parameters: Any) -> Json:
-        """The JSON of a route below the channel."""
+        """Return the JSON of a route below the channel."""
         query = "?" + urlencode(
             {name.replace("__", "."): value for name, value in parameters.items()}
         )
@@ -84,7 +84,7 @@ class Api:
         return response.json
 
     async def problem(self, path: str, status: int, name: str, method: str = "GET") -> Response:
-        """The answer, checked to be a complete problem of that name."""
+        """Return the response, checked to be a complete problem of that name."""
         response = await self.request(method, path)
         assert response.status == status, response.body
         assert response.headers["Content-Type"] == "application/problem+json"
@@ -98,23 +98,23 @@ class Api:
         return response
 
     async def pages(self, path: str, **parameters: Any) -> list[list[Json]]:
-        """The items of every page, from the first to the last."""
+        """Return the items of every page, from the first to the last."""
         pages = []
         cursor: Json = {}
         while True:
-            answer = await self.channel(path, **parameters, **cursor)
-            pages.append(answer["items"])
-            if answer["page"]["next"] is None:
+            page = await self.channel(path, **parameters, **cursor)
+            pages.append(page["items"])
+            if page["page"]["next"] is None:
                 return pages
             assert len(pages) < 1000, "the paging does not end"
-            cursor = {"cursor": answer["page"]["next"]}
+            cursor = {"cursor": page["page"]["next"]}
 
     async def items(self, path: str, **parameters: Any) -> list[Json]:
         return [item for page in await self.pages(path, **parameters) for item in page]
 
 
 FRESH = Options(head_age_s=0.0, seconds_per_request=30.0)
-"""Every request reads the head: what a test stores is seen at once."""
+"""Every request reads the head, so that it shows all blocks that a test has stored."""
 
 
 @asynccontextmanager
@@ -134,7 +134,7 @@ async def running_api(
 
 
 def transaction(index: int, tx_id: str, code: int = VALID, **fields: Any) -> Transaction:
-    """A transaction as the decoder gives it."""
+    """A transaction as the decoder returns it."""
     values: Json = {
         "envelope_hash": sha256(f"{index} {tx_id}".encode()).digest(),
         "envelope_size": 100,
@@ -152,7 +152,7 @@ def transaction(index: int, tx_id: str, code: int = VALID, **fields: Any) -> Tra
 
 
 def with_event(index: int, tx_id: str, name: str, payload: bytes, code: int = VALID) -> Transaction:
-    """A transaction that set an event."""
+    """A transaction with an event."""
     event = ChaincodeEvent("token", tx_id, name, payload)
     return transaction(index, tx_id, code, actions=(action(event=event),))
 
@@ -169,7 +169,7 @@ def action(**fields: Any) -> Action:
 
 
 def block(number: int, transactions: Iterable[Transaction], previous_hash: bytes = b"") -> Block:
-    """A block of these transactions; its hash depends on its number alone."""
+    """A block of these transactions; its hash depends on its number and the previous hash."""
     transactions = tuple(transactions)
     return Block(
         number=number,
@@ -191,13 +191,13 @@ def decoded(block_bytes: bytes) -> Block:
 
 
 async def encoded(store: LedgerStore, blocks: Sequence[Block]) -> list[EncodedBlock]:
-    """The blocks' documents, ids decided against what is stored and against each other."""
-    taken: set[str] = set()
+    """Return the documents of the blocks; stored and earlier transactions own their ids."""
+    owned: set[str] = set()
     result = []
     for item in blocks:
-        taken |= await store.owned_ids(ids_to_look_up(item) - taken, item.number)
-        owners = decide_owners(item, taken)
-        taken |= {t.tx_id for t, owns in zip(item.transactions, owners, strict=True) if owns}
+        owned |= await store.owned_ids(ids_to_look_up(item) - owned, item.number)
+        owners = decide_owners(item, owned)
+        owned |= {t.tx_id for t, owns in zip(item.transactions, owners, strict=True) if owns}
         result.append(encode_block(item, owners))
     return result
 
@@ -208,14 +208,14 @@ async def append(
     blocks: Sequence[Block],
     indexes: IndexOptions = IndexOptions(),  # noqa: B008 - frozen
 ) -> None:
-    """Stores the blocks as the indexer does."""
+    """Store the blocks as the indexer does."""
     store = LedgerStore(client, database)
     await store.prepare(indexes)
     await insert(store, blocks)
 
 
 async def insert(store: LedgerStore, blocks: Sequence[Block]) -> None:
-    """Stores the blocks in a store that is prepared."""
+    """Store the blocks in a prepared store."""
     documents = await encoded(store, blocks)
     await store.insert_transactions(documents)
     await store.insert_events(documents)
@@ -223,7 +223,7 @@ async def insert(store: LedgerStore, blocks: Sequence[Block]) -> None:
 
 
 def append_now(uri: str, database: str, blocks: Sequence[Block]) -> None:
-    """`append` with a client and a loop of its own, for fixtures that outlive a test."""
+    """Do as `append` with its own client and event loop, for fixtures that outlive a test."""
 
     async def run() -> None:
         async with AsyncMongoClient[Any](uri) as client:

@@ -1,3 +1,5 @@
+"""The channels that the API shows, their details, and their status."""
+
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -31,7 +33,7 @@ async def test_the_recorded_channel(
     assert rows == [
         {"name": CHANNEL, "height": 136, "peerHeight": None, "lagBlocks": None, "state": None}
     ]
-    for _ in range(2):  # the second time the sums are known
+    for _ in range(2):  # the second time the totals are known
         detail = await recorded_api.channel()
         database = client[recorded_database]
         assert detail["counts"] == {
@@ -83,7 +85,7 @@ async def test_heights_and_progress(
 ) -> None:
     blocks = [block(n, [transaction(i, f"{n}-{i}") for i in range(4)]) for n in range(7, 10)]
     await append(client, database_name, blocks)
-    error = LastError(MOMENT, "the peer is away")
+    error = LastError(MOMENT, "the peer is unavailable")
     state = sync_state(peer_height=20, seen_height=12, transactions_per_second=8.0, error=error)
     await write_sync_state(client[database_name], state)
 
@@ -118,24 +120,24 @@ async def test_heights_and_progress(
             "lagBlocks": 10,
             "transactionsPerSecond": 8.0,
             "etaSeconds": 5.0,
-            "error": {"at": "2026-01-02T03:04:05.678000Z", "message": "the peer is away"},
+            "error": {"at": "2026-01-02T03:04:05.678000Z", "message": "the peer is unavailable"},
             "reconciliation": None,
             "updatedAt": "2026-01-02T03:04:05.678000Z",
         }
     ]
-    # the daemon's report is up to a second old: what is stored a peer must have had
+    # the daemon's report is up to a second old: a peer had every stored block
     await write_sync_state(client[database_name], sync_state(peer_height=9, seen_height=9))
     (channel,) = (await api.get("/api/v1/status")).json["channels"]
     heights = [channel[f"{height}Height"] for height in ("peer", "seen", "committed")]
     assert (heights, channel["lagBlocks"], channel["etaSeconds"]) == ([10, 10, 10], 0, 0.0)
 
 
-async def test_status_tells_where_reconciliation_stands(
+async def test_status_shows_the_reconciliation(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     await append(client, database_name, [block(0, [transaction(0, "a")])])
     servers = [DatabaseServer("primary", 2, 1, None), DatabaseServer("replica 1", 1, 1, 0.5)]
-    error = LastError(MOMENT, "PostgreSQL is away")
+    error = LastError(MOMENT, "PostgreSQL is unavailable")
     reconciliation = Reconciliation(ChannelState.WAITING, 1, 7, 2, error, servers)
     await write_sync_state(client[database_name], sync_state(reconciliation=reconciliation))
     (channel,) = (await api.get("/api/v1/status")).json["channels"]
@@ -144,7 +146,7 @@ async def test_status_tells_where_reconciliation_stands(
         "height": 1,
         "settled": 7,
         "discrepancies": 2,
-        "error": {"at": "2026-01-02T03:04:05.678000Z", "message": "PostgreSQL is away"},
+        "error": {"at": "2026-01-02T03:04:05.678000Z", "message": "PostgreSQL is unavailable"},
         "servers": [
             {"name": "primary", "connections": 2, "idle": 1, "lagSeconds": None},
             {"name": "replica 1", "connections": 1, "idle": 1, "lagSeconds": 0.5},
@@ -152,7 +154,7 @@ async def test_status_tells_where_reconciliation_stands(
     }
 
 
-async def test_counts_follow_a_database_that_is_indexed_anew(
+async def test_the_counts_of_a_reindexed_database(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     await append(client, database_name, [block(n, [transaction(0, f"{n}")]) for n in range(3)])
@@ -178,7 +180,7 @@ def foreign_database(mongo_uri: str) -> Iterator[str]:
         client.drop_database(name)
 
 
-async def test_channels_are_found_by_themselves(
+async def test_channels_are_discovered(
     client: AsyncMongoClient[Any], database_name: str, foreign_database: str
 ) -> None:
     channel = f"found.{uuid4().hex}"

@@ -1,3 +1,5 @@
+"""Paging while blocks arrive, and blocks that are only partly stored."""
+
 from typing import Any
 
 import pytest
@@ -55,19 +57,19 @@ async def test_paging_neither_skips_nor_repeats_while_blocks_arrive(
     assert numbers == sorted([*range(4)] * per_block, reverse=order == "desc")
 
 
-async def test_a_torn_write_is_invisible(
+async def test_a_partly_stored_block_is_not_shown(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    """Transactions and events are written before their block document; until that is there, nothing shows."""
+    """Transactions and events are stored before their block, which makes them visible."""
     store = LedgerStore(client, database_name)
     await append(client, database_name, [block(0, [with_event(0, "zero", "Mint", b"0")])])
-    torn = await encoded(
+    partly_stored = await encoded(
         store, [block(1, [with_event(0, "one", "Mint", b"1"), transaction(1, "other")])]
     )
-    await store.insert_transactions(torn)
-    await store.insert_events(torn)
+    await store.insert_transactions(partly_stored)
+    await store.insert_events(partly_stored)
 
-    async def seen() -> list[Any]:
+    async def shown() -> list[Any]:
         return [
             [item["txId"] for item in await api.items("/events")],
             [item["txId"] for item in await api.items("/events", name__eq="Mint")],
@@ -84,8 +86,8 @@ async def test_a_torn_write_is_invisible(
         ]
 
     counts = {"blocks": 1, "transactions": 1, "valid": 1, "events": 1}
-    assert await seen() == [["zero"], ["zero"], [], [], [0], counts, 404, 404, 404]
-    await store.insert_blocks(torn)
+    assert await shown() == [["zero"], ["zero"], [], [], [0], counts, 404, 404, 404]
+    await store.insert_blocks(partly_stored)
     counts = {"blocks": 2, "transactions": 3, "valid": 3, "events": 2}
     ids = ["one", "zero"]
-    assert await seen() == [ids, ids, ["one"], ["one"], [1, 0], counts, 200, 200, 200]
+    assert await shown() == [ids, ids, ["one"], ["one"], [1, 0], counts, 200, 200, 200]

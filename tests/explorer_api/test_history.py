@@ -1,4 +1,5 @@
-import asyncio
+"""The history of the service's status."""
+
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from explorer_api.live.mongo_calls import MongoCalls
 from explorer_api.live.status_recorder import MAX_SAMPLES, StatusRecorder
 from explorer_api.options import Options
 from ledger.mongodb.sync_state import ChannelState, Reconciliation, write_sync_state
+from tests.eventually import eventually
 from tests.explorer_api.support import (
     CHANNEL,
     MOMENT,
@@ -25,18 +27,21 @@ from tests.explorer_api.support import (
 
 
 async def history(api: Api, samples: int) -> Json:
-    """The history, once it has so many samples."""
-    async with asyncio.timeout(10):
-        while True:
-            response = await api.get("/api/v1/status/history")
-            assert response.headers["Cache-Control"] == "no-store"
-            channels = response.json["channels"]
-            if channels and len(channels[0]["samples"]) >= samples:
-                return response.json
-            await asyncio.sleep(0.02)
+    """Wait until the history has that many samples; return it."""
+
+    async def read() -> Json:
+        response = await api.get("/api/v1/status/history")
+        assert response.headers["Cache-Control"] == "no-store"
+        return response.json
+
+    def has_samples(history: Json) -> bool:
+        channels = history["channels"]
+        return bool(channels) and len(channels[0]["samples"]) >= samples
+
+    return await eventually(read, has_samples)
 
 
-async def test_a_channels_progress_is_sampled(
+async def test_the_progress_of_a_channel_is_sampled(
     client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     now = datetime.now(UTC)
@@ -55,8 +60,8 @@ async def test_a_channels_progress_is_sampled(
         first = await history(api, 2)
         await append(client, database_name, [block(3, [transaction(0, "3")])])
         await api.channel()
-        known = len(first["channels"][0]["samples"])
-        later = await history(api, known + 2)
+        count = len(first["channels"][0]["samples"])
+        later = await history(api, count + 2)
     (channel,) = later["channels"]
     assert channel["name"] == CHANNEL
     at = [datetime.fromisoformat(sample.pop("at")) for sample in channel["samples"]]
@@ -75,13 +80,13 @@ async def test_a_channels_progress_is_sampled(
     assert channel["samples"][-1] == sample | {"height": 4, "lagBlocks": 1}
     assert later["intervalSeconds"] == 0.05
     assert later["since"] == first["since"]
-    served = [sample for sample in later["service"] if sample["requestsPerSecond"] > 0]
-    assert served
-    assert all(0 < sample["p50Ms"] <= sample["p99Ms"] < 5000 for sample in served)
+    busy = [sample for sample in later["service"] if sample["requestsPerSecond"] > 0]
+    assert busy
+    assert all(0 < sample["p50Ms"] <= sample["p99Ms"] < 5000 for sample in busy)
 
 
 class Clock:
-    """Wall clock and monotonic clock in one."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -90,7 +95,7 @@ class Clock:
         return MOMENT + timedelta(seconds=self.seconds)
 
 
-async def test_history_is_bounded_and_says_what_is_not_known(
+async def test_unknown_values_are_null_and_the_history_is_bounded(
     client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     clock, registry = Clock(), CollectorRegistry()
@@ -105,7 +110,7 @@ async def test_history_is_bounded_and_says_what_is_not_known(
     channels = Channels(client, MongoCalls(1.0), {CHANNEL: database_name}, 2.0)
     (channel,) = await channels.all()
     snapshot = await channel.snapshot()
-    kept = StatusRecorder(
+    recorder = StatusRecorder(
         channels.loaded, registry, 10.0, clock.now, lambda: snapshot.read_at + clock.seconds
     )
 
@@ -113,31 +118,35 @@ async def test_history_is_bounded_and_says_what_is_not_known(
         metrics.count_response("/x", "GET", 200, seconds)
         metrics.count_response("/channels/{channel}/stream", "GET", 200, 600.0)
     clock.seconds = 4.0
-    kept.sample()
-    (fresh,) = kept.history().channels[0].samples
+    recorder.sample()
+    (fresh,) = recorder.history().channels[0].samples
     assert (fresh.height, fresh.state, fresh.transactions_per_second) == (
         1,
         ChannelState.FOLLOWING,
         1.0,
     )
-    (service,) = kept.history().service
+    (service,) = recorder.history().service
     assert service.requests_per_second == 1.0
     assert service.p50_ms is not None
     assert 2.5 < service.p50_ms < 5.0
-    assert service.p99_ms == 5000.0, "slower than the histogram tells"
+    assert service.p99_ms == 5000.0, "the highest bound of the histogram"
 
-    clock.seconds = 10.0  # the daemon is silent
-    kept.sample()
-    silent = kept.history().channels[0].samples[-1]
+    clock.seconds = 10.0  # the daemon does not report
+    recorder.sample()
+    silent = recorder.history().channels[0].samples[-1]
     assert (silent.height, silent.state, silent.transactions_per_second) == (1, None, None)
-    idle = kept.history().service[-1]
+    idle = recorder.history().service[-1]
     assert (idle.requests_per_second, idle.p50_ms, idle.p99_ms) == (0.0, None, None)
-    clock.seconds = 70.0  # so is MongoDB
-    kept.sample()
-    away = kept.history().channels[0].samples[-1]
-    assert (away.height, away.peer_height, away.lag_blocks) == (None, None, None)
+    clock.seconds = 70.0  # MongoDB does not answer
+    recorder.sample()
+    unknown = recorder.history().channels[0].samples[-1]
+    assert (unknown.height, unknown.peer_height, unknown.lag_blocks) == (None, None, None)
 
     for _ in range(2 * MAX_SAMPLES):
-        kept.sample()
-    assert len(kept.history().channels[0].samples) == len(kept.history().service) == MAX_SAMPLES
-    assert kept.history().since == MOMENT
+        recorder.sample()
+    assert (
+        len(recorder.history().channels[0].samples)
+        == len(recorder.history().service)
+        == MAX_SAMPLES
+    )
+    assert recorder.history().since == MOMENT

@@ -1,3 +1,5 @@
+"""Rules of HTTP that hold for all routes: headers, caching, parameters, cursors and paths."""
+
 import base64
 import json
 from typing import Any
@@ -5,7 +7,9 @@ from urllib.parse import quote
 
 import pytest
 from pymongo import AsyncMongoClient
+from yarl import URL
 
+from runtime.http_server import SECURITY_HEADERS
 from tests.explorer_api.support import CHANNEL, Api, Json, append, block, running_api, transaction
 
 C = f"/api/v1/channels/{CHANNEL}"
@@ -23,7 +27,7 @@ ROUTES = [
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_what_every_answer_has(recorded_api: Api, path: str) -> None:
+async def test_every_response(recorded_api: Api, path: str) -> None:
     response = await recorded_api.get(path)
     assert response.headers["Content-Type"] == "application/json"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -33,9 +37,9 @@ async def test_what_every_answer_has(recorded_api: Api, path: str) -> None:
     if path.startswith(C):
         assert response.headers["Ledger-Height"] == response.headers["Ledger-Peer-Height"] == "136"
         etag = response.headers["ETag"]
-        assert etag.startswith('"'), "a strong one"
-        for known in (etag, f'"other", {etag}', f"W/{etag}", "*"):
-            unchanged = await recorded_api.get(path, 304, {"If-None-Match": known})
+        assert etag.startswith('"'), "a strong ETag"
+        for validator in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+            unchanged = await recorded_api.get(path, 304, {"If-None-Match": validator})
             assert unchanged.body == b""
             for header in ("ETag", "Cache-Control", "Ledger-Height"):
                 assert unchanged.headers[header] == response.headers[header]
@@ -54,14 +58,14 @@ async def test_what_every_answer_has(recorded_api: Api, path: str) -> None:
     assert ("Ledger-Height" in unknown.headers) == path.startswith(C)
 
 
-async def test_the_request_id_is_the_callers_if_it_is_harmless(recorded_api: Api) -> None:
-    for given, kept in (("gateway-17.a_B", True), ("x" * 65, False), ("<b>", False)):
-        response = await recorded_api.get("/live", headers={"X-Request-ID": given})
-        assert (response.headers["X-Request-ID"] == given) == kept
+async def test_a_valid_request_id_of_the_client_is_used(recorded_api: Api) -> None:
+    for request_id, is_used in (("gateway-17.a_B", True), ("x" * 65, False), ("<b>", False)):
+        response = await recorded_api.get("/live", headers={"X-Request-ID": request_id})
+        assert (response.headers["X-Request-ID"] == request_id) == is_used
 
 
 @pytest.mark.parametrize(
-    ("path", "caching"),
+    ("path", "cache_control"),
     [
         (C, "no-cache"),
         (f"{C}/blocks", "no-cache"),
@@ -78,9 +82,9 @@ async def test_the_request_id_is_the_callers_if_it_is_harmless(recorded_api: Api
         (f"{C}/events?name.eq=Mint&order=asc&limit=2", "max-age=86400"),
     ],
 )
-async def test_how_long_an_answer_may_be_kept(recorded_api: Api, path: str, caching: str) -> None:
+async def test_cache_control(recorded_api: Api, path: str, cache_control: str) -> None:
     response = await recorded_api.get(path)
-    assert response.headers["Cache-Control"] == caching
+    assert response.headers["Cache-Control"] == cache_control
     if "include" in path:
         assert (
             response.headers["ETag"]
@@ -94,7 +98,7 @@ async def test_how_long_an_answer_may_be_kept(recorded_api: Api, path: str, cach
         ] == "max-age=86400"
 
 
-async def test_the_etag_of_what_changes_changes(
+async def test_new_blocks_change_the_etag(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     paths = (C, f"{C}/blocks", f"{C}/blocks/latest", f"{C}/events")
@@ -167,7 +171,7 @@ async def test_parameters_are_checked(
         ("transactions?status.ne=VALID&status.in=11,VALID", "status.in is '11,VALID'."),
     ],
 )
-async def test_what_is_refused_is_shown_as_it_was_sent(
+async def test_a_problem_shows_the_value_as_it_was_sent(
     recorded_api: Api, query: str, detail: str
 ) -> None:
     assert (await recorded_api.problem(f"{C}/{query}", 400, "invalid-parameter")).json[
@@ -175,14 +179,14 @@ async def test_what_is_refused_is_shown_as_it_was_sent(
     ] == detail
 
 
-async def test_a_value_is_only_ever_a_value(recorded_api: Api) -> None:
+async def test_a_value_is_never_an_operator(recorded_api: Api) -> None:
     for value in ('{"$gt":""}', "$where", "null", "Mint\0", ".*"):
         assert (await recorded_api.channel("/events", name__eq=value))["items"] == []
     operator = quote('{"$gt":""}')
     await recorded_api.problem(f"{C}/transactions/{operator}", 404, "transaction-not-found")
 
 
-async def test_a_cursor_belongs_to_its_question(recorded_api: Api) -> None:
+async def test_a_cursor_is_bound_to_its_query(recorded_api: Api) -> None:
     cursor = (await recorded_api.channel("/blocks", limit=3))["page"]["next"]
     assert (await recorded_api.channel("/blocks", limit=9, cursor=cursor))["items"][0][
         "number"
@@ -223,7 +227,7 @@ async def test_a_cursor_belongs_to_its_question(recorded_api: Api) -> None:
         await recorded_api.problem(f"{C}/{other}", 400, "invalid-cursor")
 
 
-async def test_a_cursor_belongs_to_its_channel(
+async def test_a_cursor_is_bound_to_its_channel(
     client: AsyncMongoClient[Any], recorded_database: str
 ) -> None:
     async with running_api(client, {CHANNEL: recorded_database, "other": recorded_database}) as api:
@@ -239,7 +243,6 @@ def write(fields: Json | list[Any] | None) -> str:
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/api",
         "/api/v1",
         "/api/v2/channels",
@@ -250,8 +253,22 @@ def write(fields: Json | list[Any] | None) -> str:
         "/live/",
     ],
 )
-async def test_unknown_routes(recorded_api: Api, path: str) -> None:
+async def test_unknown_paths(recorded_api: Api, path: str) -> None:
     await recorded_api.problem(path, 404, "route-not-found")
+
+
+async def test_the_root_redirects_to_the_documentation(recorded_api: Api) -> None:
+    for method in ("GET", "HEAD"):
+        url = URL(f"{recorded_api.base}/")
+        async with recorded_api.session.request(method, url, allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (307, "/docs")
+            assert response.headers["Cache-Control"] == "no-store"
+            assert len(response.headers["X-Request-ID"]) == 32
+            for name, value in SECURITY_HEADERS.items():
+                assert response.headers[name] == value
+    followed = await recorded_api.get("/")
+    assert followed.headers["Content-Type"].startswith("text/html")
+    await recorded_api.problem("/", 405, "method-not-allowed", "POST")
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""The query plans of all queries of the API."""
+
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -7,7 +9,7 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from tests.explorer_api.support import CHANNEL, running_api
 
-_NOT_PART_OF_THE_QUERY = {
+_SESSION_FIELDS = {
     "lsid",
     "$clusterTime",
     "$db",
@@ -19,7 +21,7 @@ _NOT_PART_OF_THE_QUERY = {
 
 
 class Queries(CommandListener):
-    """Keeps every query that the API sends."""
+    """Records every query that the API sends."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
@@ -41,7 +43,7 @@ async def test_every_query_runs_on_an_index(
     client: AsyncMongoClient[Any],
     delivered_events: list[Mapping[str, Any]],
 ) -> None:
-    """And reads what the majority has, has a time limit, and looks at no more documents than a page needs."""
+    """And reads majority data, has a time limit, and examines only the documents of a page."""
     queries = Queries()
     tx_id = delivered_events[300]["transactionId"]
     span = {"ts__ge": "2020-01-01T00:00:00Z", "ts__lt": "2100-01-01T00:00:00Z"}
@@ -108,20 +110,18 @@ async def test_every_query_runs_on_an_index(
 
 
 async def check(client: AsyncMongoClient[Any], database: str, queries: Queries, limit: int) -> None:
-    """Explains what was sent, and forgets it."""
+    """Check the plans of the recorded queries, and clear the record."""
     for command in queries.sent:
         if (
             command.get("find") == "sync_state"
             or "$changeStream" in command.get("pipeline", [{}])[0]
         ):
-            continue  # one document; no query
+            continue  # a single document
         if command.get("collection") == "blocks":
-            continue  # the change stream goes on
+            continue  # the change stream continues
         assert command["readConcern"]["level"] == "majority"
         assert command["maxTimeMS"] > 0
-        query = {
-            name: value for name, value in command.items() if name not in _NOT_PART_OF_THE_QUERY
-        }
+        query = {name: value for name, value in command.items() if name not in _SESSION_FIELDS}
         plan = await client[database].command("explain", query, verbosity="executionStats")
         if "aggregate" in command or "distinct" in command:
             stages = set(walk(plan))
@@ -140,7 +140,7 @@ async def check(client: AsyncMongoClient[Any], database: str, queries: Queries, 
 
 
 def in_one_block(query: Mapping[str, Any]) -> bool:
-    """Whether the query looks for names among the events of a single block."""
+    """Return whether the query filters the events of a single block by name."""
     ids = query["filter"].get("_id")
     return (
         isinstance(ids, dict)
@@ -150,12 +150,12 @@ def in_one_block(query: Mapping[str, Any]) -> bool:
 
 
 def of_few(query: Mapping[str, Any]) -> bool:
-    """Whether the query looks for the events of one transaction, or the blocks of one millisecond."""
+    """Return whether the query is for one transaction's events or one millisecond's blocks."""
     return "txId" in query["filter"] or isinstance(query["filter"].get("ts"), datetime)
 
 
 def walk(node: Any) -> list[str]:
-    """The names of all stages of a plan, rejected plans aside."""
+    """Return the names of all stages of a plan, without rejected plans."""
     if isinstance(node, list):
         return [name for child in node for name in walk(child)]
     if not isinstance(node, Mapping):

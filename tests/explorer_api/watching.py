@@ -1,4 +1,4 @@
-"""Counts what a client asks of MongoDB, and tells which tasks of the API run."""
+"""Records the commands that a client sends to MongoDB, and the running tasks of the API."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,21 +14,21 @@ from pymongo.monitoring import (
     CommandSucceededEvent,
 )
 
-_ROOMS = ("/explorer_api/", "/runtime/")
-"""Where the functions are that the API runs as tasks."""
+_PACKAGES = ("/explorer_api/", "/runtime/")
+"""The packages whose functions the API runs as tasks."""
 
-_DRIVERS = {"hello", "ismaster", "endSessions", "killCursors"}
+_DRIVER_COMMANDS = {"hello", "ismaster", "endSessions", "killCursors"}
 
 
 class Commands(CommandListener):
-    """The names of the commands that were sent, what the driver does by itself excepted."""
+    """The names of the commands, without those of the driver itself."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
 
     def started(self, event: CommandStartedEvent) -> None:
         pipeline = event.command.get("pipeline")
-        if event.command_name not in _DRIVERS:
+        if event.command_name not in _DRIVER_COMMANDS:
             self.names.append(
                 "changeStream"
                 if pipeline and "$changeStream" in pipeline[0]
@@ -53,10 +53,11 @@ async def watched_client(uri: str) -> AsyncIterator[tuple[AsyncMongoClient[Any],
 
 
 def tasks_of_the_api() -> list[str]:
-    """The names of the functions that run as tasks."""
+    """The names of the functions that run as tasks of the API."""
     codes: list[CodeType] = [getattr(task.get_coro(), "cr_code") for task in asyncio.all_tasks()]  # noqa: B009
     return [
         code.co_qualname
         for code in codes
-        if any(room in code.co_filename for room in _ROOMS) and "/tests/" not in code.co_filename
+        if any(package in code.co_filename for package in _PACKAGES)
+        and "/tests/" not in code.co_filename
     ]
