@@ -22,7 +22,7 @@ from explorer_api.http.request_metrics import ApiMetrics
 from explorer_api.http.responses import NO_STORE
 from explorer_api.http.server import ApiRunner
 from explorer_api.live.channels import Channels
-from explorer_api.live.head_notifications import NotificationTimings, follow_redis_topics
+from explorer_api.live.head_notifications import follow_redis_topics
 from explorer_api.live.mongo_calls import MongoCalls
 from explorer_api.live.redis_cache import RedisCache
 from explorer_api.live.response_cache import ResponseCache
@@ -84,10 +84,10 @@ def create_app(
         mongo_calls,
         channels,
         options.head_age_s,
-        change_streams=_notification_timings(limits) if redis is None else None,
+        follows_changes=redis is None,
         redis_cache=redis_cache,
         background=[feeds.follow],
-        discovery_s=limits.discovery_s,
+        limits=limits,
     )
     services = Services(
         options=options,
@@ -111,12 +111,6 @@ def create_app(
         StateCollector(services.response_cache, redis_cache, shown_channels.loaded, time.monotonic)
     )
     return _application(services, routes, redis)
-
-
-def _notification_timings(limits: ServiceLimits) -> NotificationTimings:
-    return NotificationTimings(
-        retry_s=limits.notification_retry_s, silence_s=limits.notification_silence_s
-    )
 
 
 def _documentation(routes: Sequence[AnyRoute], version: str) -> Documentation:
@@ -155,8 +149,7 @@ async def _background(
     """Run the background work of the service while the application lasts."""
     works = [services.status_recorder.record]
     if redis is not None:
-        timings = _notification_timings(services.limits)
-        works.append(partial(follow_redis_topics, redis, services.channels.wake, timings))
+        works.append(partial(follow_redis_topics, redis, services.channels.wake, services.limits))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(services.channels.followed())
         tasks = [asyncio.create_task(restart_on_failure(work)) for work in works]

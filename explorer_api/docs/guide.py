@@ -24,7 +24,7 @@ _TEXT: Final = f"""
 - The API only allows reading. Use GET, or HEAD for the headers alone. The response to any other
   method is 405.
 - The paths below `/api/v1` are about the ledger. The other paths are for operators.
-  `/openapi.json` describes the same routes for programs.
+  `/openapi.json` describes the same routes for programs. `/` redirects to `/docs`.
 - Responses are JSON. Hashes are lower-case hexadecimal. Times are RFC 3339 in UTC. No field is ever
   left out: a value that is not known is null.
 - A height is the number of the highest block plus one.

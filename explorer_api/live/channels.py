@@ -11,11 +11,12 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
 from explorer_api.http.problems import ProblemError
-from explorer_api.live.head_notifications import NotificationTimings, follow_change_stream
+from explorer_api.live.head_notifications import follow_change_stream
 from explorer_api.live.heads import HeadSnapshot, HeadWatch
 from explorer_api.live.mongo_calls import MongoCalls
 from explorer_api.live.redis_cache import RedisCache
 from explorer_api.live.running_totals import RunningTotals
+from explorer_api.options import ServiceLimits
 from ledger.mongodb.reader import LedgerReader
 from ledger.mongodb.stored_channels import find_channels
 from runtime.cancellation import raise_if_cancelled
@@ -46,8 +47,8 @@ class Channels:
     """The configured channels; without configuration, all channels that MongoDB holds.
 
     `databases` names the database of each configured channel. Each channel has background tasks:
-    they keep its head and its totals up to date, listen to the change stream of its database if
-    there are `change_streams` timings, and do the `background` work.
+    they keep its head and its totals up to date, follow the change stream of its database if
+    `follows_changes`, and do the `background` work.
     """
 
     def __init__(
@@ -57,14 +58,14 @@ class Channels:
         databases: Mapping[str, str] | None,
         head_age_s: float,
         *,
-        change_streams: NotificationTimings | None = None,
+        follows_changes: bool = False,
         redis_cache: RedisCache | None = None,
         background: Sequence[ChannelWork] = (),
-        discovery_s: float = 2.0,
+        limits: ServiceLimits = ServiceLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._client, self._mongo_calls = client, mongo_calls
-        self._head_age_s, self._discovery_s = head_age_s, discovery_s
-        self._change_streams, self._redis_cache = change_streams, redis_cache
+        self._head_age_s, self._limits = head_age_s, limits
+        self._follows_changes, self._redis_cache = follows_changes, redis_cache
         self._background = background
         self._databases = dict(databases) if databases is not None else {}
         self._discovers = databases is None
@@ -122,7 +123,7 @@ class Channels:
             for channel in self._tasks.keys() - set(self._channels.values()):
                 for task in self._tasks.pop(channel):
                     task.cancel()
-            await asyncio.sleep(self._discovery_s)
+            await asyncio.sleep(self._limits.discovery_s)
 
     def _start_tasks(self, channel: Channel, database: str) -> list[asyncio.Task[None]]:
         works: list[Callable[[], Awaitable[None]]] = [
@@ -130,9 +131,9 @@ class Channels:
             channel.totals.follow,
             *(partial(work, channel) for work in self._background),
         ]
-        if self._change_streams is not None:
-            wake, timings = channel.watch.wake, self._change_streams
-            works.append(partial(follow_change_stream, self._client, database, wake, timings))
+        if self._follows_changes:
+            wake, limits = channel.watch.wake, self._limits
+            works.append(partial(follow_change_stream, self._client, database, wake, limits))
         return [asyncio.create_task(restart_on_failure(work)) for work in works]
 
     def _load(self, name: str) -> Channel:
@@ -148,7 +149,8 @@ class Channels:
             return
         async with self._lock:
             now = time.monotonic()
-            if self._discovered_at is not None and now - self._discovered_at < self._discovery_s:
+            earliest = now - self._limits.discovery_s
+            if self._discovered_at is not None and self._discovered_at > earliest:
                 return
             with self._mongo_calls.probe():
                 databases = await find_channels(self._client)

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
-from msgspec import Struct
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from explorer_api.options import ServiceLimits
 from ledger.head_topic import ALL_HEAD_TOPICS, database_of
 from ledger.mongodb.block_change_stream import watch_stored_blocks
 from runtime.cancellation import raise_if_cancelled
@@ -25,37 +25,26 @@ _UNAUTHORIZED: Final = 13
 _NO_REPLICA_SET: Final = 40573
 
 
-class NotificationTimings(Struct, frozen=True, kw_only=True):
-    """Intervals in seconds."""
-
-    retry_s: float = 1.0
-    """The pause before a lost subscription is renewed."""
-    silence_s: float = 10.0
-    """A connection that is silent for so long is checked."""
-
-
 async def follow_redis_topics(
-    redis: Redis, wake: Callable[[str], None], timings: NotificationTimings
+    redis: Redis, wake: Callable[[str], None], limits: ServiceLimits
 ) -> None:
     """Call `wake` with the database's name when the daemon announces a head; until cancelled."""
     failures = ThrottledLog("announcements_unavailable")
     while True:
         try:
-            await _subscribe(redis, wake, timings)
+            await _subscribe(redis, wake, limits)
         except (RedisError, OSError, TimeoutError) as error:
             failures.failed(error=str(error) or type(error).__name__)
         raise_if_cancelled()
-        await asyncio.sleep(timings.retry_s)
+        await asyncio.sleep(limits.notification_retry_s)
 
 
-async def _subscribe(
-    redis: Redis, wake: Callable[[str], None], timings: NotificationTimings
-) -> None:
+async def _subscribe(redis: Redis, wake: Callable[[str], None], limits: ServiceLimits) -> None:
     async with redis.pubsub(ignore_subscribe_messages=True) as subscription:
         await subscription.psubscribe(ALL_HEAD_TOPICS)
         awaits_pong = False
         while True:
-            message = await subscription.get_message(timeout=timings.silence_s)
+            message = await subscription.get_message(timeout=limits.notification_silence_s)
             raise_if_cancelled()
             if message is not None:
                 awaits_pong = False
@@ -65,7 +54,7 @@ async def _subscribe(
                 raise TimeoutError("no answer")
             else:  # a half-open connection is silent too
                 awaits_pong = True
-                async with asyncio.timeout(timings.retry_s):
+                async with asyncio.timeout(limits.notification_retry_s):
                     await subscription.ping()
 
 
@@ -73,7 +62,7 @@ async def follow_change_stream(
     client: AsyncMongoClient[Any],
     database: str,
     wake: Callable[[], None],
-    timings: NotificationTimings,
+    limits: ServiceLimits,
 ) -> None:
     """Call `wake` when a block is stored; until cancelled.
 
@@ -94,4 +83,4 @@ async def follow_change_stream(
         except PyMongoError:
             pass  # an outage of MongoDB is logged by the calls that read the head
         raise_if_cancelled()
-        await asyncio.sleep(timings.retry_s)
+        await asyncio.sleep(limits.notification_retry_s)
