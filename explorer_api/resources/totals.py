@@ -15,8 +15,8 @@ MAX_NAMES: Final = 500
 async def channel_totals(call: ChannelCall, share_of_time: float = 0.8) -> ChannelTotals:
     """Return the totals over all blocks up to the head.
 
-    Raises `TotalsNotReadyError` when the totals are not ready within that share of the time limit of
-    a request.
+    Raises `TotalsNotReadyError` when the totals are not ready within that share of the time
+    limit of a request.
     """
     return await call.channel.totals.up_to(
         call.snapshot, call.services.options.seconds_per_request * share_of_time
