@@ -1,39 +1,51 @@
 """The command line: the group `kindledger` with its commands."""
 
+from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 import click
 
-from cli.commands.api import api_command
-from cli.commands.config import config_group
-from cli.commands.demo import demo_command
-from cli.commands.doctor import doctor_command
-from cli.commands.import_files import import_command
-from cli.commands.migrate import migrate_group
-from cli.commands.reconcile import reconcile_group
-from cli.commands.run import run_command
-from cli.commands.status import status_command
-from cli.commands.verify import verify_command
 from cli.configuration.loading import load_settings
 from cli.configuration.settings import Settings
 from cli.output.logs import configure_logs
 from cli.version import VERSION
 
-_COMMANDS: tuple[click.Command, ...] = (
-    api_command,
-    config_group,
-    demo_command,
-    doctor_command,
-    import_command,
-    migrate_group,
-    reconcile_group,
-    run_command,
-    status_command,
-    verify_command,
+_COMMANDS: Final = {
+    "api": "cli.commands.api:api_command",
+    "config": "cli.commands.config:config_group",
+    "demo": "cli.commands.demo:demo_command",
+    "doctor": "cli.commands.doctor:doctor_command",
+    "import": "cli.commands.import_files:import_command",
+    "migrate": "cli.commands.migrate:migrate_group",
+    "reconcile": "cli.commands.reconcile:reconcile_group",
+    "run": "cli.commands.run:run_command",
+    "status": "cli.commands.status:status_command",
+    "verify": "cli.commands.verify:verify_command",
+}
+"""The module and the name of each command."""
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command when it is used: importing all of them takes a second."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(_COMMANDS)
+
+    def get_command(self, _: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command; return None if there is none of this name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--config", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file (TOML)."
 )
@@ -65,7 +77,3 @@ def _load(config: Path | None) -> Settings:
     settings = load_settings(config)
     configure_logs(settings.log)
     return settings
-
-
-for _command in _COMMANDS:
-    kindledger.add_command(_command)
