@@ -63,11 +63,11 @@ async def test_the_chaincodes_of_the_recorded_ledger(recorded_api: Api) -> None:
     rows = {row["name"]: row for row in response.json["items"]}
     events = Counter(event["chaincodeName"] for event in RAFT.events)
     in_force = {definition.name: definition for _, _, definition in commits()}
-    places: dict[str, list[int]] = {}
+    blocks_by_name: dict[str, list[int]] = {}
     for number, _, name, _ in invocations():
-        places.setdefault(name, []).append(number)
-    assert rows.keys() == places.keys()
-    for name, numbers in places.items():
+        blocks_by_name.setdefault(name, []).append(number)
+    assert rows.keys() == blocks_by_name.keys()
+    for name, numbers in blocks_by_name.items():
         assert rows[name] == {
             "name": name,
             "version": in_force[name].version if name in in_force else None,

@@ -51,15 +51,15 @@ class PagedList:
         assert response.status == 200
         answer = response.json
         items = answer["items"]
-        shown = [
+        items_below_height = [
             item
             for item in self.items
             if "height" not in answer or block_of(item) < answer["height"]
         ]
-        starts = [index for index, item in enumerate(shown) if items[:1] == [item]]
-        assert not items or [shown[start : start + len(items)] for start in starts] == [items], (
-            cursor
-        )
+        starts = [index for index, item in enumerate(items_below_height) if items[:1] == [item]]
+        assert not items or [
+            items_below_height[start : start + len(items)] for start in starts
+        ] == [items], cursor
 
 
 def block_of(item: Json) -> int:

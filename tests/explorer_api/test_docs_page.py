@@ -93,7 +93,7 @@ async def test_the_page_is_accessible(recorded_api: Api) -> None:
 def luminance(color: str) -> float:
     digits = color.removeprefix("#")
     digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
-    parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    parts = [int(digits[start : start + 2], 16) / 255 for start in (0, 2, 4)]
     linear = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
     ]
@@ -111,10 +111,10 @@ def test_texts_are_escaped() -> None:
         Code("sh", HOSTILE),
     ]
     section = Section(HOSTILE, [*blocks, Paragraph("[x](javascript:alert)")])
-    shown = Page(html_page(Section(HOSTILE, blocks, [section]), HOSTILE))
-    assert not shown.all("script")
-    assert shown.text.count(HOSTILE) >= 10
-    assert {attributes["href"] for attributes in shown.all("a")} == {
+    parsed_page = Page(html_page(Section(HOSTILE, blocks, [section]), HOSTILE))
+    assert not parsed_page.all("script")
+    assert parsed_page.text.count(HOSTILE) >= 10
+    assert {attributes["href"] for attributes in parsed_page.all("a")} == {
         "#content",
         f"#{slug(HOSTILE)}",
     }

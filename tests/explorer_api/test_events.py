@@ -85,8 +85,8 @@ async def test_a_block_full_of_one_name_is_paged_in_its_order(
     await events.insert_many(stored)
 
     everything = await api.items("/events", limit=500, order="asc")
-    places = [(item["block"], item["txIndex"]) for item in everything]
-    assert places == [(n, i) for n in range(3) for i in range(15)]
+    positions = [(item["block"], item["txIndex"]) for item in everything]
+    assert positions == [(n, i) for n in range(3) for i in range(15)]
     for filters in ({"name.eq": "A"}, {"name.in": "A,B"}, {"name.eq": "B, C"}, {"name.eq": ""}):
         selected = filters["name.in"].split(",") if "name.in" in filters else [filters["name.eq"]]
         expected = [item for item in everything if item["name"] in selected]

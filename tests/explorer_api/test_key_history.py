@@ -36,14 +36,14 @@ async def test_the_history_of_a_key(
         client, database_name, [block(n, [writing(n, i) for i in range(6)]) for n in range(8)]
     )
     for key_index, key in enumerate(keys):
-        places = [
+        positions = [
             (n, i)
             for n in range(8)
             for i in range(6)
             if i != 3 and (n + i) % len(keys) == key_index
         ]
         items = await api.items(f"/keys/token/{quote(key, safe='')}/history", limit=3)
-        assert [(item["block"], item["txIndex"]) for item in items] == places[::-1]
+        assert [(item["block"], item["txIndex"]) for item in items] == positions[::-1]
         for item in items:
             assert item["txId"] == f"{item['block']}-{item['txIndex']}"
             assert (item["value"], item["encoding"]) == (
@@ -53,7 +53,7 @@ async def test_the_history_of_a_key(
             assert item["isDelete"] == (item["block"] == 5)
         elsewhere = await api.items(f"/keys/elsewhere/{quote(key, safe='')}/history", order="asc")
         assert [(item["block"], item["txIndex"]) for item in elsewhere] == [
-            place for place in places if place[1] % 2
+            position for position in positions if position[1] % 2
         ]
     assert await api.items("/keys/nowhere/plain/history") == []
     await api.problem(f"{C}/keys/token/%FF/history", 400, "invalid-parameter")

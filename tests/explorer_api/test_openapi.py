@@ -57,7 +57,7 @@ def test_every_problem_that_the_code_raises_is_explained() -> None:
                 for status, name in named_problem(node):
                     raised.setdefault(name, set()).add(status)
     explained = {name: {kind.status} for name, kind in PROBLEM_KINDS.items()}
-    del explained["http-error"]  # whatever aiohttp refuses, with the status that it has for that
+    del explained["http-error"]  # aiohttp raises these problems, with several statuses
     assert raised == explained
 
 

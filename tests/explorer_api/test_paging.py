@@ -168,15 +168,15 @@ async def test_all_pages_show_the_ledger_of_the_first_page(
         key=lambda m: (m.seconds if by_time else 0, m.position),
         reverse=order == "desc",
     )
-    height, found = chain.height, []
+    height, positions = chain.height, []
     cursor: Json = {}
     for _ in range(len(expected) // limit + 1):
         answer = await api.channel(route, limit=limit, order=order, **filters, **cursor)
         assert answer["height"] == height
-        found += [(item["block"], item["txIndex"]) for item in answer["items"]]
+        positions += [(item["block"], item["txIndex"]) for item in answer["items"]]
         await chain.grow(meanwhile.pop() if meanwhile else [])
         if answer["page"]["next"] is None:
             break
         cursor = {"cursor": answer["page"]["next"]}
     assert answer["page"]["next"] is None
-    assert found == [m.position for m in expected]
+    assert positions == [m.position for m in expected]

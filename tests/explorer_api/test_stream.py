@@ -272,8 +272,8 @@ async def test_a_large_block_is_told_piece_by_piece(live: Api, chain: Chain) -> 
         await chain.mint(transactions=600, payload=b"x" * 1000)
         await receive(response, received, "4")
         assert received.ids == expected
-    for place in (0, 200, 201, 1199):
-        assert (await read(live, expected[place], "4")).ids == expected[place + 1 :]
+    for index in (0, 200, 201, 1199):
+        assert (await read(live, expected[index], "4")).ids == expected[index + 1 :]
 
 
 async def test_the_only_client_disconnects_and_resumes_the_stream(

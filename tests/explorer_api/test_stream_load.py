@@ -43,9 +43,9 @@ async def slow(api: Api) -> AsyncIterator[Api]:
 
 
 async def metric(api: Api, name: str) -> float:
-    found = re.search(rf"^{name} (\S+)$", (await api.get("/metrics")).body.decode(), re.MULTILINE)
-    assert found
-    return float(found[1])
+    line = re.search(rf"^{name} (\S+)$", (await api.get("/metrics")).body.decode(), re.MULTILINE)
+    assert line
+    return float(line[1])
 
 
 async def test_a_slow_client_gets_lagged_and_can_resume_the_stream(

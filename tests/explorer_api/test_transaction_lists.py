@@ -56,12 +56,12 @@ FILTERS: list[tuple[Json, Callable[[Json], bool]]] = [
 async def everything(recorded_api: Api, parsed: list[common.Block]) -> list[Json]:
     """Return every row of the recorded ledger in order: one for each envelope in its blocks."""
     rows = await recorded_api.items("/transactions", limit=500, order="asc")
-    places = [
+    positions = [
         (message.header.number, index)
         for message in parsed
         for index in range(len(message.data.data))
     ]
-    assert [(row["block"], row["txIndex"]) for row in rows] == places
+    assert [(row["block"], row["txIndex"]) for row in rows] == positions
     return rows
 
 
@@ -190,9 +190,9 @@ async def test_one_transaction_in_any_channel(
     try:
         async with running_api(client, names) as api:
             for tx_id, channel in (("here", "one"), ("there", "two/é")):
-                found = (await api.get(f"/api/v1/transactions/{tx_id}")).json
+                body = (await api.get(f"/api/v1/transactions/{tx_id}")).json
                 assert (
-                    found
+                    body
                     == (
                         await api.get(
                             f"/api/v1/channels/{quote(channel, safe='')}/transactions/{tx_id}"
@@ -229,7 +229,7 @@ async def test_events_by_a_field_of_the_payload(
         '["camp-1"]',
         "{}",
     ]
-    found = {
+    transactions_by_value = {
         "camp-1": [0, 8],
         "1": [1, 2, 3],
         "true": [4, 5],
@@ -247,9 +247,9 @@ async def test_events_by_a_field_of_the_payload(
         database_name,
         [block(0, events[:9]), block(1, [replace(e, index=e.index - 9) for e in events[9:]])],
     )
-    for text, places in found.items():
+    for text, positions in transactions_by_value.items():
         for name, parity in ((None, (0, 1)), (names[0], (0,)), (names[1], (1,))):
             filters = {"payload.campaignId": text} | ({"name.eq": name} if name else {})
             items = await api.items("/events", order="asc", limit=2, **filters)
-            expected = [f"t{2 * place + odd}" for place in places for odd in parity]
+            expected = [f"t{2 * position + odd}" for position in positions for odd in parity]
             assert [item["txId"] for item in items] == expected, (text, name)

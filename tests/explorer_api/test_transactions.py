@@ -134,9 +134,9 @@ async def test_an_envelope_that_owns_no_id_shows_the_claimed_id(
         database_name,
         [block(0, repeated), block(1, [transaction(0, "same", DUPLICATE_TXID)])],
     )
-    found = await api.channel("/transactions/same")
-    assert (found["block"], found["txIndex"], found["status"]) == (0, 0, "VALID")
-    assert [(r["block"], r["txIndex"], r["status"]) for r in found["repeats"]] == [
+    detail = await api.channel("/transactions/same")
+    assert (detail["block"], detail["txIndex"], detail["status"]) == (0, 0, "VALID")
+    assert [(r["block"], r["txIndex"], r["status"]) for r in detail["repeats"]] == [
         (0, 1, "DUPLICATE_TXID"),
         (1, 0, "DUPLICATE_TXID"),
     ]
