@@ -9,7 +9,7 @@ from ledger.mongodb.store import StoredBlock
 
 _FORK: Final = (
     "The source and the stored ledger are different chains. Possible causes: the channel was "
-    "created anew, the peer was rebuilt with other data, blocks were changed, or the files are of "
+    "created again, the peer was rebuilt with other data, blocks were changed, or the files are of "
     "two channels. This block and the blocks after it were not stored. Find out which chain is "
     "right before you continue; `kindledger verify` checks the stored ledger."
 )

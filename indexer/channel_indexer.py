@@ -226,7 +226,7 @@ class ChannelIndexer:
             raise SourceUnavailableError(
                 "behind",
                 f"{source.name} has {height} blocks, but block {pipeline.next_number} is needed: "
-                "waiting for it. If its channel was created anew, it will never reach this block",
+                "waiting for it. If its channel was created again, it will never reach this block",
             )
 
     async def _check_silence(

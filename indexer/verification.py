@@ -2,8 +2,8 @@
 
 In a consistent ledger blocks are contiguous and chained by their hashes, each block's hash follows
 from its header, each block has the transactions and events that it counts, and each event has its
-VALID transaction. For equality, the stored documents are compared, byte for byte, with the documents
-that the source's blocks give, and neither side may have more.
+VALID transaction. For equality, the stored documents are compared byte for byte with the documents
+of the source's blocks, and neither side may have more documents.
 """
 
 from collections import Counter

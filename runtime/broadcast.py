@@ -12,11 +12,6 @@ class Broadcast:
     def __init__(self) -> None:
         self._next_change: asyncio.Future[None] | None = None
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether a task has started to wait since the last announcement."""
-        return self._next_change is not None
-
     async def wait(self) -> None:
         """Wait for the next announcement. Raise the error that it announces, if any."""
         if self._next_change is None:

@@ -66,7 +66,7 @@ BRANCH = forged(HEIGHT, replace(RECIPE, branch_at=FORK))
 OTHER = forged(HEIGHT, replace(RECIPE, channel=OTHER_CHANNEL))
 """Another channel of the same organisations."""
 REBUILT = forged(HEIGHT, replace(RECIPE, started=datetime(2026, 2, 1, tzinfo=UTC)))
-"""The same channel set up anew: another genesis block."""
+"""The same channel created again, with another genesis block."""
 
 ORGANISATIONS = organisations(TRUNK[0])
 TLS_AUTHORITY = Authority("tls")

@@ -52,8 +52,8 @@ CONTRADICTIONS: dict[str, tuple[Callable[[], Peer], int, str]] = {
     "a fork": (lambda: peer_of(BRANCH), HEAD - 1, "hash"),
     "a fork of the same height": (lambda: peer_of(BRANCH[:HEAD]), HEAD - 1, "hash"),
     "a shorter fork": (lambda: peer_of(BRANCH[: HEAD - 2]), HEAD - 3, "hash"),
-    "a channel created anew": (lambda: peer_of(REBUILT), HEAD - 1, "hash"),
-    "a shorter channel created anew": (lambda: peer_of(REBUILT[:4]), 3, "hash"),
+    "a channel created again": (lambda: peer_of(REBUILT), HEAD - 1, "hash"),
+    "a shorter channel created again": (lambda: peer_of(REBUILT[:4]), 3, "hash"),
     "other validation codes": (
         lambda: peer_of(TRUNK, tamper(at(HEAD - 1), with_another_code)),
         HEAD - 1,

@@ -197,10 +197,10 @@ async def test_the_checks_fail_for_a_store_that_breaks_a_rule(
     store = broken(mongo, database_name)
     await store.prepare()
     with pytest.raises((AssertionError, StoreConflictError)):
-        await crash_everywhere(store)
+        await crash_at_early_calls(store)
 
 
-async def crash_everywhere(store: CrashingStore) -> None:
+async def crash_at_early_calls(store: CrashingStore) -> None:
     """Crash at each of the first calls, at every moment."""
     for call in range(1, 30):
         for moment in MOMENTS:
