@@ -1,15 +1,19 @@
-# Run make in this folder, or with `make -C path/to/project demo`. Works as root and as an ordinary
-# user. All names are relative, because make splits names at spaces and the path may contain some.
+# Works from any folder (`make -C path/to/project demo`, `make -f path/to/project/Makefile demo`), as
+# root and as an ordinary user. Names are relative to this folder, because make splits names at
+# spaces, and the path may contain some.
+ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
+ifneq ($(ROOT),$(shell pwd -P))
+.DEFAULT_GOAL := help
+%:
+	@$(MAKE) --no-print-directory -C "$(ROOT)" $@
+else
+
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 # One more than there are processors, because tests wait for servers most of the time.
 WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --quiet
-
-ifeq ($(wildcard pyproject.toml requirements-dev.lock),)
-$(error Run make in the folder of the project, or with make -C path/to/project)
-endif
 
 .PHONY: help demo test test-all check format protos docs bench bench-rows bench-api lock clean
 .SILENT: help .venv/demo-ready .venv/ready
@@ -82,3 +86,4 @@ lock:
 
 clean:
 	rm -rf .venv .kindledger .mypy_cache .ruff_cache .pytest_cache .hypothesis
+endif

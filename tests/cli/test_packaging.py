@@ -1,6 +1,9 @@
 """The files that are installed, and those that the container image is built from."""
 
+import shutil
+import subprocess
 import tomllib
+from pathlib import Path
 
 from tests.cli.support import ROOT
 
@@ -22,3 +25,14 @@ def test_the_locks_pin_the_same_versions() -> None:
 
     everything = pinned("requirements-dev.lock")
     assert pinned("requirements.lock") < pinned("requirements-demo.lock") < everything
+
+
+def test_make_works_from_any_folder_in_a_path_with_a_space(tmp_path: Path) -> None:
+    project, elsewhere = tmp_path / "a b", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    shutil.copy(ROOT / "Makefile", project)
+    for arguments in (["-C", project], ["-f", project / "Makefile"]):
+        command = ["make", *arguments, "-n", "clean"]
+        output = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=True)
+        assert "rm -rf .venv" in output.stdout
