@@ -32,7 +32,7 @@ def test_make_works_from_any_folder_in_a_path_with_a_space(tmp_path: Path) -> No
     project.mkdir()
     elsewhere.mkdir()
     shutil.copy(ROOT / "Makefile", project)
-    for arguments in (["-C", project], ["-f", project / "Makefile"]):
+    for arguments in (("-C", str(project)), ("-f", str(project / "Makefile"))):
         command = ["make", *arguments, "-n", "clean"]
         output = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=True)
         assert "rm -rf .venv" in output.stdout
