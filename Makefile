@@ -1,6 +1,6 @@
 # Works from any folder (`make -C path/to/project demo`, `make -f path/to/project/Makefile demo`), as
-# root and as an ordinary user. Names are relative to this folder, because make splits names at
-# spaces, and the path may contain some.
+# root and as an ordinary user. File names are relative to this folder, because make splits names at
+# spaces, and the path of the folder may contain spaces.
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd -P)
 ifneq ($(ROOT),$(shell pwd -P))
 .DEFAULT_GOAL := help
@@ -19,7 +19,7 @@ LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --genera
 .SILENT: help .venv/demo-ready .venv/ready
 
 help:
-	echo "make demo        run a forged network, its applications, all servers, indexer and API; Ctrl-C stops all"
+	echo "make demo        run a simulated network, its applications, all servers, indexer and API; Ctrl-C stops all"
 	echo "make test        run the tests, on real embedded servers"
 	echo "make test-all    run the tests and the long fault tests"
 	echo "make check       check lint, types, import arrows and generated code"

@@ -23,7 +23,7 @@ _EXIT_CODES: Final = {
 def handle_signals(on_signal: Callable[[signal.Signals], None]) -> Iterator[None]:
     """Log each SIGTERM, SIGINT and SIGHUP while the context lasts, and call `on_signal` with it.
 
-    SIGHUP stays ignored where the process was started to ignore it, as `nohup` does.
+    A signal that was ignored when the process started stays ignored, as SIGHUP under `nohup`.
     """
 
     def received(number: signal.Signals) -> None:

@@ -112,7 +112,7 @@ class CacheRefresher:
             self._limit(self._campaigns_to_write)
 
     def _limit(self, campaigns: set[str]) -> None:
-        """Replace too many campaigns by the invalidation of all caches."""
+        """If there are too many campaigns, forget them and invalidate all caches instead."""
         if len(campaigns) > _MAX_CAMPAIGNS:
             campaigns.clear()
             self._invalidate_all = True

@@ -48,14 +48,14 @@ class BlockFollower:
         cursor = await self._cursor.read()
         if cursor.height < start:
             raise ReconciliationError(
-                f"rows were settled up to block {cursor.height}, but the stored ledger begins at "
+                f"rows were settled below block {cursor.height}, but the stored ledger begins at "
                 f"block {start}: index the blocks between, or delete the channel's row in "
                 "ledger_cursor to settle from the start block on"
             )
         if not wait_for_ledger and cursor.height > self._ledger.committed_height:
             raise ReconciliationError(
-                f"rows were settled by {cursor.height:,} blocks, but the stored ledger has only "
-                f"{self._ledger.committed_height:,}: index the missing blocks first"
+                f"rows were settled below block {cursor.height}, but the stored ledger has only "
+                f"blocks below {self._ledger.committed_height}: index the missing blocks first"
             )
         await self._ledger.wait_for_height(cursor.height)
         await self._check_chain(cursor)
@@ -68,11 +68,11 @@ class BlockFollower:
             raise ReconciliationError(
                 f"block {last_block} has the hash {stored_hash}, but rows were settled by a chain "
                 f"in which its hash is {cursor.block_hash}: this database was reconciled with "
-                "another chain. Use a database of its own; or delete the channel's row in "
-                "ledger_cursor to compare every row with this chain"
+                "another chain. Use another business database for this chain, or delete the "
+                "channel's row in ledger_cursor to compare every row with this chain"
             )
 
-    async def follow(self, until: int | None = None) -> None:
+    async def follow(self, until: Height | None = None) -> None:
         """Settle every block below the height `until`, or without it until cancelled.
 
         The next blocks are read while a batch is settled.

@@ -93,7 +93,7 @@ async def record_findings(
     compared: Iterable[DiscrepancySubject],
     findings: Sequence[DiscrepancyFinding],
 ) -> tuple[list[DiscrepancyFinding], int]:
-    """Open or update the discrepancies that were found; close the compared subjects' others.
+    """Open or update the discrepancies that were found, and close others of the compared subjects.
 
     Returns the findings that are new, and the number of discrepancies that were closed.
     """

@@ -1,4 +1,4 @@
-"""The failures of PostgreSQL: temporary failures, refused rows, and faults for an operator."""
+"""The failures of PostgreSQL: temporary failures, refused rows, and faults to be corrected."""
 
 from typing import Final
 
@@ -71,7 +71,11 @@ def is_row_refused(error: BaseException) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Return whether the server is down, starting, overloaded, or no longer the primary."""
+    """Return whether the same call may succeed later, without a correction.
+
+    The server is down, starting, overloaded or no longer the primary, or another transaction holds
+    a lock.
+    """
     return (isinstance(error, _UNAVAILABLE) or is_lock_conflict(error)) and not isinstance(
         error, asyncpg.ClientConfigurationError
     )

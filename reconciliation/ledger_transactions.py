@@ -60,7 +60,10 @@ class LedgerTransactions:
         return None if block is None else block.hash.hex()
 
     async def batch(self, first: BlockNumber, height: Height) -> BlockBatch | None:
-        """Return the batch that begins with block `first`, below `height`; None without a block."""
+        """Return the batch of blocks below `height` that begins with block `first`.
+
+        Return None if block `first` is not stored.
+        """
         blocks = await self._blocks(first, height)
         if not blocks:
             return None

@@ -1,8 +1,7 @@
-"""Reads the reports of the business database: by connections that cannot write, in limited time."""
+"""Reads the reports of the business database, over read-only connections and in limited time."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from operator import itemgetter
 from typing import Final
@@ -139,16 +138,17 @@ class PostgresReports:
 
 
 class _FailureGuard:
-    """Turns PostgreSQL's failures into `BusinessUnavailableError`, and logs them.
+    """Turns PostgreSQL's failures into `BusinessUnavailableError`, and logs them and their end.
 
     After a failure of the server, calls fail at once with the same message for `pause_s` seconds.
+    A failure of one call alone, for example a lock timeout, does not pause other calls.
     """
 
-    def __init__(self, pause_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._breaker = CircuitBreaker(pause_s, clock)
+    def __init__(self, pause_s: float) -> None:
+        self._breaker = CircuitBreaker(pause_s)
         self._last_message = ""
         self._failures = ThrottledLog(
-            "business_database_unavailable", "business_database_available", clock=clock
+            "business_database_unavailable", "business_database_available"
         )
 
     @contextmanager
@@ -166,14 +166,14 @@ class _FailureGuard:
                 self._breaker.failed()
             raise BusinessUnavailableError(message) from error
         else:
-            if self._breaker.succeeded():
-                self._failures.recovered()
+            self._breaker.succeeded()
+            self._failures.recovered()
         finally:
             self._breaker.abandoned()
 
 
 def _public_message(error: Exception) -> str:
-    """Return a message for clients. The server's own words go to the log only."""
+    """Return a message for clients. The server's own message goes to the log only."""
     if isinstance(error, TimeoutError) or is_lock_conflict(error):
         return "PostgreSQL does not answer in time."
     if is_unavailable(error):

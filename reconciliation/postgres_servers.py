@@ -69,8 +69,8 @@ class _Server:
             self.name, self.pool.get_size(), self.pool.get_idle_size(), self.lag_s
         )
 
-    def unavailable(self, error: BaseException) -> None:
-        """Forget a replica's lag, so that it is not read before the next measurement."""
+    def mark_unavailable(self, error: BaseException) -> None:
+        """Forget a replica's lag, so that the replica is not read before the next measurement."""
         if self.lag_s is not None:
             log.warning("replica_unavailable", replica=self.name, error=str(error))
         self.lag_s = None
@@ -118,7 +118,7 @@ class PostgresServers:
         await self._stack.aclose()
 
     def terminate(self) -> None:
-        """Break off every connection, for the end of the process; waiting calls fail at once."""
+        """Abort every connection, for the end of the process; waiting calls fail at once."""
         for server in (self._primary, *self._replicas):
             server.pool.terminate()
 
@@ -146,7 +146,7 @@ class PostgresServers:
                 yield connection
         except POSTGRES_ERRORS as error:
             if is_unavailable(error):
-                server.unavailable(error)
+                server.mark_unavailable(error)
             raise
 
     def _next_replica(self) -> _Server | None:
@@ -177,7 +177,7 @@ class PostgresServers:
         try:
             replayed = await replica.pool.fetchval(_REPLAYED_POSITION)
         except POSTGRES_ERRORS as error:
-            replica.unavailable(error)
+            replica.mark_unavailable(error)
             return
         reached_at = [
             time_s
@@ -196,7 +196,7 @@ _REPLAYED_POSITION = "SELECT (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::int8"
 
 @asynccontextmanager
 async def _opened(pool: "asyncpg.Pool[asyncpg.Record]") -> AsyncIterator[None]:
-    """Open the pool; at the end close its connections, or break them off after a timeout."""
+    """Open the pool; at the end close its connections, or abort them after a timeout."""
     await pool
     try:
         yield

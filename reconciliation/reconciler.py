@@ -56,7 +56,7 @@ class ReconciliationIntervals(Struct, frozen=True, kw_only=True):
     sweep_s: float = 30.0
     """Between two sweeps over the pending rows."""
     grace_s: float = 120.0
-    """The time for which a row without a transaction, or the reverse, is no discrepancy."""
+    """Until a row without a transaction, or a transaction without a row, is a discrepancy."""
     cross_check_s: float = 86_400.0
     """Between two comparisons of all rows."""
     audit_s: float = 1.0
@@ -74,7 +74,7 @@ class _ChannelParts:
     sweeper: Sweeper
 
     async def cross_check(self) -> None:
-        """Compare every row with the ledger, and search every transaction in the rows."""
+        """Compare every row with the ledger, and search the rows for every transaction."""
         await self.sweeper.compare_all_rows()
         await self.audit.audit_again()
 
@@ -124,12 +124,12 @@ class Reconciler:
                 if self.progress.height > height:
                     backoff.reset()
                 delay_s = self._report_failure(error, backoff)
-                # The statements of these connections were prepared for the schema as it was.
+                # These connections may have statements that were prepared for an older schema.
                 await self._servers.primary.expire_connections()
             await asyncio.sleep(delay_s)
 
     async def _run_session(self, session: asyncio.Task[None]) -> None:
-        """Wait for the session. If this is cancelled, end it in time, even if a server hangs."""
+        """Wait for the session; if cancelled, end the session in time, even if a server hangs."""
         try:
             await asyncio.wait((session,))
         except asyncio.CancelledError:

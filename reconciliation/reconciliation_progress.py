@@ -30,7 +30,7 @@ class ReconciliationProgress:
         self.last_sweep_at: datetime | None = None
         self.servers: Callable[[], list[DatabaseServer]] = list
         self.pool_size = 0
-        """The number of connections to each server at most."""
+        """The maximum number of connections to each server."""
         self._now, self._changed = now, changed
 
     def cursor_moved(self, height: Height, *, behind: bool) -> None:

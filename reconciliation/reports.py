@@ -1,6 +1,7 @@
-"""What the business database says of the ledger: the shapes of the reports, and how they are read.
+"""The reports of the business database: their types, and the protocol that reads them.
 
-The daemon writes what the reports show; the API reads them through this module alone.
+The daemon writes the values that the reports show. The API imports only this module of
+reconciliation.
 """
 
 from collections.abc import Sequence
@@ -142,7 +143,7 @@ class BusinessReports(Protocol):
         """The channel that is reconciled with these rows."""
 
     async def check(self) -> None:
-        """Return if rows can be read now."""
+        """Raise `BusinessUnavailableError` unless rows can be read now."""
 
     async def rows(self, tx_ids: Sequence[str]) -> dict[str, BusinessRows]:
         """Return the rows of each transaction id, in any of its usual spellings."""

@@ -52,8 +52,8 @@ class RowSettler:
     ) -> SettledRows:
         """Settle the pending rows whose hashes are the keys of `transactions`.
 
-        Without `wait_for_locks` the rows are omitted that other transactions have locked, and the
-        rows of a campaign that is locked.
+        Without `wait_for_locks`, rows that other transactions have locked are omitted, and so are
+        the rows of a locked campaign.
         """
         settled = SettledRows()
         if not transactions:
@@ -78,7 +78,10 @@ class RowSettler:
         table: BusinessTable,
         transactions: Mapping[str, LedgerTransaction],
     ) -> Iterable[HashedTransactions]:
-        """Return batches with the same campaigns, so that a lock on one holds up no other rows."""
+        """Return the pending transactions, in a batch for each set of campaigns.
+
+        So a locked campaign delays only its own rows.
+        """
         campaigns: dict[str, set[str]] = {}
         for row in await self._rows.table_rows_with_hashes(connection, table, list(transactions)):
             if row.is_pending and row.hash is not None:
@@ -105,7 +108,9 @@ class RowSettler:
         """
         try:
             async with connection.transaction():
-                records = await self._update(connection, table, batch, wait_for_locks)
+                records = await self._update(
+                    connection, table, batch, wait_for_locks=wait_for_locks
+                )
         except asyncpg.PostgresError as error:
             locked = is_lock_conflict(error) and not wait_for_locks
             if not (locked or is_row_refused(error)):
@@ -130,7 +135,8 @@ class RowSettler:
         connection: Connection,
         table: BusinessTable,
         batch: HashedTransactions,
-        wait_for_locks: bool,  # noqa: FBT001
+        *,
+        wait_for_locks: bool,
     ) -> list[asyncpg.Record]:
         statements = self._statements[table.name]
         return await connection.fetch(

@@ -1,8 +1,8 @@
 """Compares the mapping with PostgreSQL's catalogue before any business table is read.
 
-The check names each table, column or right that is missing, each hash column whose type holds no
-hash, and each table whose row-level security hides its rows: an UPDATE would then settle nothing,
-without an error.
+The check names each table, column or right that is missing, each hash column whose type cannot
+hold a hash, and each table whose row-level security hides its rows: an UPDATE would then settle
+nothing, without an error.
 """
 
 from collections.abc import Iterator

@@ -73,10 +73,10 @@ class Settlement:
         *,
         caught_up: bool,
     ) -> SettlementResult:
-        """Settle the pending ones of the rows whose transaction is known, and compare all the rows.
+        """Settle the pending rows whose transaction is in `transactions`, and compare all rows.
 
-        Discrepancies of the `resolved` subjects are closed. `caught_up` says whether `transactions`
-        would have every transaction that the network has.
+        Discrepancies of the `resolved` subjects are closed. `caught_up` says whether all blocks of
+        the network were searched for the transactions.
         """
         by_hash = {
             row.hash: transaction

@@ -1,4 +1,4 @@
-"""The status of a channel's settlement, as PostgreSQL holds it: it needs no running daemon."""
+"""Reads the status of a channel's settlement from PostgreSQL, without the daemon."""
 
 from typing import Final
 
@@ -17,7 +17,7 @@ _NO_CURSOR: Final = (0, 0, 0, None)
 async def read_settlement_status(
     connection: Connection, channel: str, business: BusinessMapping, grace_s: float
 ) -> SettlementStatus:
-    """Return the status at one moment.
+    """Return the settlement status of a channel, all of it read at one moment.
 
     Raises `ReconciliationError` if the tables do not fit the mapping.
     """

@@ -44,6 +44,7 @@ class TableStatements:
 
         $1: the placeholders. $2: hashes. $3: the number of rows for each hash.
         """
+        # A table without a status is never settled.
         self.pending_page = self.count_pending = self.settle = self.settle_unlocked = ""
         if table.status is not None:
             self.pending_page = (
@@ -64,10 +65,11 @@ class TableStatements:
         )
 
     def _count_pending_statement(self, status: str) -> str:
-        """Select four values of the pending rows.
+        """Return the statement that selects four values of the pending rows.
 
-        The number with a hash, those of them whose grace period is over, the time at which the
-        first of them was created, and the number without a hash.
+        The values are the number of rows with a hash, the number of these rows whose grace period
+        is over, the time at which the first of these rows was created, and the number of rows
+        without a hash.
         """
         created = _cast(self._table.created_at, "timestamptz")
         pending = (

@@ -45,7 +45,7 @@ class _LookedUpRows(Struct):
 
 
 class Sweeper:
-    """Settles and compares the rows of one channel, beginning from the rows.
+    """Reads business rows, looks up their transactions, and settles and compares the rows.
 
     `report` receives the result of each transaction; `sweep_finished` receives the status after
     each sweep, or None if it could not be read.
@@ -105,7 +105,7 @@ class Sweeper:
     async def sweep_pending_rows(self, max_rows: int | None = None) -> None:
         """Look up the pending rows of each table, from where the last sweep ended.
 
-        With `max_rows` no more than about so many rows of a table are looked up.
+        `max_rows` limits the number of rows of each table, rounded up to whole pages.
         """
         for table in self._tables.values():
             if table.status is not None:
@@ -187,7 +187,7 @@ class Sweeper:
             self._report(result)
 
     async def _look_up(self, rows: Sequence[ComparedRow]) -> _LookedUpRows:
-        # Read before the lookup: it must hold for the blocks that the lookup searches.
+        # Read first, so that it is true of the blocks that the lookup searches.
         caught_up = self._ledger.caught_up
         ids = {tx_id for row in rows if row.hash is not None for tx_id in candidate_ids(row.hash)}
         transactions = await self._transactions.lookup(ids, self._ledger.committed_height)

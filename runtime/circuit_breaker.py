@@ -32,11 +32,9 @@ class CircuitBreaker:
         self._trial_runs = self._open_until is not None
         return True
 
-    def succeeded(self) -> bool:
-        """Close the circuit. Return whether it was open."""
-        was_open = self._open_until is not None
+    def succeeded(self) -> None:
+        """Close the circuit."""
         self._open_until, self._trial_runs = None, False
-        return was_open
 
     def failed(self) -> None:
         """Open the circuit for `pause_s` seconds."""

@@ -98,7 +98,8 @@ async def run_api(settings: Settings) -> Exit:
             received.set_result(number)
 
     async with AsyncExitStack() as parts:
-        # Handlers are removed before the parts are closed, so that a second signal ends at once.
+        # The handlers are removed before the parts are closed: then a second signal ends the
+        # process at once.
         with handle_signals(on_signal):
             registry = await parts.enter_async_context(process_metrics(VERSION))
             client = await parts.enter_async_context(mongo_client(settings, registry))

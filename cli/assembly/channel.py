@@ -42,7 +42,7 @@ def pipeline_limits(
 
 
 def index_options(settings: IndexerSettings) -> IndexOptions:
-    """Return the configured indexes that exist beside the required ones."""
+    """Return the configured optional indexes."""
     return IndexOptions(settings.payload_fields, settings.key_history)
 
 
@@ -56,8 +56,9 @@ async def daemon_channel(
 ) -> AsyncIterator[DaemonChannel]:
     """Yield a configured channel: its indexer, its reconciliation and its head notifications.
 
-    Reconciliation is part of it if it is configured for this channel, head notifications if Redis
-    is configured. Raises `ConfigurationError`, and `IdentityError` for unusable certificate files.
+    The channel has reconciliation if it is configured for this channel, and head notifications if
+    Redis is configured. Raises `ConfigurationError`, and `IdentityError` for certificate files that
+    cannot be used.
     """
     store = LedgerStore(client, settings.database_of(channel))
     progress = new_progress(channel)
@@ -81,7 +82,7 @@ async def daemon_channel(
         yield DaemonChannel(indexer, progress, store.database, background_tasks=publishers)
         return
     async with reconciliation(settings, store, progress) as part:
-        rows = part.reconciler.progress
-        registry.register(MetricCollector(RECONCILIATION_METRICS, "channel", {channel: rows}))
+        reconciled = part.reconciler.progress
+        registry.register(MetricCollector(RECONCILIATION_METRICS, "channel", {channel: reconciled}))
         background_tasks = (*part.background_tasks, *publishers)
-        yield DaemonChannel(indexer, progress, store.database, rows, background_tasks)
+        yield DaemonChannel(indexer, progress, store.database, reconciled, background_tasks)

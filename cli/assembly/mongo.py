@@ -36,21 +36,32 @@ async def mongo_client(
             f"{_KEY}: not set; give the address of the replica set, for example "
             "mongodb://host:27017/?replicaSet=rs0"
         )
-    connections = MongoPoolMetrics()
+    pool_metrics = MongoPoolMetrics()
     if registry is not None:
-        registry.register(connections)
-    timeout_ms = int(settings.mongo.timeout_s * 1000)
+        registry.register(pool_metrics)
+    client = _new_client(uri, settings.mongo.timeout_s, pool_metrics)
+    try:
+        yield client
+    finally:
+        with pymongo.timeout(_CLOSE_TIMEOUT_S):
+            await client.close()
+
+
+def _new_client(
+    uri: str, timeout_s: float, pool_metrics: MongoPoolMetrics
+) -> AsyncMongoClient[dict[str, Any]]:
+    """Return a client for the address. Raises `ConfigurationError` if it cannot be used."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # the driver only warns of a misspelt option
-            client = AsyncMongoClient[dict[str, Any]](
+            return AsyncMongoClient[dict[str, Any]](
                 uri,
                 tz_aware=True,
                 appname="kindledger-explorer",
                 serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
                 connectTimeoutMS=_SELECTION_TIMEOUT_MS,
-                socketTimeoutMS=timeout_ms,
-                event_listeners=[connections],
+                socketTimeoutMS=int(timeout_s * 1000),
+                event_listeners=[pool_metrics],
             )
     except (MongoConfigurationError, ValueError, UserWarning) as error:
         raise ConfigurationError(f"{_KEY}: {unusable_address(uri, error)}") from error
@@ -61,17 +72,12 @@ async def mongo_client(
         raise ConfigurationError(
             f"{_KEY}: tlsCAFile or tlsCertificateKeyFile cannot be used: {reason}"
         ) from error
-    try:
-        yield client
-    finally:
-        with pymongo.timeout(_CLOSE_TIMEOUT_S):
-            await client.close()
 
 
 async def stored_channels(
     client: AsyncMongoClient[dict[str, Any]], settings: Settings
 ) -> dict[str, str]:
-    """Return the databases of the configured channels, else of all channels that MongoDB holds."""
+    """Return the database of each configured channel, or else of each channel in MongoDB."""
     if settings.channels:
         return {channel: settings.database_of(channel) for channel in settings.channels}
     return await find_channels(client)

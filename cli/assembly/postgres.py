@@ -14,7 +14,7 @@ from reconciliation.errors import POSTGRES_ERRORS, is_unavailable, with_advice
 
 
 def primary_dsn(settings: PostgresSettings) -> str:
-    """Return the daemon's address. Raises `ConfigurationError` if it cannot be used."""
+    """Return the address of the primary. Raises `ConfigurationError` if it cannot be used."""
     return _usable("postgres.dsn", settings.reveal() or "", settings)
 
 

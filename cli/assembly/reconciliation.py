@@ -24,7 +24,7 @@ from reconciliation.migrations.scripts import load_migrations
 from reconciliation.postgres_servers import PoolOptions, PostgresServers
 from reconciliation.reconciler import Reconciler, ReconciliationIntervals
 from reconciliation.reconciliation_progress import ReconciliationProgress
-from reconciliation.reports import DiscrepancyCount as Count
+from reconciliation.reports import DiscrepancyCount
 
 _MAX_MEASUREMENTS = 10
 _MEASURING_INTERVAL_S = 0.1
@@ -46,7 +46,7 @@ class Reconciliation:
             else (self.reconciler.run, self.caches.run)
         )
 
-    async def once(self, *, everything: bool) -> list[Count]:
+    async def once(self, *, everything: bool) -> list[DiscrepancyCount]:
         """Reconcile once, as `Reconciler.once` does, and refresh the caches of the settled rows.
 
         Return the open discrepancies by kind.
@@ -60,7 +60,7 @@ class Reconciliation:
 def reconciled_channel(settings: Settings) -> str | None:
     """Return the channel that is reconciled, or None if no business database is configured.
 
-    Raises `ConfigurationError` if the configuration does not say which of its channels it is.
+    Raises `ConfigurationError` if the configuration does not say which channel this is.
     """
     if settings.postgres.dsn is None and settings.postgres.dsn_file is None:
         return None
@@ -111,7 +111,7 @@ async def reconciliation(
 
 
 def configured_mapping(settings: ReconcileSettings) -> BusinessMapping:
-    """Return the configured mapping: which rows name transactions."""
+    """Return the configured mapping: the tables whose rows name transactions."""
     return BusinessMapping(
         schema=settings.db_schema,
         tables=settings.tables or KINDLEDGER.tables,
@@ -138,10 +138,10 @@ def postgres_servers(settings: PostgresSettings) -> PostgresServers:
 
 
 async def measure_servers(servers: PostgresServers) -> list[DatabaseServer]:
-    """Return the state of each server, the primary first; one without connections is unreachable.
+    """Return the state of each server, the primary first.
 
-    A replica's lag is known when it has replayed what the primary had written at the first
-    measurement, so this waits up to a second for it.
+    A server without connections is unreachable. The lag of a replica is known when the replica has
+    replayed what the primary had written at the first measurement: wait up to a second for that.
     """
     await servers.measure_lag()
     for _ in range(_MAX_MEASUREMENTS):

@@ -18,7 +18,7 @@ from cli.output.logs import configure_logs
 _RECORDED_LEDGER = "raft-2.5-blocks-000000-000135.tar.xz"
 
 
-@click.command("demo", short_help="Run a forged network, the indexer and the API here.")
+@click.command("demo", short_help="Run a simulated network, the indexer and the API.")
 @click.option("--once", is_flag=True, help="Index the recorded ledger, print a summary and exit.")
 @click.option(
     "--data",
@@ -41,7 +41,7 @@ _RECORDED_LEDGER = "raft-2.5-blocks-000000-000135.tar.xz"
 def demo_command(
     *, once: bool, data: Path | None, port: int | None, interval_ms: int, as_json: bool
 ) -> None:
-    """Run a forged Fabric network, its applications, all servers, the indexer and the API here.
+    """Run a simulated Fabric network, its applications, all servers, the indexer and the API.
 
     Needs the extra devnet: pip install 'kindledger-explorer[devnet]'.
     """

@@ -13,7 +13,7 @@ from cli.configuration.redaction import unusable_address
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, PostgresUnavailableError, exit_on_failure
 from cli.output.console import messages, print_json, print_table
-from cli.version import VERSION
+from cli.version import PROGRAM
 from reconciliation.connection import Connection
 from reconciliation.migrations.migrator import SERVER_UNAVAILABLE, MigrationStep, Migrator
 from reconciliation.migrations.records import (
@@ -82,8 +82,7 @@ async def migrate(
     Raises `MigrationError`, `ConfigurationError` and `PostgresUnavailableError`.
     """
     async with _connection(settings) as connection:
-        program = f"kindledger-explorer {VERSION}"
-        steps = await move(Migrator(connection, load_migrations(), _announce, program=program))
+        steps = await move(Migrator(connection, load_migrations(), _announce, program=PROGRAM))
     if as_json:
         print_json({"steps": steps})
     elif steps:

@@ -27,6 +27,7 @@ from cli.output.progress_bars import block_progress
 from indexer.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState, DatabaseServer, read_sync_state
+from ledger.position import Height
 from reconciliation.discrepancies import read_newest
 from reconciliation.migrations.migrator import check_schema
 from reconciliation.migrations.scripts import load_migrations
@@ -109,18 +110,20 @@ async def show_settlement_status(settings: Settings, *, as_json: bool) -> None:
                 )
             states = await measure_servers(servers)
     if as_json:
-        heights = {"channel": channel, "committedHeight": ledger.committed_height}
         print_json(
-            heights
-            | msgspec.to_builtins(status)
-            | {"servers": [_json_of_server(state) for state in states]}
+            {
+                "channel": channel,
+                "committedHeight": ledger.committed_height,
+                **msgspec.to_builtins(status),
+                "servers": [_json_of_server(state) for state in states],
+            }
         )
     else:
         _print_settlement_status(channel, ledger.committed_height, status, states)
 
 
 def _print_settlement_status(
-    channel: str, height: int, status: SettlementStatus, servers: Sequence[DatabaseServer]
+    channel: str, height: Height, status: SettlementStatus, servers: Sequence[DatabaseServer]
 ) -> None:
     print_table(
         ("channel", "height", "settled height", "audited height", "unusable ids", "updated"),
@@ -208,7 +211,7 @@ async def reconcile_once(settings: Settings, *, everything: bool, as_json: bool)
         if not ledger.caught_up:
             messages.print(
                 "no daemon reports that the stored ledger has all blocks of its peer: rows whose "
-                "transaction is not in it are not reported as discrepancies",
+                "transaction is not stored are not reported as discrepancies",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -273,7 +276,7 @@ def _reconciled_channel(settings: Settings) -> str:
 async def _stored_ledger(store: LedgerStore, channel: str) -> ChannelProgress:
     """Return the progress of the ledger as it is stored now.
 
-    It has caught up with its peer only if a daemon reported so within the last seconds.
+    The ledger has caught up with its peer only if a daemon reported this a few seconds ago.
     """
     progress = new_progress(channel)
     checkpoint = await store.checkpoint()

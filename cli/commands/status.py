@@ -13,6 +13,7 @@ from cli.errors import exit_on_failure
 from cli.output.console import print_json, print_table
 from ledger.mongodb.block_range import stored_height
 from ledger.mongodb.sync_state import LastError, Reconciliation, SyncState, read_sync_state
+from ledger.position import Height
 
 _CHANNEL_COLUMNS = (
     "channel",
@@ -74,7 +75,9 @@ async def show_status(settings: Settings, *, as_json: bool) -> None:
         print_table(_RECONCILIATION_COLUMNS, reconciled)
 
 
-def _json_of(channel: str, database: str, height: int, state: SyncState | None) -> dict[str, Any]:
+def _json_of(
+    channel: str, database: str, height: Height, state: SyncState | None
+) -> dict[str, Any]:
     return {
         "channel": channel,
         "database": database,
@@ -83,7 +86,7 @@ def _json_of(channel: str, database: str, height: int, state: SyncState | None) 
     }
 
 
-def _row_of(channel: str, height: int, state: SyncState | None) -> tuple[object, ...]:
+def _row_of(channel: str, height: Height, state: SyncState | None) -> tuple[object, ...]:
     if state is None:
         return channel, "never indexed", height, None, None, None, None, None
     return (

@@ -22,6 +22,7 @@ from indexer.file_source import FileSource
 from indexer.verification import Difference, Verifier
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DifferenceCounts, Verification, record_verification
+from ledger.position import Height
 
 _MAX_SHOWN = 100
 _PEER = "peer"
@@ -54,7 +55,7 @@ class Report(Struct, frozen=True, rename="camel"):
     """The outcome for one channel; `shown` holds the first differences."""
 
     channel: str
-    height: int
+    height: Height
     source: str | None
     differences: int
     kinds: DifferenceCounts

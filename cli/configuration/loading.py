@@ -95,7 +95,7 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _variables_without_json(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield the mistake of each variable of a list or table that is not JSON."""
+    """Yield the mistake of each variable that must hold a list or table as JSON and does not."""
     fields = {_variable(path): (path, annotation) for path, annotation in _fields(Settings, ())}
     for name, text in sorted(environment.items()):
         path, annotation = fields.get(name.upper(), ((), str))

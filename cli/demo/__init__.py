@@ -1,1 +1,1 @@
-"""The demonstration: a forged Fabric network, its applications and every server on this machine."""
+"""The demo: a simulated Fabric network, its applications and every server on this machine."""

@@ -8,6 +8,7 @@ import asyncpg
 import structlog
 
 from cli.output.console import messages
+from cli.version import PROGRAM
 from reconciliation.migrations.migrator import Migrator
 from reconciliation.migrations.scripts import load_migrations
 
@@ -25,7 +26,7 @@ FROM (SELECT status FROM transactions UNION ALL SELECT status FROM donations) AS
 """
 
 
-async def prepare_business_database(server_dsn: str, program: str) -> tuple[str, str]:
+async def prepare_business_database(server_dsn: str) -> tuple[str, str]:
     """Create the database with KindLedger's schema, and a user with the daemon's role only.
 
     Return the address for the applications, which own the database, and the address for the daemon.
@@ -42,7 +43,7 @@ async def prepare_business_database(server_dsn: str, program: str) -> tuple[str,
     owner_dsn = f"{server}/{_DATABASE}"
     connection = await asyncpg.connect(owner_dsn)
     try:
-        await Migrator(connection, load_migrations(), messages.print, program=program).up()
+        await Migrator(connection, load_migrations(), messages.print, program=PROGRAM).up()
         password = secrets.token_hex(16)
         if not await connection.fetchval(
             "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", _DAEMON_USER

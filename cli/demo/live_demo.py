@@ -1,4 +1,4 @@
-"""The live demo: a forged Fabric network, its applications, all servers, indexer and API."""
+"""The live demo: a simulated Fabric network, its applications, all servers, indexer and API."""
 
 import asyncio
 import os
@@ -18,7 +18,6 @@ from cli.demo.servers import embedded_servers
 from cli.errors import Exit
 from cli.output.console import messages
 from cli.output.logs import configure_logs
-from cli.version import VERSION
 from devnet.live_network import IDENTITY, TLS
 from devnet.servers import EmbeddedServers
 from runtime.tasks import cancel_and_wait
@@ -50,7 +49,7 @@ def run_live_demo(folder: Path, port: int | None, interval_ms: int) -> Exit:
 
 
 async def _run(folder: Path, servers: EmbeddedServers, api_port: int, interval_ms: int) -> Exit:
-    applications_dsn, daemon_dsn = await prepare_business_database(servers.postgres_dsn, VERSION)
+    applications_dsn, daemon_dsn = await prepare_business_database(servers.postgres_dsn)
     dsn_file = write_secret(folder / "postgres.dsn", applications_dsn)
     async with live_network(folder / "network", interval_ms, dsn_file) as network:
         configuration = _write_configuration(folder, servers, daemon_dsn, network, api_port)

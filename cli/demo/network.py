@@ -1,4 +1,4 @@
-"""Runs the demo's forged Fabric network in a process of its own."""
+"""Runs the demo's simulated Fabric network in a separate process."""
 
 import asyncio
 import json
@@ -29,9 +29,9 @@ async def live_network(
 ) -> AsyncIterator[LiveNetwork]:
     """Run the network while the context lasts.
 
-    It keeps its chain and its TLS files in the folder, makes a block each interval, and writes
-    business rows to the database whose address is in `dsn_file`. Ctrl-C in the terminal does not
-    reach its process.
+    The network keeps its chain and its TLS files in the folder, makes a block each interval, and
+    writes business rows to the database whose address is in `dsn_file`. Ctrl-C in the terminal does
+    not reach its process.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -56,12 +56,12 @@ async def live_network(
 
 async def _first_line(process: Process) -> bytes:
     if process.stdout is None:
-        raise RuntimeError("the output of the forged network is not connected")
+        raise RuntimeError("the output of the simulated network is not connected")
     async with asyncio.timeout(_START_TIMEOUT_S):
         line = await process.stdout.readline()
     if not line:
         raise RuntimeError(
-            f"the forged network did not start (exit code {await process.wait()}); its output "
+            f"the simulated network did not start (exit code {await process.wait()}); its output "
             "above says why"
         )
     return line

@@ -1,14 +1,8 @@
-"""Checks what reconciliation needs of PostgreSQL.
-
-A primary that accepts writes, the schema, the tables with their rights, and replicas with a small
-lag.
-"""
+"""Checks what reconciliation needs of PostgreSQL: primary, schema, tables, rights and replicas."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, TypeAlias
-
-import asyncpg
+from typing import Final
 
 from cli.assembly.postgres import postgres_failures
 from cli.assembly.reconciliation import configured_mapping, measure_servers, postgres_servers
@@ -21,6 +15,7 @@ from cli.doctor.checks import (
     fail_on_configuration_error,
 )
 from cli.errors import ConfigurationError, Exit, PostgresUnavailableError
+from reconciliation.connection import Connection
 from reconciliation.errors import ReconciliationError
 from reconciliation.migrations.migrator import check_schema
 from reconciliation.migrations.scripts import MigrationError, load_migrations
@@ -33,8 +28,6 @@ REPLICA_STEPS: Final = (_REPLICA, _LAG)
 _IN_RECOVERY = "SELECT pg_is_in_recovery()"
 _READ_ONLY = "SELECT current_setting('transaction_read_only')::bool"
 _NEWEST = "SELECT max(version) FROM kindledger_migrations"
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 async def check_primary(

@@ -13,8 +13,8 @@ from cli.errors import ConfigurationError, Exit
 class Outcome(StrEnum):
     """The outcome of a check.
 
-    A warning works, but is a risk. A check is skipped if its part is not configured, or if a check
-    that it depends on failed.
+    A warning says that the part works, but is a risk. A check is skipped if its part is not
+    configured, or if a check that it depends on failed.
     """
 
     OK = "ok"

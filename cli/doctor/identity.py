@@ -47,7 +47,10 @@ async def check_identity(settings: FabricSettings) -> list[Check]:
 
 
 async def check_client_tls(settings: FabricSettings) -> list[Check]:
-    """Check the client certificate and its key in the same way."""
+    """Check the client certificate and its key, which mutual TLS needs.
+
+    The steps are those of `check_identity`.
+    """
     certificate_path, key_path = settings.client_tls_certificate, settings.client_tls_key
     if certificate_path is None or key_path is None:
         reason = "not configured: peers that demand a client certificate will refuse connections"

@@ -25,7 +25,7 @@ NEEDED_TO_READ: Final[Rights] = dict.fromkeys(
 def describe_rights(
     step: str, privileges: Iterable[Mapping[str, Any]], database: str, needed: Rights
 ) -> str:
-    """Return whether the rights are exactly the needed ones, or more than needed.
+    """Return a text: the rights are exactly the needed ones, or more than needed.
 
     The privileges have the form of MongoDB's `connectionStatus`. Raises `FailedStepError` if rights
     are missing.

@@ -79,7 +79,7 @@ def _explain_untrusted(options: Mapping[str, Any], reason: str) -> FailedStepErr
     if "mismatch" in reason:
         return _wrong(
             f"the server's certificate is for another host: {reason}",
-            "Use in mongo.uri a host name that the certificate has.",
+            "Use a host name in mongo.uri that the certificate has.",
         )
     if "expired" in reason or "not yet valid" in reason:
         return _wrong(
@@ -109,7 +109,7 @@ def _wrong(detail: str, advice: str) -> FailedStepError:
 async def _hello(
     parsed: Mapping[str, Any], server: tuple[str, int], limit_s: float
 ) -> Hello | PyMongoError:
-    """Return what a server says of itself, or the error of the attempt to ask it."""
+    """Return the server's answer to the command `hello`, or the error of the driver."""
     options = {
         name: value
         for name, value in parsed["options"].items()

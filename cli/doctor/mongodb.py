@@ -66,7 +66,7 @@ async def check_mongodb(settings: Settings, limit_s: float) -> list[Check]:
             parsed = await _parse(settings.mongo.reveal() or "", details, limit_s)
             reachable = await _reach(parsed, details, limit_s)
             async with mongo_client(settings) as client:
-                details[SELECTION] = "a server was found"
+                details[SELECTION] = "a server was found"  # stays if the server refuses the login
                 details[SELECTION] = await _select(client, parsed, reachable, limit_s)
                 login = await _log_in(client)
                 details[_AUTHENTICATION] = (
@@ -189,8 +189,8 @@ async def _check_rights(settings: Settings, channel: str, login: Login | None) -
             raise SkippedStepError(_RIGHTS, f"needs mongodb: {_AUTHENTICATION}")
         if login.privileges is None:
             raise SkippedStepError(_RIGHTS, "access control is off")
-        indexes = settings.fabric.peers or settings.fabric.connection_profile is not None
-        needed = NEEDED_TO_INDEX if indexes else NEEDED_TO_READ
+        has_peers = settings.fabric.peers or settings.fabric.connection_profile is not None
+        needed = NEEDED_TO_INDEX if has_peers else NEEDED_TO_READ
         advice = "Configure another database for this channel."
         with fail_on_configuration_error(_RIGHTS, advice):
             database = settings.database_of(channel)

@@ -1,4 +1,4 @@
-"""Checks PostgreSQL: connects once to each server, and tells at which step it fails.
+"""Checks PostgreSQL: connects once to each server, and tells which step of the connection fails.
 
 Nothing is written.
 """
@@ -14,13 +14,7 @@ from cli.assembly.postgres import primary_dsn, replica_dsns
 from cli.configuration.redaction import redact_uri, unusable_address
 from cli.configuration.server_settings import PostgresSettings
 from cli.configuration.settings import Settings
-from cli.doctor.business import (
-    PRIMARY_STEPS,
-    REPLICA_STEPS,
-    Connection,
-    check_primary,
-    check_replica,
-)
+from cli.doctor.business import PRIMARY_STEPS, REPLICA_STEPS, check_primary, check_replica
 from cli.doctor.checks import (
     Check,
     Details,
@@ -31,6 +25,7 @@ from cli.doctor.checks import (
 )
 from cli.doctor.network import DNS, TCP, unreachable
 from cli.errors import Exit
+from reconciliation.connection import Connection
 
 _ADDRESS, _SESSION, _AUTHENTICATION, _DATABASE = "address", "session", "authentication", "database"
 _STEPS = (_ADDRESS, DNS, TCP, _SESSION, _AUTHENTICATION, _DATABASE)
@@ -74,6 +69,7 @@ async def _connect(address: Callable[[], str], details: Details, limit_s: float)
     """Connect, and note the result of each step. Raises `FailedStepError`."""
     with fail_on_configuration_error(_ADDRESS, "Correct the section [postgres]."):
         dsn = address()
+    # The driver does all steps in one call. These results hold for the steps before a failed one.
     details |= {_ADDRESS: redact_uri(dsn), DNS: "the name is known", TCP: "accepts connections"}
     details |= {_SESSION: "opened", _AUTHENTICATION: "accepted", _DATABASE: "opened"}
     try:

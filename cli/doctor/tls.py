@@ -208,8 +208,8 @@ def _untrusted(
         issuer = f"; it was issued by {certificate.issuer.rfc4514_string()}"
     return _failed(
         f"the peer's certificate was not issued by a CA in tls_ca: {error.verify_message}{issuer}",
-        "Give in tls_ca the certificate of the TLS CA of the peer's organisation (msp/tlscacerts), "
-        "not the CA of its identities.",
+        "tls_ca must name the certificate of the TLS CA of the peer's organisation "
+        "(msp/tlscacerts), not of the CA of its identities.",
     )
 
 

@@ -22,9 +22,9 @@ def configure_logs(settings: LogSettings) -> None:
         else structlog.processors.JSONRenderer()
     )
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer]
-        if not console
-        else [*shared, renderer],
+        processors=[*shared, renderer]
+        if console
+        else [*shared, structlog.processors.format_exc_info, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,

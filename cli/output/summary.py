@@ -8,6 +8,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from cli.output.console import print_json, print_table
 from ledger.mongodb.block_range import stored_range
 from ledger.mongodb.totals import LedgerTotals, TotalsQueries
+from ledger.position import BlockNumber, Height
 
 
 class Summary(Struct, frozen=True, rename="camel"):
@@ -15,8 +16,8 @@ class Summary(Struct, frozen=True, rename="camel"):
 
     channel: str
     database: str
-    start_block: int | None
-    height: int
+    start_block: BlockNumber | None
+    height: Height
     transactions: int
     statuses: dict[str, int]
     events: int
@@ -33,7 +34,7 @@ async def summarise(database: AsyncDatabase[Any], channel: str) -> Summary:
         channel=channel,
         database=database.name,
         start_block=stored.lowest if stored is not None else None,
-        height=stored.height if stored is not None else 0,
+        height=stored.height if stored is not None else Height(0),
         transactions=totals.totals.transactions,
         statuses=dict(statuses),
         events=totals.totals.events,

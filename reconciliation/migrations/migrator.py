@@ -255,6 +255,6 @@ class Migrator:
             sentences.append(
                 "Nothing was changed."
                 if transactional
-                else "It stays unfinished until `kindledger migrate up` repeats it."
+                else "The migration stays unfinished until `kindledger migrate up` repeats it."
             )
             raise MigrationError(" ".join(sentences)) from error

@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from cli.assembly.business_reports import business_reports
 from cli.configuration.settings import Settings
@@ -154,6 +155,24 @@ async def test_a_statement_that_takes_too_long_ends_on_the_server(server: Postgr
         assert await error_message(reports.status()) == "PostgreSQL does not answer in time."
         await reports.rows([ID])
     await owner.close()
+
+
+async def test_a_call_that_waits_too_long_for_a_lock_is_logged_and_so_is_its_end(
+    server: Postgres,
+) -> None:
+    owner = await asyncpg.connect(server.dsn)
+    with capture_logs() as logs:
+        async with reports_from(server.dsn) as reports:
+            async with owner.transaction():
+                await owner.execute("LOCK TABLE ledger_discrepancies")
+                await error_message(reports.status())
+            await reports.status()
+            await reports.status()
+    await owner.close()
+    assert [entry["event"] for entry in logs] == [
+        "business_database_unavailable",
+        "business_database_available",
+    ]
 
 
 @pytest.mark.long

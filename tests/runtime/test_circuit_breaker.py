@@ -17,7 +17,8 @@ def test_calls_are_refused_after_a_failure_until_a_trial_succeeds() -> None:
     clock = Clock()
     breaker = CircuitBreaker(pause_s=10, clock=clock)
     assert breaker.allow()
-    assert not breaker.succeeded(), "it was not open"
+    breaker.succeeded()
+    assert not breaker.is_open
     breaker.failed()
     assert (breaker.is_open, breaker.allow()) == (True, False)
     clock.now += 9.9
@@ -25,7 +26,8 @@ def test_calls_are_refused_after_a_failure_until_a_trial_succeeds() -> None:
     clock.now += 0.1
     assert breaker.allow()
     assert not breaker.allow(), "one trial at a time"
-    assert breaker.succeeded(), "it was open"
+    assert breaker.is_open, "until the trial ends"
+    breaker.succeeded()
     assert (breaker.is_open, breaker.allow(), breaker.allow()) == (False, True, True)
 
 
