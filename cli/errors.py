@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import NoReturn
 
 import click
 from pymongo.errors import ConfigurationError as MongoConfigurationError
@@ -77,11 +78,9 @@ def exit_on_failure(*, daemon: bool = False) -> Iterator[None]:
         _end(Exit.RESTART if daemon else Exit.UNAVAILABLE, message)
     except UnavailableError as error:
         _end(Exit.UNAVAILABLE, str(error))
-    except OperationFailure as error:
-        if error.code in _AUTHENTICATION_CODES:
-            _end(Exit.CONFIGURATION, _refused_by_mongodb(error))
-        _end(Exit.RESTART if daemon else Exit.UNEXPECTED, f"MongoDB failed: {error}")
     except PyMongoError as error:
+        if isinstance(error, OperationFailure) and error.code in _AUTHENTICATION_CODES:
+            _end(Exit.CONFIGURATION, _refused_by_mongodb(error))
         _end(Exit.RESTART if daemon else Exit.UNEXPECTED, f"MongoDB failed: {error}")
     except KeyboardInterrupt:
         _end(Exit.INTERRUPTED, "interrupted")
@@ -95,6 +94,6 @@ def _refused_by_mongodb(error: OperationFailure) -> str:
     )
 
 
-def _end(code: Exit, message: str) -> None:
+def _end(code: Exit, message: str) -> NoReturn:
     click.echo(f"kindledger: {message}", err=True)
     raise SystemExit(code)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes random passwords for docker-compose.yml into the folder secrets. Existing files stay
-# unchanged. Needs only a shell.
+# unchanged. Needs nothing but bash and coreutils.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 077

@@ -21,7 +21,7 @@ _REDIS_TIMEOUT_S = 1.0
 _POSTGRES_TIMEOUT_S = 5.0
 _REFRESH_TIMEOUT_S = 60.0
 _EXPIRY_S = 3600
-"""The time after which a live value expires, so that none outlives a stopped daemon for long."""
+"""The time after which a live value expires, so that it does not stay if the daemon has stopped."""
 _MAX_CAMPAIGNS = 10_000
 _BATCH = 500
 

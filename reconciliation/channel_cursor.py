@@ -86,7 +86,8 @@ class ChannelCursor:
     async def locked(self, work: Callable[[LockedCursor], Awaitable[T]]) -> T:
         """Do the work in a transaction that holds the lock, and return its result.
 
-        After a lock conflict the work is repeated, and then omits the rows that others have locked.
+        After a lock conflict the work is repeated without the rows that other transactions have
+        locked.
         """
         tries = 0
 

@@ -12,7 +12,7 @@ from reconciliation.reports import DiscrepancyKind
 
 
 class LedgerTransaction(Struct, frozen=True):
-    """What the ledger says of a transaction id, by the envelope that owns the id."""
+    """The outcome of a transaction on the ledger: that of the envelope that owns its id."""
 
     tx_id: str
     status: str

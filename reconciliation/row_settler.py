@@ -1,4 +1,4 @@
-"""Writes what the ledger says of transactions into the pending rows that name them."""
+"""Writes the outcomes of transactions into the pending rows that name them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

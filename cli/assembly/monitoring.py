@@ -1,4 +1,4 @@
-"""Assembles what shows the state of a process: its metrics, and the server of its health."""
+"""Assembles the monitoring of a process: its metrics and its health server."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager

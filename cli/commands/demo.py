@@ -52,7 +52,7 @@ def demo_command(
 
 
 def demo_once(*, as_json: bool) -> Exit:
-    """Index the recorded Raft ledger into a temporary MongoDB and print what it holds.
+    """Index the recorded Raft ledger into a temporary MongoDB, and print its totals.
 
     Return the exit code.
     """

@@ -89,7 +89,7 @@ async def import_files(
     database: str | None,
     as_json: bool,
 ) -> Exit:
-    """Index every block of the files, print what the database then holds, return the exit code."""
+    """Index every block of the files, print the totals of the database, return the exit code."""
     source = FileSource(paths)
     channel = await channel_of(source)
     async with mongo_client(settings) as client:

@@ -1,4 +1,4 @@
-"""What all sections of the configuration share: their base class and the types of their values."""
+"""The base class of all sections of the configuration, and the types of their values."""
 
 from typing import Annotated
 

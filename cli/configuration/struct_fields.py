@@ -21,7 +21,7 @@ class StructFields:
     def __get_pydantic_core_schema__(
         self, struct: type[Struct], handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Return a schema that validates the section and makes the Struct of it."""
+        """Return a schema that validates the section and builds the Struct from it."""
 
         def new_struct(section: Section) -> Struct:
             return struct(**dict(section))
