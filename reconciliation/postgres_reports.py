@@ -167,7 +167,8 @@ class _FailureGuard:
             raise BusinessUnavailableError(message) from error
         else:
             self._breaker.succeeded()
-            self._failures.recovered()
+            if not self._breaker.is_open:
+                self._failures.recovered()
         finally:
             self._breaker.abandoned()
 

@@ -18,9 +18,11 @@ class CircuitBreaker:
     @property
     def is_open(self) -> bool:
         """Whether a call would be refused now."""
-        if self._open_until is None:
-            return False
-        return self._trial_runs or self._clock() < self._open_until
+        return self._trial_runs or self._is_paused
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._open_until is not None and self._clock() < self._open_until
 
     def allow(self) -> bool:
         """Return whether a call may be made.
@@ -33,8 +35,9 @@ class CircuitBreaker:
         return True
 
     def succeeded(self) -> None:
-        """Close the circuit."""
-        self._open_until, self._trial_runs = None, False
+        """Close the circuit, except during the pause: then the call began before the failure."""
+        if not self._is_paused:
+            self._open_until, self._trial_runs = None, False
 
     def failed(self) -> None:
         """Open the circuit for `pause_s` seconds."""

@@ -52,3 +52,16 @@ def test_a_trial_that_is_abandoned_lets_another_call_try() -> None:
     breaker.abandoned()
     assert breaker.allow()
     assert not breaker.allow()
+
+
+def test_a_call_that_began_before_the_failure_does_not_close_the_circuit() -> None:
+    clock = Clock()
+    breaker = CircuitBreaker(pause_s=10, clock=clock)
+    assert (breaker.allow(), breaker.allow()) == (True, True)
+    breaker.failed()
+    breaker.succeeded()
+    assert not breaker.allow(), "the circuit stays open"
+    clock.now += 10
+    assert breaker.allow()
+    breaker.succeeded()
+    assert not breaker.is_open

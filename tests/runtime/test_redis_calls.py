@@ -47,6 +47,25 @@ async def test_no_call_is_made_for_a_while_after_a_failure(failing: Any) -> None
     assert await calls.call(reply) == "reply"
 
 
+async def test_a_concurrent_success_does_not_end_the_pause() -> None:
+    """Else a Redis that answers only some calls would delay nearly every response."""
+    clock, failed = Clock(), asyncio.Event()
+    calls = RedisCalls(NO_REDIS, timeout_s=30.0, pause_s=2.0, clock=clock)
+
+    async def reply_late(redis: Redis) -> str:
+        await failed.wait()
+        return "reply"
+
+    late = asyncio.create_task(calls.call(reply_late))
+    await asyncio.sleep(0)
+    assert await calls.call(fail) is None
+    failed.set()
+    assert await late == "reply"
+    assert (calls.available, await calls.call(reply)) == (False, None)
+    clock.now += 2.0
+    assert await calls.call(reply) == "reply"
+
+
 async def test_a_cancelled_call_does_not_count_as_a_failure() -> None:
     clock, errors = Clock(), list[Exception]()
     calls = RedisCalls(NO_REDIS, timeout_s=30.0, pause_s=2.0, clock=clock)
