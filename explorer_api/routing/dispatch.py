@@ -56,7 +56,8 @@ class Dispatcher:
             try:
                 response = await self._respond_once(route, call, request.raw_path)
             except StaleHeadError:
-                snapshot = await call.channel.watch.read_now()
+                with self._heights_in_problems(call.snapshot):
+                    snapshot = await call.channel.watch.read_now()
                 call = replace(call, snapshot=snapshot, head_is_fresh=True)
                 response = await self._respond_once(route, call, request.raw_path)
         return http_response(request, response, call.snapshot.headers)

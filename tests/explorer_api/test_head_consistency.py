@@ -22,6 +22,7 @@ from tests.explorer_api.head_reading import (
     shown_height,
     store_block,
 )
+from tests.explorer_api.proxies import door_to
 from tests.explorer_api.support import CHANNEL, Api, Response, running_api, sync_state
 from tests.explorer_api.watching import tasks_of_the_api
 
@@ -102,6 +103,23 @@ async def test_a_problem_tells_the_head_that_was_read_for_it(
         assert response.json["peerHeight"] == 9
         assert response.headers["Ledger-Height"] == str(response.json["height"]) == "1"
         assert response.headers["Ledger-Peer-Height"] == "9"
+
+
+async def test_a_problem_tells_the_last_known_head_when_the_head_cannot_be_read(
+    client: AsyncMongoClient[Any], database_name: str, mongo_uri: str, redis: Redis
+) -> None:
+    """A block above a stale head is not known to be missing while MongoDB is unavailable."""
+    await store_block(client, database_name, 0)
+    async with (
+        door_to(mongo_uri) as (door, uri),
+        AsyncMongoClient[Any](uri) as cut_client,
+        running_api(cut_client, {CHANNEL: database_name}, RARELY_READ, redis=redis) as api,
+    ):
+        assert await shown_height(api) == 1
+        door.shut()
+        response = await api.problem(f"{C}/blocks/5", 503, "database-unavailable")
+        assert response.headers["Ledger-Height"] == "1"
+        assert response.headers["Ledger-Peer-Height"] == "1"
 
 
 async def test_a_stopped_api_leaves_no_task(
