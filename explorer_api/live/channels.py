@@ -153,7 +153,7 @@ class Channels:
             if self._discovered_at is not None and self._discovered_at > earliest:
                 return
             with self._mongo_calls.probe():
-                databases = await find_channels(self._client)
+                databases = await find_channels(self._client, skip_unreadable=True)
             self._databases = databases
             for key in self._channels.keys() - databases.items():
                 self._channels.pop(key).watch.forget()

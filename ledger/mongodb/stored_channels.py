@@ -2,42 +2,44 @@
 
 from typing import Any, Final
 
-import msgspec
 from bson.errors import BSONError
 from pymongo import AsyncMongoClient
 from pymongo.errors import OperationFailure
 
 from ledger.mongodb.collections import RESERVED_DATABASES, database_name
-from ledger.mongodb.reader import LedgerReader
+from ledger.mongodb.sync_state import read_channel_name
 
 _UNAUTHORIZED: Final = 13
 
 
-async def find_channels(client: AsyncMongoClient[Any]) -> dict[str, str]:
+async def find_channels(
+    client: AsyncMongoClient[Any], *, skip_unreadable: bool = False
+) -> dict[str, str]:
     """Return the name of the database of every channel, by the channel's name.
 
     If several databases hold the same channel, the database that is named after it counts, else the
-    first by name. Databases of other applications, and databases that the client must not read,
-    are left out.
+    first by name. Databases of other applications are left out. Raises `OperationFailure` for a
+    database that the client must not read, unless `skip_unreadable` leaves it out.
     """
     databases: dict[str, str] = {}
     for database in sorted(await client.list_database_names()):
         if database in RESERVED_DATABASES:
             continue
-        channel = await _channel_in(client, database)
+        channel = await _channel_in(client, database, skip_unreadable=skip_unreadable)
         if channel is not None and (channel not in databases or database == database_name(channel)):
             databases[channel] = database
     return databases
 
 
-async def _channel_in(client: AsyncMongoClient[Any], database: str) -> str | None:
-    """Return the channel that the database holds; None if it holds none or cannot be read."""
+async def _channel_in(
+    client: AsyncMongoClient[Any], database: str, *, skip_unreadable: bool
+) -> str | None:
+    """Return the channel that the database holds, or None if it holds none."""
     try:
-        sync = await LedgerReader(client, database).sync_state()
-    except (msgspec.ValidationError, BSONError):
+        return await read_channel_name(client[database])
+    except BSONError:
         return None
     except OperationFailure as error:
-        if error.code == _UNAUTHORIZED:
+        if skip_unreadable and error.code == _UNAUTHORIZED:
             return None
         raise
-    return sync.channel if sync is not None else None

@@ -139,3 +139,14 @@ async def read_sync_state(database: Any) -> SyncState | None:
     """Return the progress of the database's channel, or None if the daemon never wrote it."""
     document: Document | None = await database[SYNC_STATE].find_one({"state": {"$exists": True}})
     return msgspec.convert(document, SyncState) if document is not None else None
+
+
+async def read_channel_name(database: Any) -> str | None:
+    """Return the name of the channel whose progress the database holds, or None.
+
+    Only the name is decoded: a newer version may have written the rest.
+    """
+    progress = {"state": {"$exists": True}, "$expr": {"$eq": ["$_id", "$channel"]}}
+    document: Document | None = await database[SYNC_STATE].find_one(progress, {"channel": 1})
+    name = document["channel"] if document is not None else None
+    return name if isinstance(name, str) else None
