@@ -6,15 +6,26 @@ from itertools import product
 from urllib.parse import quote
 
 import pytest
+from bson.datetime_ms import DatetimeMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from explorer_api.http.page_cursors import PageCursor, query_digest, read_cursor
 from explorer_api.http.parameters import CURSOR, ORDER
+from explorer_api.resources.blocks import BlockFilters
+from explorer_api.resources.events import EventFilters
+from explorer_api.resources.filters import TimeRange
+from explorer_api.resources.keys import KeyFilter
+from explorer_api.resources.transaction_filters import TransactionFilters
 from explorer_api.routes import ROUTES
+from explorer_api.routing.page_request import Filters
 from explorer_api.routing.route import AnyRoute
+from ledger.mongodb.event_queries import EventFilter
+from ledger.mongodb.transaction_queries import TransactionFilter
 from tests.explorer_api.examples import check_refused, path, request_checked
 from tests.explorer_api.support import Api, Json
 
+TIME = DatetimeMS(1_769_878_800_001)
 PAGED = [route for route in ROUTES if CURSOR in route.parameters]
 
 
@@ -78,6 +89,40 @@ async def paged_lists(whole_api: Api, a_transaction: str) -> list[PagedList]:
             url = f"{path(route, a_transaction, block='135')}?{'&'.join(parameters)}"
             lists.append(await PagedList(route, url).read(whole_api))
     return lists
+
+
+DIGESTS: dict[str, tuple[str, str, Filters]] = {
+    "b01a56b09544db2b": (
+        "blocks",
+        "desc",
+        BlockFilters(1, None, TimeRange(TIME, None)),
+    ),
+    "ca19464de919edb2": (
+        "transactions",
+        "asc",
+        TransactionFilters(
+            None,
+            5,
+            TimeRange(None, TIME),
+            TransactionFilter("cc", "fn", codes=frozenset({11, 0}), excluded=True),
+        ),
+    ),
+    "e611f4903df8cb00": (
+        "events",
+        "desc",
+        EventFilters(None, None, EventFilter("cc", ("a", "b"), None, ("p", "v"))),
+    ),
+    "984aec1ccecaf51c": ("key history", "desc", KeyFilter("ns", "k")),
+}
+"""Digests that are in cursors of clients, with the name of the list, the order and the filters."""
+
+
+@pytest.mark.parametrize("digest", DIGESTS)
+def test_cursors_of_earlier_versions_remain_valid(digest: str) -> None:
+    list_name, order, filters = DIGESTS[digest]
+    assert query_digest(list_name, "kindledger", order, *filters.digest_parts()) == digest
+    cursor = encode({"question": digest, "height": 3, "after": 4})
+    assert read_cursor(cursor, digest) == PageCursor(digest, 3, 4)
 
 
 async def test_a_cursor_of_another_list_is_refused(

@@ -10,9 +10,10 @@ from redis.asyncio import Redis
 
 from cli.assembly.redis import redis_client
 from explorer_api.options import Options, ServiceLimits
+from ledger.head_topic import head_topic
 from ledger.model import Block
 from ledger.mongodb.sync_state import write_sync_state
-from tests.eventually import eventually
+from tests.eventually import LIMIT_S, eventually
 from tests.explorer_api.support import (
     CHANNEL,
     FRESH,
@@ -84,37 +85,67 @@ async def test_a_reindexed_ledger_is_shown_as_it_is(
                         assert response.headers["Ledger-Height"] == str(height)
 
 
+LIMITS = ServiceLimits(discovery_s=0.2)
+
+
+async def index(client: AsyncMongoClient[Any], database: str, channel: str, name: str) -> None:
+    """Store a chain of that name, and the report by which the channel is discovered."""
+    await append(client, database, chain(name, 3, name))
+    await write_sync_state(client[database], sync_state(channel))
+
+
+async def wait_for_status(api: Api, path: str, status: int) -> None:
+    await eventually(
+        lambda: api.request("GET", path),
+        lambda response: response.status == status,
+        describe=f"status {status}",
+    )
+
+
 async def test_a_discovered_channel_that_is_indexed_again_is_another_one(
     client: AsyncMongoClient[Any], database_name: str, redis: Redis
 ) -> None:
     """Its cached responses are not used again, although the head is read rarely."""
     name = f"of.{database_name}"
     path = f"/api/v1/channels/{name}"
-
-    async def index(chain_name: str) -> None:
-        await append(client, database_name, chain(chain_name, 3, chain_name))
-        await write_sync_state(client[database_name], sync_state(name))
-
-    async def wait_for_status(api: Api, status: int) -> None:
-        await eventually(
-            lambda: api.request("GET", path),
-            lambda response: response.status == status,
-            describe=f"status {status}",
-        )
-
-    options, limits = Options(head_age_s=60.0), ServiceLimits(discovery_s=0.2)
-    async with running_api(client, None, options, redis=redis, limits=limits) as api:
-        await index("one")
-        await wait_for_status(api, 200)
+    options = Options(head_age_s=60.0)
+    async with running_api(client, None, options, redis=redis, limits=LIMITS) as api:
+        await index(client, database_name, name, "one")
+        await wait_for_status(api, path, 200)
         cached = [f"{path}/blocks/1", f"{path}/blocks/1/transactions", f"{path}/blocks?number.le=1"]
         before = {url: (await api.get(url)).json for url in cached}
         await client.drop_database(database_name)
-        await wait_for_status(api, 404)
+        await wait_for_status(api, path, 404)
         for url in cached:
             await api.get(url, 404)
-        await index("two")
-        await wait_for_status(api, 200)
+        await index(client, database_name, name, "two")
+        await wait_for_status(api, path, 200)
         for url in cached:
             response = await api.get(url)
             assert response.json != before[url]
             assert response.headers["Ledger-Height"] == "3"
+
+
+@pytest.mark.parametrize("head_age_s", [0.1, 60.0])
+async def test_streams_end_with_their_channel_and_its_successor_has_others(
+    client: AsyncMongoClient[Any], database_name: str, redis: Redis, head_age_s: float
+) -> None:
+    """Also if only the discovery notices that the channel is gone."""
+    name = f"of.{database_name}"
+    path = f"/api/v1/channels/{name}"
+    options = Options(head_age_s=head_age_s)
+    async with running_api(client, None, options, redis=redis, limits=LIMITS) as api:
+        await index(client, database_name, name, "one")
+        await wait_for_status(api, path, 200)
+        async with api.session.get(f"{api.base}{path}/stream") as stream, asyncio.timeout(LIMIT_S):
+            await stream.content.readuntil(b"\n\n")
+            await client.drop_database(database_name)
+            assert b"event:" not in await stream.content.read(), "the stream ends without a message"
+        await wait_for_status(api, path, 404)
+        await index(client, database_name, name, "two")
+        await wait_for_status(api, path, 200)
+        async with api.session.get(f"{api.base}{path}/stream") as stream, asyncio.timeout(LIMIT_S):
+            await stream.content.readuntil(b"\n\n")
+            await append(client, database_name, chain("two", 4, "two")[3:])
+            await redis.publish(head_topic(database_name), "4")
+            await stream.content.readuntil(b"event: block\nid: 4\n")
