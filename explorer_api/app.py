@@ -50,7 +50,7 @@ _LIMITS: Final = web.AppKey("limits", ServiceLimits)
 
 _SHUTDOWN_S: Final = 5.0
 _MONGO_SHARE: Final = 0.9
-"""The share of a request's time that calls of MongoDB may take."""
+"""The share of a request's time limit that calls of MongoDB may take."""
 
 
 def create_app(
@@ -65,13 +65,14 @@ def create_app(
     limits: ServiceLimits = ServiceLimits(),  # noqa: B008 - frozen
     routes: Sequence[AnyRoute] = ROUTES,
 ) -> web.Application:
-    """Return the service over the databases that `channels` names by channel; None for all of them.
+    """Return the application that serves the ledger.
 
-    `version` is the program's version. `redis` must not decode responses, needs one connection more
-    than its calls use, and is for this service alone. `business` reads the reports of the business
-    database. The service adds its metrics to `registry`, which /metrics shows. The caller closes
-    all these clients, and serves the application in their event loop. `limits` and `routes` are for
-    tests.
+    `channels` maps the name of each channel to its database; None for all channels in MongoDB.
+    `version` is the program's version. `redis` must not decode responses, and is for this service
+    alone: a subscription occupies one of its connections. `business` reads the reports of the
+    business database. The service adds its metrics to `registry`, which /metrics shows. The caller
+    closes all these clients, and serves the application in their event loop. `limits` and `routes`
+    are for tests.
     """
     mongo_calls = MongoCalls(options.seconds_per_request * _MONGO_SHARE)
     redis_cache = None
@@ -147,12 +148,12 @@ async def _background(
     services: Services, redis: Redis | None, _: web.Application
 ) -> AsyncIterator[None]:
     """Run the background work of the service while the application lasts."""
-    works = [services.status_recorder.record]
+    jobs = [services.status_recorder.record]
     if redis is not None:
-        works.append(partial(follow_redis_topics, redis, services.channels.wake, services.limits))
+        jobs.append(partial(follow_redis_topics, redis, services.channels.wake, services.limits))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(services.channels.followed())
-        tasks = [asyncio.create_task(restart_on_failure(work)) for work in works]
+        tasks = [asyncio.create_task(restart_on_failure(job)) for job in jobs]
         stack.push_async_callback(cancel_and_wait, tasks)
         yield
 

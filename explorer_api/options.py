@@ -38,7 +38,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """The size of the messages that are held for the streams of a channel. The stream of a client
     that falls further behind ends with a message that says so."""
     replay_blocks: int = 100_000
-    """The distance below the head from which a stream can be resumed; beyond it, 409."""
+    """The number of blocks below the head from which a stream can be resumed; the response to a
+    request that resumes it further below is 409."""
 
 
 class ChunkLimits(Struct, frozen=True, kw_only=True):
@@ -89,6 +90,6 @@ class ServiceLimits(Struct, frozen=True, kw_only=True):
     unresponsive_client_s: float = 60.0
     """A client that acknowledges no data for so long loses its connection."""
     unsent_bytes: int = 128 << 20
-    """The size of large responses that wait for slow clients; beyond it, the connection of the
-    response that has waited longest is closed."""
+    """The maximal total size of large responses that wait for slow clients; beyond it, the
+    connection of the response that has waited longest is closed."""
     streams: StreamLimits = StreamLimits()

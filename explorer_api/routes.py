@@ -3,23 +3,26 @@
 from typing import Any, Final
 
 from explorer_api.http.parameters import CURSOR, LIMIT, ORDER
-from explorer_api.http.responses import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
+from explorer_api.http.responses import (
+    HALF_A_MINUTE,
+    IMMUTABLE,
+    NO_CACHE,
+    NO_STORE,
+    ONE_DAY,
+    TEN_SECONDS,
+)
 from explorer_api.resources import audit, blocks, events, series, transactions
 from explorer_api.resources.chaincodes import get_chaincode, list_chaincodes
 from explorer_api.resources.channels import get_channel, list_channels
 from explorer_api.resources.documentation import HTML, get_docs, get_openapi
 from explorer_api.resources.health import health, live, ready
 from explorer_api.resources.keys import get_key_history, read_key_filter
+from explorer_api.resources.links import API
 from explorer_api.resources.metrics import PROMETHEUS, expose_metrics
-from explorer_api.resources.search import QUERY, TEN_SECONDS, search
+from explorer_api.resources.search import QUERY, search
 from explorer_api.resources.stats import get_stats
 from explorer_api.resources.status import get_status, get_status_history
-from explorer_api.resources.stream import (
-    EVENT_STREAM,
-    STREAM_PARAMETERS,
-    open_stream,
-)
-from explorer_api.resources.totals import HALF_A_MINUTE
+from explorer_api.resources.stream import EVENT_STREAM, STREAM_PARAMETERS, open_stream
 from explorer_api.resources.transaction_filters import FILTERS as TRANSACTION_FILTERS
 from explorer_api.resources.transaction_filters import read_transaction_filters
 from explorer_api.resources.transaction_lists import list_block_transactions, list_transactions
@@ -40,7 +43,6 @@ from explorer_api.schemas.stream import StreamMessage
 from explorer_api.schemas.transaction_lookup import TransactionLocations
 from explorer_api.schemas.transactions import TransactionDetail, TransactionPage
 
-API: Final = "/api/v1"
 CHANNEL: Final = f"{API}/channels/{{channel}}"
 
 _LEDGER = "Ledger"
@@ -48,7 +50,8 @@ _STATISTICS = "Statistics"
 _AUDIT = "Audit"
 _OPERATIONS = "Operations"
 _PAGING = (LIMIT, CURSOR, ORDER)
-_LISTS = (NO_CACHE, ONE_DAY)
+_BLOCK_CACHING = (IMMUTABLE, NO_CACHE)
+_LIST_CACHING = (NO_CACHE, ONE_DAY)
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     ChannelRoute(
@@ -56,7 +59,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=blocks.get_block,
         tag=_LEDGER,
         body_type=BlockDetail,
-        cache_controls=(IMMUTABLE, NO_CACHE),
+        cache_controls=_BLOCK_CACHING,
         parameters=(blocks.INCLUDE,),
         example=f"{CHANNEL}/blocks/latest?include=transactions",
     ),
@@ -75,7 +78,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         tag=_LEDGER,
         body_type=BlockPage,
         problems=("filter-not-indexed",),
-        cache_controls=_LISTS,
+        cache_controls=_LIST_CACHING,
         parameters=(*_PAGING, blocks.NUMBER_GE, blocks.NUMBER_LE, blocks.TS_GE, blocks.TS_LT),
         example=f"{CHANNEL}/blocks?limit=10",
     ),
@@ -87,7 +90,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         tag=_LEDGER,
         body_type=TransactionPage,
         problems=("filter-not-indexed",),
-        cache_controls=_LISTS,
+        cache_controls=_LIST_CACHING,
         parameters=(*_PAGING, *TRANSACTION_FILTERS),
         example=f"{CHANNEL}/transactions?status.ne=VALID&limit=10",
     ),
@@ -99,7 +102,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         tag=_LEDGER,
         body_type=EventPage,
         problems=("filter-not-indexed",),
-        cache_controls=_LISTS,
+        cache_controls=_LIST_CACHING,
         parameters=(*_PAGING, *events.FILTERS),
         families=(events.PAYLOAD,),
         example=f"{CHANNEL}/events?limit=10",
@@ -109,7 +112,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=list_block_transactions,
         tag=_LEDGER,
         body_type=TransactionPage,
-        cache_controls=(IMMUTABLE, NO_CACHE),
+        cache_controls=_BLOCK_CACHING,
         parameters=(LIMIT, CURSOR),
         example=f"{CHANNEL}/blocks/latest/transactions",
     ),
@@ -118,7 +121,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=transactions.get_block_transaction,
         tag=_LEDGER,
         body_type=TransactionDetail,
-        cache_controls=(IMMUTABLE, NO_CACHE),
+        cache_controls=_BLOCK_CACHING,
         example=f"{CHANNEL}/blocks/0/transactions/0",
     ),
     ChannelRoute(
@@ -126,7 +129,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=blocks.get_raw_block,
         tag=_LEDGER,
         body_type=bytes,
-        cache_controls=(IMMUTABLE, NO_CACHE),
+        cache_controls=_BLOCK_CACHING,
         content_type="application/x-protobuf",
         problems=("raw-not-retained",),
         example=f"{CHANNEL}/blocks/0/raw",
@@ -157,7 +160,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         tag=_LEDGER,
         body_type=KeyHistory,
         problems=("filter-not-indexed",),
-        cache_controls=_LISTS,
+        cache_controls=_LIST_CACHING,
         parameters=_PAGING,
         example=f"{CHANNEL}/keys/{{namespace}}/{{key}}/history",
     ),

@@ -103,9 +103,9 @@ class DiscrepancyCount(Struct, frozen=True, rename="camel"):
 class WaitingRows(Struct, frozen=True, rename="camel"):
     """The unsettled rows of a table.
 
-    `rows` have a hash and wait for the ledger; `overdue` is the number of them whose grace period
-    is over, and `oldest` is the time at which the first of them was created. Rows `without_hash`
-    wait for the gateway.
+    `rows` counts the rows with a hash, which wait for the ledger. `overdue` counts those of them
+    whose grace period has ended, and `oldest` is the time at which the first of them was created.
+    `without_hash` counts the rows without a hash, which wait for the gateway.
     """
 
     table: str
@@ -119,7 +119,7 @@ class SettlementStatus(Struct, frozen=True, rename="camel"):
     """How far the rows of a channel are settled, the unsettled rows, and the open discrepancies.
 
     The rows of all blocks below `height` are settled. Every transaction below `audited_height` was
-    searched for in the rows. `unusable_ids` counts the ids of the ledger that no row can have.
+    searched for in the rows. `unusable_ids` counts the transaction ids that no row can contain.
     `moved_at` is null before the first block.
     """
 

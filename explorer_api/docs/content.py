@@ -1,4 +1,4 @@
-"""The documentation as data, which is then written as Markdown or as HTML.
+"""The documentation as data, from which Markdown and HTML are written.
 
 A section has paragraphs, lists, tables and code. Texts may contain `code` and
 [links](#slug-of-a-title).

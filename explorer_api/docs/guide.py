@@ -6,10 +6,9 @@ from typing import Final
 from explorer_api.docs.content import Block, Paragraph, Section, Table
 from explorer_api.docs.markdown import read_markdown
 from explorer_api.docs.problem_kinds import PROBLEM_KINDS
-from explorer_api.http.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_NAMES
-from explorer_api.http.responses import IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
+from explorer_api.http.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_VALUES
+from explorer_api.http.responses import HALF_A_MINUTE, IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
 from explorer_api.options import Options
-from explorer_api.resources.totals import HALF_A_MINUTE
 
 DEMO: Final = "http://127.0.0.1:8080"
 _DEMO_CHANNEL: Final = f"{DEMO}/api/v1/channels/kindledger"
@@ -66,8 +65,8 @@ The name of a filter says how it compares. A name without a suffix means equalit
 |---|---|
 | `field` or `field.eq` | equal to the given value |
 | `field.ne` | not equal to the given value |
-| `field.in` | one of up to {MAX_NAMES} values, separated by commas |
-| `field.ni` | none of up to {MAX_NAMES} values, separated by commas |
+| `field.in` | one of up to {MAX_VALUES} values, separated by commas |
+| `field.ni` | none of up to {MAX_VALUES} values, separated by commas |
 | `field.ge`, `field.le` | at least, at most the given value |
 | `field.lt` | less than the given value |
 | `payload.path` | equal to the given value, at this path of a JSON payload |
@@ -76,7 +75,7 @@ The name of a filter says how it compares. A name without a suffix means equalit
 has one spelling, for example `payload.campaignId=camp-1`. The value of a filter is always compared
 as a value, never evaluated as an expression.
 
-Every list is read along an index. If no index supports a filter or a combination of filters, the
+Every list is read through an index. If no index supports a filter or a combination of filters, the
 response is 400 `filter-not-indexed`, and its `hint` says which filters are possible.
 
 ## Caching

@@ -18,7 +18,7 @@ def json_schemas(body_types: Iterable[Any]) -> tuple[dict[Any, Json], dict[str, 
     """Return the schema of each type, and by name the schemas of all structures in the types.
 
     The schema of a union allows each of its types. All fields are required, since the API never
-    leaves a field out. Times have the format of RFC 3339, which msgspec does not say.
+    leaves a field out. Times get the format `date-time`, which msgspec leaves out.
     """
     types = tuple(dict.fromkeys(body_types))
     members = tuple(dict.fromkeys(member for type_ in types for member in _union_members(type_)))

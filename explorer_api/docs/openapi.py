@@ -11,8 +11,8 @@ from explorer_api.docs.json_schemas import REFERENCE, Json, json_schemas
 from explorer_api.docs.path_variables import PATH_VARIABLES, PathVariable
 from explorer_api.http.parameters import Parameter, ParameterFamily
 from explorer_api.http.problems import TYPE_PREFIX
-from explorer_api.http.responses import NO_STORE
-from explorer_api.resources.stream import LAST_EVENT_ID
+from explorer_api.http.responses import JSON, NO_STORE
+from explorer_api.resources.stream import EVENT_STREAM, LAST_EVENT_ID
 from explorer_api.routing.route import AnyRoute, Route, StreamRoute
 
 TITLE: Final = "KindLedger explorer API"
@@ -96,9 +96,7 @@ def openapi_document(routes: Sequence[AnyRoute], version: str) -> Json:
 
     Raises `KeyError` when a path variable or a problem of a route is not described.
     """
-    bodies, components = json_schemas(
-        body for route in routes for body in (route.body_type, *route.other_body_types.values())
-    )
+    bodies, components = json_schemas(route_docs.body_types(routes))
     return {
         "openapi": "3.1.1",
         "info": {
@@ -210,7 +208,7 @@ def _responses(route: AnyRoute, bodies: dict[Any, Json]) -> Json:
         for status in route.statuses
     }
     responses |= {
-        str(status): _response(route, bodies[body], "application/json")
+        str(status): _response(route, bodies[body], JSON)
         for status, body in route.other_body_types.items()
     }
     if route_docs.has_etag(route):
@@ -231,7 +229,7 @@ def _responses(route: AnyRoute, bodies: dict[Any, Json]) -> Json:
 
 
 def _response(route: AnyRoute, schema: Json, content_type: str) -> Json:
-    if content_type == "text/event-stream":
+    if content_type == EVENT_STREAM:
         schema = {"type": "string", "contentMediaType": content_type, "contentSchema": schema}
     content = {"schema": schema} if route.body_type is not bytes else {}
     return {

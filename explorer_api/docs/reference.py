@@ -10,7 +10,8 @@ from explorer_api.docs.guide import DEMO, guide
 from explorer_api.docs.json_schemas import REFERENCE, Json, json_schemas
 from explorer_api.docs.openapi import TAGS, TITLE
 from explorer_api.http.parameters import Parameter
-from explorer_api.routing.route import AnyRoute
+from explorer_api.http.responses import JSON
+from explorer_api.routing.route import AnyRoute, StreamRoute
 
 _ANY_TRANSACTION: Final = (
     f"TX=$(curl -s '{DEMO}/api/v1/channels/kindledger/events?limit=1' | "
@@ -21,9 +22,7 @@ _TYPE_NAMES: Final = {"string": "text", "array": "list of any JSON"}
 
 def reference(routes: Sequence[AnyRoute]) -> Section:
     """Return the whole documentation of the routes."""
-    bodies, components = json_schemas(
-        body for route in routes for body in (route.body_type, *route.other_body_types.values())
-    )
+    bodies, components = json_schemas(route_docs.body_types(routes))
     routes_by_problem = Counter(
         kind for route in routes for kinds in route_docs.problems(route).values() for kind in kinds
     )
@@ -93,7 +92,7 @@ def _responses(route: AnyRoute, bodies: Mapping[object, Json]) -> Paragraph:
 
 
 def _body(route: AnyRoute, bodies: Mapping[object, Json]) -> str:
-    if route.content_type == "application/json":
+    if route.content_type == JSON:
         return _describe_type(bodies[route.body_type])
     content_type = f"`{route.content_type}`"
     if route.body_type in (str, bytes):
@@ -114,7 +113,7 @@ def _example(route: AnyRoute) -> Code:
     url = f"{DEMO}{route_docs.example_url(route)}"
     if "$TX" in url:
         return Code("sh", f'{_ANY_TRANSACTION}curl "{url}"')
-    options = "-N --max-time 5 " if route.content_type == "text/event-stream" else ""
+    options = "-N --max-time 5 " if isinstance(route, StreamRoute) else ""
     return Code("sh", f"curl {options}'{url}'")
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from explorer_api.docs.json_schemas import prose
@@ -17,10 +18,15 @@ _VARIABLE = re.compile(r"{(\w+)}")
 
 def explanation(route: AnyRoute) -> tuple[str, str]:
     """Return the first sentence of the handler's docstring without its full stop, and the rest."""
-    summary, _, rest = re.sub(
-        r"(?<=\.)\s+", "\0", prose(inspect.getdoc(route.handler) or ""), count=1
-    ).partition("\0")
-    return summary.removesuffix("."), rest
+    text = prose(inspect.getdoc(route.handler) or "")
+    summary, *details = re.split(r"(?<=\.)\s+", text, maxsplit=1)
+    return summary.removesuffix("."), "".join(details)
+
+
+def body_types(routes: Sequence[AnyRoute]) -> Iterator[Any]:
+    """Yield the type of each body that the routes return, problems excepted."""
+    for route in routes:
+        yield from (route.body_type, *route.other_body_types.values())
 
 
 def operation_id(route: AnyRoute) -> str:
@@ -56,7 +62,7 @@ def has_etag(route: AnyRoute) -> bool:
 
 
 def needs_token(route: AnyRoute) -> bool:
-    """Return whether the operator's tokens and rate limits apply to the route."""
+    """Return whether the operator can require a token for the route, and limit its rate."""
     return route.path not in OPEN_PATHS
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from explorer_api.http.problems import ProblemError
 
 OPEN_PATHS: Final = frozenset({"/live", "/ready"})
-"""The paths of the probes by supervisors: they need no token and have no rate limit."""
+"""The paths that supervisors probe: they need no token and have no rate limit."""
 
 _EXPOSED_HEADERS: Final = "Ledger-Height, Ledger-Peer-Height, X-Request-ID, ETag, Retry-After"
 _PREFLIGHT_HEADERS: Final = {
@@ -21,7 +21,7 @@ _PREFLIGHT_HEADERS: Final = {
 }
 
 _CACHED_ADDRESSES: Final = 1024
-"""Parsing an address takes a third of the time of a response from memory."""
+"""The number of cached addresses: parsing one takes a third of the time of a cached response."""
 
 
 class ClientAddresses:

@@ -56,7 +56,7 @@ def new_request_id() -> str:
 class Middleware:
     """Checks requests, turns every failure into a problem, and counts the responses.
 
-    `cached` returns the cached response to the raw path and query of a request, if there is one.
+    `cached` returns the cached response to a raw path and query, if there is one.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Middleware:
             return problem_response(problem, headers["X-Request-ID"])
         except web.HTTPException as error:
             return problem_response(_http_problem(error), headers["X-Request-ID"])
-        except Exception:  # the last resort: the log has all of it, the client gets the request id
+        except Exception:  # the log has the details, the client gets the request id
             log.exception(
                 "request_failed",
                 request_id=headers["X-Request-ID"],
@@ -166,7 +166,7 @@ def _http_problem(error: web.HTTPException) -> ProblemError:
             "route-not-found",
             "Route not found",
             "No route has this path.",
-            "The routes are listed at /docs; most of them begin with /api/v1, as /api/v1/channels.",
+            "/docs lists the routes; most begin with /api/v1, for example /api/v1/channels.",
         )
     return ProblemError(
         error.status,

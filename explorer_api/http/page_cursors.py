@@ -19,13 +19,13 @@ _Natural = Annotated[int, Meta(ge=0, le=2**63 - 2)]  # its successor is a 64-bit
 
 
 class PageCursor(Struct, frozen=True, forbid_unknown_fields=True):
-    """The decoded cursor.
+    """A decoded page cursor.
 
-    `digest` is the digest of the query, `height` the number of blocks when the paging began, and
-    `after` the `_id` of the last document on the page.
+    `digest` is the digest of the query, `height` the height of the ledger when the paging began,
+    and `after` the `_id` of the last document on the page.
     """
 
-    digest: str = field(name="question")
+    digest: str = field(name="question")  # the name in cursors that clients already have
     height: _Natural
     after: _Natural
 

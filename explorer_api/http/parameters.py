@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 MAX_LIMIT: Final = 500
 DEFAULT_LIMIT: Final = 50
-MAX_NAMES: Final = 20
+MAX_VALUES: Final = 20
 _MAX_PARAMETERS: Final = 50
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -63,7 +63,11 @@ class ParameterFamily:
 
 
 class Query:
-    """The parameters of one request, parsed."""
+    """The parameters of one request, parsed.
+
+    `values` has the parsed values, and `sent` the spelling of the name and the text that the client
+    sent, each by the canonical name.
+    """
 
     def __init__(self, values: dict[str, Any], sent: dict[str, tuple[str, str]]) -> None:
         self._values, self._sent = values, sent
@@ -94,6 +98,9 @@ class Query:
             for name, value in self._values.items()
             if name.startswith(family.prefix)
         }
+
+
+_EMPTY_QUERY: Final = Query({}, {})
 
 
 def read_query(
@@ -136,9 +143,6 @@ def _repeated(name: str, earlier_name: str, allowed: str) -> ProblemError:
         parameter=name[:100],
         allowed=allowed,
     )
-
-
-_EMPTY_QUERY: Final = Query({}, {})
 
 
 def _parser(
@@ -233,7 +237,7 @@ def several(
 
     def parse(text: str) -> tuple[T, ...]:
         values = text.split(",")
-        if len(values) > MAX_NAMES or "" in values or len(set(values)) != len(values):
+        if len(values) > MAX_VALUES or "" in values or len(set(values)) != len(values):
             raise ValueError
         return tuple(parse_one(value) for value in values)
 
@@ -241,12 +245,12 @@ def several(
         "type": "array",
         "items": item,
         "minItems": 1,
-        "maxItems": MAX_NAMES,
+        "maxItems": MAX_VALUES,
         "uniqueItems": True,
     }
     return Parameter(
         name,
-        f"1 to {MAX_NAMES} different values, separated by commas; each {allowed}",
+        f"1 to {MAX_VALUES} different values, separated by commas; each {allowed}",
         parse,
         schema,
     )
@@ -257,7 +261,7 @@ def names(name: str, single: str) -> Parameter[tuple[str, ...]]:
 
     `single` is the name of the parameter for a name that contains a comma.
     """
-    allowed = f"a name without a comma ({single} takes any)"
+    allowed = f"a name without a comma ({single} also takes a name with a comma)"
     return several(name, str, allowed, {"type": "string", "pattern": "^[^,]+$"})
 
 

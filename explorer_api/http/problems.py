@@ -113,20 +113,20 @@ def channel_not_found(name: str, indexed: list[str]) -> ProblemError:
     )
 
 
-def block_not_found(what: str, hint: str) -> ProblemError:
+def block_not_found(description: str, hint: str) -> ProblemError:
     """Return the problem that neither the store nor a peer has the block."""
     return ProblemError(
-        404, "block-not-found", "Block not found", f"There is no block {what}.", hint
+        404, "block-not-found", "Block not found", f"There is no block {description}.", hint
     )
 
 
-def block_not_indexed_yet(what: str, height: int, peer_height: int) -> ProblemError:
+def block_not_indexed_yet(number: int, height: int, peer_height: int) -> ProblemError:
     """Return the problem that a peer has the block, but the store does not have it yet."""
     return ProblemError(
         404,
         "block-not-indexed-yet",
         "Block not indexed yet",
-        f"Block {what} exists on the peer, whose height is {peer_height}; the indexed height is "
+        f"Block {number} exists on the peer, whose height is {peer_height}; the indexed height is "
         f"{height}.",
         "Try again shortly; /api/v1/status shows the progress.",
         headers={"Retry-After": str(RETRY_SECONDS)},

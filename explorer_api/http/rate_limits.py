@@ -1,4 +1,4 @@
-"""Limits how often a client may ask for a route."""
+"""Limits how often a client may request a route."""
 
 import time
 from collections import OrderedDict
@@ -17,8 +17,9 @@ _MAX_COUNTERS: Final = 100_000
 class RateLimiter:
     """Counts requests by client and route in fixed windows of a minute.
 
-    With `redis` the limit is for all processes together, else, and while Redis is unavailable, for
-    each process alone. `now` is the wall clock in seconds, which all processes share.
+    With `redis` the limit applies to all processes together. Without it, and while Redis is
+    unavailable, the limit applies to each process alone. `now` is the wall clock in seconds, which
+    all processes share.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class RateLimiter:
         now = self._now()
         window, remaining_s = int(now // _WINDOW_S), _WINDOW_S - int(now % _WINDOW_S)
         key = f"rate_limit:{client}:{route}"
-        count = self._count_here(key, window)
+        count = self._count_in_process(key, window)
         if count <= self._requests_per_window:
             count = max(count, await self._count_in_redis(key, window) or 0)
         if count > self._requests_per_window:
@@ -54,7 +55,7 @@ class RateLimiter:
                 headers={"Retry-After": str(remaining_s)},
             )
 
-    def _count_here(self, key: str, window: int) -> int:
+    def _count_in_process(self, key: str, window: int) -> int:
         if window != self._window:
             self._window = window
             self._counters.clear()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aiohttp import web
 from msgspec import Struct
@@ -12,9 +12,14 @@ from explorer_api.schemas.encoding import encode_json
 
 NO_STORE: Final = "no-store"
 NO_CACHE: Final = "no-cache"
+TEN_SECONDS: Final = "max-age=10"
+HALF_A_MINUTE: Final = "max-age=30"
 ONE_DAY: Final = "max-age=86400"
 IMMUTABLE: Final = "max-age=31536000, immutable"
 JSON: Final = "application/json"
+
+_OVERHEAD_BYTES: Final = 700
+"""The approximate size of a response in memory besides its body."""
 
 HEADERS: Final = web.RequestKey("headers", CIMultiDict[str])
 """The headers that every response to a request has; the middleware sets them."""
@@ -24,8 +29,8 @@ class ApiResponse(Struct, frozen=True):
     """A response as a handler returns it: a body that msgspec can encode, and the Cache-Control.
 
     This service caches a response while the ledger's head stays the same (an immutable response,
-    while the chain stays the same), and at most for `seconds` where the body depends on more than
-    the ledger.
+    while the chain stays the same), and at most for `seconds` if the body depends on more than the
+    ledger.
     """
 
     body: Any
@@ -53,10 +58,10 @@ class EncodedResponse(Struct, frozen=True):
     @property
     def size(self) -> int:
         """The approximate number of bytes in memory."""
-        return len(self.body) + 700
+        return len(self.body) + _OVERHEAD_BYTES
 
 
-class CacheHit(NamedTuple):
+class CacheHit(Struct, frozen=True):
     """A cached response, the path template of its route, and headers that tell the current head."""
 
     route: str

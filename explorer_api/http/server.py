@@ -71,7 +71,7 @@ class _Server(web.Server):
         self.user_timeout_ms = int(1000 * limits.unresponsive_client_s)
         self._open_connections, self._unsent_bytes = 0, 0
         self._unsent: dict[_Connection, int] = {}
-        """The bytes of the large response of each connection, in the order of their starts."""
+        """The size of the large response of each connection, the oldest response first."""
         self._refusals = ThrottledLog("too_many_connections", most=max_connections)
 
     def __call__(self) -> web.RequestHandler:

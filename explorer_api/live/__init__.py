@@ -1,1 +1,1 @@
-"""The state of each channel that the service holds in memory, and how it is kept up to date."""
+"""What the service holds in memory, and keeps up to date: heads, totals, caches and samples."""

@@ -1,4 +1,4 @@
-"""The channels that the API shows, and the state of each that is held in memory."""
+"""The channels that the API shows, and the state of each channel in memory."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 
 from explorer_api.http.problems import ProblemError
 from explorer_api.live.head_notifications import follow_change_stream
-from explorer_api.live.heads import HeadSnapshot, HeadWatch
+from explorer_api.live.heads import HeadWatch
 from explorer_api.live.mongo_calls import MongoCalls
 from explorer_api.live.redis_cache import RedisCache
 from explorer_api.live.running_totals import RunningTotals
@@ -34,13 +34,9 @@ class Channel:
         self.watch = HeadWatch(reader, head_age_s)
         self.totals = RunningTotals(reader, self.watch, redis_cache)
 
-    async def snapshot(self) -> HeadSnapshot:
-        """Return a recent snapshot of the head. Raises `PyMongoError` if it cannot be read."""
-        return await self.watch.fresh()
 
-
-ChannelWork = Callable[[Channel], Awaitable[None]]
-"""Background work for one channel; it runs until it is cancelled."""
+ChannelJob = Callable[[Channel], Awaitable[None]]
+"""A background job for one channel; it runs until it is cancelled."""
 
 
 class Channels:
@@ -48,7 +44,7 @@ class Channels:
 
     `databases` names the database of each configured channel. Each channel has background tasks:
     they keep its head and its totals up to date, follow the change stream of its database if
-    `follows_changes`, and do the `background` work.
+    `follows_changes`, and run the `background` jobs.
     """
 
     def __init__(
@@ -60,7 +56,7 @@ class Channels:
         *,
         follows_changes: bool = False,
         redis_cache: RedisCache | None = None,
-        background: Sequence[ChannelWork] = (),
+        background: Sequence[ChannelJob] = (),
         limits: ServiceLimits = ServiceLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._client, self._mongo_calls = client, mongo_calls
@@ -126,15 +122,15 @@ class Channels:
             await asyncio.sleep(self._limits.discovery_s)
 
     def _start_tasks(self, channel: Channel, database: str) -> list[asyncio.Task[None]]:
-        works: list[Callable[[], Awaitable[None]]] = [
+        jobs: list[Callable[[], Awaitable[None]]] = [
             partial(channel.watch.follow, self._mongo_calls.probe),
             channel.totals.follow,
-            *(partial(work, channel) for work in self._background),
+            *(partial(job, channel) for job in self._background),
         ]
         if self._follows_changes:
             wake, limits = channel.watch.wake, self._limits
-            works.append(partial(follow_change_stream, self._client, database, wake, limits))
-        return [asyncio.create_task(restart_on_failure(work)) for work in works]
+            jobs.append(partial(follow_change_stream, self._client, database, wake, limits))
+        return [asyncio.create_task(restart_on_failure(job)) for job in jobs]
 
     def _load(self, name: str) -> Channel:
         key = (name, self._databases[name])

@@ -14,8 +14,12 @@ from msgspec import Struct
 from ledger.documents.format import Document
 from ledger.mongodb.reader import LedgerReader
 from ledger.mongodb.sync_state import SyncState
+from ledger.position import BlockNumber, highest_block_below
 from runtime.broadcast import Broadcast
 from runtime.cancellation import raise_if_cancelled
+
+MAX_SILENCE_S: Final = 60.0
+"""A daemon that has not reported for longer counts as not running."""
 
 _READ_LIMIT_S: Final = 4.0
 _MIN_READ_INTERVAL_S: Final = 0.02
@@ -44,6 +48,11 @@ class HeadSnapshot(Struct, frozen=True):
     def height(self) -> int:
         """The number of the head plus one, 0 without a head."""
         return int(self.head["number"]) + 1 if self.head is not None else 0
+
+    @property
+    def last(self) -> BlockNumber:
+        """The highest block that may be shown, -1 if there is none."""
+        return highest_block_below(self.height)
 
     @property
     def peer_height(self) -> int | None:
@@ -80,7 +89,7 @@ class HeadWatch:
             return latest
         return None
 
-    async def fresh(self) -> HeadSnapshot:
+    async def recent(self) -> HeadSnapshot:
         """Return a snapshot that is not too old. Raises `PyMongoError` if it cannot be read."""
         return self.current() or await self._read(self._clock() - self._max_age_s)
 
@@ -107,7 +116,7 @@ class HeadWatch:
         return snapshot
 
     async def _read_sync_state(self) -> SyncState | None:
-        """Return the daemon's report; None also for the report of a newer, unknown version."""
+        """Return the daemon's report; None also if a newer version wrote it in an unknown form."""
         try:
             return await self._reader.sync_state()
         except msgspec.ValidationError:
@@ -122,7 +131,7 @@ class HeadWatch:
         return block is not None and block["blockHash"] == latest.head["blockHash"]
 
     async def wait_for_change(self, snapshot: HeadSnapshot) -> HeadSnapshot:
-        """Wait for a snapshot of another version than that one. `follow` must run meanwhile."""
+        """Wait for, and return, a snapshot of another version. `follow` must run meanwhile."""
         while self.latest is None or self.latest.version == snapshot.version:
             await self._changes.wait()
         return self.latest
@@ -132,7 +141,7 @@ class HeadWatch:
         self._notified.set()
 
     def forget(self) -> None:
-        """Hold no snapshot any more: the channel's database is gone.
+        """Drop the snapshot and hold no other one: the channel's database is gone.
 
         Responses that were cached for the channel become invalid.
         """
@@ -171,6 +180,6 @@ def _create_snapshot(
 
 
 def block_id(block: Document) -> str:
-    """Return an identifier of the stored block, and by its hash of all blocks before it."""
+    """Return an identifier of the stored block and of all earlier blocks: its hash covers them."""
     identity = f"{block['number']} {block['blockHash']} {block['format']}"
     return sha256(identity.encode()).hexdigest()[:16]

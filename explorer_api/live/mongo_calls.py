@@ -16,7 +16,7 @@ _UNAUTHORIZED: Final = 13
 _AUTHENTICATION_FAILED: Final = 18
 _BAD_VALUE: Final = 2
 _CURSOR_NOT_FOUND: Final = 43
-"""The code after a failover: the server that had the cursor is gone."""
+"""The code of MongoDB after a failover: the server that had the cursor is gone."""
 
 _OUTAGES: Final = frozenset({"database-unavailable", "database-refused"})
 
@@ -24,7 +24,7 @@ _OUTAGES: Final = frozenset({"database-unavailable", "database-refused"})
 class MongoCalls:
     """Limits the time of calls, turns their errors into problems, and logs outages.
 
-    Only a successful `probe` ends an outage: a request inside `bounded` may have asked nothing of
+    Only a successful `probe` ends an outage: a request inside `bounded` may have made no call of
     MongoDB. A missing index is logged too. A query that takes too long is not an outage.
     """
 
@@ -43,7 +43,7 @@ class MongoCalls:
                 yield
         except PyMongoError as error:
             if isinstance(error, NetworkTimeout) and self._probed_at > started_at:
-                problem: ProblemError | None = timed_out()  # MongoDB answered others meanwhile
+                problem: ProblemError | None = timed_out()  # MongoDB answered other calls meanwhile
             else:
                 problem = _problem(error)
             if problem is None:
@@ -53,7 +53,7 @@ class MongoCalls:
 
     @contextmanager
     def probe(self) -> Iterator[None]:
-        """Do as `bounded`, for repeated calls that always reach MongoDB: success ends an outage."""
+        """Limit calls like `bounded`. Every call inside reaches MongoDB: success ends an outage."""
         with self.bounded():
             yield
         self._probed_at = time.monotonic()

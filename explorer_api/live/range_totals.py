@@ -14,8 +14,8 @@ _CACHE_S: Final = 30 * 86_400
 class RangeTotals:
     """Computes the totals over a range of blocks of one channel.
 
-    Stored blocks never change, so that Redis can hold the totals over long ranges for all processes
-    and for later starts.
+    Stored blocks never change. So Redis can hold the totals over long ranges for all processes, and
+    for later starts.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class RangeTotals:
         events = await self._reader.event_counts(first, BlockNumber(last))
         return ChannelTotals(blocks, events).bounded(self._max_names)
 
-    async def recall_or_compute(self, first: int, last: int) -> ChannelTotals:
+    async def get_or_compute(self, first: int, last: int) -> ChannelTotals:
         """Return the totals from Redis, or compute them and store them there."""
         if self._redis_cache is None:
             return await self.compute(first, last)

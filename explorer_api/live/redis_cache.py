@@ -25,9 +25,9 @@ _MAX_BYTES: Final = 1 << 20
 class RedisCache:
     """Caches results whose computation is expensive.
 
-    No fault of Redis changes a result, and it delays one only for a moment: when Redis refuses
-    calls, hangs, loses data or holds foreign data at a key, the result is computed. After a failure
-    no call is made for `pause_s`. `redis` must not decode responses.
+    A fault of Redis changes no result, and delays it only for a moment: when Redis refuses calls,
+    hangs, loses data or holds foreign data at a key, the result is computed. After a failure no
+    call is made for `pause_s`. `redis` must not decode responses.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class RedisCache:
         """Return whether Redis answers."""
         return await self._call("PING") is not None
 
-    async def through(
+    async def get_or_compute(
         self, version: str, key: str, compute: Callable[[], Awaitable[EncodedResponse]]
     ) -> EncodedResponse:
         """Return the cached response for the key and the ledger's version, or compute and cache it.
@@ -92,7 +92,7 @@ class RedisCache:
         return None
 
     async def get(self, name: str, kind: type[T]) -> T | None:
-        """Return the value cached under the name; None if there is no readable one."""
+        """Return the value cached under the name; None if Redis has no valid value."""
         key = self._redis_key(name)
         data = await self._call("GET", key)
         return _decode(key, data, kind) if isinstance(data, bytes) else None

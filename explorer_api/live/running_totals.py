@@ -20,8 +20,8 @@ from ledger.mongodb.reader import LedgerReader
 from runtime.broadcast import Broadcast
 from runtime.cancellation import raise_if_cancelled
 
-MAX_NAMES: Final = 10_000
-"""The names of each kind that are counted by name; later ones are counted under None."""
+MAX_COUNTED_NAMES: Final = 10_000
+"""The maximal number of names of each kind; further names are counted under None."""
 
 _BLOCKS_PER_STEP: Final = 50_000
 _STEP_LIMIT_S: Final = 60.0
@@ -30,7 +30,7 @@ _RECENT_S: Final = 30.0
 
 
 class _Part(Struct, frozen=True):
-    """The totals over the blocks after the part before, up to block `last`."""
+    """The totals over the blocks after those of the previous part, up to block `last`."""
 
     last: int
     block_hash: str | None
@@ -53,7 +53,7 @@ class RunningTotals:
         redis_cache: RedisCache | None = None,
         *,
         blocks_per_step: int = _BLOCKS_PER_STEP,
-        max_names: int = MAX_NAMES,
+        max_names: int = MAX_COUNTED_NAMES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader, self._watch, self._clock = reader, watch, clock
@@ -93,7 +93,7 @@ class RunningTotals:
         return self._last_result[1]
 
     def _covers(self, snapshot: HeadSnapshot) -> bool:
-        """Return whether the blocks up to the head are counted, and not merged with later ones."""
+        """Return whether the totals up to the head are known, and not merged with later blocks."""
         if snapshot.chain != self._chain or snapshot.height > self._last_part.last + 1:
             return False
         return _may_precede([self._base, *self._parts_up_to(snapshot)][-1], snapshot)
@@ -160,7 +160,7 @@ class RunningTotals:
         end = start + self._blocks_per_step - 1
         last = min(end, highest)
         if first == max(start, self._first) and last == end:  # the same range in every process
-            totals = await self._ranges.recall_or_compute(first, last)
+            totals = await self._ranges.get_or_compute(first, last)
         else:
             totals = await self._ranges.compute(first, last)
         hash_before, block_hash = await self._block_hash(first - 1), await self._block_hash(last)

@@ -11,7 +11,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from explorer_api.live.channels import Channel
-from explorer_api.live.heads import HeadSnapshot
+from explorer_api.live.heads import MAX_SILENCE_S, HeadSnapshot
 from explorer_api.schemas.status_history import (
     ChannelHistory,
     ChannelSample,
@@ -22,11 +22,10 @@ from ledger.mongodb.sync_state import ChannelState
 
 MAX_SAMPLES: Final = 360
 _DURATIONS: Final = "kindledger_api_request_duration_seconds_bucket"
-_SILENT_S: Final = 60.0
 
 
 class StatusRecorder:
-    """Samples the status of all channels and of this process, without a query of a database."""
+    """Samples the status of all channels and of this process, without a query to a database."""
 
     def __init__(
         self,
@@ -110,7 +109,7 @@ def _sample(snapshot: HeadSnapshot | None, at: datetime) -> ChannelSample:
     if (
         sync is not None
         and sync.state is not ChannelState.STOPPED
-        and (at - sync.updated_at).total_seconds() > _SILENT_S
+        and (at - sync.updated_at).total_seconds() > MAX_SILENCE_S
     ):
         sync = None
     reconciliation = sync.reconciliation if sync is not None else None

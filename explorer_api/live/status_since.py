@@ -1,4 +1,4 @@
-"""The times since when checks have had their status."""
+"""The time at which each check got its present status."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ class StatusSince:
         self._seen: dict[str, tuple[str, datetime]] = {}
 
     def of(self, check: str, status: str) -> datetime:
-        """Return since when the check has had this status without interruption."""
+        """Return the time since which the check has had this status without interruption."""
         last = self._seen.get(check)
         if last is None or last[0] != status:
             last = self._seen[check] = (status, self._now())

@@ -32,7 +32,7 @@ async def get_audit(call: ChannelCall) -> ApiResponse:
     sync = call.snapshot.sync
     verification = sync.verification if sync is not None else None
     reported = sync.reconciliation if sync is not None else None
-    reports = _business_reports(call)
+    reports = call.business_reports
     rows = None
     if reports is not None or reported is not None:
         rows = await _audit_rows(reports, reported)
@@ -72,7 +72,7 @@ def _count_open_discrepancies(
 ) -> int | None:
     """Return the number of open discrepancies, None if it is not known.
 
-    The number that the daemon reported counts only while the daemon follows the ledger.
+    The number that the daemon reported is used only if the daemon follows the ledger.
     """
     if status is not None:
         return sum(count.count for count in status.discrepancies)
@@ -86,7 +86,7 @@ async def list_discrepancies(call: ChannelCall) -> ApiResponse:
 
     These are the open discrepancies, unless the request has another state.
     """
-    reports = _business_reports(call)
+    reports = call.business_reports
     if reports is None:
         raise ProblemError(
             404,
@@ -115,9 +115,3 @@ async def list_discrepancies(call: ChannelCall) -> ApiResponse:
         ) from error
     next_cursor = write_cursor(PageCursor(digest, 0, page.next)) if page.next is not None else None
     return ApiResponse(DiscrepancyList(page.items, PageInfo(next_cursor, limit)), NO_STORE)
-
-
-def _business_reports(call: ChannelCall) -> BusinessReports | None:
-    """Return the reports of the business database, None if it is not about this channel."""
-    reports = call.services.business_reports
-    return reports if reports is not None and reports.channel == call.channel.name else None

@@ -14,19 +14,14 @@ from explorer_api.http.problems import (
     invalid_parameter,
 )
 from explorer_api.http.responses import IMMUTABLE, NO_CACHE, ApiResponse
-from explorer_api.resources.filters import (
-    TimeRange,
-    read_range,
-    read_time_range,
-    resume_time,
-)
+from explorer_api.resources.filters import TimeRange, read_range, read_time_range, resume_time
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.routing.page_request import PageRequest
 from explorer_api.schemas.blocks import BlockPage, block_detail, block_row
 from ledger.documents.format import Document
 from ledger.mongodb.paging import Page
 from ledger.mongodb.reader import LedgerReader
-from ledger.position import MAX_BLOCK_NUMBER, highest_block_below
+from ledger.position import MAX_BLOCK_NUMBER
 
 NUMBER_GE: Final = block_number("number.ge")
 NUMBER_LE: Final = block_number("number.le")
@@ -94,12 +89,12 @@ async def _read_by_time(reader: LedgerReader, times: TimeRange, page_request: Pa
     if window.after is not None:
         after_ts = resume_time(await reader.block(window.after), times)
     return await reader.blocks_by_time(
-        times.since, times.until, highest_block_below(page_request.height), window, after_ts
+        times.since, times.until, page_request.last(), window, after_ts
     )
 
 
 async def get_block(call: ChannelCall) -> ApiResponse:
-    """Return a block. A block that is named by its number or hash never changes."""
+    """Return a block. The response to the number or the hash of a block never changes."""
     document = await find_block(call)
     transactions = None
     if call.query.get(INCLUDE) is not None:
@@ -108,7 +103,10 @@ async def get_block(call: ChannelCall) -> ApiResponse:
 
 
 async def get_raw_block(call: ChannelCall) -> ApiResponse:
-    """Return the original bytes of a block. The store does not keep them: this is always 410."""
+    """Refuse the original bytes of a block: the store does not keep them.
+
+    The status is always 410.
+    """
     block = await find_block(call)
     raise ProblemError(
         410,
@@ -121,7 +119,7 @@ async def get_raw_block(call: ChannelCall) -> ApiResponse:
 
 
 def block_cache_control(call: ChannelCall) -> str:
-    """Return the caching of a response about the block in the path."""
+    """Return the Cache-Control of a response about the block in the path."""
     return NO_CACHE if call.path["block"] == LATEST else IMMUTABLE
 
 
@@ -156,7 +154,7 @@ def _number_not_found(number: int, call: ChannelCall) -> ProblemError:
     call.require_fresh_head()
     snapshot = call.snapshot
     if snapshot.height <= number < (snapshot.peer_height or 0):
-        return block_not_indexed_yet(str(number), snapshot.height, snapshot.peer_height or 0)
+        return block_not_indexed_yet(number, snapshot.height, snapshot.peer_height or 0)
     if snapshot.first is None:
         return block_not_found(
             str(number), "No block of this channel is indexed yet; see /api/v1/status."

@@ -3,9 +3,9 @@
 from typing import Any
 
 from explorer_api.http.problems import ProblemError, quoted
-from explorer_api.http.responses import ApiResponse
+from explorer_api.http.responses import HALF_A_MINUTE, ApiResponse
 from explorer_api.live.channel_totals import ChannelTotals
-from explorer_api.resources.totals import HALF_A_MINUTE, MAX_NAMES, channel_totals
+from explorer_api.resources.totals import MAX_LISTED_NAMES, channel_totals
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.chaincodes import (
     ChaincodeDetail,
@@ -26,17 +26,16 @@ async def list_chaincodes(call: ChannelCall) -> ApiResponse:
         for name, definition in definitions.items()
     ]
     rows.sort(key=lambda row: (-row.transactions, row.name))
-    return ApiResponse(
-        ChaincodeList(rows[:MAX_NAMES], len(rows) > MAX_NAMES, call.snapshot.height),
-        HALF_A_MINUTE,
-    )
+    more = len(rows) > MAX_LISTED_NAMES
+    body = ChaincodeList(rows[:MAX_LISTED_NAMES], more, call.snapshot.height)
+    return ApiResponse(body, HALF_A_MINUTE)
 
 
 async def get_chaincode(call: ChannelCall) -> ApiResponse:
     """Return a chaincode with its totals and all its definitions."""
     name = call.path["name"].decode(errors="backslashreplace")
     totals = await channel_totals(call)
-    definitions = await _read_definitions(call, name)
+    definitions = await call.channel.reader.chaincode_definitions(call.last, name)
     if not definitions and name not in totals.blocks.chaincodes and name not in totals.events:
         call.require_fresh_head()
         raise ProblemError(
@@ -60,16 +59,10 @@ async def chaincode_definitions(
     call: ChannelCall, totals: ChannelTotals
 ) -> dict[str, Document | None]:
     """Return the names of all chaincodes, each with its definition in force or None."""
-    in_force = {
-        document["lifecycle"]["name"]: document for document in await _read_definitions(call, None)
-    }
+    definitions = await call.channel.reader.chaincode_definitions(call.last)
+    in_force = {document["lifecycle"]["name"]: document for document in definitions}
     names = {*totals.blocks.chaincodes, *totals.events, *in_force}
     return {name: in_force.get(name) for name in names if name is not None}
-
-
-async def _read_definitions(call: ChannelCall, name: str | None) -> list[Document]:
-    """Return the definitions of one chaincode or of all chaincodes, the newest last."""
-    return await call.channel.reader.chaincode_definitions(call.last, name)
 
 
 def _row_fields(

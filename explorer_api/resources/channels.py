@@ -18,7 +18,7 @@ _TOTALS_SHARE: Final = 0.2
 async def list_channels(call: Call) -> ApiResponse:
     """Return all channels."""
     rows = [
-        ChannelRow(**_row_fields(channel, await channel.snapshot()))
+        ChannelRow(**_row_fields(channel, await channel.watch.recent()))
         for channel in await call.services.channels.all()
     ]
     return ApiResponse(ChannelList(rows), NO_CACHE)

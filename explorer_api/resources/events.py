@@ -39,7 +39,12 @@ PAYLOAD: Final = ParameterFamily(
     _MAX_VALUE_BYTES,
 )
 FILTERS: Final[tuple[Parameter[Any], ...]] = (
-    *(BLOCK_GE, BLOCK_LE, CHAINCODE, NAME, NAME_IN, TX_ID),
+    BLOCK_GE,
+    BLOCK_LE,
+    CHAINCODE,
+    NAME,
+    NAME_IN,
+    TX_ID,
 )
 
 
@@ -57,8 +62,12 @@ class EventFilters(Struct, frozen=True):
         """Return all values of the filters."""
         fields = self.fields
         return (
-            *(self.first, self.last),
-            *(fields.chaincode, fields.names, fields.tx_id, fields.payload),
+            self.first,
+            self.last,
+            fields.chaincode,
+            fields.names,
+            fields.tx_id,
+            fields.payload,
         )
 
 

@@ -11,6 +11,7 @@ from pymongo.errors import PyMongoError
 from explorer_api.http.problems import ProblemError, unavailable
 from explorer_api.http.responses import NO_STORE, ApiResponse
 from explorer_api.live.channels import Channel
+from explorer_api.live.heads import MAX_SILENCE_S
 from explorer_api.live.redis_cache import RedisCache
 from explorer_api.routing.calls import Call
 from explorer_api.schemas.health import Check, Health, Liveness, Verdict
@@ -19,7 +20,6 @@ from ledger.mongodb.sync_state import ChannelState, SyncState
 from reconciliation.reports import BusinessReports, BusinessUnavailableError
 
 _MAX_CHECK_S: Final = 2.0
-_MAX_SILENCE_S: Final = 60.0
 _HTTP_STATUSES: Final[dict[Verdict, int]] = {
     "ok": 200,
     "degraded": 200,
@@ -74,7 +74,7 @@ async def health(call: Call) -> ApiResponse:
 
 async def _find_read_problem(channel: Channel) -> tuple[str, str] | None:
     """Return why this program cannot read the channel's database, and what to do about it."""
-    head = (await channel.snapshot()).head
+    head = (await channel.watch.recent()).head
     if head is None:
         return None  # nothing is indexed yet
     if head["format"] > FORMAT:
@@ -130,7 +130,7 @@ async def _list_channels(call: Call) -> list[Channel]:
 async def _check_channel(channel: Channel) -> _Result:
     try:
         problem = await _find_read_problem(channel)
-        snapshot = await channel.snapshot()
+        snapshot = await channel.watch.recent()
     except (PyMongoError, ProblemError) as error:
         return "broken", f"the channel cannot be read: {type(error).__name__}"
     if problem is not None:
@@ -146,7 +146,7 @@ def _check_daemon(sync: SyncState, lag_blocks: int | None, now: datetime) -> _Re
         return "degraded", "the daemon was stopped: no new blocks are indexed"
     if sync.state in (ChannelState.FAILED, ChannelState.WAITING):
         return "broken", sync.error.message if sync.error is not None else None
-    if silence_s > _MAX_SILENCE_S:
+    if silence_s > MAX_SILENCE_S:
         return (
             "broken",
             f"the daemon has not reported for {silence_s:.0f} s; its state was {sync.state}",

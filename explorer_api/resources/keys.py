@@ -40,12 +40,12 @@ async def get_key_history(
             "The operator can set indexer.key_history: the daemon then creates the index.",
         )
     page = await reader.key_history(
-        key_filter.namespace, key_filter.key, 0, page_request.last(None), page_request.window
+        key_filter.namespace, key_filter.key, 0, page_request.last(), page_request.window
     )
     items = [key_write(document) for document in page.documents]
     return ApiResponse(
         KeyHistory(items, page_request.page_info(page), page_request.height),
-        page_request.cache_control(page, call, None),
+        page_request.cache_control(page, call),
     )
 
 

@@ -1,18 +1,19 @@
-"""Searches a text in all its meanings: blocks, transactions, chaincodes, events and keys."""
+"""Searches a channel for a text: in blocks, transactions, chaincodes, events and keys."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from msgspec import Struct
 
 from explorer_api.http.parameters import text as text_parameter
 from explorer_api.http.problems import ProblemError
-from explorer_api.http.responses import ApiResponse
+from explorer_api.http.responses import TEN_SECONDS, ApiResponse
 from explorer_api.live.channel_totals import TotalsNotReadyError
 from explorer_api.resources.blocks import BLOCK_HASH, BLOCK_NUMBER
 from explorer_api.resources.chaincodes import chaincode_definitions
+from explorer_api.resources.links import channel_path
 from explorer_api.resources.totals import channel_totals
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.search import (
@@ -31,12 +32,11 @@ from ledger.ownership import MAX_TX_ID_BYTES
 from ledger.position import MAX_BLOCK_NUMBER
 
 MIN_PREFIX: Final = 8
-"""A shorter text must be the whole id of a transaction."""
+"""The number of characters from which a text also matches the beginning of a transaction id."""
 
 MAX_HITS: Final = 10
-"""The most results of each type."""
+"""The maximal number of results of each type."""
 
-TEN_SECONDS: Final = "max-age=10"
 _CACHE_S: Final = 10.0
 _TOTALS_SHARE: Final = 0.1
 """The share of the time limit in which the totals must be ready; else chaincodes are left out."""
@@ -49,11 +49,11 @@ _NONEMPTY_QUERY: Final = text_parameter(
     required=True,
 )
 QUERY: Final = replace(_NONEMPTY_QUERY, parse=lambda value: value and _NONEMPTY_QUERY.parse(value))
-"""The text to search for; the response to an empty text is that to a missing one."""
+"""The text to search for. An empty text is parsed, so that its problem is that of a missing one."""
 
 
 class _TypeResults(Struct, frozen=True):
-    """The results of one type; there can be one more than is shown."""
+    """The results of one type: at most `MAX_HITS`, and one more if there are further results."""
 
     type: HitType
     hits: Sequence[Hit]
@@ -99,7 +99,7 @@ async def _search_blocks(call: ChannelCall, query: str) -> _TypeResults:
         block = await call.channel.reader.block_by_hash(query.lower(), call.last)
     if block is None:
         return _TypeResults("block", [])
-    href = _href(call, "blocks", str(block["number"]))
+    href = channel_path(call.channel.name, "blocks", str(block["number"]))
     hit = BlockHit(block["number"], block["blockHash"], block["ts"], href)
     return _TypeResults("block", [hit])
 
@@ -122,7 +122,7 @@ def _transaction_hit(call: ChannelCall, row: Document) -> TransactionHit:
         status=row["status"],
         chaincode=read_optional_text(row["chaincodeId"]),
         ts=row["ts"],
-        href=_href(call, "transactions", row["txId"]),
+        href=channel_path(call.channel.name, "transactions", row["txId"]),
     )
 
 
@@ -133,15 +133,17 @@ async def _search_chaincodes(call: ChannelCall, query: str) -> _TypeResults:
         return _TypeResults("chaincode", [], searched=False)
     all_names = await chaincode_definitions(call, totals)
     names = sorted(name for name in all_names if name.startswith(query))[: MAX_HITS + 1]
-    return _TypeResults(
-        "chaincode", [ChaincodeHit(name, _href(call, "chaincodes", name)) for name in names]
-    )
+    hits = [
+        ChaincodeHit(name, channel_path(call.channel.name, "chaincodes", name)) for name in names
+    ]
+    return _TypeResults("chaincode", hits)
 
 
 async def _search_events(call: ChannelCall, query: str) -> _TypeResults:
     if not await call.channel.reader.has_event_name(query, call.last):
         return _TypeResults("event", [])
-    href = f"{_href(call, 'events')}?{urlencode({'name.eq': query})}"
+    path = channel_path(call.channel.name, "events")
+    href = f"{path}?{urlencode({'name.eq': query})}"
     return _TypeResults("event", [EventHit(query, href)])
 
 
@@ -151,7 +153,11 @@ async def _search_keys(call: ChannelCall, query: str) -> _TypeResults:
         return _TypeResults("key", [], searched=False)
     namespaces = await reader.key_namespaces(query, call.last, MAX_HITS + 1)
     hits = [
-        KeyHit(namespace, query, _href(call, "keys", namespace, query, "history"))
+        KeyHit(
+            namespace,
+            query,
+            channel_path(call.channel.name, "keys", namespace, query, "history"),
+        )
         for namespace in namespaces
     ]
     return _TypeResults("key", hits)
@@ -164,9 +170,3 @@ _SEARCHES: Final = (
     _search_events,
     _search_keys,
 )
-
-
-def _href(call: ChannelCall, *segments: str) -> str:
-    """Return the path of a resource of the channel."""
-    path = (call.channel.name, *segments)
-    return "/api/v1/channels/" + "/".join(quote(segment, safe="") for segment in path)

@@ -9,16 +9,16 @@ from bson.datetime_ms import DatetimeMS
 
 from explorer_api.http.parameters import Parameter, choice, time
 from explorer_api.http.problems import ProblemError, invalid_parameter
-from explorer_api.http.responses import ONE_DAY, ApiResponse
+from explorer_api.http.responses import HALF_A_MINUTE, ONE_DAY, ApiResponse
 from explorer_api.resources.filters import read_time_range
-from explorer_api.resources.totals import HALF_A_MINUTE, channel_totals
+from explorer_api.resources.totals import channel_totals
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.stats import Interval, Metric, Point, Series
 from ledger.mongodb.totals import BlockTotals
 
 MAX_INTERVALS: Final = 1_500
 MAX_BLOCKS_READ: Final = 250_000
-"""The most blocks in the hours that a series by minute touches, since it reads these blocks."""
+"""The maximal number of blocks in the hours of a series by minute, which reads all of them."""
 
 TotalsByTime = Mapping[datetime | None, BlockTotals]
 """Totals by the beginning of their hour or minute; None for blocks without a time."""
@@ -47,9 +47,9 @@ _OFFSETS_OF_TOTALS: Final[dict[Interval, tuple[timedelta, ...]]] = {
     "hour": (timedelta(),),
     "day": tuple(timedelta(hours=hour) for hour in range(24)),
 }
-"""The totals of an interval are added up from those of each hour or minute in it.
+"""The hours or minutes whose totals are the totals of an interval.
 
-For each of these, the time from the beginning of the interval to that of the hour or minute.
+Each is the time from the beginning of the interval to the beginning of the hour or minute.
 """
 
 _DEFAULT_INTERVALS: Final[dict[Interval, int]] = {"minute": 60, "hour": 48, "day": 30}
@@ -64,14 +64,14 @@ async def get_series(call: ChannelCall) -> ApiResponse:
     """Return a metric by minute, hour or day, in UTC.
 
     Without `from` and `to`, the series has the last 60 minutes, 48 hours or 30 days of the ledger.
-    A range is extended to whole intervals. It may have at most 1,500 intervals.
+    A range is extended to whole intervals. A series has at most 1,500 intervals.
     """
     metric = cast("Metric", call.query.require(METRIC))
     interval = cast("Interval", call.query.require(INTERVAL))
     length, numbers = _LENGTHS[interval], _interval_numbers(call, interval)
     since, until = (_MIN_TIME + number * length for number in (numbers.start, numbers.stop))
-    channel = await channel_totals(call)
-    totals: TotalsByTime = channel.blocks.hours
+    all_totals = await channel_totals(call)
+    totals: TotalsByTime = all_totals.blocks.hours
     if interval == "minute":
         check_number_of_blocks(totals, since, until)
         buckets = await call.channel.reader.totals_by_time(since, until, "minute", call.last)
@@ -85,7 +85,7 @@ async def get_series(call: ChannelCall) -> ApiResponse:
         until,
         items,
         sum(point.value for point in items),
-        channel.untimed_blocks,
+        all_totals.untimed_blocks,
         call.snapshot.height,
     )
     caching = ONE_DAY if _is_complete(call, until) else HALF_A_MINUTE
@@ -180,6 +180,6 @@ def _range_too_large(detail: str, hint: str, **largest: int) -> ProblemError:
 def _is_complete(call: ChannelCall, until: datetime) -> bool:
     """Return whether no further block with a time before `until` is expected.
 
-    This is so when both the head and the clock are at least one hour later.
+    No such block is expected when both the time of the head and the clock are an hour later.
     """
     return until + _HOUR <= min(_head_time(call), datetime.now(UTC))

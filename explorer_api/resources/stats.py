@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
-from explorer_api.http.responses import ApiResponse
-from explorer_api.resources.totals import HALF_A_MINUTE, MAX_NAMES, channel_totals
+from explorer_api.http.responses import HALF_A_MINUTE, ApiResponse
+from explorer_api.resources.totals import MAX_LISTED_NAMES, channel_totals
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.stats import (
     ChaincodeActivity,
@@ -48,5 +48,6 @@ async def get_stats(call: ChannelCall) -> ApiResponse:
 
 
 def _largest(counts: Mapping[N, int]) -> list[tuple[N, int]]:
-    """Return the names with the highest counts, then in the order of the names."""
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0] or ""))[:MAX_NAMES]
+    """Return the names with the highest counts, the highest first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0] or ""))
+    return ordered[:MAX_LISTED_NAMES]

@@ -9,10 +9,9 @@ from explorer_api.live.heads import HeadSnapshot
 from explorer_api.routing.calls import Call
 from explorer_api.schemas.status import ChannelStatus, Status
 from ledger.mongodb.paging import Window
-from ledger.position import highest_block_below
 
 _RECENT_BLOCKS: Final = 10
-"""The time until the channel has caught up is estimated from the size of so many blocks."""
+"""The number of blocks from which the time until the channel has caught up is estimated."""
 
 
 async def get_status(call: Call) -> ApiResponse:
@@ -23,12 +22,15 @@ async def get_status(call: Call) -> ApiResponse:
 
 
 async def get_status_history(call: Call) -> ApiResponse:
-    """Return heights, lags, rates and response times of the last hour, one sample in 10 seconds."""
+    """Return samples of heights, lags, rates and response times.
+
+    A sample is taken every 10 seconds, and the samples of the last hour are kept.
+    """
     return ApiResponse(call.services.status_recorder.history(), NO_STORE)
 
 
 async def _channel_status(channel: Channel) -> ChannelStatus:
-    snapshot = await channel.snapshot()
+    snapshot = await channel.watch.recent()
     sync = snapshot.sync
     return ChannelStatus(
         name=channel.name,
@@ -57,9 +59,7 @@ async def _eta_seconds(channel: Channel, snapshot: HeadSnapshot) -> float | None
     if snapshot.lag_blocks is None or rate <= 0:
         return None
     window = Window(_RECENT_BLOCKS, descending=True)
-    blocks = (
-        await channel.reader.blocks(0, highest_block_below(snapshot.height), window)
-    ).documents
+    blocks = (await channel.reader.blocks(0, snapshot.last, window)).documents
     if not blocks:
         return None
     transactions_per_block = sum(int(block["transactionCount"]) for block in blocks) / len(blocks)

@@ -11,26 +11,20 @@ from explorer_api.http.problems import ProblemError, invalid_parameter
 from explorer_api.http.responses import HEADERS, NO_STORE
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.streams.messages import EVERYTHING, Selection
-from explorer_api.streams.positions import (
-    KINDS,
-    block_at,
-    block_start,
-    position_id,
-    read_position,
-)
+from explorer_api.streams.positions import KINDS, block_at, block_start, position_id, read_position
 from explorer_api.streams.session import StreamSession, StreamSource
 
 EVENT_STREAM: Final = "text/event-stream"
 
 _MAX_NAME_BYTES: Final = 1023
-"""The store may have omitted longer names."""
+"""The maximal size of a name in a filter: the store may have omitted longer names."""
 
 _HEADERS: Final = {
     "Content-Type": EVENT_STREAM,
     "Cache-Control": NO_STORE,
     "X-Accel-Buffering": "no",
 }
-_POSITION: Final = "the id of a message of this stream, for example 17 or 17.3.t"
+_ALLOWED_IDS: Final = "the id of a message of this stream, for example 17 or 17.3.t"
 
 TYPES: Final = several(
     "types",
@@ -44,7 +38,7 @@ CHAINCODE: Final = equality_filter(
 EVENT: Final = equality_filter(text("event", "the name of events", _MAX_NAME_BYTES))
 LAST_EVENT_ID: Final = Parameter(
     "lastEventId",
-    f"{_POSITION}; the header Last-Event-ID takes precedence",
+    f"{_ALLOWED_IDS}; the header Last-Event-ID takes precedence",
     read_position,
     {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+\.[te])?$"},
 )
@@ -101,7 +95,7 @@ def _last_position(call: ChannelCall, request: web.Request) -> int | None:
     try:
         return read_position(last_event_id)
     except ValueError:
-        raise invalid_parameter("Last-Event-ID", last_event_id, _POSITION) from None
+        raise invalid_parameter("Last-Event-ID", last_event_id, _ALLOWED_IDS) from None
 
 
 def _check_position(position: int, call: ChannelCall) -> None:

@@ -5,11 +5,8 @@ from typing import Final
 from explorer_api.live.channel_totals import ChannelTotals
 from explorer_api.routing.calls import ChannelCall
 
-HALF_A_MINUTE: Final = "max-age=30"
-"""The caching of responses with totals."""
-
-MAX_NAMES: Final = 500
-"""The most names in a list of totals: those with the most transactions."""
+MAX_LISTED_NAMES: Final = 500
+"""The maximal number of names in a list of totals; it has those with the most transactions."""
 
 
 async def channel_totals(call: ChannelCall, share_of_time: float = 0.8) -> ChannelTotals:

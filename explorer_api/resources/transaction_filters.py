@@ -65,8 +65,18 @@ STATUS_NE: Final = Parameter("status.ne", _STATUS, _parse_code, _STATUS_SCHEMA)
 STATUS_IN: Final = several("status.in", _parse_code, _STATUS, _STATUS_SCHEMA)
 STATUS_NI: Final = several("status.ni", _parse_code, _STATUS, _STATUS_SCHEMA)
 FILTERS: Final[tuple[Parameter[Any], ...]] = (
-    *(CHAINCODE, FUNCTION, CREATOR_MSP, TYPE, STATUS, STATUS_NE, STATUS_IN, STATUS_NI),
-    *(BLOCK_GE, BLOCK_LE, TS_GE, TS_LT),
+    CHAINCODE,
+    FUNCTION,
+    CREATOR_MSP,
+    TYPE,
+    STATUS,
+    STATUS_NE,
+    STATUS_IN,
+    STATUS_NI,
+    BLOCK_GE,
+    BLOCK_LE,
+    TS_GE,
+    TS_LT,
 )
 
 
@@ -86,9 +96,16 @@ class TransactionFilters(Struct, frozen=True):
         fields = self.fields
         codes = sorted(fields.codes) if fields.codes is not None else None
         return (
-            *(self.first, self.last, self.times.since, self.times.until),
-            *(fields.chaincode, fields.function, fields.creator_msp, fields.type),
-            *(codes, fields.excluded),
+            self.first,
+            self.last,
+            self.times.since,
+            self.times.until,
+            fields.chaincode,
+            fields.function,
+            fields.creator_msp,
+            fields.type,
+            codes,
+            fields.excluded,
         )
 
 
@@ -120,20 +137,23 @@ def _read_fields(query: Query) -> TransactionFilter:
 
 def _read_codes(query: Query) -> tuple[frozenset[int] | None, bool]:
     """Return the validation codes of the status filter, and whether it excludes them."""
-    given: list[tuple[Parameter[Any], frozenset[int], bool]] = []
+    status_filters: list[tuple[Parameter[Any], frozenset[int], bool]] = []
     for parameter, excluded in ((STATUS, False), (STATUS_NE, True)):
         code = query.get(parameter)
         if code is not None:
-            given.append((parameter, frozenset({code}), excluded))
+            status_filters.append((parameter, frozenset({code}), excluded))
     for list_parameter, excluded in ((STATUS_IN, False), (STATUS_NI, True)):
-        codes = query.get(list_parameter)
-        if codes is not None:
-            given.append((list_parameter, frozenset(codes), excluded))
-    if len(given) > 1:
-        first, second = given[0][0], given[1][0]
+        several_codes = query.get(list_parameter)
+        if several_codes is not None:
+            status_filters.append((list_parameter, frozenset(several_codes), excluded))
+    if len(status_filters) > 1:
+        first, second = status_filters[0][0], status_filters[1][0]
         allowed = f"nothing if {query.sent_name(first)} is given"
         raise invalid_parameter(query.sent_name(second), query.sent(second), allowed)
-    return (given[0][1], given[0][2]) if given else (None, False)
+    if not status_filters:
+        return None, False
+    _, codes, excluded = status_filters[0]
+    return codes, excluded
 
 
 def _require_only_times(query: Query) -> None:

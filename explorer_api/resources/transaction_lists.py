@@ -11,7 +11,7 @@ from explorer_api.routing.page_request import PageRequest, read_page_request
 from explorer_api.schemas.transactions import TransactionPage, transaction_row
 from ledger.mongodb.paging import Page
 from ledger.mongodb.reader import LedgerReader
-from ledger.position import highest_block_below, unpack_position
+from ledger.position import unpack_position
 
 
 async def list_transactions(
@@ -46,15 +46,15 @@ async def _read_by_time(
         number, index = unpack_position(window.after)
         after_ts = resume_time(await reader.transaction_at(number, index), times)
     return await reader.transactions_by_time(
-        times.since, times.until, highest_block_below(page_request.height), window, after_ts
+        times.since, times.until, page_request.last(), window, after_ts
     )
 
 
 async def list_block_transactions(call: ChannelCall) -> ApiResponse:
     """Return the transactions of a block, in order.
 
-    `height` is the number of the block plus one. With a cursor, `latest` is the block that was the
-    latest when the paging began.
+    `height` is the number of the block plus one. With a cursor, `latest` means the block that was
+    the latest when the paging began.
     """
     cursor = call.query.get(CURSOR)
     if cursor is not None and call.path["block"] == LATEST:

@@ -1,10 +1,9 @@
 """The lookup of a transaction in all channels."""
 
-from urllib.parse import quote
-
 from explorer_api.http.responses import NO_CACHE, ApiResponse
 from explorer_api.live.channels import Channel
 from explorer_api.live.heads import HeadSnapshot
+from explorer_api.resources.links import channel_path
 from explorer_api.resources.transactions import (
     decode_tx_id,
     get_transaction,
@@ -12,7 +11,6 @@ from explorer_api.resources.transactions import (
 )
 from explorer_api.routing.calls import Call, ChannelCall
 from explorer_api.schemas.transaction_lookup import TransactionLocation, TransactionLocations
-from ledger.position import highest_block_below
 
 
 async def find_transaction(call: Call) -> ApiResponse:
@@ -23,7 +21,7 @@ async def find_transaction(call: Call) -> ApiResponse:
     tx_id = decode_tx_id(call.path["txId"])
     channels = await call.services.channels.all()
     owners = await _find_owners(
-        tx_id, [(channel, await channel.snapshot()) for channel in channels]
+        tx_id, [(channel, await channel.watch.recent()) for channel in channels]
     )
     if not owners:
         owners = await _find_owners(
@@ -33,18 +31,17 @@ async def find_transaction(call: Call) -> ApiResponse:
         raise transaction_not_found(tx_id)
     if len(owners) > 1:
         locations = [
-            TransactionLocation(channel.name, _transaction_path(channel.name, tx_id))
+            TransactionLocation(
+                channel.name, channel_path(channel.name, "transactions", tx_id)
+            )
             for channel, _ in owners
         ]
         return ApiResponse(TransactionLocations(locations), NO_CACHE, status=300)
     channel, snapshot = owners[0]
+    # The owner is found already: a fresher head is not needed.
     return await get_transaction(
         ChannelCall(call.services, call.path, call.query, channel, snapshot, head_is_fresh=True)
     )
-
-
-def _transaction_path(channel: str, tx_id: str) -> str:
-    return f"/api/v1/channels/{quote(channel, safe='')}/transactions/{quote(tx_id, safe='')}"
 
 
 async def _find_owners(
@@ -53,6 +50,6 @@ async def _find_owners(
     return [
         (channel, snapshot)
         for channel, snapshot in channels
-        if await channel.reader.owner_position(tx_id, highest_block_below(snapshot.height))
+        if await channel.reader.owner_position(tx_id, snapshot.last)
         is not None
     ]

@@ -20,8 +20,8 @@ _BUSINESS_CACHE_S: Final = 1.0
 async def get_block_transaction(call: ChannelCall) -> ApiResponse:
     """Return the transaction with an index in a block, whether or not it owns an id.
 
-    This response never changes. So `repeats` and `business`, which can change, are null; the same
-    transaction by its id has them.
+    This response never changes. So `repeats` and `business`, which can change, are null; the
+    response to a request by transaction id has them.
     """
     index = call.path["index"].decode(errors="replace")
     if not _INDEX.fullmatch(index) or int(index) > MAX_INDEX:
@@ -47,8 +47,8 @@ async def get_transaction(call: ChannelCall) -> ApiResponse:
     if record is None:
         call.require_fresh_head()
         raise transaction_not_found(tx_id)
-    reports = call.services.business_reports
-    if reports is None or reports.channel != call.channel.name:
+    reports = call.business_reports
+    if reports is None:
         return ApiResponse(
             transaction_detail(record.transaction, record.event, record.repeats), NO_CACHE
         )

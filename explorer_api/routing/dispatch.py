@@ -16,36 +16,29 @@ from explorer_api.live.channels import Channel, Channels
 from explorer_api.live.heads import HeadSnapshot
 from explorer_api.live.mongo_calls import timed_out
 from explorer_api.routing.calls import Call, ChannelCall, StaleHeadError
-from explorer_api.routing.route import (
-    AnyRoute,
-    CachedRoute,
-    ChannelRoute,
-    ListRoute,
-    Route,
-    StreamRoute,
-)
+from explorer_api.routing.route import AnyRoute, CachedRoute, Route, StreamRoute
 from explorer_api.routing.services import Services
 
 
 class Dispatcher:
-    """Binds routes to aiohttp. A handler gets a parsed request, and knows nothing of HTTP."""
+    """Binds routes to aiohttp: parses requests for the handlers, and encodes their responses."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def bind(self, route: AnyRoute) -> web.RouteDef:
         """Return the route as aiohttp serves it, for GET and HEAD."""
-        path = aiohttp_path(route.path)
+        path = _aiohttp_path(route.path)
         if isinstance(route, StreamRoute):
             return web.get(path, partial(self._serve_stream, route))
-        if isinstance(route, ChannelRoute | ListRoute):
+        if isinstance(route, CachedRoute):
             return web.get(path, partial(self._serve_channel, route))
         return web.get(path, partial(self._serve, route))
 
     async def _serve(self, route: Route, request: web.Request) -> web.Response:
         async with self._time_limit():
             query = read_query(request.rel_url.raw_query_string, route.parameters, route.families)
-            call = Call(self._services, path_values(request, route.path), query)
+            call = Call(self._services, _path_values(request, route.path), query)
             response = encode_response(await route.handler(call))
         return http_response(request, response)
 
@@ -72,9 +65,9 @@ class Dispatcher:
     async def _parse_channel_call(
         self, route: CachedRoute | StreamRoute, request: web.Request
     ) -> ChannelCall:
-        path = path_values(request, route.path)
-        channel = await find_channel(path["channel"], self._services.channels)
-        snapshot = await channel.snapshot()
+        path = _path_values(request, route.path)
+        channel = await _find_channel(path["channel"], self._services.channels)
+        snapshot = await channel.watch.recent()
         with self._heights_in_problems(snapshot):
             query = read_query(request.rel_url.raw_query_string, route.parameters, route.families)
         return ChannelCall(self._services, path, query, channel, snapshot)
@@ -83,9 +76,9 @@ class Dispatcher:
         self, route: CachedRoute, call: ChannelCall, cache_key: str
     ) -> EncodedResponse:
         """Compute the response once for all requests that ask for it at the same time."""
-        state = f"{call.snapshot.version} {call.head_is_fresh}"
         return await self._services.single_flight.once(
-            (cache_key, state), partial(self._respond, route, call, cache_key)
+            (cache_key, call.snapshot.version, call.head_is_fresh),
+            partial(self._respond, route, call, cache_key),
         )
 
     async def _respond(
@@ -94,7 +87,7 @@ class Dispatcher:
         redis_cache, snapshot = self._services.redis_cache, call.snapshot
         compute = partial(self._compute, route, call)
         if route.costly and redis_cache is not None:
-            response = await redis_cache.through(snapshot.version, cache_key, compute)
+            response = await redis_cache.get_or_compute(snapshot.version, cache_key, compute)
         else:
             response = await compute()
         self._services.response_cache.put(
@@ -108,7 +101,7 @@ class Dispatcher:
 
     @asynccontextmanager
     async def _time_limit(self) -> AsyncIterator[None]:
-        """Raise `ProblemError` when the time for a request is over, or MongoDB cannot answer."""
+        """Raise `ProblemError` when a request takes too long, or MongoDB cannot answer."""
         try:
             async with asyncio.timeout(self._services.options.seconds_per_request):
                 with self._services.mongo_calls.bounded():
@@ -127,13 +120,13 @@ class Dispatcher:
             raise
 
 
-def aiohttp_path(template: str) -> str:
+def _aiohttp_path(template: str) -> str:
     """Return the path in aiohttp's syntax; a variable matches any segment that is not empty."""
     return template.replace("}", ":[^/]+}")
 
 
-async def find_channel(name: bytes, channels: Channels) -> Channel:
-    """Return the channel. Raises `ProblemError` if there is none of that name."""
+async def _find_channel(name: bytes, channels: Channels) -> Channel:
+    """Return the channel of that name. Raises `ProblemError` if there is none."""
     text = name.decode(errors="backslashreplace")
     channel = await channels.find(text)
     if channel is None:
@@ -141,8 +134,8 @@ async def find_channel(name: bytes, channels: Channels) -> Channel:
     return channel
 
 
-def path_values(request: web.Request, template: str) -> dict[str, bytes]:
-    """Return the path variables, percent-decoded once: any bytes, slashes included."""
+def _path_values(request: web.Request, template: str) -> dict[str, bytes]:
+    """Return the percent-decoded bytes of the path variables, which may contain slashes."""
     segments = request.rel_url.raw_path.encode(errors="surrogateescape").split(b"/")
     return {
         name[1:-1]: unquote_to_bytes(segment)

@@ -1,4 +1,4 @@
-"""Page requests: which part of a list a client asks for, and how it gets the next part."""
+"""Page requests: which part of a list a client requests, and how it gets the next part."""
 
 from typing import Protocol
 
@@ -22,17 +22,18 @@ class Filters(Protocol):
 
 
 class PageRequest(Struct, frozen=True):
-    """A request for one page: the window to read, of the blocks that existed when the paging began.
+    """A request for one page of a list: `window` is the part of the list to read.
 
-    `height` is the number of these blocks, `query_digest` the query that the cursors belong to.
+    `height` is the height of the ledger when the paging began: no page shows a block above it.
+    `query_digest` is the digest of the query to which the cursors belong.
     """
 
     window: Window
     height: int
     query_digest: str
 
-    def last(self, highest: int | None) -> BlockNumber:
-        """Return the highest block to read, -1 for none; `highest` is the bound in the request."""
+    def last(self, highest: int | None = None) -> BlockNumber:
+        """Return the highest block to read, -1 for none; `highest` is the bound of a filter."""
         below = highest_block_below(self.height)
         return below if highest is None else BlockNumber(min(highest, below))
 
@@ -45,13 +46,13 @@ class PageRequest(Struct, frozen=True):
         return PageInfo(following, self.window.limit)
 
     def cache_control(
-        self, page: Page, call: ChannelCall, highest: int | None, *, by_time: bool = False
+        self, page: Page, call: ChannelCall, highest: int | None = None, *, by_time: bool = False
     ) -> str:
-        """Return a day for a page that no later block can change, else `no-cache`.
+        """Return the Cache-Control: a day if no later block can change the page, else `no-cache`.
 
-        Such pages are: every page after the first, a page of blocks up to a stored one, and, in
-        ascending order of blocks, a page that others follow. In an order by time a later block can
-        be placed anywhere.
+        No later block changes a page after the first one, a page whose upper bound `highest` is
+        stored, or, in ascending order of blocks, a page that is followed by another. In an order
+        `by_time`, a later block can come before stored ones.
         """
         ends_at_stored_block = highest is not None and highest <= call.last
         is_full = page.more and not self.window.descending and not by_time
@@ -70,7 +71,7 @@ def read_page_request(
     """Return the page that the parameters `limit`, `cursor` and `order` ask for.
 
     `order` and `height` replace the parameter and the height of the head. Raises `ProblemError`
-    for a cursor of another query, or of a height that is not reached.
+    for a cursor of another query, or of a height above that of the ledger.
     """
     order = call.query.require(ORDER) if order is None else order
     height = call.snapshot.height if height is None else height

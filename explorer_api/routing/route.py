@@ -1,5 +1,6 @@
 """Routes: the entries of the route table, from which requests are served and documented."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -36,7 +37,7 @@ class _DocumentedRoute:
     other_body_types: Mapping[int, Any] = field(default_factory=dict)
     """The types of bodies with other statuses, problems excepted."""
     problems: tuple[str, ...] = ()
-    """The problem kinds that do not follow from the path and the parameters."""
+    """The problem kinds besides those that follow from the path and the parameters."""
     cache_controls: tuple[str, ...] = (NO_CACHE,)
     """Every `Cache-Control` that a response can have."""
     example: str
@@ -55,12 +56,25 @@ class Route(_DocumentedRoute):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChannelRoute(_DocumentedRoute):
-    """A route about one channel: its path has the variable `{channel}`."""
+class CachedRoute(_DocumentedRoute, ABC):
+    """A route about one channel whose responses are cached in memory.
 
-    handler: ChannelHandler
+    The path of a route about one channel has the variable `{channel}`.
+    """
+
     costly: bool = False
     """Whether responses are also cached in Redis."""
+
+    @abstractmethod
+    async def respond(self, call: ChannelCall) -> ApiResponse:
+        """Return the response. Raises `ProblemError` for a wrong parameter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelRoute(CachedRoute):
+    """A route about one channel, or about one object in it."""
+
+    handler: ChannelHandler
 
     async def respond(self, call: ChannelCall) -> ApiResponse:
         """Return the response."""
@@ -68,7 +82,7 @@ class ChannelRoute(_DocumentedRoute):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListRoute(_DocumentedRoute, Generic[F]):
+class ListRoute(CachedRoute, Generic[F]):
     """A route that lists objects of one channel page by page.
 
     The handler gets the filters, parsed by `read_filters`, and the page request. Cursors are only
@@ -78,8 +92,6 @@ class ListRoute(_DocumentedRoute, Generic[F]):
     list_name: str
     read_filters: Callable[[ChannelCall], F]
     handler: Callable[[ChannelCall, F, PageRequest], Awaitable[ApiResponse]]
-    costly: bool = False
-    """Whether responses are also cached in Redis."""
 
     async def respond(self, call: ChannelCall) -> ApiResponse:
         """Return the response. Raises `ProblemError` for a wrong filter or cursor."""
@@ -99,7 +111,4 @@ class StreamRoute(_DocumentedRoute):
     handler: StreamHandler
 
 
-CachedRoute = ChannelRoute | ListRoute[Any]
-"""The routes whose responses are cached."""
-
-AnyRoute = Route | CachedRoute | StreamRoute
+AnyRoute = Route | ChannelRoute | ListRoute[Any] | StreamRoute

@@ -54,4 +54,4 @@ class Services:
     single_flight: SingleFlight[EncodedResponse] = field(default_factory=SingleFlight)
     status_since: StatusSince = field(default_factory=StatusSince)
     started_at: float = field(default_factory=time.monotonic)
-    """On the monotonic clock."""
+    """The time of the start on the monotonic clock."""

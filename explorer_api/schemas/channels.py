@@ -37,7 +37,7 @@ class ChannelDetail(ChannelRow, frozen=True, rename="camel"):
     """A channel with its configuration and totals.
 
     The organisations and the ordering service are those of the configuration block in force. They
-    are null while that block is not stored, which can last if the ledger does not begin at block 0.
+    are null while that block is not stored; a block before the first one of the ledger never is.
     `counts` is null after the start of the service, until the totals are ready.
     """
 

@@ -34,7 +34,7 @@ class KeyHistory(Struct, frozen=True):
 
 
 def key_write(document: Document) -> KeyWrite:
-    """Return a transaction document as a write of the key that its `writes` are of."""
+    """Return the last write in a transaction document whose `writes` are all of one key."""
     write = document["writes"][-1]
     value = read_value(write.get("value"))
     return KeyWrite(

@@ -4,9 +4,9 @@ from msgspec import Struct
 
 
 class PageInfo(Struct, frozen=True):
-    """The page of a list.
+    """The limit of a page, and the cursor of the next page.
 
-    `next` is the cursor of the next page, null on the last page. A page can have fewer items than
+    `next` is null on the last page. A page can have fewer items than
     `limit` although another page follows.
     """
 

@@ -26,10 +26,10 @@ class ChannelSample(Struct, frozen=True, rename="camel"):
 
 
 class ServiceSample(Struct, frozen=True, rename="camel"):
-    """The requests of this process since the sample before: their rate, and their response times.
+    """The requests of this process since the previous sample: their rate and response times.
 
-    Half of the requests took at most `p50_ms` milliseconds, 99 of 100 at most `p99_ms`, estimated
-    from a histogram; null without requests. Streams are not counted.
+    Half of the requests took at most `p50_ms` milliseconds, and 99 of 100 at most `p99_ms`. Both
+    are estimated from a histogram, and null if there were no requests. Streams are not counted.
     """
 
     at: datetime
@@ -46,7 +46,7 @@ class ChannelHistory(Struct, frozen=True):
 
 
 class StatusHistory(Struct, frozen=True, rename="camel"):
-    """The last 360 samples, one each `interval_seconds`, since this process started at `since`."""
+    """The last 360 samples, taken every `interval_seconds`. The process started at `since`."""
 
     since: datetime
     interval_seconds: float

@@ -5,7 +5,7 @@ The store replaces a value that is too large with an omission object; `Omitted` 
 
 import base64
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -17,8 +17,8 @@ T = TypeVar("T")
 Encoding = Literal["text", "base64", "json", "omitted"]
 """`omitted` means that the value was too large for the store: it is an `Omitted` object."""
 
-MAX_SAFE_INTEGER = 2**53
-"""The largest integer up to which JavaScript's numbers are exact; larger ones become strings."""
+MAX_SAFE_INTEGER: Final = 2**53
+"""The integer up to which JavaScript's numbers are exact; larger integers become strings."""
 
 _decode_json = msgspec.json.Decoder().decode
 

@@ -56,7 +56,7 @@ class Chunk(Struct, frozen=True):
         return sum(len(message.data) + _MESSAGE_OVERHEAD_BYTES for message in self.messages)
 
     def select(self, position: int, selection: Selection) -> bytes:
-        """Return the selected messages from the position on."""
+        """Return the data of the selected messages from the position on."""
         return b"".join(
             [
                 message.data
@@ -141,22 +141,22 @@ async def _read_page(
     limit: int,
 ) -> Page:
     number = block_at(start)
-    window = Window(
-        limit, descending=False, after=pack_position(number, first_index(start, kind)) - 1
-    )
-    match kind:
-        case "transaction":
-            return await reader.transactions(
-                TransactionFilter(selection.chaincode), number, last, window
-            )
-        case "event":
-            names = (selection.event_name,) if selection.event_name is not None else None
-            return await reader.matching_events(
-                EventFilter(selection.chaincode, names), number, last, window
-            )
-        case "block":
-            page = await reader.blocks(number, last, Window(limit, descending=False))
-            expected = range(number, number + len(page.documents) if page.more else last + 1)
-            if [block["number"] for block in page.documents] != list(expected):
-                raise ChainReplacedError
-            return page
+    if kind == "block":
+        return await _read_blocks(reader, number, last, limit)
+    after = pack_position(number, first_index(start, kind)) - 1
+    window = Window(limit, descending=False, after=after)
+    if kind == "transaction":
+        transactions = TransactionFilter(selection.chaincode)
+        return await reader.transactions(transactions, number, last, window)
+    names = (selection.event_name,) if selection.event_name is not None else None
+    events = EventFilter(selection.chaincode, names)
+    return await reader.matching_events(events, number, last, window)
+
+
+async def _read_blocks(reader: LedgerReader, first: int, last: BlockNumber, limit: int) -> Page:
+    """Return blocks from the first one on. Raises `ChainReplacedError` if any is missing."""
+    page = await reader.blocks(first, last, Window(limit, descending=False))
+    expected = range(first, first + len(page.documents) if page.more else last + 1)
+    if [block["number"] for block in page.documents] != list(expected):
+        raise ChainReplacedError
+    return page

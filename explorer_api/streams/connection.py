@@ -1,4 +1,4 @@
-"""The connection of a stream, which limits the data that waits to be sent and the time it waits."""
+"""The connection of a stream; it limits how much data waits to be sent, and for how long."""
 
 import asyncio
 import socket

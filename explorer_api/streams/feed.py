@@ -18,7 +18,6 @@ from explorer_api.streams.messages import EVERYTHING, Selection
 from explorer_api.streams.positions import block_start
 from ledger.mongodb.paging import Window
 from ledger.mongodb.reader import LedgerReader
-from ledger.position import highest_block_below
 from runtime.backoff import Backoff
 from runtime.retry import retry
 
@@ -39,10 +38,11 @@ class Subscription:
 
 
 class Feed:
-    """Keeps the messages of one channel up to the head, at most `max_bytes` of them.
+    """Keeps the newest messages of one channel, up to the head and at most `max_bytes` of them.
 
-    They begin a few blocks below the head, so that clients that all reconnect at once find what
-    they missed. The feed reads nothing while it has no subscriptions.
+    The first messages are those of a few blocks below the head, so that clients that reconnect at
+    the same time find the messages that they missed. The feed reads nothing while it has no
+    subscriptions.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Feed:
 
     @contextmanager
     def subscribed(self, subscription: Subscription) -> Iterator[None]:
-        """Keep the subscription inside the context. A task must run `follow` meanwhile."""
+        """Keep the subscription while the context lasts. A task must run `follow` meanwhile."""
         self._subscriptions.add(subscription)
         self._subscribed.set()
         try:
@@ -76,7 +76,10 @@ class Feed:
             self._subscriptions.discard(subscription)
 
     def may_be_of(self, chain: str) -> bool:
-        """Return whether the messages can be of that chain: an empty chain can become any chain."""
+        """Return whether the messages can be of that chain.
+
+        A ledger without blocks has no chain yet, so that it can become any chain.
+        """
         return not chain or not self._chain or chain == self._chain
 
     def read(self, position: int, selection: Selection) -> tuple[bytes, int]:
@@ -104,7 +107,7 @@ class Feed:
                 self._end_streams()
 
     async def _read_while_subscribed(self) -> None:
-        snapshot = await self._retry(self._watch.fresh)
+        snapshot = await self._retry(self._watch.recent)
         first_block = await self._retry(partial(self._find_first_block, snapshot))
         self.start = self.end = block_start(first_block)
         self._chain = snapshot.chain
@@ -119,10 +122,10 @@ class Feed:
             self._chain = snapshot.chain
 
     async def _find_first_block(self, snapshot: HeadSnapshot) -> int:
-        """Return the number of the first block to keep; the height if no stored block is kept."""
+        """Return the number of the first block to keep: the height if no stored block is kept."""
         number, transactions = snapshot.height, 0
         window = Window(self._limits.recent_blocks, descending=True)
-        page = await self._reader.blocks(0, highest_block_below(snapshot.height), window)
+        page = await self._reader.blocks(0, snapshot.last, window)
         for block in page.documents:
             transactions += int(block["transactionCount"])
             if transactions > self._limits.recent_transactions:

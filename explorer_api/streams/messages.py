@@ -15,7 +15,7 @@ from ledger.documents.omissions import omission
 from ledger.documents.payloads import payload_bytes
 
 MAX_VALUE_BYTES: Final = 1 << 16
-"""A message omits longer values; the lists have them."""
+"""A message omits longer values; the lists of the API have them."""
 
 _ROWS: Final[dict[Kind, Callable[[Document], Struct]]] = {
     "block": block_row,
@@ -35,10 +35,10 @@ class Message(Struct, frozen=True):
 
 
 class Selection(Struct, frozen=True):
-    """The messages that a client wants.
+    """The messages that a client selected.
 
-    The messages have one of `kinds`. Unless they are None, `chaincode` is the chaincode of
-    transactions and events, and `event_name` the name of events.
+    Each message is of one of the `kinds`. If `chaincode` is not None, transactions and events are
+    of this chaincode. If `event_name` is not None, events have this name.
     """
 
     kinds: frozenset[str] = frozenset(KINDS)
@@ -46,7 +46,7 @@ class Selection(Struct, frozen=True):
     event_name: str | None = None
 
     def includes(self, message: Message) -> bool:
-        """Return whether the client wants the message."""
+        """Return whether the message is selected."""
         kind = message.kind
         return (
             kind in self.kinds
@@ -85,7 +85,7 @@ def ping(position: int) -> bytes:
 
 
 def _without_long_values(document: Document) -> Document:
-    """Return the document with omission objects in place of long values, as the store has them."""
+    """Return the document with omission objects, as in the store, in place of long values."""
     short = {name: _shorten(value) for name, value in document.items() if name != "payload"}
     if "payload" in document:
         short |= _shorten_payload(document)

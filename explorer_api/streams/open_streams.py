@@ -1,4 +1,4 @@
-"""The streams that are open in this process: their limits, and their end when it stops."""
+"""The open streams of this process: their number is limited, and they end when it stops."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ class OpenStreams:
 
     @contextmanager
     def opened(self, request: web.Request, end: Callable[[], None]) -> Iterator[None]:
-        """Count a stream inside the context; `end` is called when the service stops."""
+        """Count a stream while the context lasts; `end` is called when the service stops."""
         address = self._addresses.address(request)
         self._end_functions.add(end)
         self._by_address[address] += 1

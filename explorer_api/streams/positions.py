@@ -39,10 +39,10 @@ def block_at(position: int) -> int:
 
 
 def first_index(position: int, kind: Kind) -> int:
-    """Return the lowest index of a transaction from which a stream at the position needs messages.
+    """Return the index of the first transaction whose message is at or after the position.
 
-    The index is in the block of the position, and the messages are of one kind: `transaction` or
-    `event`.
+    The index is one in the block of the position. `kind` is the kind of the message: `transaction`
+    or `event`.
     """
     offset_in_block = position & _IN_BLOCK
     return offset_in_block >> 1 if kind == "event" else (offset_in_block + 1) >> 1

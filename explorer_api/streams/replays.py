@@ -18,7 +18,7 @@ _MAX_CHUNKS: Final = 64
 class Replays:
     """Reads for one stream at a time, and at most half of the time, so that other requests run.
 
-    The last chunks are kept: after a restart, many clients reconnect that need the same messages.
+    The last chunks are kept: after a restart, many clients reconnect and need the same messages.
     """
 
     def __init__(self, mongo_calls: MongoCalls, limits: ChunkLimits) -> None:

@@ -1,4 +1,4 @@
-"""Sends one stream: what the client selected, from its position on."""
+"""Sends one stream: the messages that the client selected, from a position on."""
 
 import asyncio
 import random
@@ -101,7 +101,7 @@ class StreamSession:
 
     @contextmanager
     def _pings(self) -> Iterator[None]:
-        """Make a ping due in regular intervals inside the context.
+        """Make a ping due at regular intervals while the context lasts.
 
         The first interval has a random length, so that streams are not all pinged at once.
         """
@@ -146,7 +146,7 @@ class StreamSession:
         self._position = position
 
     async def _replay(self, connection: StreamConnection) -> tuple[bytes, int]:
-        """Return earlier messages than the feed has, and the position after them.
+        """Return messages that are older than those of the feed, and the position after them.
 
         Send pings meanwhile: many streams may wait for their turn.
         """

@@ -79,7 +79,7 @@ class DatabaseServer(Struct, frozen=True, rename="camel"):
 
 
 class Reconciliation(Struct, frozen=True, rename="camel"):
-    """The progress of reconciliation: all rows of transactions below `height` are settled.
+    """The progress of reconciliation: the rows of all blocks below `height` are settled.
 
     `settled` counts the rows that were settled since the daemon's start, `discrepancies` the open
     discrepancies.

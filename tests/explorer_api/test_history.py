@@ -109,7 +109,7 @@ async def test_unknown_values_are_null_and_the_history_is_bounded(
     await write_sync_state(client[database_name], report)
     channels = Channels(client, MongoCalls(1.0), {CHANNEL: database_name}, 2.0)
     (channel,) = await channels.all()
-    snapshot = await channel.snapshot()
+    snapshot = await channel.watch.recent()
     recorder = StatusRecorder(
         channels.loaded, registry, 10.0, clock.now, lambda: snapshot.read_at + clock.seconds
     )

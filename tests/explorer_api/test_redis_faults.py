@@ -319,9 +319,9 @@ async def test_a_failed_computation_releases_its_lock(server: RedisServer, redis
     for step in range(4):
         cache = caches[step % 2]
         with pytest.raises(LookupError):
-            await cache.through("v", "key", fail)
+            await cache.get_or_compute("v", "key", fail)
         assert not keys_of(redis), "no lock is left"
-        cancelled = asyncio.create_task(cache.through("v", "key", hang))
+        cancelled = asyncio.create_task(cache.get_or_compute("v", "key", hang))
         await eventually(lambda: keys_of(redis), describe="the lock")
         cancelled.cancel()
         await asyncio.gather(cancelled, return_exceptions=True)

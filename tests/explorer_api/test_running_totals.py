@@ -121,7 +121,7 @@ async def test_an_early_request_gets_the_progress(
     reader = LedgerReader(client, database_name)
     watch = HeadWatch(reader, max_age_s=10.0)
     totals = RunningTotals(reader, watch)
-    snapshot = await watch.fresh()
+    snapshot = await watch.recent()
     with pytest.raises(TotalsNotReadyError) as caught:
         await totals.up_to(snapshot, 0.05)
     problem = caught.value
@@ -145,7 +145,7 @@ async def test_a_reindexed_ledger_is_counted_again(
     watch = HeadWatch(reader, max_age_s=10.0)
     totals = RunningTotals(reader, watch)
     async with following(totals):
-        assert summarise(await totals.up_to(await watch.fresh(), WAIT_S)) == expected(0, 5)
+        assert summarise(await totals.up_to(await watch.recent(), WAIT_S)) == expected(0, 5)
     for name in (TRANSACTIONS, EVENTS, BLOCKS):
         await client[database_name][name].delete_many({})
     fork = [block(n, [transaction(0, f"{n}")], b"fork") for n in range(1, height)]
@@ -213,7 +213,7 @@ async def test_the_number_of_counted_names_is_bounded(
     watch = HeadWatch(reader, max_age_s=10.0)
     totals = RunningTotals(reader, watch, blocks_per_step=2, max_names=3)
     async with following(totals):
-        counted = (await totals.up_to(await watch.fresh(), WAIT_S)).blocks.chaincodes
+        counted = (await totals.up_to(await watch.recent(), WAIT_S)).blocks.chaincodes
     assert {name: one.transactions for name, one in counted.items()} == {
         "b": 1,
         "a": 2,
@@ -287,7 +287,7 @@ async def test_an_error_reaches_the_waiting_request(
     reader = LedgerReader(client, database_name)
     watch = HeadWatch(reader, max_age_s=10.0)
     totals = RunningTotals(reader, watch)
-    snapshot = await watch.fresh()
+    snapshot = await watch.recent()
     async with following(totals):
         with pytest.raises(OperationFailure):
             await totals.up_to(snapshot, WAIT_S)
