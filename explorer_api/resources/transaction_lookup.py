@@ -31,9 +31,7 @@ async def find_transaction(call: Call) -> ApiResponse:
         raise transaction_not_found(tx_id)
     if len(owners) > 1:
         locations = [
-            TransactionLocation(
-                channel.name, channel_path(channel.name, "transactions", tx_id)
-            )
+            TransactionLocation(channel.name, channel_path(channel.name, "transactions", tx_id))
             for channel, _ in owners
         ]
         return ApiResponse(TransactionLocations(locations), NO_CACHE, status=300)
@@ -50,6 +48,5 @@ async def _find_owners(
     return [
         (channel, snapshot)
         for channel, snapshot in channels
-        if await channel.reader.owner_position(tx_id, snapshot.last)
-        is not None
+        if await channel.reader.owner_position(tx_id, snapshot.last) is not None
     ]
