@@ -181,7 +181,10 @@ def altered(draw: st.DrawFn, cursors: list[str]) -> str:
             lambda value: encode(fields | {"after": value}), st.none() | st.floats() | st.text()
         ),
         st.builds(lambda name: encode(fields | {"question": name}), st.text(max_size=20)),
-        st.builds(lambda letter: cursor[:index] + letter + cursor[index + 1 :], st.characters()),
+        st.builds(
+            lambda letter: cursor[:index] + letter + cursor[index + 1 :],
+            st.characters(codec="utf-8"),  # a URL cannot contain surrogates
+        ),
         st.builds(
             lambda letters: cursor[:index] + letters + cursor[index:],
             st.text(min_size=1, max_size=5),
