@@ -23,7 +23,8 @@ _EXIT_CODES: Final = {
 def handle_signals(on_signal: Callable[[signal.Signals], None]) -> Iterator[None]:
     """Log each SIGTERM, SIGINT and SIGHUP while the context lasts, and call `on_signal` with it.
 
-    A signal that was ignored when the process started stays ignored, as SIGHUP under `nohup`.
+    SIGHUP stays ignored where the process was started to ignore it, as `nohup` does. SIGINT is
+    handled even then: a shell without job control ignores it for every background process.
     """
 
     def received(number: signal.Signals) -> None:
@@ -31,7 +32,9 @@ def handle_signals(on_signal: Callable[[signal.Signals], None]) -> Iterator[None
         on_signal(number)
 
     loop = asyncio.get_running_loop()
-    handled = [number for number in _EXIT_CODES if signal.getsignal(number) is not signal.SIG_IGN]
+    handled = set(_EXIT_CODES)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        handled.remove(signal.SIGHUP)
     for number in handled:
         loop.add_signal_handler(number, received, number)
     try:

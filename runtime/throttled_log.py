@@ -11,9 +11,10 @@ log = structlog.get_logger()
 class ThrottledLog:
     """Logs one kind of error as `event` and its end as `recovered_event`, each with `fields`.
 
-    At most one error is logged in each interval, even if there were recoveries in between: a
-    server that fails and recovers again and again does not fill the log. The end of an outage
-    that was not logged is not logged either.
+    The first error of an outage is logged at once, then at most one in each interval. Without
+    `log_each_outage` at most one error is logged in each interval even if there were recoveries in
+    between: a server that fails and recovers again and again does not fill the log. The end of an
+    outage that was not logged is not logged either.
     """
 
     def __init__(
@@ -22,11 +23,13 @@ class ThrottledLog:
         recovered_event: str | None = None,
         *,
         interval_s: float = 60.0,
+        log_each_outage: bool = True,
         clock: Callable[[], float] = time.monotonic,
         **fields: object,
     ) -> None:
         self._event, self._recovered_event = event, recovered_event
-        self._interval_s, self._clock, self._fields = interval_s, clock, fields
+        self._interval_s, self._log_each_outage = interval_s, log_each_outage
+        self._clock, self._fields = clock, fields
         self._failing_since: float | None = None
         self._logged_at: float | None = None
         self._outage_logged = False
@@ -38,6 +41,8 @@ class ThrottledLog:
         self._count += 1
         if self._failing_since is None:
             self._failing_since = now
+            if self._log_each_outage:
+                self._logged_at = None
         if self._logged_at is None or now - self._logged_at >= self._interval_s:
             self._logged_at, self._outage_logged = now, True
             log.warning(self._event, **self._fields, **fields, count=self._count)

@@ -1,6 +1,6 @@
 """The totals of a stored ledger."""
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 from pymongo.asynchronous.database import AsyncDatabase
@@ -9,6 +9,12 @@ from cli.output.console import print_json, print_table
 from ledger.mongodb.block_range import stored_range
 from ledger.mongodb.totals import LedgerTotals, TotalsQueries
 from ledger.position import BlockNumber, Height
+
+_BLOCKS_IN_A_QUERY: Final = 100_000
+"""The number of blocks for which one query computes totals; it takes about a second."""
+
+_MAX_QUERIES: Final = 1_000
+"""The number of queries of a summary: a single block with a wrong number makes the range long."""
 
 
 class Summary(Struct, frozen=True, rename="camel"):
@@ -23,12 +29,18 @@ class Summary(Struct, frozen=True, rename="camel"):
     events: int
 
 
-async def summarise(database: AsyncDatabase[Any], channel: str) -> Summary:
+async def summarise(
+    database: AsyncDatabase[Any], channel: str, *, blocks_in_a_query: int = _BLOCKS_IN_A_QUERY
+) -> Summary:
     """Return the summary of a channel's ledger, read from its block documents."""
     stored = await stored_range(database)
     totals = LedgerTotals()
     if stored is not None:
-        totals = await TotalsQueries(database).totals(stored.lowest, stored.highest)
+        # In parts, so that no query of a large ledger reaches the time limit of a call.
+        blocks = max(blocks_in_a_query, (stored.height - stored.lowest) // _MAX_QUERIES)
+        for first in range(stored.lowest, stored.height, blocks):
+            last = BlockNumber(min(first + blocks - 1, stored.highest))
+            totals = totals.plus(await TotalsQueries(database).totals(first, last))
     statuses = sorted(totals.statuses.items(), key=lambda status: (-status[1], status[0]))
     return Summary(
         channel=channel,

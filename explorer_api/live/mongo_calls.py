@@ -31,7 +31,9 @@ class MongoCalls:
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
         self._probed_at = -math.inf
-        self._outages = ThrottledLog("database_unavailable", "database_available")
+        self._outages = ThrottledLog(
+            "database_unavailable", "database_available", log_each_outage=False
+        )
         self._missing_indexes = ThrottledLog("index_missing")
 
     @contextmanager

@@ -9,9 +9,11 @@ from typing import Any
 from uuid import uuid4
 
 import aiohttp
+import msgspec
 import pytest
-from pymongo import MongoClient
+from pymongo import AsyncMongoClient, MongoClient
 
+from cli.output.summary import summarise
 from devnet.peer import Ledger, Peer, ServerTls
 from devnet.peer.channel_config import organisations
 from devnet.servers import Mongod
@@ -63,6 +65,27 @@ def test_a_second_import_writes_nothing(indexed: Json) -> None:
     assert (shown["transactions"], shown["VALID"], shown["events"]) == ("838", "802", "694"), (
         "data is on stdout"
     )
+
+
+async def test_a_summary_is_the_same_in_parts(indexed: Json, mongo_uri: str) -> None:
+    name = indexed["channels"][CHANNEL]["database"]
+    async with AsyncMongoClient[Json](mongo_uri, tz_aware=True) as client:
+        for blocks in (1, 50, 136, 1000):
+            summary = await summarise(client[name], CHANNEL, blocks_in_a_query=blocks)
+            assert msgspec.to_builtins(summary) == SUMMARY | {"database": name}
+
+
+async def test_a_block_with_a_wrong_number_does_not_delay_the_summary(
+    mongo_uri: str, database_name: str
+) -> None:
+    wrong_number = 2**42
+    async with AsyncMongoClient[Json](mongo_uri, tz_aware=True) as client:
+        await client[database_name][BLOCKS].insert_many(
+            {"_id": number, "transactionCount": 3, "eventCount": 1} for number in (5, wrong_number)
+        )
+        summary = await summarise(client[database_name], CHANNEL)
+    assert (summary.start_block, summary.height) == (5, wrong_number + 1)
+    assert (summary.transactions, summary.events) == (6, 2)
 
 
 def test_status_shows_the_height_and_the_report_of_each_channel(indexed: Json) -> None:

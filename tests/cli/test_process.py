@@ -54,6 +54,19 @@ async def test_sighup_stays_ignored_under_nohup(mongo_uri: str) -> None:
         assert await api.process.wait() == 143
 
 
+async def test_sigint_ends_a_background_process_of_a_shell_without_job_control(
+    mongo_uri: str,
+) -> None:
+    """Such a shell starts background processes with SIGINT ignored."""
+    settings = {"mongo": {"uri": mongo_uri}} | SETTINGS_OF_API
+    launcher = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+    async with running("api", settings=settings, launcher=launcher) as api:
+        await api.wait_for_event("api_started")
+        api.process.send_signal(signal.SIGINT)
+        assert (await api.wait_for_event("signal_received"))["signal"] == "SIGINT"
+        assert await api.process.wait() == 130
+
+
 @pytest.mark.parametrize("verbosity", [None, "ERROR"])
 async def test_grpc_writes_no_lines_of_its_own_unless_asked_to(
     mongo_uri: str,

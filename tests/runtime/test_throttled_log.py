@@ -15,7 +15,6 @@ def test_failures_are_logged_at_once_then_once_a_minute_and_at_their_end() -> No
             now += 1
         failures.recovered()
         failures.recovered()
-        now += 60
         failures.failed(error="no answer")
     failure = {"event": "unavailable", "log_level": "warning", "channel": "c", "error": "no answer"}
     recovery = {"event": "available", "log_level": "info", "channel": "c", "seconds": 150.0}
@@ -26,9 +25,9 @@ def test_failures_are_logged_at_once_then_once_a_minute_and_at_their_end() -> No
     ]
 
 
-def test_a_server_that_fails_and_recovers_every_second_is_logged_once_a_minute() -> None:
+def test_a_server_that_fails_and_recovers_every_second_can_be_logged_once_a_minute() -> None:
     now = 0.0
-    failures = ThrottledLog("unavailable", "available", clock=lambda: now)
+    failures = ThrottledLog("unavailable", "available", log_each_outage=False, clock=lambda: now)
     with capture_logs() as logs:
         for _ in range(120):
             failures.failed()
