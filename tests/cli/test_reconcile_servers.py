@@ -128,7 +128,7 @@ async def test_once_fails_if_the_ledger_is_shorter_than_the_settled_height(
     )
     result = kindledger("reconcile", "once", settings=settings)
     assert result.returncode == 78
-    assert f"the stored ledger has only {HEIGHT}" in result.stderr
+    assert f"the stored ledger has only blocks below {HEIGHT}" in result.stderr
 
 
 @pytest.fixture(scope="module")
