@@ -100,12 +100,12 @@ def _describe(name: str, folder: Path) -> MeasuredLedger:
     channel = FileSource([folder]).channel()
     if channel is None:
         raise click.UsageError(f"{folder} has no block that names its channel; give another folder")
-    cached_count = folder / "cached_count.json" if folder.is_relative_to(CACHE) else None
-    if cached_count is None or not cached_count.exists():
+    count_file = folder / "cached_count.json" if folder.is_relative_to(CACHE) else None
+    if count_file is None or not count_file.exists():
         transactions = sum(len(read_block(file.read_bytes()).codes) for file in files)
-        if cached_count is not None:
-            cached_count.write_text(json.dumps({"transactions": transactions}))
+        if count_file is not None:
+            count_file.write_text(json.dumps({"transactions": transactions}))
     else:
-        transactions = json.loads(cached_count.read_text())["transactions"]
+        transactions = json.loads(count_file.read_text())["transactions"]
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     return MeasuredLedger(name, folder, channel, first, first + len(files), transactions, megabytes)

@@ -1,4 +1,4 @@
--- Requests the paths of a file in turn: wrk -s load_generator.lua URL -- FILE. Its last line is JSON.
+-- Requests the paths of a file in turn: wrk -s load_generator.lua URL -- FILE. Its last line of output is JSON.
 
 function init(arguments)
    local requests = {}

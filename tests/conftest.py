@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -15,7 +16,7 @@ from redis import Redis
 from ledger.mongodb.store import LedgerStore
 from reconciliation.migrations.migrator import Migrator
 from reconciliation.migrations.scripts import load_migrations
-from runtime.pymongo_waits import patch_pymongo_waits
+from runtime.process_start import prepare_libraries
 from tests.shared_servers import SharedServers
 
 settings.register_profile(
@@ -26,7 +27,7 @@ settings.register_profile(
 )
 settings.load_profile("kindledger")
 
-patch_pymongo_waits()
+prepare_libraries()  # before a test module imports gRPC
 
 _SERVERS = pytest.StashKey[tuple[SharedServers, dict[str, str]]]()
 
@@ -137,12 +138,24 @@ async def business_database(postgres_dsn: str, migrated_template: str) -> AsyncI
 @pytest.fixture
 async def indexer_dsn(postgres_dsn: str, business_database: str) -> AsyncIterator[str]:
     """The address of `business_database` for a user with only the role of the daemon."""
+    async with _user_with_role(postgres_dsn, "kindledger_indexer") as user:
+        yield login_dsn(business_database, user)
+
+
+@pytest.fixture
+async def reporter_dsn(postgres_dsn: str, business_database: str) -> AsyncIterator[str]:
+    """The address of `business_database` for a user with only the role for reports."""
+    async with _user_with_role(postgres_dsn, "kindledger_reporter") as user:
+        yield login_dsn(business_database, user)
+
+
+@asynccontextmanager
+async def _user_with_role(dsn: str, role: str) -> AsyncIterator[str]:
+    """Create a user, whose password is its name, while the context lasts; yield the name."""
     user = f"u{uuid.uuid4().hex[:16]}"
-    await _execute(
-        postgres_dsn, f"CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE kindledger_indexer"
-    )
-    yield login_dsn(business_database, user)
-    await _execute(postgres_dsn, f"DROP ROLE {user}")
+    await _execute(dsn, f"CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE {role}")
+    yield user
+    await _execute(dsn, f"DROP ROLE {user}")
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ _TRANSACTION_TYPES = {
 
 
 class ScheduledRow(NamedTuple):
-    """A row, and the number of the block during whose interval it is written."""
+    """A row, and the number of the block in whose interval the row is written."""
 
     block_number: int
     row: Row

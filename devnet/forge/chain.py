@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from hashlib import sha256
 
-from devnet.forge import wire_format
+from devnet import wire_format
 from devnet.forge.config_updates import config_envelope
 from devnet.forge.genesis import channel_group, genesis_envelope
 from devnet.forge.identities import Signer

@@ -6,12 +6,10 @@ from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from devnet.forge import wire_format
+from devnet import wire_format
 from devnet.forge.chaincodes import KINDLEDGER
 from devnet.forge.envelopes import EndorserTransaction, Level
-from devnet.forge.hostile_values import (
-    NOT_UTF8,
-)
+from devnet.forge.hostile_values import NOT_UTF8
 from devnet.forge.identities import PlaceholderSigner, Signer, derive_key
 from devnet.forge.network import Network
 from devnet.forge.random_stream import RandomStream

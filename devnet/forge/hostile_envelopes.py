@@ -7,7 +7,8 @@ follow `core/common/validation` and `core/committer/txvalidator` in Fabric 2.5.
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from devnet.forge import hostile_builders, wire_format
+from devnet import wire_format
+from devnet.forge import hostile_builders
 from devnet.forge.envelopes import Level
 from devnet.forge.hostile_builders import Builder, HostileEnvelope
 from devnet.forge.hostile_values import (

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from devnet.forge import wire_format
+from devnet import wire_format
 from devnet.forge.chaincodes import KINDLEDGER
 from protos.kvrwset_pb2 import KVRWSet
 from protos.rwset_pb2 import CollectionHashedReadWriteSet, NsReadWriteSet, TxReadWriteSet

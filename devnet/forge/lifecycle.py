@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from devnet.forge.envelopes import Chaincode
 from devnet.forge.genesis import serialize
-from devnet.forge.wire_format import field as wire_field
 from devnet.forge.world_state import Simulation
+from devnet.wire_format import field as wire_field
 from protos.chaincode_pb2 import ChaincodeSpec
 from protos.collection_pb2 import ApplicationPolicy, CollectionConfigPackage
 from protos.configuration_pb2 import SignaturePolicyEnvelope

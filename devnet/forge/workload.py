@@ -32,7 +32,7 @@ _CHOSEN_IDS = ("giao-dịch-0001", "order/2026/11/20", "0", "9f86d081884c7d659a2
 
 
 class _Ordered(Struct, frozen=True):
-    """An envelope in the order of the block; with `code` None its reads decide the code."""
+    """An envelope in the order of the block; without a `code`, its reads decide the code."""
 
     envelope: bytes
     code: int | None
@@ -149,9 +149,10 @@ class Workload:
         return self._after(block, self._invocations.mint(), self._invocations.conflicting)
 
     def _late(self, block: _Block) -> list[_Ordered]:
-        """Return a transaction, and order it again in the next block for MVCC_READ_CONFLICT.
+        """Return a transaction, and postpone a second one like it, for MVCC_READ_CONFLICT.
 
-        The second transaction is simulated now, and its key has changed by the next block.
+        The second transaction is simulated now and ordered in the next block. By then the first
+        transaction has changed its key.
         """
         invocation = self._invocations.update()
         if invocation is None:

@@ -12,10 +12,10 @@ from hashlib import sha256
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from google.protobuf.message import DecodeError
 
+from devnet.forge.identities import is_low_s
 from devnet.peer.seek_request import RefusedError, SeekRequest
 from protos.common_pb2 import BAD_REQUEST, FORBIDDEN, ChannelHeader
 from protos.msp_pb2 import SerializedIdentity
@@ -25,8 +25,6 @@ TIME_WINDOW_S = 15 * 60
 
 Fabric configures it as `peer.authentication.timewindow`.
 """
-
-_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class AccessControl:
@@ -110,8 +108,7 @@ def _check_signature(certificate: x509.Certificate, signature: bytes, payload: b
     key = certificate.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise UnsupportedAlgorithm("only ECDSA keys on P-256 are supported")
-    _, s = decode_dss_signature(signature)
-    if s > _P256_ORDER // 2:
+    if not is_low_s(signature):
         raise ValueError("S is above half the order of the curve; Fabric accepts only the lower S")
     key.verify(signature, payload, ec.ECDSA(SHA256()))
 

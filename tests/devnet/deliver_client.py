@@ -55,11 +55,11 @@ from protos.transaction_pb2 import (
     Transaction,
     TransactionAction,
 )
+from tests.devnet.signatures import P256_ORDER
 from tests.eventually import LIMIT_S
 
 CHANNEL = "kindledger"
 HEIGHT = 10
-P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 OLDEST = SeekPosition(oldest=SeekOldest())
 NEWEST = SeekPosition(newest=SeekNewest())
 NEXT_COMMIT = SeekPosition(next_commit=SeekNextCommit())

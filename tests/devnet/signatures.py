@@ -13,7 +13,7 @@ from protos.common_pb2 import (
 from protos.configuration_pb2 import ConfigEnvelope
 from protos.msp_pb2 import SerializedIdentity
 
-HALF_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551 // 2
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 def config_of(block: Block) -> ConfigEnvelope:
@@ -32,5 +32,5 @@ def verify(
     key = certificate.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
     key.verify(signature, message, ec.ECDSA(SHA256()))
-    assert decode_dss_signature(signature)[1] <= HALF_ORDER
+    assert decode_dss_signature(signature)[1] <= P256_ORDER // 2
     return member.mspid

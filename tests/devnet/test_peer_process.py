@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from devnet.peer import Ledger
 from devnet.peer.__main__ import main
+from tests.block_files import write_block_files
 from tests.devnet.deliver_client import (
     BLOCKS,
     CHANNEL,
@@ -29,17 +30,10 @@ from tests.devnet.deliver_client import (
 from tests.eventually import LIMIT_S
 
 
-def save(folder: Path, blocks: list[bytes], first: int = 0) -> Path:
-    folder.mkdir(exist_ok=True)
-    for number, block in enumerate(blocks, first):
-        (folder / f"{number:06}.block").write_bytes(block)
-    return folder
-
-
 def test_a_folder_without_a_complete_ledger_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no NNNNNN\.block file"):
         Ledger.from_folder(tmp_path)
-    folder = save(tmp_path, BLOCKS[:3])
+    folder = write_block_files(tmp_path, BLOCKS[:3])
     (folder / "000001.block").unlink()
     with pytest.raises(ValueError, match="blocks 0 to 2, but not block 1"):
         Ledger.from_folder(folder)
@@ -74,7 +68,7 @@ async def line(process: asyncio.subprocess.Process) -> dict[str, float]:
 async def test_the_process_serves_a_folder_and_releases_its_last_blocks_live(
     tmp_path: Path,
 ) -> None:
-    folder = save(tmp_path / "blocks", BLOCKS[2:], first=2)
+    folder = write_block_files(tmp_path / "blocks", BLOCKS[2:], first=2)
     live = ("--live-from", "7", "--live-rate", "20", "--announce")
     secure = ("--tls-dir", tmp_path / "tls", "--mutual-tls")
     async with peer_process(folder, "--channel", CHANNEL, *live, *secure) as process:
@@ -103,7 +97,7 @@ async def test_the_process_serves_a_folder_and_releases_its_last_blocks_live(
 
 
 async def test_the_process_ends_when_its_parent_dies(tmp_path: Path) -> None:
-    child = [sys.executable, "-m", "devnet.peer", str(save(tmp_path, BLOCKS)), "--channel", CHANNEL]
+    child = [sys.executable, "-m", "devnet.peer", str(write_block_files(tmp_path, BLOCKS)), "--channel", CHANNEL]
     code = f"import subprocess; subprocess.run({child!r})"
     parent = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, start_new_session=True
@@ -132,6 +126,6 @@ def test_the_command_refuses_contradicting_options(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     result = CliRunner().invoke(
-        main, [str(save(tmp_path, BLOCKS)), "--channel", CHANNEL, *arguments]
+        main, [str(write_block_files(tmp_path, BLOCKS)), "--channel", CHANNEL, *arguments]
     )
     assert (result.exit_code, message in result.output) == (2, True)

@@ -77,7 +77,7 @@ def test_a_missing_library_is_reported_with_the_command_that_installs_it(tmp_pat
 
 
 def wheel(folder: Path) -> Wheel:
-    """Make a wheel with a program at the path of mongod in its wheel."""
+    """Make a wheel with one program in its folder `purelib`."""
     path = folder / "tinyserver-1.0-py3-none-any.whl"
     info = "tinyserver-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as archive:

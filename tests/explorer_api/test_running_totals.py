@@ -22,6 +22,7 @@ from ledger.model import Block, Timestamp
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.reader import LedgerReader
 from ledger.mongodb.store import LedgerStore
+from tests.clock import Clock
 from tests.eventually import eventually
 from tests.explorer_api.proxies import door_to
 from tests.explorer_api.support import (
@@ -66,14 +67,6 @@ def summarise(totals: ChannelTotals) -> tuple[int, int, int, int]:
 def expected(first: int, height: int) -> tuple[int, int, int, int]:
     numbers = range(first, height)
     return len(numbers), sum(n + 2 for n in numbers), len(numbers), len({n // 2 for n in numbers})
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @asynccontextmanager

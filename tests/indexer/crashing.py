@@ -18,8 +18,8 @@ Insert = Callable[[Sequence[EncodedBlock]], Coroutine[Any, Any, None]]
 class CrashingStore(LedgerStore):
     """A store that crashes at one of its calls: before it, after it, or half-way through it."""
 
-    def crash(self, at: int, moment: str) -> "CrashingStore":
-        """Crash at call number `at`, counted from 1; 0 for no crash. Return the store."""
+    def plan_crash(self, at: int, moment: str) -> "CrashingStore":
+        """Choose to crash at call number `at`, counted from 1; 0 for no crash. Return the store."""
         self._calls, self._crash_at, self._moment = 0, at, moment
         self._sent: list[asyncio.Task[None]] = []
         return self

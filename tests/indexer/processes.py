@@ -97,11 +97,3 @@ def configuration(
         ]
     path.write_text("\n".join(lines))
     return path
-
-
-def block_files(folder: Path, chain: tuple[bytes, ...], first: int = 0) -> Path:
-    """Write the blocks into files NNNNNN.block."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, block in enumerate(chain, first):
-        (folder / f"{number:06}.block").write_bytes(block)
-    return folder

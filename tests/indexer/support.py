@@ -86,6 +86,12 @@ async def stored_documents(database: AsyncDatabase[Any]) -> Documents:
     }
 
 
+async def delete_all_documents(store: LedgerStore) -> None:
+    """Delete every document of the ledger, and keep the indexes."""
+    for name in (BLOCKS, TRANSACTIONS, EVENTS):
+        await store.database[name].delete_many({})
+
+
 def assert_equal_documents(stored: Documents, expected: Documents) -> None:
     """Compare in both directions, with a short report of differences."""
     for name, documents in expected.items():

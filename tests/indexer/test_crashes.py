@@ -17,7 +17,7 @@ from pymongo import AsyncMongoClient
 
 from ledger.documents.encoding import EncodedBlock
 from ledger.errors import ChainMismatchError, StoreConflictError
-from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.collections import BLOCKS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from tests.indexer.crashing import CrashError, CrashingStore
 from tests.indexer.support import (
@@ -25,6 +25,7 @@ from tests.indexer.support import (
     ScriptedSource,
     assert_equal_documents,
     assert_whole_prefix,
+    delete_all_documents,
     expected_documents,
     hostile_chain,
     index,
@@ -38,18 +39,12 @@ MOMENTS = ("before", "midway", "after")
 MongoClient = AsyncMongoClient[dict[str, Any]]
 
 
-async def empty(store: LedgerStore) -> None:
-    """Removes every document and keeps the indexes."""
-    for name in (BLOCKS, TRANSACTIONS, EVENTS):
-        await store.database[name].delete_many({})
-
-
 async def run_until_crash(
     store: CrashingStore, source: ScriptedSource, at: int, moment: str
 ) -> bool:
     """Return whether the run crashed at call number `at`; False if it ended before."""
     try:
-        await index(store.crash(at, moment), source)
+        await index(store.plan_crash(at, moment), source)
     except CrashError:
         await store.wait_for_sent()
         return True
@@ -95,7 +90,7 @@ async def test_crash_at_every_store_call(
         await check_after_crash(store)
         assert not await run_until_crash(store, ScriptedSource(CHAIN), 0, moment)
         assert_equal_documents(await stored_documents(store.database), EXPECTED)
-        await empty(store)
+        await delete_all_documents(store)
         call += 1
     assert call > 20, "the run made too few calls for this test to be useful"
 
@@ -112,7 +107,7 @@ async def check_convergence(
     store: CrashingStore, runs: Sequence[tuple[list[list[int]], int, str]]
 ) -> None:
     """Crash and restart as `runs` says, then run without faults: the documents must be complete."""
-    await empty(store)
+    await delete_all_documents(store)
     height = 0
     for script, at, moment in runs:
         await run_until_crash(store, ScriptedSource(CHAIN, script), at, moment)

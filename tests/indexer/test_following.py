@@ -12,7 +12,6 @@ from devnet.peer.faults import abort, at, delay, once, send_status
 from indexer.block_source import DeliveredBlock
 from indexer.channel_indexer import PeerTimeouts
 from indexer.peer_source import PeerSource
-from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
 from protos.common_pb2 import SERVICE_UNAVAILABLE
@@ -35,6 +34,7 @@ from tests.indexer.network import (
 from tests.indexer.support import (
     CHANNEL,
     assert_whole_prefix,
+    delete_all_documents,
     expected_documents,
     stored_documents,
 )
@@ -205,5 +205,4 @@ async def test_a_crash_at_every_call_of_the_source(
             async with indexing(store, client.source(peer)) as completing:
                 await completing.wait_for_height(len(chain))
             await assert_stored(store, chain)
-            for name in (BLOCKS, TRANSACTIONS, EVENTS):
-                await store.database[name].delete_many({})
+            await delete_all_documents(store)

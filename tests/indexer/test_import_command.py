@@ -15,8 +15,9 @@ from devnet.peer import block_edits
 from ledger.decoding.blocks import read_block
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
+from tests.block_files import write_block_files
 from tests.indexer.network import BRANCH, FORK, HEIGHT, OTHER, TRUNK, assert_stored
-from tests.indexer.processes import Ended, block_files, result
+from tests.indexer.processes import Ended, result
 from tests.indexer.support import assert_whole_prefix, expected_documents, stored_documents
 
 
@@ -57,7 +58,7 @@ async def test_a_second_import_writes_nothing(
     importing: Import, mongo: AsyncMongoClient[dict[str, Any]], store: LedgerStore, tmp_path: Path
 ) -> None:
     """The oplog has no write to the three collections after the first import."""
-    folder = block_files(tmp_path, TRUNK)
+    folder = write_block_files(tmp_path, TRUNK)
     namespaces = {
         "ns": {"$in": [f"{store.database.name}.{name}" for name in (BLOCKS, TRANSACTIONS, EVENTS)]}
     }
@@ -87,7 +88,7 @@ async def test_the_order_and_repetition_of_files_do_not_matter(
     numbers = [*range(HEIGHT), *range(HEIGHT)]
     random.Random(3).shuffle(numbers)
     archive(tmp_path / "z.tar.xz", numbers)
-    block_files(tmp_path / "some", TRUNK[4:9], first=4)
+    write_block_files(tmp_path / "some", TRUNK[4:9], first=4)
     ended = await importing(tmp_path)
     assert (ended.code, f"{HEIGHT + 5} blocks were already stored" in ended.stderr) == (0, True)
     await assert_stored(store, TRUNK)
@@ -113,32 +114,32 @@ async def test_a_truncated_archive_is_imported_up_to_its_end(
 
 
 def flipped(folder: Path) -> Path:
-    block_files(folder, TRUNK)
+    write_block_files(folder, TRUNK)
     (folder / "000014.block").write_bytes(block_edits.flip_envelope(1)(TRUNK[14]))
     return folder
 
 
 def cut_off(folder: Path) -> Path:
-    block_files(folder, TRUNK)
+    write_block_files(folder, TRUNK)
     (folder / "000014.block").write_bytes(TRUNK[14][:-7])
     return folder
 
 
 def no_file(folder: Path) -> Path:
-    block_files(folder, TRUNK)
+    write_block_files(folder, TRUNK)
     (folder / "000014.block").unlink()
     return folder
 
 
 def two_channels(folder: Path) -> Path:
-    block_files(folder / "a", TRUNK[:14])
-    block_files(folder / "b", OTHER)
+    write_block_files(folder / "a", TRUNK[:14])
+    write_block_files(folder / "b", OTHER)
     return folder
 
 
 def two_channels_one_after_the_other(folder: Path) -> Path:
-    block_files(folder / "a", TRUNK[:14])
-    block_files(folder / "b", OTHER[14:], first=14)
+    write_block_files(folder / "a", TRUNK[:14])
+    write_block_files(folder / "b", OTHER[14:], first=14)
     return folder
 
 
@@ -174,9 +175,9 @@ async def test_a_bad_file_ends_the_import_after_the_blocks_before_it(
 async def test_a_fork_of_the_stored_ledger_is_rejected(
     importing: Import, store: LedgerStore, tmp_path: Path
 ) -> None:
-    await importing(block_files(tmp_path / "trunk", TRUNK[:20]))
+    await importing(write_block_files(tmp_path / "trunk", TRUNK[:20]))
     here, there = (read_block(chain[FORK]).hash.hex() for chain in (TRUNK, BRANCH))
-    ended = await importing(block_files(tmp_path / "branch", BRANCH))
+    ended = await importing(write_block_files(tmp_path / "branch", BRANCH))
     assert ended.code == 65
     assert (
         f"block {FORK}: hash: expected {here}, got {there}. The source and the stored ledger are"
@@ -209,7 +210,7 @@ async def test_messages_name_files_without_blocks(
 async def test_a_ledger_that_begins_later_needs_an_option(
     importing: Import, store: LedgerStore, tmp_path: Path
 ) -> None:
-    folder = block_files(tmp_path, TRUNK[5:], first=5)
+    folder = write_block_files(tmp_path, TRUNK[5:], first=5)
     ended = await importing(folder)
     assert (ended.code, "block 5: number: expected 0, got 5" in ended.stderr) == (65, True)
     await assert_stored(store, [])
@@ -220,7 +221,7 @@ async def test_a_ledger_that_begins_later_needs_an_option(
 async def test_no_mongodb_and_a_wrong_configuration_have_their_own_exit_codes(
     importing: Import, tmp_path: Path
 ) -> None:
-    folder = block_files(tmp_path / "blocks", TRUNK[:1])
+    folder = write_block_files(tmp_path / "blocks", TRUNK[:1])
     unavailable = await importing(
         folder, KINDLEDGER_MONGO__URI="mongodb://127.0.0.1:1/?replicaSet=kindledger"
     )

@@ -16,15 +16,17 @@ from msgspec.structs import replace
 
 from devnet.peer import Ledger, Peer
 from devnet.peer.faults import delay
-from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.collections import BLOCKS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.position import unpack_position
+from tests.block_files import write_block_files
 from tests.eventually import eventually
 from tests.indexer.network import RECIPE, WITHIN_S, Client, assert_stored, forged, peer_of
-from tests.indexer.processes import block_files, configuration, ending, kindledger, stop
+from tests.indexer.processes import configuration, ending, kindledger, stop
 from tests.indexer.support import (
     Documents,
     assert_whole_prefix,
+    delete_all_documents,
     expected_documents,
     stored_documents,
 )
@@ -62,7 +64,7 @@ def start(
             tmp_path / "kindledger.toml", mongo_uri, database, client, peer, **SMALL_QUEUES
         )
         return lambda: kindledger("--config", file, "run")
-    folder = block_files(tmp_path / "blocks", CHAIN)
+    folder = write_block_files(tmp_path / "blocks", CHAIN)
     environment = {
         f"KINDLEDGER_INDEXER__{name.upper()}": str(size) for name, size in SMALL_QUEUES.items()
     }
@@ -103,11 +105,6 @@ async def check(store: LedgerStore) -> Documents:
     return stored
 
 
-async def empty(store: LedgerStore) -> None:
-    for name in (BLOCKS, TRANSACTIONS, EVENTS):
-        await store.database[name].delete_many({})
-
-
 async def killed(start: Start, store: LedgerStore, stored: Documents, after_s: float) -> None:
     """Kill a new process `after_s` seconds after its first write."""
     before = Counts(len(stored[TRANSACTIONS]), len(stored[BLOCKS]))
@@ -133,7 +130,7 @@ async def test_kill_9_at_any_moment(start: Start, store: LedgerStore, kills: int
     for _ in range(kills):
         height = len(stored[BLOCKS])
         if height == len(CHAIN):
-            await empty(store)
+            await delete_all_documents(store)
             stored = await check(store)
             height = 0
         await killed(start, store, stored, draws.uniform(0, 0.5))

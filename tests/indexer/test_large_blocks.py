@@ -29,8 +29,9 @@ from ledger.mongodb.collections import BLOCKS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.position import pack_position
 from protos.transaction_pb2 import VALID
+from tests.block_files import write_block_files
 from tests.indexer.network import RECIPE, WITHIN_S, Client, assert_stored, indexing, peer_of
-from tests.indexer.processes import block_files, configuration, ending, kindledger, stop
+from tests.indexer.processes import configuration, ending, kindledger, stop
 from tests.indexer.support import CHANNEL
 
 NETWORK = Network(RECIPE.seed, CHANNEL, signed=False)
@@ -107,7 +108,7 @@ async def test_a_value_that_no_document_can_hold_is_replaced_by_its_hash(
 async def test_files_are_not_read_far_ahead(tmp_path: Path) -> None:
     draws = bench("ahead")
     source = FileSource(
-        [block_files(tmp_path, chain_of(*([oversized(draws, 3 << 20)] for _ in range(9))))]
+        [write_block_files(tmp_path, chain_of(*([oversized(draws, 3 << 20)] for _ in range(9))))]
     )
     async with aclosing(source.blocks(0, None)) as blocks:
         await anext(blocks)
@@ -149,7 +150,7 @@ async def test_memory_stays_bounded(
 ) -> None:
     chain = ten_megabyte_blocks()
     assert all(9_000_000 < len(block) < 13_000_000 for block in chain[1:])
-    folder = block_files(tmp_path / "blocks", chain)
+    folder = write_block_files(tmp_path / "blocks", chain)
     database = store.database.name
     async with peer_of(Ledger(sorted(folder.iterdir()))) as peer:
         arguments: list[str | Path] = ["import", folder, "--database", database]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from indexer.channel_progress import ChannelProgress, ErrorSource
 from ledger.mongodb.sync_state import ChannelState
+from tests.clock import Clock
 
 
 def test_a_channel_is_caught_up_only_while_a_peer_is_followed() -> None:
@@ -21,16 +22,6 @@ def test_a_channel_is_caught_up_only_while_a_peer_is_followed() -> None:
     caught_up.append(progress.caught_up)
     progress.record_error("the peer is unavailable", ChannelState.WAITING, ErrorSource.PEER)
     assert [*caught_up, progress.caught_up] == [False, True, False, True, False]
-
-
-class Clock:
-    """Shows a time that the test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_lag_is_the_age_of_the_oldest_block_that_is_missing() -> None:

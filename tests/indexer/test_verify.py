@@ -23,6 +23,7 @@ from ledger.mongodb.sync_state import (
     read_sync_state,
     write_sync_state,
 )
+from tests.block_files import write_block_files
 from tests.indexer.damages import (
     BLOCK,
     CHAIN,
@@ -34,7 +35,7 @@ from tests.indexer.damages import (
     POSITION,
     restore,
 )
-from tests.indexer.processes import block_files, result
+from tests.indexer.processes import result
 from tests.indexer.support import (
     CHANNEL,
     ScriptedSource,
@@ -172,7 +173,7 @@ async def test_the_verification_of_an_older_version_can_be_read(store: LedgerSto
 async def test_the_command_reports_the_difference_and_its_exit_code(
     mongo_uri: str, indexed: LedgerStore, tmp_path: Path
 ) -> None:
-    folder = block_files(tmp_path / "blocks", CHAIN)
+    folder = write_block_files(tmp_path / "blocks", CHAIN)
     environment = {
         "KINDLEDGER_MONGO__URI": mongo_uri,
         "KINDLEDGER_CHANNELS": json.dumps({CHANNEL: {"database": indexed.database.name}}),

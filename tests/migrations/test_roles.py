@@ -1,7 +1,5 @@
 """The rights of the roles kindledger_indexer and kindledger_reporter."""
 
-import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -19,17 +17,6 @@ INSERT INTO transactions (tx_hash, transaction_type) VALUES ('t1', 'DONATE');
 INSERT INTO users (username, email, password_hash, role)
 VALUES ('ada', 'ada@example.org', 'secret', 'USER');
 """
-
-
-@pytest.fixture
-async def reporter_dsn(postgres_dsn: str, business_database: str) -> AsyncIterator[str]:
-    user = f"u{uuid.uuid4().hex[:16]}"
-    async with connected(postgres_dsn) as superuser:
-        await superuser.execute(
-            f"CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE kindledger_reporter"
-        )
-        yield login_dsn(business_database, user)
-        await superuser.execute(f"DROP ROLE {user}")
 
 
 async def assert_refused(dsn: str, *statements: str) -> None:

@@ -1,7 +1,6 @@
 """The ledger and the gateway of the tests of reconciliation."""
 
 import gc
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from redis import Redis
 
 from devnet.servers import Redis as RedisServer
 from ledger.mongodb.store import LedgerStore
-from tests.conftest import login_dsn
 from tests.reconciliation.gateway import Gateway
 from tests.reconciliation.growing_ledger import GrowingLedger
 
@@ -35,19 +33,6 @@ def close_broken_connections() -> Iterator[None]:
     """Close the connections that the driver leaves open after a failure, within the same test."""
     yield
     gc.collect()
-
-
-@pytest.fixture
-async def reporter_dsn(postgres_dsn: str, business_database: str) -> AsyncIterator[str]:
-    """Yield the address of `business_database` for a user with the role for reports alone."""
-    user = f"u{uuid.uuid4().hex[:16]}"
-    connection = await asyncpg.connect(postgres_dsn)
-    await connection.execute(
-        f"CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE kindledger_reporter"
-    )
-    yield login_dsn(business_database, user)
-    await connection.execute(f"DROP ROLE {user}")
-    await connection.close()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from devnet.forge.forger import ForgedBlock, forge
 from devnet.peer import Peer
 from devnet.peer.faults import delay
 from devnet.servers import Postgres
-from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.collections import BLOCKS
 from ledger.mongodb.store import LedgerStore
 from reconciliation.migrations.migrator import Migrator
 from reconciliation.migrations.scripts import load_migrations
@@ -28,6 +28,7 @@ from tests.conftest import login_dsn
 from tests.eventually import eventually
 from tests.indexer.network import RECIPE, Client, peer_of
 from tests.indexer.processes import configuration, ending, kindledger, stop
+from tests.indexer.support import delete_all_documents
 from tests.reconciliation.gateway import Gateway
 from tests.reconciliation.growing_ledger import GrowingLedger, forged_chain, submitted
 from tests.reconciliation.running import reconciling
@@ -204,8 +205,7 @@ async def clear(gateway: Gateway, store: LedgerStore) -> None:
     await gateway.connection.execute(
         "TRUNCATE transactions, donations, settlements, ledger_cursor, ledger_discrepancies"
     )
-    for name in (BLOCKS, TRANSACTIONS, EVENTS):
-        await store.database[name].delete_many({})
+    await delete_all_documents(store)
 
 
 async def check_consistent(gateway: Gateway) -> None:

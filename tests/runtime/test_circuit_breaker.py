@@ -1,16 +1,7 @@
 """A server that failed is spared until one trial call succeeds."""
 
 from runtime.circuit_breaker import CircuitBreaker
-
-
-class Clock:
-    """Shows a time that the test sets."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 def test_calls_are_refused_after_a_failure_until_a_trial_succeeds() -> None:
