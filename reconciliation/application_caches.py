@@ -1,7 +1,15 @@
 """Keeps the caches of KindLedger's applications in Redis up to date after rows were settled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TypeVar
@@ -52,9 +60,11 @@ class CacheRefresher:
         *,
         write_live_values: bool,
         interval_s: float = 5.0,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._redis, self._pool = redis, pool
-        self._write_live_values, self._interval_s = write_live_values, interval_s
+        self._write_live_values = write_live_values
+        self._interval_s, self._sleep = interval_s, sleep
         # A process that was killed after a commit has not invalidated the caches of its campaigns.
         self._invalidate_all = True
         self._campaigns_to_invalidate: set[str] = set()
@@ -74,7 +84,7 @@ class CacheRefresher:
         while True:
             await self.refresh()
             raise_if_cancelled()
-            await asyncio.sleep(self._interval_s)
+            await self._sleep(self._interval_s)
             await self._refresh_needed.wait()
 
     async def refresh(self) -> None:

@@ -93,15 +93,25 @@ def eventually_sync(
     *,
     within_s: float = LIMIT_S,
     describe: Description | None = None,
+    retry_on: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> T:
-    """Do the same as `eventually` in a test without an event loop."""
+    """Do the same as `eventually` in a test without an event loop.
+
+    An observation that never returns is not interrupted.
+    """
     __tracebackhide__ = True
     deadline = time.monotonic() + within_s
-    while not holds(value := observe()):
+    while True:
+        try:
+            value = observe()
+            if holds(value):
+                return value
+            last: object = value
+        except retry_on as error:
+            last = error
         if time.monotonic() >= deadline:
-            _fail(within_s, describe, value)
+            _fail(within_s, describe, last)
         time.sleep(_POLL_S)
-    return value
 
 
 def _fail(

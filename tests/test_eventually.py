@@ -74,3 +74,16 @@ def test_it_works_without_an_event_loop() -> None:
     assert eventually_sync(lambda: next(numbers), lambda number: number > 2) == 3
     with pytest.raises(AssertionError, match=r"within 0\.05 s; last value: False"):
         eventually_sync(lambda: False, within_s=0.05)
+
+
+def test_it_retries_errors_without_an_event_loop() -> None:
+    errors = iter([ConnectionError("refused")])
+
+    def observe() -> bool:
+        for error in errors:
+            raise error
+        return True
+
+    assert eventually_sync(observe, retry_on=ConnectionError)
+    with pytest.raises(ZeroDivisionError):
+        eventually_sync(lambda: 1 / 0, retry_on=ConnectionError)

@@ -123,11 +123,12 @@ async def exposed(
         ):
             health = await logged_url(process, "monitoring_started")
             text = await scrape_once_complete(health, await logged_url(process, "api_started"))
-            announced_height = 0
-            while announced_height < HEIGHT:
-                message = await heads.get_message(ignore_subscribe_messages=True, timeout=1)
-                if message is not None:
-                    announced_height = int(message["data"])
+            await eventually(
+                lambda: heads.get_message(ignore_subscribe_messages=True, timeout=1),
+                lambda message: message is not None and int(message["data"]) >= HEIGHT,
+                poll_s=0,
+                describe=f"the announcement of height {HEIGHT}",
+            )
             stop(process)
             ended = await ending(process)
     assert ended.code == 143, ended.stderr

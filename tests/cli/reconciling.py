@@ -29,10 +29,12 @@ async def report(
     """Write the report of a daemon about its ledger."""
     now = datetime.now(UTC)
     height = ledger.progress.committed_height
-    told = SyncState(
+    state_report = SyncState(
         CHANNEL, state, "peer0:7051", 0, height, height, height, 0.0, None, now, now, "1.2.3"
     )
-    await write_sync_state(ledger.store.database, replace(told, reconciliation=reconciliation))
+    await write_sync_state(
+        ledger.store.database, replace(state_report, reconciliation=reconciliation)
+    )
 
 
 def reconcile(*arguments: str, settings: Json, code: Exit = Exit.OK) -> Json:

@@ -149,9 +149,9 @@ def test_verify_fails_if_no_block_was_verified(
 
 
 def test_an_unavailable_mongodb_exits_69(closed_port: int) -> None:
-    away = kindledger("status", settings={"mongo": {"uri": f"mongodb://127.0.0.1:{closed_port}"}})
-    assert (away.returncode, away.stdout) == (69, "")
-    assert "kindledger doctor" in away.stderr
+    result = kindledger("status", settings={"mongo": {"uri": f"mongodb://127.0.0.1:{closed_port}"}})
+    assert (result.returncode, result.stdout) == (69, "")
+    assert "kindledger doctor" in result.stderr
 
 
 async def get_json(session: aiohttp.ClientSession, url: str) -> Json:

@@ -5,7 +5,6 @@ import socket
 import socketserver
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -32,11 +31,13 @@ from tests.cli.support import (
     run_checks,
     uri_of,
 )
+from tests.eventually import eventually_sync
 
-_IN_PROGRESS = 109
+SHORT_LIMIT_S = 2.0
+"""The time limit of checks that wait for it, because MongoDB does not answer."""
 
 
-async def mongo_checks(uri: str, *, limit_s: float = 1.0, **more: Any) -> list[Check]:
+async def mongo_checks(uri: str, *, limit_s: float = 5.0, **more: Any) -> list[Check]:
     return await run_checks({"mongo": {"uri": uri}, "channels": {CHANNEL: {}}, **more}, limit_s)
 
 
@@ -55,7 +56,9 @@ async def mongo_checks(uri: str, *, limit_s: float = 1.0, **more: Any) -> list[C
 async def test_an_address_without_a_mongodb(
     redis: Redis, closed_port: int, uri: str, step: str, code: Exit
 ) -> None:
-    checks = await mongo_checks(uri.format(closed=closed_port, redis=redis.port))
+    checks = await mongo_checks(
+        uri.format(closed=closed_port, redis=redis.port), limit_s=SHORT_LIMIT_S
+    )
     failure = only_failure(checks)
     assert (failure.name, exit_code(checks)) == (f"mongodb: {step}", code)
     assert not any("hunter2" in f"{check.detail} {check.advice}" for check in checks)
@@ -65,7 +68,7 @@ async def test_one_server_of_several_is_enough(guarded_mongod: Mongod, closed_po
     uri = uri_of(guarded_mongod, "kindledger_indexer").replace(
         "@", f"@mongo.invalid,localhost:{closed_port},"
     )
-    checks = await mongo_checks(uri, limit_s=5.0)
+    checks = await mongo_checks(uri)
     assert all(check.outcome is not Outcome.FAILED for check in checks)
     assert "mongo.invalid" in checks_of(checks, "mongodb")["dns"].detail
 
@@ -126,21 +129,18 @@ async def test_access_control_that_is_off_is_a_warning(mongo_uri: str) -> None:
 
 def _reconfigure(client: MongoClient[Json], config: Json) -> None:
     """Change a member's configuration; the member refuses it during its election."""
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            client.admin.command("replSetReconfig", config, force=True)
-        except OperationFailure as error:
-            if error.code != _IN_PROGRESS or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
+    eventually_sync(
+        lambda: client.admin.command("replSetReconfig", config, force=True),
+        retry_on=OperationFailure,
+        describe="the change of the configuration",
+    )
 
 
 async def test_a_replica_set_that_cannot_be_used(tmp_path: Path, closed_port: int) -> None:
     with MongodMember(tmp_path / "member") as member:
-        checks = await mongo_checks(f"mongodb://{member.host}/?replicaSet=rs0")
+        checks = await mongo_checks(
+            f"mongodb://{member.host}/?replicaSet=rs0", limit_s=SHORT_LIMIT_S
+        )
         assert "rs.initiate()" in str(only_failure(checks).advice)
         with MongoClient[Json](member.address) as client:
             members = [{"_id": 0, "host": member.host}]
@@ -149,18 +149,23 @@ async def test_a_replica_set_that_cannot_be_used(tmp_path: Path, closed_port: in
             client.admin.command("replSetInitiate", config)
             members.append({"_id": 1, "host": f"127.0.0.1:{closed_port}"})
             await asyncio.to_thread(_reconfigure, client, config | {"version": 2})
-        checks = await mongo_checks(f"mongodb://{member.host}/?replicaSet=rs0")
+        checks = await mongo_checks(
+            f"mongodb://{member.host}/?replicaSet=rs0", limit_s=SHORT_LIMIT_S
+        )
         assert "replica set kindledger" in only_failure(checks).detail
         await asyncio.to_thread(_wait_until_not_primary, member)
-        checks = await mongo_checks(f"mongodb://{member.host}/?replicaSet=kindledger")
+        checks = await mongo_checks(
+            f"mongodb://{member.host}/?replicaSet=kindledger", limit_s=SHORT_LIMIT_S
+        )
         assert f"cannot reach: 127.0.0.1:{closed_port}" in only_failure(checks).detail
         assert exit_code(checks) is Exit.UNAVAILABLE
 
 
 def _wait_until_not_primary(member: MongodMember) -> None:
     with MongoClient[Json](member.address) as client:
-        while client.admin.command("hello")["isWritablePrimary"]:
-            time.sleep(0.05)
+        eventually_sync(
+            lambda: client.admin.command("hello"), lambda hello: not hello["isWritablePrimary"]
+        )
 
 
 @contextmanager
@@ -221,7 +226,7 @@ async def test_a_tls_fault_names_its_real_cause(
     (tmp_path / "other.pem").write_bytes(Authority("another").certificate)
     with tls_server(tmp_path, certificate) as port:
         uri = f"mongodb://localhost:{port}/?{options.format(folder=tmp_path)}"
-        checks = await mongo_checks(uri)
+        checks = await mongo_checks(uri, limit_s=SHORT_LIMIT_S)
     failure = only_failure(checks)
     assert (failure.name, exit_code(checks)) == ("mongodb: selection", Exit.CONFIGURATION)
     assert detail in failure.detail

@@ -34,7 +34,7 @@ async def test_a_fault_of_postgresql_fails_its_step(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         ports = {"closed": closed_port, "silent": silent.getsockname()[1], "port": postgres.port}
         checks = await run_checks(
-            {"postgres": {"dsn": dsn.format(dsn=postgres.dsn, **ports)}}, limit_s=1.0
+            {"postgres": {"dsn": dsn.format(dsn=postgres.dsn, **ports)}}, limit_s=2.0
         )
     failure = only_failure(checks)
     assert (failure.name, exit_code(checks)) == (f"postgresql: {step}", code)
@@ -58,7 +58,7 @@ async def test_a_fault_of_redis_fails_its_step(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         ports = {"closed": closed_port, "silent": silent.getsockname()[1], "port": redis.port}
-        checks = await run_checks({"redis": {"url": url.format(**ports)}}, limit_s=1.0)
+        checks = await run_checks({"redis": {"url": url.format(**ports)}}, limit_s=2.0)
     failure = only_failure(checks)
     assert (failure.name, exit_code(checks)) == (f"redis: {step}", code)
     assert not any("hunter2" in f"{check.detail} {check.advice}" for check in checks)

@@ -121,7 +121,7 @@ async def test_the_apis_user_only_reads_and_that_is_enough_for_the_api(
                 "channels/kindledger/blocks/latest",
                 "channels/kindledger/events",
             ):
-                async with session.get(f"{url}/api/v1/{path}") as answer:
-                    assert answer.status == 200, await answer.text()
-            async with session.get(f"{url}/ready") as answer:
-                assert answer.status == 200, await answer.text()
+                async with session.get(f"{url}/api/v1/{path}") as response:
+                    assert response.status == 200, await response.text()
+            async with session.get(f"{url}/ready") as response:
+                assert response.status == 200, await response.text()

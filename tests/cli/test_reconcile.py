@@ -90,8 +90,8 @@ async def test_each_mistake_is_a_discrepancy_until_it_is_corrected(
     assert (again["settled"], again["opened"], again["closed"]) == (0, 0, 1)
     impossible = ("--kind", Kind.IMPOSSIBLE_HASH)
     assert reconcile("list", *impossible, settings=settings)["discrepancies"] == []
-    (over,) = reconcile("list", *impossible, "--all", settings=settings)["discrepancies"]
-    assert over["closedAt"] is not None
+    (closed,) = reconcile("list", *impossible, "--all", settings=settings)["discrepancies"]
+    assert closed["closedAt"] is not None
 
 
 async def test_the_list_explains_each_kind(
@@ -164,10 +164,10 @@ async def test_a_table_with_a_status_and_no_other_optional_column(
 async def test_status_shows_indexing_and_reconciliation(
     ledger: GrowingLedger, settings: Json
 ) -> None:
-    error = LastError(datetime.now(UTC), "[red]away")
+    error = LastError(datetime.now(UTC), "[red]unavailable")
     await report(ledger, reconciliation=Reconciliation(ChannelState.WAITING, 7, 1234, 5, error, []))
     shown = kindledger("status", settings=settings)
     assert shown.returncode == 0, shown.stderr
-    row = next(line for line in shown.stdout.splitlines() if "[red]away" in line)
+    row = next(line for line in shown.stdout.splitlines() if "[red]unavailable" in line)
     when = error.at.isoformat(timespec="seconds")
-    assert row.split() == [CHANNEL, "waiting", "7", "1,234", "5", when, "[red]away"]
+    assert row.split() == [CHANNEL, "waiting", "7", "1,234", "5", when, "[red]unavailable"]

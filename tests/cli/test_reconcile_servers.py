@@ -96,10 +96,10 @@ async def test_unavailable_servers_exit_69(
     ledger: GrowingLedger, settings: Json, closed_port: int, command: str
 ) -> None:
     settings["postgres"] = {"dsn": f"postgresql://u:hunter2@127.0.0.1:{closed_port}/x"}
-    away = kindledger("reconcile", command, settings=settings)
-    assert (away.returncode, away.stdout) == (69, "")
-    assert "PostgreSQL" in away.stderr
-    assert "hunter2" not in away.stderr
+    result = kindledger("reconcile", command, settings=settings)
+    assert (result.returncode, result.stdout) == (69, "")
+    assert "PostgreSQL" in result.stderr
+    assert "hunter2" not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ from uuid import uuid4
 
 import pytest
 from pymongo import AsyncMongoClient, MongoClient
+from redis.asyncio import Redis
 
 from cli.assembly.business_reports import business_reports
+from cli.assembly.redis import redis_client
 from cli.configuration.settings import Settings
 from ledger.mongodb.store import LedgerStore
 from protos import common_pb2 as common
@@ -50,6 +52,13 @@ def recorded_database(mongo_uri: str, recorded: list[bytes]) -> Iterator[str]:
 async def client(mongo_uri: str) -> AsyncIterator[AsyncMongoClient[Any]]:
     async with AsyncMongoClient[Any](mongo_uri) as client:
         yield client
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A connection to Redis as the API has it."""
+    async with redis_client(redis_url) as redis:
+        yield redis
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ from pymongo import AsyncMongoClient
 
 from explorer_api.options import Options
 from tests.eventually import eventually
-from tests.explorer_api.support import CHANNEL, Api, append, block, transaction
+from tests.explorer_api.support import Api, C, append, block, transaction
 
-C = f"/api/v1/channels/{CHANNEL}"
 RARELY_READ = Options(head_age_s=60.0)
 """A head that is shown within half a minute was read after a notification."""
 

@@ -41,7 +41,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxied(port: int) -> AsyncIterator[Proxy]:
-    """A proxy to the server at the port."""
+    """Run a proxy to the server at the port."""
     proxy = Proxy(port)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -95,7 +95,7 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 @asynccontextmanager
 async def door_to(uri: str) -> AsyncIterator[tuple[Door, str]]:
-    """A door to the MongoDB at the URI, and the URI of the door."""
+    """Run a door to the MongoDB at the URI; yield the door and its URI."""
     door = Door(int(uri.partition("://")[2].partition("/")[0].rpartition(":")[2]))
     server = await asyncio.start_server(door.enter, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

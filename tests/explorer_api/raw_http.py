@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 from yarl import URL
 
+from tests.eventually import LIMIT_S
 from tests.explorer_api.support import Api
-
-LIMIT_S = 30
 
 
 def address_of(api: Api) -> tuple[str, int]:

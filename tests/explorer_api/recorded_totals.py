@@ -11,7 +11,7 @@ UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": time
 
 
 def headers(number: int) -> list[Json]:
-    """The headers of the block's envelopes."""
+    """Return the headers of the block's envelopes."""
     return [envelope["payload"]["header"] for envelope in RAFT.decoded[number]["data"]["data"]]
 
 
@@ -26,7 +26,7 @@ def chaincode_of(number: int, index: int) -> str | None:
 
 
 def block_time(number: int) -> datetime:
-    """The lower median of the clients' times."""
+    """Return the lower median of the clients' times."""
     times = sorted(
         datetime.fromisoformat(header["channel_header"]["timestamp"]) for header in headers(number)
     )
@@ -35,7 +35,7 @@ def block_time(number: int) -> datetime:
 
 
 def block_totals(number: int) -> dict[str, int]:
-    """The value of each metric for the block."""
+    """Return the value of each metric for the block."""
     codes = [tx["validation"] for tx in RAFT.filtered[number]["txs"]]
     envelopes = common.Block.FromString(RAFT.blocks[number]).data.data
     return {

@@ -1,4 +1,4 @@
-"""Ways in which data of other programs, or damaged data, lies at the keys of the API."""
+"""Functions that replace a value of the API in Redis by damaged or foreign data."""
 
 from hashlib import sha256
 
@@ -28,7 +28,7 @@ def with_flipped_bits(redis: Redis, key: bytes, value: bytes) -> None:
 
 
 def of_another_version(redis: Redis, key: bytes, value: bytes) -> None:
-    """Complete, but of another format."""
+    """Replace the value by a complete one of another format."""
     encoded = msgspec.msgpack.encode({"body": b"{}", "status": 200, "etag": "e", "kind": "json"})
     redis.set(key, sha256(encoded).digest()[:16] + encoded)
 

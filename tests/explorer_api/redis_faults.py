@@ -11,9 +11,8 @@ from redis import Redis
 
 from cli.assembly.redis import redis_client
 from explorer_api.options import Options, ServiceLimits
-from tests.explorer_api.support import CHANNEL, Api, running_api
+from tests.explorer_api.support import CHANNEL, Api, C, running_api
 
-C = f"/api/v1/channels/{CHANNEL}"
 OPTIONS = Options(
     head_age_s=20.0, cache_bytes=0, requests_per_minute=10_000, trusted_proxies=("127.0.0.0/8",)
 )

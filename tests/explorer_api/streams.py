@@ -12,9 +12,9 @@ import aiohttp
 from ledger.model import Transaction
 from ledger.mongodb.store import LedgerStore
 from tests.eventually import LIMIT_S
-from tests.explorer_api.support import CHANNEL, Api, Json, block, encoded, with_event
+from tests.explorer_api.support import Api, C, Json, block, encoded, with_event
 
-STREAM = f"/api/v1/channels/{CHANNEL}/stream"
+STREAM = f"{C}/stream"
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ from ledger.mongodb.sync_state import ChannelState, SyncState, write_sync_state
 from ledger.ownership import decide_owners, ids_to_look_up
 
 CHANNEL = "kindledger"
+C = f"/api/v1/channels/{CHANNEL}"
+"""The path of the channel, to which tests append the path of a route below it."""
 Json = dict[str, Any]
 MOMENT = datetime.fromisoformat("2026-01-02T03:04:05.678Z")
 
@@ -134,7 +136,7 @@ async def running_api(
 
 
 def transaction(index: int, tx_id: str, code: int = VALID, **fields: Any) -> Transaction:
-    """A transaction as the decoder returns it."""
+    """Return a transaction as the decoder returns it."""
     values: Json = {
         "envelope_hash": sha256(f"{index} {tx_id}".encode()).digest(),
         "envelope_size": 100,
@@ -152,7 +154,7 @@ def transaction(index: int, tx_id: str, code: int = VALID, **fields: Any) -> Tra
 
 
 def with_event(index: int, tx_id: str, name: str, payload: bytes, code: int = VALID) -> Transaction:
-    """A transaction with an event."""
+    """Return a transaction with an event."""
     event = ChaincodeEvent("token", tx_id, name, payload)
     return transaction(index, tx_id, code, actions=(action(event=event),))
 
@@ -169,7 +171,7 @@ def action(**fields: Any) -> Action:
 
 
 def block(number: int, transactions: Iterable[Transaction], previous_hash: bytes = b"") -> Block:
-    """A block of these transactions; its hash depends on its number and the previous hash."""
+    """Return a block; its hash depends on its number and the previous hash."""
     transactions = tuple(transactions)
     return Block(
         number=number,
@@ -223,7 +225,7 @@ async def insert(store: LedgerStore, blocks: Sequence[Block]) -> None:
 
 
 def append_now(uri: str, database: str, blocks: Sequence[Block]) -> None:
-    """Do as `append` with its own client and event loop, for fixtures that outlive a test."""
+    """Do the same as `append` with a client and an event loop of its own, for longer fixtures."""
 
     async def run() -> None:
         async with AsyncMongoClient[Any](uri) as client:
@@ -233,7 +235,7 @@ def append_now(uri: str, database: str, blocks: Sequence[Block]) -> None:
 
 
 def sync_state(channel: str = CHANNEL, **fields: Any) -> SyncState:
-    """A progress report of the daemon."""
+    """Return a progress report of the daemon."""
     values: dict[str, Any] = {
         "channel": channel,
         "state": ChannelState.CATCHING_UP,

@@ -10,9 +10,8 @@ from structlog.testing import capture_logs
 from explorer_api.http.access import token_digest
 from explorer_api.options import Options
 from tests.explorer_api.raw_http import exchange
-from tests.explorer_api.support import CHANNEL, Api, Response, running_api
+from tests.explorer_api.support import CHANNEL, Api, C, Response, running_api
 
-C = f"/api/v1/channels/{CHANNEL}"
 TOKENS = ("tea and biscuits", "zweites-Zeichen-ä")
 DIGESTS = frozenset(map(token_digest, TOKENS))
 

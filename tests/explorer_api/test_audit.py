@@ -1,4 +1,4 @@
-"""The verdicts of the audit."""
+"""The audit says whether ledger and chain, and rows and ledger, are equal."""
 
 from datetime import UTC, datetime
 from typing import Any

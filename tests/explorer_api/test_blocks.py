@@ -1,3 +1,5 @@
+"""The blocks that the API shows, one by one and in lists."""
+
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -8,9 +10,9 @@ from pymongo import AsyncMongoClient
 from ledger.model import Timestamp
 from ledger.mongodb.sync_state import write_sync_state
 from protos import common_pb2 as common
-from tests.explorer_api.support import CHANNEL, Api, append, block, sync_state, transaction
+from tests.explorer_api.support import Api, C, append, block, sync_state, transaction
 
-BLOCKS = f"/api/v1/channels/{CHANNEL}/blocks"
+BLOCKS = f"{C}/blocks"
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
@@ -64,8 +66,8 @@ async def test_one_block_by_number_hash_and_as_the_latest(
 async def test_a_block_with_its_transactions(recorded_api: Api, parsed: list[common.Block]) -> None:
     for message in parsed:
         number = message.header.number
-        answer = await recorded_api.channel(f"/blocks/{number}", include="transactions")
-        rows = answer["transactions"]
+        body = await recorded_api.channel(f"/blocks/{number}", include="transactions")
+        rows = body["transactions"]
         assert [row["txIndex"] for row in rows] == list(range(len(message.data.data)))
         assert [row["validationCode"] for row in rows] == list(message.metadata.metadata[2])
         for row, envelope in zip(rows, message.data.data, strict=True):

@@ -1,3 +1,5 @@
+"""The chaincodes that the API shows, with their definitions and totals."""
+
 import base64
 from collections import Counter
 from typing import Any
@@ -8,8 +10,8 @@ from pymongo import AsyncMongoClient
 from ledger.model import Lifecycle, Transaction
 from protos.lifecycle_pb2 import CommitChaincodeDefinitionArgs
 from tests.explorer_api.support import (
-    CHANNEL,
     Api,
+    C,
     Json,
     action,
     append,
@@ -19,7 +21,6 @@ from tests.explorer_api.support import (
 )
 from tests.ledger.recorded import recorded
 
-C = f"/api/v1/channels/{CHANNEL}"
 RAFT = recorded("raft-2.5")
 ENDORSEMENT_POLICY_FAILURE = 10
 
@@ -201,8 +202,8 @@ async def test_at_most_500_chaincodes_are_listed(
     busy = [transaction(501, "busy", chaincode_id="cc500")]
     made_up = [transaction(i, name, chaincode_id=name) for i, name in enumerate(names)]
     await append(client, database_name, [block(0, made_up + busy)])
-    answer = await api.channel("/chaincodes")
-    assert ([row["name"] for row in answer["items"]], answer["more"]) == (
+    body = await api.channel("/chaincodes")
+    assert ([row["name"] for row in body["items"]], body["more"]) == (
         ["cc500", *names[:499]],
         True,
     )

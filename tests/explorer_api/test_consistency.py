@@ -47,10 +47,10 @@ async def test_paging_neither_skips_nor_repeats_while_blocks_arrive(
     height = 4
     cursor: Json | None = {}
     while cursor is not None:
-        answer = await api.channel(route, limit=2, order=order, **filters, **cursor)
-        assert answer["height"] == 4
-        items += answer["items"]
-        cursor = {"cursor": answer["page"]["next"]} if answer["page"]["next"] else None
+        body = await api.channel(route, limit=2, order=order, **filters, **cursor)
+        assert body["height"] == 4
+        items += body["items"]
+        cursor = {"cursor": body["page"]["next"]} if body["page"]["next"] else None
         await append(client, database_name, [three_mints(height)])
         height += 1
     numbers = [item["number" if route == "/blocks" else "block"] for item in items]

@@ -22,6 +22,7 @@ from explorer_api.routing.page_request import Filters
 from explorer_api.routing.route import AnyRoute
 from ledger.mongodb.event_queries import EventFilter
 from ledger.mongodb.transaction_queries import TransactionFilter
+from ledger.position import pack_position
 from tests.explorer_api.examples import check_refused, path, request_checked
 from tests.explorer_api.support import Api, Json
 
@@ -42,13 +43,13 @@ class PagedList:
         following = ""
         while True:
             limit = 1 if len(self.cursors) < 5 else 500
-            answer = (
+            body = (
                 await request_checked(api, self.route, f"{self.url}&limit={limit}{following}")
             ).json
-            self.items += answer["items"]
-            if answer["page"]["next"] is None:
+            self.items += body["items"]
+            if body["page"]["next"] is None:
                 return self
-            self.cursors.append(answer["page"]["next"])
+            self.cursors.append(body["page"]["next"])
             following = f"&cursor={self.cursors[-1]}"
 
     async def check(self, api: Api, cursor: str, limit: int) -> None:
@@ -60,12 +61,10 @@ class PagedList:
             assert response.json["parameter"] == "cursor"
             return
         assert response.status == 200
-        answer = response.json
-        items = answer["items"]
+        body = response.json
+        items = body["items"]
         items_below_height = [
-            item
-            for item in self.items
-            if "height" not in answer or block_of(item) < answer["height"]
+            item for item in self.items if "height" not in body or block_of(item) < body["height"]
         ]
         starts = [index for index, item in enumerate(items_below_height) if items[:1] == [item]]
         assert not items or [
@@ -174,7 +173,7 @@ def altered(draw: st.DrawFn, cursors: list[str]) -> str:
             st.integers(-9, 9),
         ),
         st.builds(
-            lambda change: encode(fields | {"after": fields["after"] + change * 2**20}),
+            lambda change: encode(fields | {"after": fields["after"] + pack_position(change, 0)}),
             st.integers(-9, 9),
         ),
         st.builds(

@@ -2,9 +2,7 @@
 
 import pytest
 
-from tests.explorer_api.support import CHANNEL, Api
-
-C = f"/api/v1/channels/{CHANNEL}"
+from tests.explorer_api.support import Api, C
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""The lists of events, and the payloads in them."""
+
 import base64
 import json
 import random
@@ -7,9 +9,9 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from ledger.mongodb.collections import EVENTS
-from tests.explorer_api.support import CHANNEL, Api, Json, append, block, with_event
+from tests.explorer_api.support import Api, C, Json, append, block, with_event
 
-ROUTE = f"/api/v1/channels/{CHANNEL}/events"
+ROUTE = f"{C}/events"
 
 
 def assert_delivered(items: list[Json], delivered: list[Json]) -> None:

@@ -28,7 +28,7 @@ ROUTES = [
 
 @asynccontextmanager
 async def silent_server() -> AsyncIterator[int]:
-    """A server that accepts connections and never answers, as a stopped mongod."""
+    """Run a server that accepts connections and never answers, as a paused mongod does."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(100)
@@ -60,7 +60,7 @@ async def test_requests_end_in_time_while_mongodb_is_unavailable(
 async def test_a_disconnected_client_leaves_nothing_behind(
     mongo_uri: str, recorded_database: str
 ) -> None:
-    """Neither a task nor one of the two connections to MongoDB."""
+    """No task remains, and both connections to MongoDB are free again."""
     async with (
         AsyncMongoClient[Any](mongo_uri, maxPoolSize=2) as client,
         running_api(client, {CHANNEL: recorded_database}) as api,

@@ -1,30 +1,26 @@
 """A shown head never goes back, misses no block, and survives foreign or unknown data."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 from bson.datetime_ms import DatetimeMS
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from cli.assembly.redis import redis_client
 from explorer_api.options import Options
 from ledger.head_topic import head_topic
 from ledger.mongodb.collections import BLOCKS, SYNC_STATE
 from ledger.mongodb.sync_state import ChannelState, write_sync_state
-from tests.eventually import eventually
+from tests.eventually import LIMIT_S, eventually
+from tests.explorer_api.api_tasks import tasks_of_the_api
 from tests.explorer_api.head_reading import (
     RARELY_READ,
-    C,
     seconds_until_shown,
     shown_height,
     store_block,
 )
 from tests.explorer_api.proxies import door_to
-from tests.explorer_api.support import CHANNEL, Api, Response, running_api, sync_state
-from tests.explorer_api.watching import tasks_of_the_api
+from tests.explorer_api.support import CHANNEL, Api, C, Response, running_api, sync_state
 
 PATHS = [
     "/blocks/latest",
@@ -35,13 +31,6 @@ PATHS = [
     "/blocks?limit=1",
     "",
 ]
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    redis = redis_client(redis_url)
-    yield redis
-    await redis.aclose()
 
 
 async def test_the_height_never_falls_while_blocks_arrive(
@@ -125,10 +114,10 @@ async def test_a_problem_tells_the_last_known_head_when_the_head_cannot_be_read(
 async def test_a_stopped_api_leaves_no_task(
     client: AsyncMongoClient[Any], recorded_database: str, redis: Redis
 ) -> None:
-    """The cancellation comes at any moment of a call."""
+    """The API is stopped at different moments of its calls."""
     for step in range(20):
         channels, options = {CHANNEL: recorded_database}, Options(head_age_s=0.0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(LIMIT_S):
             async with running_api(
                 client, channels, options, redis=redis if step % 2 else None
             ) as api:

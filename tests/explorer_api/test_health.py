@@ -20,6 +20,7 @@ from tests.explorer_api.support import (
     CHANNEL,
     FRESH,
     Api,
+    C,
     Json,
     append,
     block,
@@ -27,8 +28,6 @@ from tests.explorer_api.support import (
     running_api,
     transaction,
 )
-
-C = f"/api/v1/channels/{CHANNEL}"
 
 
 def check_statuses(health: Json) -> dict[str, str]:
@@ -109,11 +108,12 @@ async def test_the_ledger_is_served_without_postgresql_and_redis(
     channels = {CHANNEL: database_name}
     expected = {"mongodb": "ok", "redis": "degraded", f"channel {CHANNEL}": "ok"}
     async with running_api(client, channels, options, business=business, redis=redis) as api:
-        for business.is_available, business.hangs, verdict in (
+        for is_available, hangs, verdict in (
             (True, False, "ok"),
             (False, False, "degraded"),
             (True, True, "degraded"),
         ):
+            business.is_available, business.hangs = is_available, hangs
             began = time.monotonic()
             health = (await api.get("/health")).json
             assert time.monotonic() - began < 10

@@ -10,9 +10,17 @@ from pymongo import AsyncMongoClient
 from yarl import URL
 
 from runtime.http_server import SECURITY_HEADERS
-from tests.explorer_api.support import CHANNEL, Api, Json, append, block, running_api, transaction
+from tests.explorer_api.support import (
+    CHANNEL,
+    Api,
+    C,
+    Json,
+    append,
+    block,
+    running_api,
+    transaction,
+)
 
-C = f"/api/v1/channels/{CHANNEL}"
 ROUTES = [
     "/live",
     "/ready",

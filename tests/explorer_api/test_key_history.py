@@ -7,16 +7,15 @@ from pymongo import AsyncMongoClient
 
 from ledger.model import ReadWriteSet, Write
 from ledger.mongodb.indexes import IndexOptions
-from tests.explorer_api.support import CHANNEL, Api, action, append, block, transaction
+from tests.explorer_api.support import Api, C, action, append, block, transaction
 
-C = f"/api/v1/channels/{CHANNEL}"
 MVCC_READ_CONFLICT = 11
 
 
 async def test_the_history_of_a_key(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    """It has committed writes only, one for each transaction, for any key."""
+    """The history of any key has one entry for each transaction, with committed writes only."""
     keys = ["plain", "\0composite\0a/b\0", "%2F?#", "é" * 3000, ".."]
 
     def writing(number: int, index: int) -> Any:

@@ -12,9 +12,7 @@ from pymongo import AsyncMongoClient
 from cli.assembly.redis import redis_client
 from explorer_api.options import Options
 from explorer_api.routes import ROUTES
-from tests.explorer_api.support import CHANNEL, Api, running_api
-
-C = f"/api/v1/channels/{CHANNEL}"
+from tests.explorer_api.support import CHANNEL, Api, C, running_api
 
 
 async def scrape(api: Api) -> dict[str, Metric]:
@@ -26,7 +24,7 @@ async def scrape(api: Api) -> dict[str, Metric]:
 
 
 def values(family: Metric, *labels: str) -> dict[tuple[str, ...], float]:
-    """The values of a counter or gauge by its labels."""
+    """Return the values of a counter or gauge by its labels."""
     return {
         tuple(sample.labels[label] for label in labels): sample.value
         for sample in family.samples

@@ -171,12 +171,12 @@ async def test_all_pages_show_the_ledger_of_the_first_page(
     height, positions = chain.height, []
     cursor: Json = {}
     for _ in range(len(expected) // limit + 1):
-        answer = await api.channel(route, limit=limit, order=order, **filters, **cursor)
-        assert answer["height"] == height
-        positions += [(item["block"], item["txIndex"]) for item in answer["items"]]
+        body = await api.channel(route, limit=limit, order=order, **filters, **cursor)
+        assert body["height"] == height
+        positions += [(item["block"], item["txIndex"]) for item in body["items"]]
         await chain.grow(meanwhile.pop() if meanwhile else [])
-        if answer["page"]["next"] is None:
+        if body["page"]["next"] is None:
             break
-        cursor = {"cursor": answer["page"]["next"]}
-    assert answer["page"]["next"] is None
+        cursor = {"cursor": body["page"]["next"]}
+    assert body["page"]["next"] is None
     assert positions == [m.position for m in expected]

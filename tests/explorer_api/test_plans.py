@@ -5,36 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from pymongo import AsyncMongoClient
-from pymongo.monitoring import CommandListener, CommandStartedEvent
 
+from ledger.position import unpack_position
 from tests.explorer_api.support import CHANNEL, running_api
-
-_SESSION_FIELDS = {
-    "lsid",
-    "$clusterTime",
-    "$db",
-    "maxTimeMS",
-    "$readPreference",
-    "readConcern",
-    "txnNumber",
-}
-
-
-class Queries(CommandListener):
-    """Records every query that the API sends."""
-
-    def __init__(self) -> None:
-        self.sent: list[dict[str, Any]] = []
-
-    def started(self, event: CommandStartedEvent) -> None:
-        if event.command_name in ("find", "aggregate", "getMore", "count", "distinct"):
-            self.sent.append(dict(event.command))
-
-    def succeeded(self, event: object) -> None:
-        pass
-
-    def failed(self, event: object) -> None:
-        pass
+from tests.ledger.query_plans import QueryRecorder, explain_query
 
 
 async def test_every_query_runs_on_an_index(
@@ -43,13 +17,13 @@ async def test_every_query_runs_on_an_index(
     client: AsyncMongoClient[Any],
     delivered_events: list[Mapping[str, Any]],
 ) -> None:
-    """And reads majority data, has a time limit, and examines only the documents of a page."""
-    queries = Queries()
+    """It also reads majority data, has a time limit, and examines only the documents of a page."""
+    queries = QueryRecorder()
     tx_id = delivered_events[300]["transactionId"]
     span = {"ts__ge": "2020-01-01T00:00:00Z", "ts__lt": "2100-01-01T00:00:00Z"}
     async with (
-        AsyncMongoClient[Any](mongo_uri, event_listeners=[queries]) as watched,
-        running_api(watched, {CHANNEL: recorded_database}) as api,
+        AsyncMongoClient[Any](mongo_uri, event_listeners=[queries]) as recorded_client,
+        running_api(recorded_client, {CHANNEL: recorded_database}) as api,
     ):
         for order in ("asc", "desc"):
             for route, filters in (
@@ -88,8 +62,8 @@ async def test_every_query_runs_on_an_index(
                     await api.channel(
                         route, limit=5, order=order, cursor=first["page"]["next"], **filters
                     )
-        one = await api.channel("/blocks/77")
-        await api.channel(f"/blocks/{one['hash']}")
+        block = await api.channel("/blocks/77")
+        await api.channel(f"/blocks/{block['hash']}")
         await api.channel("/blocks/1000", status=404)
         await api.channel("/blocks/77/transactions", limit=5)
         await api.channel("/blocks/77/transactions/0")
@@ -109,9 +83,11 @@ async def test_every_query_runs_on_an_index(
         await check(client, recorded_database, queries, limit=10)
 
 
-async def check(client: AsyncMongoClient[Any], database: str, queries: Queries, limit: int) -> None:
-    """Check the plans of the recorded queries, and clear the record."""
-    for command in queries.sent:
+async def check(
+    client: AsyncMongoClient[Any], database: str, queries: QueryRecorder, limit: int
+) -> None:
+    """Check the plans of the queries since the last check."""
+    for command in queries.take():
         if (
             command.get("find") == "sync_state"
             or "$changeStream" in command.get("pipeline", [{}])[0]
@@ -121,22 +97,16 @@ async def check(client: AsyncMongoClient[Any], database: str, queries: Queries, 
             continue  # the change stream continues
         assert command["readConcern"]["level"] == "majority"
         assert command["maxTimeMS"] > 0
-        query = {name: value for name, value in command.items() if name not in _SESSION_FIELDS}
-        plan = await client[database].command("explain", query, verbosity="executionStats")
+        plan = await explain_query(client[database], command)
+        assert "COLLSCAN" not in plan.stages, (command, plan.stages)
         if "aggregate" in command or "distinct" in command:
-            stages = set(walk(plan))
-            assert stages & {"IXSCAN", "IDHACK", "DISTINCT_SCAN"}, (query, stages)
-            assert "COLLSCAN" not in stages, (query, stages)
+            assert plan.stages & {"IXSCAN", "IDHACK", "DISTINCT_SCAN"}, (command, plan.stages)
             continue
-        stages = set(walk(plan["queryPlanner"]["winningPlan"]))
-        assert stages & {"IXSCAN", "IDHACK"}, (query, stages)
-        assert "COLLSCAN" not in stages, (query, stages)
-        assert "SORT" not in stages or of_few(query), (query, stages)
-        statistics = plan["executionStats"]
-        allowed = 40 if in_one_block(query) else limit + 2
-        assert statistics["totalDocsExamined"] <= allowed, (query, statistics)
-        assert statistics["totalKeysExamined"] <= allowed + limit, (query, statistics)
-    queries.sent.clear()
+        assert plan.stages & {"IXSCAN", "IDHACK"}, (command, plan.stages)
+        assert "SORT" not in plan.stages or of_few(command), (command, plan.stages)
+        allowed = 40 if in_one_block(command) else limit + 2
+        assert plan.documents <= allowed, (command, plan.__dict__)
+        assert plan.keys <= allowed + limit, (command, plan.__dict__)
 
 
 def in_one_block(query: Mapping[str, Any]) -> bool:
@@ -145,22 +115,10 @@ def in_one_block(query: Mapping[str, Any]) -> bool:
     return (
         isinstance(ids, dict)
         and "eventName" in query["filter"]
-        and ids.get("$gte", 0) >> 20 == ids["$lte"] >> 20
+        and unpack_position(ids.get("$gte", 0))[0] == unpack_position(ids["$lte"])[0]
     )
 
 
 def of_few(query: Mapping[str, Any]) -> bool:
     """Return whether the query is for one transaction's events or one millisecond's blocks."""
     return "txId" in query["filter"] or isinstance(query["filter"].get("ts"), datetime)
-
-
-def walk(node: Any) -> list[str]:
-    """Return the names of all stages of a plan, without rejected plans."""
-    if isinstance(node, list):
-        return [name for child in node for name in walk(child)]
-    if not isinstance(node, Mapping):
-        return []
-    names = [node["stage"]] if isinstance(node.get("stage"), str) else []
-    return names + [
-        name for key, child in node.items() if key != "rejectedPlans" for name in walk(child)
-    ]

@@ -15,9 +15,8 @@ from cli.assembly.redis import redis_client
 from devnet.servers import Redis as RedisServer
 from explorer_api.options import Options
 from tests.explorer_api.raw_http import exchange
-from tests.explorer_api.support import CHANNEL, Api, running_api
+from tests.explorer_api.support import CHANNEL, Api, C, running_api
 
-C = f"/api/v1/channels/{CHANNEL}"
 OPTIONS = Options(
     head_age_s=0.0, requests_per_minute=3, trusted_proxies=("127.0.0.0/8", "10.0.0.0/8")
 )
@@ -27,7 +26,7 @@ OPTIONS = Options(
 async def limited_apis(
     client: AsyncMongoClient[Any], database: str, *urls: str | None
 ) -> AsyncIterator[list[Api]]:
-    """The APIs of several processes, each with its own connection to the Redis at its URL."""
+    """Run the APIs of several processes, each with its own connection to the Redis at its URL."""
     async with AsyncExitStack() as stack:
         apis = []
         for url in urls:

@@ -1,4 +1,4 @@
-"""F9: no fault of Redis makes a response wrong or slow, and Redis is used again after it."""
+"""No fault of Redis makes a response wrong or slow, and Redis is used again after it."""
 
 import asyncio
 import re
@@ -24,6 +24,7 @@ from explorer_api.live.redis_cache import RedisCache
 from explorer_api.options import ServiceLimits
 from ledger.head_topic import head_topic
 from tests.eventually import eventually
+from tests.explorer_api.api_tasks import tasks_of_the_api
 from tests.explorer_api.proxies import Proxy, proxied
 from tests.explorer_api.redis_data import REPLACEMENTS
 from tests.explorer_api.redis_faults import (
@@ -39,7 +40,6 @@ from tests.explorer_api.redis_faults import (
     shows_height,
 )
 from tests.explorer_api.support import Api, append, block, transaction
-from tests.explorer_api.watching import tasks_of_the_api
 
 RESPONSE_KEY = b"kindledger:api:"
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -247,7 +247,7 @@ async def test_a_slow_redis_makes_no_response_slow(
 async def test_a_half_open_connection_is_replaced(
     client: AsyncMongoClient[Any], database_name: str, server: RedisServer, redis: Redis
 ) -> None:
-    """As after a firewall dropped its state: no data arrives, and no error."""
+    """As after a firewall lost its state: neither data nor an error arrives."""
     await append(client, database_name, [block(0, [])])
     limits = structs.replace(LIMITS, notification_silence_s=0.15, notification_retry_s=1.0)
     async with api_behind_proxy(client, database_name, server, limits) as (api, proxy):

@@ -1,14 +1,11 @@
 """A ledger that is dropped and indexed again: no response shows the earlier chain."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from cli.assembly.redis import redis_client
 from explorer_api.options import Options, ServiceLimits
 from ledger.head_topic import head_topic
 from ledger.model import Block
@@ -18,6 +15,7 @@ from tests.explorer_api.support import (
     CHANNEL,
     FRESH,
     Api,
+    C,
     append,
     block,
     running_api,
@@ -25,7 +23,6 @@ from tests.explorer_api.support import (
     transaction,
 )
 
-C = f"/api/v1/channels/{CHANNEL}"
 PATHS = [
     "",
     "/blocks",
@@ -47,15 +44,8 @@ CHAINS = [
 """The name, the height and the first block of each chain: several begin with the same block."""
 
 
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    redis = redis_client(redis_url)
-    yield redis
-    await redis.aclose()
-
-
 def chain(name: str, height: int, genesis: str) -> list[Block]:
-    """Blocks whose hashes and transaction ids contain the name; those of the first, `genesis`."""
+    """Return blocks whose hashes and ids contain `name`; those of the first contain `genesis`."""
     names = [genesis, *[name] * (height - 1)]
     return [
         block(n, [transaction(0, f"{name} {n}")], name.encode()) for n, name in enumerate(names)
@@ -65,7 +55,7 @@ def chain(name: str, height: int, genesis: str) -> list[Block]:
 async def test_a_reindexed_ledger_is_shown_as_it_is(
     client: AsyncMongoClient[Any], database_name: str, redis: Redis
 ) -> None:
-    """Also with the same first block, and with the same, a lower or a higher height."""
+    """The new chain may have the same first block, and the same, a lower or a higher height."""
     channels, options = {CHANNEL: database_name}, Options(head_age_s=0.1)
     async with (
         running_api(client, channels, options) as alone,

@@ -26,9 +26,11 @@ from explorer_api.routes import ROUTES
 from explorer_api.routing.route import ChannelRoute, ListRoute
 from ledger.mongodb.collections import SYNC_STATE
 from ledger.mongodb.sync_state import ChannelState, write_sync_state
+from tests.explorer_api.command_recorder import recorded_client
 from tests.explorer_api.support import (
     CHANNEL,
     Api,
+    C,
     append,
     block,
     running_api,
@@ -36,9 +38,6 @@ from tests.explorer_api.support import (
     transaction,
     with_event,
 )
-from tests.explorer_api.watching import watched_client
-
-C = f"/api/v1/channels/{CHANNEL}"
 
 MAX_BYTES = 20_000
 MAX_AGE_S = 2.0
@@ -174,7 +173,7 @@ async def test_a_repeated_request_asks_no_database(
     redis = CountingRedis(connection_pool=ConnectionPool.from_url(redis_url))
     async with (
         redis,
-        watched_client(mongo_uri) as (client, commands),
+        recorded_client(mongo_uri) as (client, commands),
         running_api(
             client, {CHANNEL: recorded_database}, Options(head_age_s=60.0), redis=redis
         ) as api,
@@ -197,7 +196,7 @@ async def test_a_repeated_request_asks_no_database(
 
 
 async def cacheable_paths(api: Api) -> list[str]:
-    """Paths of the recorded ledger, at least one for each cacheable route."""
+    """Return paths of the recorded ledger, at least one for each cacheable route."""
     tx_id = (await api.channel("/transactions"))["items"][0]["txId"]
     (event,) = (await api.channel("/events", limit=1))["items"]
     values = {

@@ -1,4 +1,4 @@
-"""I19: the API never writes, and its role in `config/mongo-roles.json` only allows reading.
+"""The API never writes, and its role in `config/mongo-roles.json` only allows reading.
 
 tests/cli/test_mongo_roles.py checks what the role forbids.
 """
@@ -25,8 +25,8 @@ from tests.cli.support import uri_of
 from tests.eventually import eventually
 from tests.explorer_api.examples import ENDING_ROUTES, example
 from tests.explorer_api.support import (
-    CHANNEL,
     FRESH,
+    C,
     append,
     append_now,
     block,
@@ -39,7 +39,6 @@ __all__ = ["guarded_mongod"]
 
 ROOT = Path(__file__).parents[2]
 DATABASE = "rights"
-C = f"/api/v1/channels/{CHANNEL}"
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +142,7 @@ def test_no_module_calls_a_function_that_writes() -> None:
 
 
 def names_that_write(tree: ast.AST) -> set[str]:
-    """The names and stages in a module that could write."""
+    """Return the names and stages in a module that could write."""
     nodes = list(ast.walk(tree))
     called = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     stages = {

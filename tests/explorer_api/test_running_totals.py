@@ -28,6 +28,7 @@ from tests.explorer_api.proxies import door_to
 from tests.explorer_api.support import (
     CHANNEL,
     Api,
+    C,
     Json,
     append,
     block,
@@ -36,12 +37,12 @@ from tests.explorer_api.support import (
     with_event,
 )
 
-STATS = f"/api/v1/channels/{CHANNEL}/stats"
+STATS = f"{C}/stats"
 WAIT_S = 30.0
 
 
 def numbered_block(number: int, fork: bytes = b"") -> Block:
-    """A block whose totals differ from those of every other block."""
+    """Return a block whose totals differ from those of every other block."""
     when = Timestamp(1_750_000_000 + 1800 * number, 0)
     transactions = [
         transaction(i, f"{fork!r}{number}-{i}", timestamp=when) for i in range(number + 1)
@@ -52,7 +53,7 @@ def numbered_block(number: int, fork: bytes = b"") -> Block:
 
 
 def summarise(totals: ChannelTotals) -> tuple[int, int, int, int]:
-    """The numbers of blocks, transactions, events and hours; all breakdowns must agree."""
+    """Return the numbers of blocks, transactions, events and hours; all breakdowns must agree."""
     blocks = totals.blocks
     (transactions,) = {
         blocks.totals.transactions,
@@ -82,7 +83,7 @@ async def following(totals: RunningTotals) -> AsyncIterator[None]:
 async def test_the_totals_of_every_recent_head_stay_known(
     client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    """Also of heads at which no part ends, and after older parts were merged."""
+    """This includes heads at which no part ends, and holds after older parts were merged."""
     reader, clock = LedgerReader(client, database_name), Clock()
     watch = HeadWatch(reader, max_age_s=0.0)
     totals = RunningTotals(reader, watch, blocks_per_step=4, clock=clock)
@@ -274,7 +275,7 @@ async def test_an_outage_of_mongodb_changes_no_total(
 async def test_an_error_reaches_the_waiting_request(
     client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    """As while the daemon still builds an index."""
+    """For example, while the daemon still builds an index."""
     await append(client, database_name, [numbered_block(n) for n in range(5)])
     await client[database_name][EVENTS].drop_index("chaincodeId_1__id_1")
     reader = LedgerReader(client, database_name)

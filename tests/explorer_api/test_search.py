@@ -1,3 +1,5 @@
+"""The search: blocks, transactions, chaincodes, events and keys that a text names."""
+
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +13,7 @@ from ledger.mongodb.indexes import IndexOptions
 from tests.explorer_api.support import (
     CHANNEL,
     Api,
+    C,
     Json,
     action,
     append,
@@ -21,15 +24,14 @@ from tests.explorer_api.support import (
 )
 from tests.ledger.recorded import recorded
 
-C = f"/api/v1/channels/{CHANNEL}"
 RAFT = recorded("raft-2.5")
 
 
 async def search(api: Api, query: str) -> list[Json]:
     """Return the results of a search, and check that each `href` leads to its object."""
-    answer = await api.channel("/search", q=query)
-    assert answer["query"] == query
-    for hit in answer["items"]:
+    body = await api.channel("/search", q=query)
+    assert body["query"] == query
+    for hit in body["items"]:
         target = (await api.get(hit["href"])).json
         match hit["type"]:
             case "block":
@@ -47,7 +49,7 @@ async def search(api: Api, query: str) -> list[Json]:
                 assert len(target["items"]) > 0
     return [
         {name: hit[name] for name in hit.keys() - {"href", "ts", "chaincode"}}
-        for hit in answer["items"]
+        for hit in body["items"]
     ]
 
 
@@ -189,8 +191,8 @@ async def test_at_most_ten_results_of_a_type(
 ) -> None:
     many = [writing(i, f"beginning{i:02}", f"n{i:02}", "beginning") for i in range(10)]
     await append(client, database_name, [block(0, many)])
-    answer = await api.channel("/search", q="beginning")
-    assert ([hit["type"] for hit in answer["items"]], answer["more"]) == (
+    body = await api.channel("/search", q="beginning")
+    assert ([hit["type"] for hit in body["items"]], body["more"]) == (
         ["transaction"] * 10 + ["key"] * 10,
         [],
     )
@@ -199,10 +201,10 @@ async def test_at_most_ten_results_of_a_type(
         database_name,
         [block(1, [writing(0, "beginning10", "n10", "beginning"), transaction(1, "beginning")])],
     )
-    answer = await api.channel("/search", q="beginning")
-    ids = [hit["txId"] for hit in answer["items"] if hit["type"] == "transaction"]
+    body = await api.channel("/search", q="beginning")
+    ids = [hit["txId"] for hit in body["items"] if hit["type"] == "transaction"]
     assert ids == ["beginning", *(f"beginning{i:02}" for i in range(9))]
-    assert (len(answer["items"]), answer["more"]) == (20, ["transaction", "key"])
+    assert (len(body["items"]), body["more"]) == (20, ["transaction", "key"])
 
 
 async def test_keys_are_searched_only_if_they_are_indexed(
@@ -214,8 +216,8 @@ async def test_keys_are_searched_only_if_they_are_indexed(
     } - {model.document["name"] for model in IndexOptions(key_history=False).models()[TRANSACTIONS]}
     assert [hit["type"] for hit in await search(api, "some key")] == ["key"]
     await client[database_name][TRANSACTIONS].drop_index(index)
-    answer = await api.channel("/search", q=quote("some key2"))
-    assert (answer["items"], answer["notSearched"]) == ([], ["key"])
+    body = await api.channel("/search", q=quote("some key2"))
+    assert (body["items"], body["notSearched"]) == ([], ["key"])
 
 
 async def test_new_blocks_are_found_at_once(

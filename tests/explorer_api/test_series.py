@@ -13,9 +13,7 @@ from explorer_api.resources.series import MAX_BLOCKS_READ, check_number_of_block
 from ledger.model import Block, Timestamp
 from ledger.mongodb.totals import BlockTotals
 from tests.explorer_api.recorded_totals import RAFT, UNITS, block_time, block_totals
-from tests.explorer_api.support import CHANNEL, Api, Json, append, block, transaction
-
-C = f"/api/v1/channels/{CHANNEL}"
+from tests.explorer_api.support import Api, C, Json, append, block, transaction
 
 
 @pytest.mark.parametrize("metric", ["transactions", "valid", "blocks", "events", "bytes"])
@@ -130,7 +128,7 @@ def test_the_blocks_read_for_a_series_by_minute_are_limited() -> None:
 async def test_the_caching_of_series(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    """A day if both clocks, the ledger's and ours, are past the range: either may be wrong."""
+    """A series is cached for a day only if the range is past by the ledger's clock and by ours."""
     now = datetime.now(UTC)
 
     def at(number: int, when: datetime) -> Block:

@@ -13,9 +13,8 @@ from structlog.testing import capture_logs
 from explorer_api.options import Options, ServiceLimits
 from runtime.http_server import SECURITY_HEADERS
 from tests.explorer_api.raw_http import address_of, exchange, exchange_bytes
-from tests.explorer_api.support import CHANNEL, Api, running_api
+from tests.explorer_api.support import CHANNEL, Api, C, running_api
 
-C = f"/api/v1/channels/{CHANNEL}"
 LONG = b"x" * 70_000
 HOST = b"\r\nHost: x\r\n"
 SECRET = b"Authorization: Bearer secret"

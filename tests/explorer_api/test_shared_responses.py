@@ -21,9 +21,9 @@ from explorer_api.routing.route import ChannelRoute
 from explorer_api.schemas.status import Status
 from ledger.head_topic import head_topic
 from tests.eventually import eventually
-from tests.explorer_api.support import CHANNEL, Api, append, block, running_api
+from tests.explorer_api.support import CHANNEL, Api, C, append, block, running_api
 
-COSTLY = f"/api/v1/channels/{CHANNEL}/costly"
+COSTLY = f"{C}/costly"
 COMPUTATION_S = 0.2
 
 

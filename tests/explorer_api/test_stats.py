@@ -13,9 +13,17 @@ from explorer_api.options import Options
 from ledger.model import Identity, Timestamp
 from protos import common_pb2 as common
 from tests.explorer_api.recorded_totals import RAFT, UNITS, block_totals, chaincode_of, headers
-from tests.explorer_api.support import CHANNEL, Api, action, append, block, transaction, with_event
+from tests.explorer_api.support import (
+    CHANNEL,
+    Api,
+    C,
+    action,
+    append,
+    block,
+    transaction,
+    with_event,
+)
 
-C = f"/api/v1/channels/{CHANNEL}"
 MVCC_READ_CONFLICT = 11
 
 

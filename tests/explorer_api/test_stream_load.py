@@ -19,9 +19,9 @@ from explorer_api.options import Options, ServiceLimits, StreamLimits
 from ledger.mongodb.collections import BLOCKS
 from ledger.mongodb.store import LedgerStore
 from tests.eventually import eventually
+from tests.explorer_api.command_recorder import recorded_client
 from tests.explorer_api.streams import Chain, Received, everything, opened, order, read, receive
 from tests.explorer_api.support import CHANNEL, FRESH, Api, running_api
-from tests.explorer_api.watching import watched_client
 
 CLIENTS = 300
 SHUTDOWN_S = 5.0
@@ -30,7 +30,7 @@ SHUTDOWN_S = 5.0
 
 @asynccontextmanager
 async def slow(api: Api) -> AsyncIterator[Api]:
-    """A client that has hardly room for what it does not read."""
+    """Open a client with small buffers for data that it has not read."""
 
     def small(address: Any) -> socket.socket:
         made = socket.socket(*address[:3])
@@ -98,7 +98,7 @@ async def test_many_clients_ask_mongodb_as_much_as_one_and_leave_nothing(
 ) -> None:
     await chain.mint()
     async with (
-        watched_client(mongo_uri) as (client, commands),
+        recorded_client(mongo_uri) as (client, commands),
         running_api(client, {CHANNEL: database_name}, Options(head_age_s=60.0)) as api,
     ):
         await api.channel()
@@ -149,7 +149,7 @@ async def test_many_clients_that_resume_streams_ask_mongodb_as_much_as_one(
 
     async def finds(clients: int) -> int:
         async with (
-            watched_client(mongo_uri) as (client, commands),
+            recorded_client(mongo_uri) as (client, commands),
             running_api(
                 client, {CHANNEL: database_name}, Options(head_age_s=60.0), limits=limits
             ) as api,

@@ -11,8 +11,8 @@ from pymongo import AsyncMongoClient
 from ledger.model import Identity
 from protos import common_pb2 as common
 from tests.explorer_api.support import (
-    CHANNEL,
     Api,
+    C,
     Json,
     append,
     block,
@@ -21,7 +21,6 @@ from tests.explorer_api.support import (
     with_event,
 )
 
-C = f"/api/v1/channels/{CHANNEL}"
 MVCC_READ_CONFLICT = 11
 
 FILTERS: list[tuple[Json, Callable[[Json], bool]]] = [

@@ -1,3 +1,5 @@
+"""The details of a transaction: they are those on the ledger."""
+
 import base64
 import json
 from hashlib import sha256
@@ -23,8 +25,8 @@ from ledger.model import (
 )
 from protos import common_pb2 as common
 from tests.explorer_api.support import (
-    CHANNEL,
     Api,
+    C,
     Json,
     action,
     append,
@@ -33,7 +35,7 @@ from tests.explorer_api.support import (
     with_event,
 )
 
-ROUTE = f"/api/v1/channels/{CHANNEL}/transactions"
+ROUTE = f"{C}/transactions"
 MVCC_READ_CONFLICT = 11
 DUPLICATE_TXID = 9
 
@@ -230,11 +232,11 @@ async def test_all_fields_of_a_forged_transaction(
     }
     assert detail["creator"] == identity_body
     assert detail["endorsers"] == [identity_body, None]
-    answered = base64.b64encode(b"\xfe").decode()
+    encoded_payload = base64.b64encode(b"\xfe").decode()
     assert detail["response"] == {
         "status": 200,
         "message": "ok",
-        "payload": answered,
+        "payload": encoded_payload,
         "encoding": "base64",
     }
     assert detail["errors"] == ["actions.0"]

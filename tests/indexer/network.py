@@ -21,6 +21,7 @@ from devnet.peer.faults import Fault
 from indexer.block_source import BlockSource
 from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
 from indexer.channel_progress import ChannelProgress
+from indexer.daemon import DaemonChannel
 from indexer.peer_source import Endpoint, PeerSource
 from indexer.pipeline import PipelineLimits
 from ledger.errors import LedgerError
@@ -252,6 +253,18 @@ async def indexing(
     finally:
         run.task.cancel()
         await asyncio.gather(run.task, return_exceptions=True)
+
+
+def daemon_channel(
+    store: LedgerStore,
+    *sources: BlockSource,
+    channel: str = CHANNEL,
+    timeouts: PeerTimeouts = QUICK,
+) -> DaemonChannel:
+    """Return a channel for a daemon of the test."""
+    progress = new_progress(channel)
+    indexer = ChannelIndexer(store, sources, progress, limits=SMALL, timeouts=timeouts)
+    return DaemonChannel(indexer, progress, store.database)
 
 
 async def channel_error(

@@ -1,4 +1,4 @@
-"""Shared by the fault tests: a hostile chain, its documents, and a source that can be scripted."""
+"""A hostile chain, the documents of a chain, and a source that delivers by a script."""
 
 import asyncio
 import time

@@ -78,7 +78,7 @@ def commit(progress: ChannelProgress, height: int) -> None:
     progress.record_commit(height, blocks=1, transactions=1, events=0, undecodable=0)
 
 
-async def failures(progress: ChannelProgress, times: int) -> None:
+async def wait_for_failures(progress: ChannelProgress, times: int) -> None:
     """Wait until `times` calls of Redis have failed."""
     await eventually(
         lambda: progress.errors[ErrorSource.REDIS],
@@ -141,7 +141,7 @@ async def test_announcements_continue_after_redis_was_killed_and_restarted(
             for height in (7, 8, 9):
                 commit(progress, height)
                 await asyncio.sleep(0.1)
-            await failures(progress, 2)
+            await wait_for_failures(progress, 2)
             server.start()
             async with listening(server.url, "ledger") as subscription:
                 commit(progress, 10)
@@ -165,7 +165,7 @@ async def test_a_redis_that_hangs_delays_neither_indexing_nor_the_end(server: Re
         for height in range(2, 1_000):
             commit(progress, height)
         assert time.monotonic() - began < WITHIN_S / 2, "commits do not wait for Redis"
-        await failures(progress, 1)
+        await wait_for_failures(progress, 1)
         assert time.monotonic() - began < WITHIN_S / 2
         commit(progress, 1_000)
         server.resume()

@@ -1,4 +1,4 @@
-"""F13, F14, F15, F16: peers whose chain is not, or not yet, the stored chain."""
+"""Peers whose chain is not, or not yet, the stored chain."""
 
 import asyncio
 from collections.abc import Callable
@@ -68,7 +68,7 @@ CONTRADICTIONS: dict[str, tuple[Callable[[], Peer], int, str]] = {
 async def test_a_peer_that_contradicts_the_stored_chain_stops_the_channel(
     store: LedgerStore, client: Client, contradicting: Callable[[], Peer], block: int, field: str
 ) -> None:
-    """F13, F14: when the indexer starts."""
+    """When the indexer starts."""
     await fill(store, client, TRUNK[:HEAD])
     async with contradicting() as peer:
         error = await channel_error(store, client.source(peer))
@@ -84,7 +84,7 @@ async def test_a_peer_that_contradicts_the_stored_chain_stops_the_channel(
 async def test_a_second_peer_that_contradicts_the_first_stops_the_channel(
     store: LedgerStore, client: Client, contradicting: Callable[[], Peer], block: int, field: str
 ) -> None:
-    """F16: when the indexer reconnects."""
+    """When the indexer reconnects."""
     first = peer_of(TRUNK[:HEAD])
     async with first, contradicting() as second, asyncio.timeout(WITHIN_S):
         run = RunningIndexer(store, [client.source(first), client.source(second)])
@@ -98,7 +98,7 @@ async def test_a_second_peer_that_contradicts_the_first_stops_the_channel(
 async def test_the_indexer_waits_for_a_peer_that_is_behind(
     store: LedgerStore, client: Client
 ) -> None:
-    """F14: the peer has the same chain, but fewer blocks than are stored."""
+    """The peer has the same chain, but fewer blocks than are stored."""
     await fill(store, client, TRUNK[:HEAD])
     ledger = Ledger(TRUNK[:10])
     async with peer_of(ledger) as peer, indexing(store, client.source(peer)) as run:
@@ -119,7 +119,7 @@ async def test_the_indexer_waits_for_a_peer_that_is_behind(
 async def test_a_peer_from_a_snapshot_serves_a_store_that_begins_there(
     store: LedgerStore, client: Client
 ) -> None:
-    """F15: also after a restart without the start block."""
+    """Also after a restart without the start block."""
     async with peer_of(Ledger(TRUNK).part(first=11)) as peer:
         async with indexing(store, client.source(peer), first=11) as run:
             await run.wait_for_height(HEIGHT)
@@ -133,7 +133,7 @@ async def test_a_peer_from_a_snapshot_serves_a_store_that_begins_there(
 async def test_a_peer_from_a_snapshot_cannot_fill_an_empty_store(
     store: LedgerStore, client: Client
 ) -> None:
-    """F15: the error says why; when another peer has the blocks, the channel continues."""
+    """The error says why; when another peer has the blocks, the channel continues."""
     ledger = Ledger(TRUNK)
     async with peer_of(ledger.part(first=11)) as young, peer_of(ledger) as old:
         await old.stop()

@@ -1,4 +1,4 @@
-"""F11, F12, F13, F16: a bad block stops the channel with a message that says what differs."""
+"""A bad block stops the channel with a message that says what differs."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -172,7 +172,7 @@ STOPS: dict[str, tuple[list[Fault], Stop]] = {
 async def test_the_channel_stops_before_the_block(
     store: LedgerStore, client: Client, faults: list[Fault], stop: Stop
 ) -> None:
-    """F11, F12, F13: all blocks below are stored, nothing of this block, and the message says why.
+    """All blocks below are stored, nothing of this block, and the message says why.
 
     A restarted channel stops at the same block.
     """

@@ -82,7 +82,7 @@ def test_the_chain_is_hostile_enough() -> None:
 async def test_crash_at_every_store_call(
     mongo: MongoClient, database_name: str, moment: str
 ) -> None:
-    """F1: the process crashes at each of its calls in turn; a new process completes the ledger."""
+    """The process crashes at each of its calls in turn; a new process completes the ledger."""
     store = CrashingStore(mongo, database_name)
     await store.prepare()
     call = 1
@@ -129,7 +129,7 @@ async def test_any_order_repetitions_and_crashes(
 
 
 async def test_two_daemons_on_one_channel(mongo: MongoClient, database_name: str) -> None:
-    """F23, without fencing: each compares the other's documents with its own and continues."""
+    """Each compares the other's documents with its own and continues."""
     stores = [LedgerStore(mongo, database_name) for _ in range(2)]
     await stores[0].prepare()
     await asyncio.gather(*(index(store, ScriptedSource(CHAIN)) for store in stores))

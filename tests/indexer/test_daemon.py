@@ -10,9 +10,8 @@ from pymongo import AsyncMongoClient
 
 from devnet.peer import Ledger, Peer
 from devnet.peer.faults import from_block, substitute
-from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
-from indexer.daemon import Daemon, DaemonChannel
-from indexer.peer_source import PeerSource
+from indexer.channel_indexer import PeerTimeouts
+from indexer.daemon import Daemon
 from ledger.errors import ChainMismatchError
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState, SyncState, read_sync_state
@@ -24,31 +23,20 @@ from tests.indexer.network import (
     ORGANISATIONS,
     OTHER,
     OTHER_CHANNEL,
-    QUICK,
     TRUNK,
     WITHIN_S,
     Client,
     assert_stored,
+    daemon_channel,
     fill,
     peer_of,
     wait_until,
 )
 from tests.indexer.processes import configuration, result
-from tests.indexer.support import CHANNEL, SMALL, new_progress
+from tests.indexer.support import CHANNEL
 
 STOPS_WITHIN_S = 9.0
 """Less than the ten seconds after which the daemon forces the end."""
-
-
-def member(
-    store: LedgerStore, channel: str, *sources: PeerSource, timeouts: PeerTimeouts = QUICK
-) -> DaemonChannel:
-    progress = new_progress(channel)
-    return DaemonChannel(
-        ChannelIndexer(store, sources, progress, limits=SMALL, timeouts=timeouts),
-        progress,
-        store.database,
-    )
 
 
 @pytest.fixture
@@ -75,8 +63,8 @@ async def test_a_daemon_stops_within_seconds(
         AsyncMongoClient[dict[str, Any]](mongo_uri, tz_aware=True, socketTimeoutMS=30_000) as mongo,
         peer_of(TRUNK) as peer,
     ):
-        following = member(
-            LedgerStore(mongo, database_name), CHANNEL, client.source(peer), timeouts=PeerTimeouts()
+        following = daemon_channel(
+            LedgerStore(mongo, database_name), client.source(peer), timeouts=PeerTimeouts()
         )
         daemon = Daemon([following], "test")
         running = asyncio.create_task(daemon.run())
@@ -112,8 +100,10 @@ async def test_a_channel_that_fails_does_not_stop_the_others(
         Peer(ledgers, tls=MUTUAL_TLS, organisations=ORGANISATIONS, faults=fork) as peer,
         asyncio.timeout(WITHIN_S),
     ):
-        failing = member(store, CHANNEL, client.source(peer))
-        working = member(other_store, OTHER_CHANNEL, client.source(peer, OTHER_CHANNEL))
+        failing = daemon_channel(store, client.source(peer))
+        working = daemon_channel(
+            other_store, client.source(peer, OTHER_CHANNEL), channel=OTHER_CHANNEL
+        )
         daemon = Daemon([failing, working], "test")
         running = asyncio.create_task(daemon.run())
         try:
@@ -155,13 +145,14 @@ async def test_the_daemon_ends_when_every_channel_has_failed(
         asyncio.timeout(WITHIN_S),
     ):
         stores = {CHANNEL: store, OTHER_CHANNEL: other_store}
-        members = [
-            member(each, channel, client.source(peer, channel)) for channel, each in stores.items()
+        channels = [
+            daemon_channel(each, client.source(peer, channel), channel=channel)
+            for channel, each in stores.items()
         ]
         with pytest.raises(
             ChainMismatchError, match="block 0: channel_id: expected 'bystander', got 'kindledger'"
         ):
-            await Daemon(members, "test").run()
+            await Daemon(channels, "test").run()
     for each in (store, other_store):
         await assert_stored(each, [])
         assert (await state_of(each)).state is ChannelState.FAILED

@@ -194,7 +194,7 @@ class CrashingSource:
 async def test_a_crash_at_every_call_of_the_source(
     store: LedgerStore, client: Client, moment: str
 ) -> None:
-    """F1: the committed blocks are complete, and the next process stores the rest."""
+    """The committed blocks are complete, and the next process stores the rest."""
     chain = TRUNK[:12]
     async with peer_of(chain) as peer:
         for call in range(1, len(chain) + 2):

@@ -105,7 +105,9 @@ async def check(store: LedgerStore) -> Documents:
     return stored
 
 
-async def killed(start: Start, store: LedgerStore, stored: Documents, after_s: float) -> None:
+async def start_and_kill(
+    start: Start, store: LedgerStore, stored: Documents, after_s: float
+) -> None:
     """Kill a new process `after_s` seconds after its first write."""
     before = Counts(len(stored[TRANSACTIONS]), len(stored[BLOCKS]))
     async with start() as process:
@@ -120,7 +122,7 @@ async def killed(start: Start, store: LedgerStore, stored: Documents, after_s: f
     "kills", [10, pytest.param(50, marks=(pytest.mark.long, pytest.mark.timeout(900)))]
 )
 async def test_kill_9_at_any_moment(start: Start, store: LedgerStore, kills: int) -> None:
-    """F2: after each kill a complete prefix is stored, never a shorter one than before.
+    """After each kill a complete prefix is stored, never a shorter one than before.
 
     After a last run without a kill, the whole chain is stored.
     """
@@ -133,7 +135,7 @@ async def test_kill_9_at_any_moment(start: Start, store: LedgerStore, kills: int
             await delete_all_documents(store)
             stored = await check(store)
             height = 0
-        await killed(start, store, stored, draws.uniform(0, 0.5))
+        await start_and_kill(start, store, stored, draws.uniform(0, 0.5))
         stored = await check(store)
         assert len(stored[BLOCKS]) >= height, "the height fell"
     async with start() as process:
@@ -147,7 +149,7 @@ async def test_kill_9_at_any_moment(start: Start, store: LedgerStore, kills: int
 async def test_sigterm_in_the_middle_of_a_batch(
     start: Start, store: LedgerStore, signals: int
 ) -> None:
-    """F3: after one signal the delivered blocks are stored; a second one ends the process at once.
+    """After one signal the delivered blocks are stored; a second one ends the process at once.
 
     In both cases every stored block is complete.
     """
@@ -174,7 +176,7 @@ async def test_sigterm_in_the_middle_of_a_batch(
 async def test_two_daemons_one_of_them_paused(
     mongo_uri: str, store: LedgerStore, client: Client, tmp_path: Path
 ) -> None:
-    """F23, without fencing: when the paused daemon resumes, it finds all blocks stored."""
+    """When the paused daemon resumes, it finds all blocks stored."""
     ledger = Ledger(CHAIN[:160])
     async with peer_of(ledger, delay(lambda _: True, 0.004)) as peer:
         file = configuration(

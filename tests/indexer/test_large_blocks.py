@@ -1,4 +1,4 @@
-"""F18: blocks and transactions beyond the limits of gRPC and MongoDB, stored in bounded memory."""
+"""Blocks and transactions beyond the limits of gRPC and MongoDB, stored in bounded memory."""
 
 import asyncio
 import re
@@ -39,7 +39,7 @@ MANY = 10_000
 CEILING_MB = 400
 
 
-def bench(purpose: str) -> HostileContext:
+def hostile_context(purpose: str) -> HostileContext:
     return HostileContext(
         network=NETWORK,
         random=RandomStream(purpose),
@@ -61,11 +61,11 @@ def large_chain() -> tuple[bytes, ...]:
     One is larger than gRPC's usual 4 MiB, one has a transaction larger than BSON's 16 MiB, and one
     has 10,000 transactions.
     """
-    draws = bench("large")
-    many = [HostileEnvelope(draws.transaction().seal(), VALID) for _ in range(MANY)]
+    context = hostile_context("large")
+    many = [HostileEnvelope(context.transaction().seal(), VALID) for _ in range(MANY)]
     return chain_of(
-        [oversized(draws, 5 << 20)],
-        [oversized(draws), HostileEnvelope(draws.transaction().seal(), VALID)],
+        [oversized(context, 5 << 20)],
+        [oversized(context), HostileEnvelope(context.transaction().seal(), VALID)],
         many,
     )
 
@@ -106,9 +106,9 @@ async def test_a_value_that_no_document_can_hold_is_replaced_by_its_hash(
 
 
 async def test_files_are_not_read_far_ahead(tmp_path: Path) -> None:
-    draws = bench("ahead")
+    context = hostile_context("ahead")
     source = FileSource(
-        [write_block_files(tmp_path, chain_of(*([oversized(draws, 3 << 20)] for _ in range(9))))]
+        [write_block_files(tmp_path, chain_of(*([oversized(context, 3 << 20)] for _ in range(9))))]
     )
     async with aclosing(source.blocks(0, None)) as blocks:
         await anext(blocks)
@@ -117,11 +117,12 @@ async def test_files_are_not_read_far_ahead(tmp_path: Path) -> None:
 
 def ten_megabyte_blocks() -> tuple[bytes, ...]:
     """Return blocks with thousands of ordinary transactions, and blocks with a few large ones."""
-    draws = bench("10 MB")
+    context = hostile_context("10 MB")
     ordinary = (
-        [HostileEnvelope(draws.transaction().seal(), VALID) for _ in range(2_500)] for _ in range(3)
+        [HostileEnvelope(context.transaction().seal(), VALID) for _ in range(2_500)]
+        for _ in range(3)
     )
-    large = ([oversized(draws, 500_000) for _ in range(20)] for _ in range(7))
+    large = ([oversized(context, 500_000) for _ in range(20)] for _ in range(7))
     return chain_of(*ordinary, *large)
 
 

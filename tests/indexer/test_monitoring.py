@@ -15,7 +15,6 @@ from pymongo.errors import AutoReconnect
 
 from devnet.peer import Ledger, Peer
 from devnet.peer.faults import abort, at, from_block, once, skip, substitute
-from indexer.channel_indexer import ChannelIndexer
 from indexer.channel_metrics import CHANNEL_METRICS
 from indexer.channel_progress import ErrorSource, Stage
 from indexer.daemon import Daemon, DaemonChannel
@@ -36,10 +35,10 @@ from tests.indexer.network import (
     ORGANISATIONS,
     OTHER,
     OTHER_CHANNEL,
-    QUICK,
     TRUNK,
     WITHIN_S,
     Client,
+    daemon_channel,
     peer_of,
 )
 from tests.indexer.support import CHANNEL, SMALL, new_progress
@@ -68,8 +67,8 @@ class MonitoredDaemon:
             return Response(response.status, dict(response.headers), await response.text())
 
     async def health(self) -> tuple[int, Json]:
-        answer = await self.request("/health")
-        return answer.status, json.loads(answer.text)
+        response = await self.request("/health")
+        return response.status, json.loads(response.text)
 
     async def wait_for_status(self, status: int) -> Json:
         """Wait until /health responds with the status; return the response."""
@@ -95,12 +94,12 @@ class MonitoredDaemon:
 
 
 @asynccontextmanager
-async def monitored_daemon(*members: DaemonChannel) -> AsyncIterator[MonitoredDaemon]:
+async def monitored_daemon(*daemon_channels: DaemonChannel) -> AsyncIterator[MonitoredDaemon]:
     """Run a daemon with its health server while the context lasts."""
-    channels = {member.progress.channel: member.progress for member in members}
+    channels = {each.progress.channel: each.progress for each in daemon_channels}
     registry = process_registry("1.2.3")
     registry.register(MetricCollector(CHANNEL_METRICS, "channel", channels))
-    daemon = Daemon(members, "test")
+    daemon = Daemon(daemon_channels, "test")
     async with (
         serving(HealthServer(channels, {}, registry).runner(), "127.0.0.1", 0) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
@@ -115,21 +114,12 @@ async def monitored_daemon(*members: DaemonChannel) -> AsyncIterator[MonitoredDa
             await asyncio.gather(running, return_exceptions=True)
 
 
-def member(
-    store: LedgerStore, client: Client, *peers: Peer, channel: str = CHANNEL
-) -> DaemonChannel:
-    progress = new_progress(channel)
-    sources = [client.source(peer, channel) for peer in peers]
-    return DaemonChannel(
-        ChannelIndexer(store, sources, progress, limits=SMALL, timeouts=QUICK),
-        progress,
-        store.database,
-    )
-
-
 async def test_metrics_after_catching_up(store: LedgerStore, client: Client) -> None:
     began = time.time()
-    async with peer_of(TRUNK) as peer, monitored_daemon(member(store, client, peer)) as daemon:
+    async with (
+        peer_of(TRUNK) as peer,
+        monitored_daemon(daemon_channel(store, client.source(peer))) as daemon,
+    ):
         await daemon.wait_for_status(200)
         samples = await daemon.scrape()
     for height in ("peer", "seen", "committed"):
@@ -178,7 +168,7 @@ async def test_health_while_the_peer_is_unavailable_and_after_it(
     faults = (abort(once(at(7))), skip(once(at(12))))
     async with (
         peer_of(TRUNK, *faults) as peer,
-        monitored_daemon(member(store, client, peer)) as daemon,
+        monitored_daemon(daemon_channel(store, client.source(peer))) as daemon,
     ):
         (before_outage,) = (await daemon.wait_for_status(200))["channels"]
         before = await daemon.scrape()
@@ -228,8 +218,10 @@ async def test_health_names_the_channel_that_failed(
         async with (
             Peer(ledgers, tls=MUTUAL_TLS, organisations=ORGANISATIONS, faults=fork) as peer,
             monitored_daemon(
-                member(store, client, peer),
-                member(other_store, client, peer, channel=OTHER_CHANNEL),
+                daemon_channel(store, client.source(peer)),
+                daemon_channel(
+                    other_store, client.source(peer, OTHER_CHANNEL), channel=OTHER_CHANNEL
+                ),
             ) as daemon,
         ):
             failed, _ = (await daemon.wait_for_status(503))["channels"]

@@ -1,4 +1,4 @@
-"""F21: wrong certificates, names and MSP ids. The error names the cause, and corrections are read.
+"""Wrong certificates, names and MSP ids. The error names the cause, and corrections are read.
 
 Only the read right protects the ledger from strangers, so the peer must reject each of these.
 """
@@ -118,8 +118,8 @@ REFUSED: dict[str, tuple[Callable[[Client], Client], str]] = {
 }
 
 
-def connected(peer: Peer, client: Client, **changes: object) -> PeerSource:
-    """Return the peer as a source, with some fields of its endpoint changed."""
+def source_with(peer: Peer, client: Client, **changes: object) -> PeerSource:
+    """Return a source of the peer's blocks, with some fields of its endpoint changed."""
     endpoint = client.endpoint(peer.address)
     return PeerSource(msgspec.structs.replace(endpoint, **changes), CHANNEL, client.identity)
 
@@ -151,18 +151,18 @@ async def test_messages_name_wrong_names_and_protocols(store: LedgerStore, clien
     late = peer_of(TRUNK, clock=lambda: time.time() + 3600)
     async with peer_of(TRUNK) as peer, plain, late:
         for source, complaint in (
-            (connected(peer, client, tls_name="peer9"), "for another name; set tls_name"),
-            (connected(peer, client, tls_ca=None), "it requires TLS (grpcs://)"),
+            (source_with(peer, client, tls_name="peer9"), "for another name; set tls_name"),
+            (source_with(peer, client, tls_ca=None), "it requires TLS (grpcs://)"),
             (
-                connected(peer, client, client_certificate=None, client_key=None),
+                source_with(peer, client, client_certificate=None, client_key=None),
                 "none is configured",
             ),
             (
-                connected(plain, client),
+                source_with(plain, client),
                 "it does not use TLS; if this is intended, configure it as grpc://",
             ),
             (
-                connected(late, client),
+                source_with(late, client),
                 "its clock may differ from this machine's clock by more than 15 minutes",
             ),
             (client.source("no-such-host.invalid:7051"), "no-such-host.invalid"),

@@ -95,7 +95,7 @@ TEMPORARY_FAULTS: dict[str, tuple[Callable[[], list[Fault]], int]] = {
 async def test_the_stored_ledger_is_right_after_temporary_faults(
     store: LedgerStore, client: Client, faults: Callable[[], list[Fault]], repeated: int
 ) -> None:
-    """F10, F11, F20: blocks come twice, late, out of order, or only when requested again."""
+    """Blocks come twice, late, out of order, or only when requested again."""
     async with (
         peer_of(TRUNK, *faults()) as peer,
         indexing(store, client.source(peer), timeouts=SHORT_STALL) as run,
@@ -110,7 +110,7 @@ async def test_the_stored_ledger_is_right_after_temporary_faults(
 async def test_connections_that_break_in_the_middle_of_a_message(
     store: LedgerStore, client: Client, *, freezes: bool
 ) -> None:
-    """F20: connections break at any byte, also in the handshake, or become silent but stay open."""
+    """Connections break at any byte, also in the handshake, or become silent but stay open."""
     draws = random.Random(5)
     longest = 400_000 if freezes else 250_000  # each connection that freezes takes a stall
     limits = chain((3_000,), iter(lambda: draws.randrange(4_000, longest), None))
@@ -125,7 +125,7 @@ async def test_connections_that_break_in_the_middle_of_a_message(
 
 
 async def test_the_next_peer_is_used_when_one_is_silent(store: LedgerStore, client: Client) -> None:
-    """F20: the silent peer does not even tell its height."""
+    """The silent peer does not even tell its height."""
     async with (
         peer_of(TRUNK, stall(EVERY)) as silent,
         peer_of(TRUNK) as good,

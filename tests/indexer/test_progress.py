@@ -25,7 +25,7 @@ def test_a_channel_is_caught_up_only_while_a_peer_is_followed() -> None:
 
 
 def test_lag_is_the_age_of_the_oldest_block_that_is_missing() -> None:
-    clock = Clock()
+    clock = Clock(1_000.0)
     progress = ChannelProgress("kindledger", clock, lambda: datetime.now(UTC))
     progress.resume(0, 5)
     lags = [progress.lag_s]
@@ -53,7 +53,7 @@ def test_lag_is_the_age_of_the_oldest_block_that_is_missing() -> None:
 
 
 def test_time_left_follows_from_the_rate_of_the_last_seconds() -> None:
-    clock = Clock()
+    clock = Clock(1_000.0)
     progress = ChannelProgress("kindledger", clock, lambda: datetime.now(UTC))
     times_left = [progress.time_left_s]
     progress.resume(0, 0)

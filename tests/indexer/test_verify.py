@@ -1,4 +1,4 @@
-"""F17: verification finds every deletion and change in the store, and a restart fills gaps."""
+"""Verification finds every deletion and change in the store, and a restart fills gaps."""
 
 import json
 import random

@@ -1,6 +1,5 @@
 """The long ledger in MongoDB, which the tests of the queries share."""
 
-import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +9,7 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import DuplicateKeyError
 
 from ledger.mongodb.store import LedgerStore
+from tests.eventually import eventually_sync
 from tests.ledger.long_ledger_documents import store_long_ledger
 from tests.ledger.query_checks import LongLedger
 from tests.ledger.query_plans import QueryRecorder
@@ -30,10 +30,11 @@ def long_ledger_database(mongo_uri: str, request: pytest.FixtureRequest) -> str:
         try:
             states.insert_one({"_id": "begun"})
         except DuplicateKeyError:
-            deadline = time.monotonic() + _BUILD_TIMEOUT_S
-            while states.find_one({"_id": "built"}) is None:
-                assert time.monotonic() < deadline, "another process has not stored the long ledger"
-                time.sleep(0.2)
+            eventually_sync(
+                lambda: states.find_one({"_id": "built"}),
+                within_s=_BUILD_TIMEOUT_S,
+                describe="another process has stored the long ledger",
+            )
             return name
         store_long_ledger(mongo_uri, name)
         states.insert_one({"_id": "built"})

@@ -1,12 +1,11 @@
 """PostgreSQL announces new hashes; for another schema the first migration suffices."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from reconciliation.connection import Connection
-from tests.eventually import LIMIT_S
+from tests.eventually import eventually
 from tests.migrations.support import connected, migrate
 
 OTHER_SCHEMA = """
@@ -37,9 +36,9 @@ class Announcements:
         self._received.clear()
         await self._writer.execute(statement, *values)
         await self._writer.execute("SELECT pg_notify('kindledger_hashes', 'the end')")
-        async with asyncio.timeout(LIMIT_S):
-            while "the end" not in self._received:  # noqa: ASYNC110 - PostgreSQL sends it
-                await asyncio.sleep(0.01)
+        await eventually(
+            lambda: self._received, lambda received: "the end" in received, poll_s=0.01
+        )
         return sorted(self._received[:-1])
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -21,12 +21,16 @@ HOSTILE_NAMES = ["*", "camp*", "c?", "c[ab]", "with space\n", "ünï\\code", "a:
 
 @asynccontextmanager
 async def refreshing(
-    url: str, pool: Pool, *, write_live_values: bool = True, interval_s: float = 0.05
+    url: str,
+    pool: Pool,
+    *,
+    write_live_values: bool = True,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> AsyncIterator[CacheRefresher]:
     """Run a refresher while the context lasts. Its first refresh begins at once."""
     async with AsyncRedis.from_url(url) as client:
         refresher = CacheRefresher(
-            client, pool, write_live_values=write_live_values, interval_s=interval_s
+            client, pool, write_live_values=write_live_values, interval_s=0.05, sleep=sleep
         )
         running = asyncio.create_task(refresher.run())
         try:
@@ -37,7 +41,25 @@ async def refreshing(
                 await running
 
 
-async def first_refresh(redis: Redis) -> None:
+class Interval:
+    """An interval between two refreshes that lasts until the test ends it."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self._ended = asyncio.Event()
+
+    async def sleep(self, _: float) -> None:
+        """Return when the test ends the interval."""
+        self.begun += 1
+        await self._ended.wait()
+        self._ended.clear()
+
+    def end(self) -> None:
+        """End the interval."""
+        self._ended.set()
+
+
+async def wait_for_first_refresh(redis: Redis) -> None:
     """Wait until the first refresh has written its last value."""
     await eventually(lambda: redis.exists("realtime:donations"), describe="the first refresh ends")
 

@@ -18,10 +18,10 @@ from tests.reconciliation.cache_refreshing import (
     add_campaign,
     cache_keys,
     fill,
-    first_refresh,
     present_keys,
     progress,
     refreshing,
+    wait_for_first_refresh,
 )
 
 Breakage = Callable[[RedisServer], Callable[[], None]]
@@ -70,7 +70,7 @@ async def test_a_redis_that_fails_delays_nothing_and_is_refreshed_afterwards(
     await add_campaign(application, "a")
     with capture_logs() as logs, Redis.from_url(redis_server.url, decode_responses=True) as redis:
         async with refreshing(redis_server.url, daemon_pool) as refresher:
-            await first_refresh(redis)
+            await wait_for_first_refresh(redis)
             fill(redis, cache_keys("a") | SHARED_KEYS | FOREIGN_KEYS)
             repair = broken(redis_server)
             before = time.monotonic()
@@ -129,7 +129,7 @@ async def test_a_value_of_another_type_is_replaced(
     await add_campaign(application, "a")
     with capture_logs() as logs:
         async with refreshing(redis_url, daemon_pool) as refresher:
-            await first_refresh(redis)
+            await wait_for_first_refresh(redis)
             redis.delete("realtime:donations")
             for key in (
                 cache_keys("a")
@@ -150,7 +150,7 @@ async def test_without_postgresql_caches_are_invalidated_and_values_written_late
     await add_campaign(application, "a")
     with capture_logs() as logs:
         async with refreshing(redis_url, daemon_pool) as refresher:
-            await first_refresh(redis)
+            await wait_for_first_refresh(redis)
             await application.execute("ALTER TABLE campaigns RENAME TO renamed")
             fill(redis, cache_keys("a") | SHARED_KEYS)
             refresher.rows_settled(["a"])

@@ -18,14 +18,15 @@ from tests.reconciliation.cache_refreshing import (
     FOREIGN_KEYS,
     HOSTILE_NAMES,
     SHARED_KEYS,
+    Interval,
     Pool,
     add_campaign,
     cache_keys,
     fill,
-    first_refresh,
     present_keys,
     progress,
     refreshing,
+    wait_for_first_refresh,
 )
 
 
@@ -41,7 +42,7 @@ async def test_only_the_caches_of_settled_campaigns_are_invalidated(
     }
     others |= FOREIGN_KEYS | {"stats:weekly", f"realtime:campaign:{campaign}:progress"}
     async with refreshing(redis_url, daemon_pool) as refresher:
-        await first_refresh(redis)
+        await wait_for_first_refresh(redis)
         fill(redis, others | cache_keys(campaign) | SHARED_KEYS)
         refresher.rows_settled([campaign])
         await eventually(lambda: not present_keys(redis) & SHARED_KEYS)
@@ -51,7 +52,7 @@ async def test_only_the_caches_of_settled_campaigns_are_invalidated(
 async def test_a_start_invalidates_every_cache(
     redis_url: str, redis: Redis, daemon_pool: Pool
 ) -> None:
-    """A process that was killed after a commit may not have invalidated them."""
+    """A process that was killed after a commit may have left them as they were."""
     stale = (
         {key for campaign in HOSTILE_NAMES for key in cache_keys(campaign)}
         | SHARED_KEYS
@@ -59,7 +60,7 @@ async def test_a_start_invalidates_every_cache(
     )
     fill(redis, FOREIGN_KEYS | stale)
     async with refreshing(redis_url, daemon_pool):
-        await first_refresh(redis)
+        await wait_for_first_refresh(redis)
     assert present_keys(redis) == FOREIGN_KEYS | {"realtime:donations"}
 
 
@@ -67,7 +68,7 @@ async def test_too_many_campaigns_invalidate_every_cache(
     redis_url: str, redis: Redis, daemon_pool: Pool
 ) -> None:
     async with refreshing(redis_url, daemon_pool) as refresher:
-        await first_refresh(redis)
+        await wait_for_first_refresh(redis)
         fill(redis, cache_keys("never named") | {"realtime:campaign:a:progress"})
         refresher.rows_settled(f"c{number}" for number in range(10_001))
         await eventually(lambda: present_keys(redis) == {"realtime:donations"})
@@ -115,7 +116,7 @@ async def test_progress_is_what_postgresql_says(
     await add_campaign(application, "no number", raised="NaN")
     before = datetime.now(UTC) - timedelta(seconds=1)
     async with refreshing(redis_url, daemon_pool) as refresher:
-        await first_refresh(redis)
+        await wait_for_first_refresh(redis)
         refresher.rows_settled([*values, "no number", "not there"])
         await eventually(lambda: redis.exists("realtime:campaign:half:progress"))
         await eventually(lambda: redis.exists("realtime:campaign:more:progress"))
@@ -168,7 +169,7 @@ async def test_the_newest_donations_are_those_of_postgresql(
     )
     newest = sorted(rows, key=lambda row: (-row["confirmed_at"].timestamp(), row["id"]))[:50]
     async with refreshing(redis_url, daemon_pool):
-        await first_refresh(redis)
+        await wait_for_first_refresh(redis)
     text = str(redis.get("realtime:donations"))
     assert json.loads(text, parse_float=Decimal) == [
         {
@@ -190,7 +191,7 @@ async def test_live_values_are_read_after_the_caches_are_invalidated(
     """In the other order a cache could be newer than the live values."""
     await add_campaign(application, "a")
     async with refreshing(redis_url, daemon_pool) as refresher:
-        await first_refresh(redis)
+        await wait_for_first_refresh(redis)
         fill(redis, cache_keys("a"))
         async with application.transaction():
             await application.execute("LOCK TABLE campaigns")
@@ -202,8 +203,8 @@ async def test_live_values_are_read_after_the_caches_are_invalidated(
 
 
 async def test_a_burst_causes_one_refresh(redis_server: RedisServer, daemon_pool: Pool) -> None:
-    """The first refresh follows at once; settlements within the interval share the next one."""
-    interval_s = 1.0
+    """Settlements within an interval share a refresh at its end; later ones cause one at once."""
+    interval = Interval()
     with Redis.from_url(redis_server.url) as redis:
 
         def commands() -> dict[str, Any]:
@@ -211,25 +212,32 @@ async def test_a_burst_causes_one_refresh(redis_server: RedisServer, daemon_pool
             return dict(statistics)
 
         def refreshes() -> int:
+            """Return the number of refreshes: without campaigns, each of them sets one value."""
             return int(commands().get("cmdstat_set", {"calls": 0})["calls"])
 
-        async with refreshing(redis_server.url, daemon_pool, interval_s=interval_s) as refresher:
-            began = time.monotonic()
+        async def wait_for_refresh(number: int) -> None:
+            """Wait until so many refreshes have ended, and the interval after the last began."""
+            await eventually(
+                lambda: (refreshes(), interval.begun), lambda counts: counts == (number, number)
+            )
+
+        async with refreshing(redis_server.url, daemon_pool, sleep=interval.sleep) as refresher:
+            await wait_for_refresh(1)
             for number in range(10_000):
                 refresher.rows_settled([f"c{number % 100}"])
                 if number % 100 == 0:
                     await asyncio.sleep(0.001)
-            burst_s = time.monotonic() - began
+            assert refreshes() == 1
+            interval.end()
+            await wait_for_refresh(2)
             assert "cmdstat_keys" not in commands(), "KEYS would stop the whole server"
-            await eventually(refreshes, lambda count: count >= 2)
-            await asyncio.sleep(1.2 * interval_s)
-            count = refreshes()
-            assert count <= 2 + burst_s / interval_s
 
-            settled_at = time.monotonic()
+            interval.end()
+            await asyncio.sleep(0.2)
+            assert refreshes() == 2, "no settlement, no refresh"
             refresher.rows_settled(["c1"])
-            await eventually(refreshes, lambda now: now == count + 1)
-            assert time.monotonic() - settled_at < 0.9 * interval_s
+            await wait_for_refresh(3)
             refresher.rows_settled([])
-            await asyncio.sleep(1.2 * interval_s)
-            assert refreshes() == count + 1
+            interval.end()
+            await asyncio.sleep(0.2)
+            assert refreshes() == 3, "no settlement, no refresh"

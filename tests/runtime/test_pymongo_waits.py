@@ -10,11 +10,10 @@ from pymongo.errors import PyMongoError
 
 from devnet.servers import Mongod
 from ledger.mongodb.reader import LedgerReader
+from tests.eventually import LIMIT_S
 
 SELECTION_S = 0.5
 """The interval in which PyMongo checks its servers: calls are cancelled just when it ends."""
-
-LIMIT_S = 30.0
 
 
 async def test_a_client_whose_calls_were_cancelled_during_an_outage_recovers(

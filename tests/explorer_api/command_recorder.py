@@ -1,9 +1,7 @@
-"""Records the commands that a client sends to MongoDB, and the running tasks of the API."""
+"""Records the commands that a client sends to MongoDB."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import CodeType
 from typing import Any
 
 from pymongo import AsyncMongoClient
@@ -14,14 +12,11 @@ from pymongo.monitoring import (
     CommandSucceededEvent,
 )
 
-_PACKAGES = ("/explorer_api/", "/runtime/")
-"""The packages whose functions the API runs as tasks."""
-
 _DRIVER_COMMANDS = {"hello", "ismaster", "endSessions", "killCursors"}
 
 
-class Commands(CommandListener):
-    """The names of the commands, without those of the driver itself."""
+class CommandRecorder(CommandListener):
+    """Records the names of commands, without the commands of the driver itself."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -46,18 +41,8 @@ class Commands(CommandListener):
 
 
 @asynccontextmanager
-async def watched_client(uri: str) -> AsyncIterator[tuple[AsyncMongoClient[Any], Commands]]:
-    commands = Commands()
+async def recorded_client(uri: str) -> AsyncIterator[tuple[AsyncMongoClient[Any], CommandRecorder]]:
+    """Yield a client, and the recorder of its commands."""
+    commands = CommandRecorder()
     async with AsyncMongoClient[Any](uri, event_listeners=[commands]) as client:
         yield client, commands
-
-
-def tasks_of_the_api() -> list[str]:
-    """The names of the functions that run as tasks of the API."""
-    codes: list[CodeType] = [getattr(task.get_coro(), "cr_code") for task in asyncio.all_tasks()]  # noqa: B009
-    return [
-        code.co_qualname
-        for code in codes
-        if any(package in code.co_filename for package in _PACKAGES)
-        and "/tests/" not in code.co_filename
-    ]
