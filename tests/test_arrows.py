@@ -53,7 +53,10 @@ MAX_LINES = 330
 
 
 def modules(*folders: str) -> dict[str, Path]:
-    """Our modules by their dotted names, generated ones aside."""
+    """Return the modules of the folders, or of the whole project, by their dotted names.
+
+    Generated modules are left out.
+    """
     found = {}
     for folder in folders or (*MAY_IMPORT, "tests", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):
@@ -64,7 +67,7 @@ def modules(*folders: str) -> dict[str, Path]:
 
 
 def imports(path: Path) -> Iterator[tuple[str, str | None]]:
-    """Every import of a module, wherever in it: the module, and the name that is taken from it."""
+    """Yield each import in a file, also in functions: the module and the name taken from it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
@@ -73,7 +76,7 @@ def imports(path: Path) -> Iterator[tuple[str, str | None]]:
 
 
 def imported_modules(path: Path, known: dict[str, Path]) -> set[str]:
-    """Those of our modules that a module imports."""
+    """Return those of the known modules that a file imports."""
     found = set()
     for module, name in imports(path):
         submodule = f"{module}.{name}"

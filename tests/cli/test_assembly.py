@@ -19,8 +19,8 @@ async def test_the_daemon_without_a_channel_exits_78(
     assert "channels: none is configured" in capsys.readouterr().err
 
 
-def test_no_more_streams_than_the_process_may_have_open_files() -> None:
-    """With more streams no connection could be accepted, not even for a request."""
+def test_there_are_fewer_streams_than_the_process_may_open_files() -> None:
+    """More streams would use up the files, and not even a request could be accepted."""
     script = (
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (256, int(sys.argv[1])))\n"

@@ -36,7 +36,9 @@ def test_a_mistake_in_the_mapping_is_named(tmp_path: Path, text: str, says: str)
     assert says in mistake(write(tmp_path, f"[reconcile]\n{text}"))
 
 
-def test_a_mapping_of_another_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mapping_of_another_schema_is_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = (
         '[[reconcile.tables]]\nname = "gifts"\nhash = "tx"\nstatus = "state"\nfailed = "REJECTED"'
     )

@@ -86,7 +86,7 @@ def test_a_wrong_configuration_is_a_failed_check(
     assert "1 failed" in printed.err
 
 
-async def test_a_channel_whose_name_cannot_be_that_of_a_database(files: Files) -> None:
+async def test_a_channel_whose_name_cannot_be_that_of_a_database_is_named(files: Files) -> None:
     checks = await run_checks({"channels": {"config": {}}})
     assert "channels.config.database" in only_failure(checks).detail
 

@@ -48,7 +48,7 @@ def date_forward(files: Files) -> None:
         (date_forward, "validity", "not valid before"),
     ],
 )
-async def test_an_identity_that_cannot_be_used(
+async def test_an_identity_that_cannot_be_used_fails_its_step(
     files: Files, breaks: Callable[[Files], None], step: str, detail: str
 ) -> None:
     breaks(files)
@@ -64,7 +64,7 @@ async def test_an_identity_that_cannot_be_used(
     ] * 3 + [Outcome.SKIPPED]
 
 
-async def test_a_peer_without_an_identity(files: Files) -> None:
+async def test_a_missing_identity_is_named(files: Files) -> None:
     checks = await run_checks(
         {
             "fabric": files.fabric("grpc://peer0.invalid:7051", msp_id=None),
@@ -74,7 +74,7 @@ async def test_a_peer_without_an_identity(files: Files) -> None:
     assert checks_of(checks, "identity")["files"].detail.startswith("fabric.msp_id")
 
 
-async def test_a_client_certificate_with_the_key_of_another(files: Files) -> None:
+async def test_a_client_certificate_with_the_key_of_another_is_named(files: Files) -> None:
     (files.folder / "client.key").write_bytes(SERVER.key)
     async with peer_of() as peer:
         checks = await run_checks(

@@ -53,7 +53,7 @@ async def mongo_checks(uri: str, *, limit_s: float = 5.0, **more: Any) -> list[C
         ("mongodb://localhost:{redis}/", "selection", Exit.CONFIGURATION),
     ],
 )
-async def test_an_address_without_a_mongodb(
+async def test_an_address_without_a_mongodb_fails_its_step(
     redis: Redis, closed_port: int, uri: str, step: str, code: Exit
 ) -> None:
     checks = await mongo_checks(
@@ -81,7 +81,7 @@ async def test_one_server_of_several_is_enough(guarded_mongod: Mongod, closed_po
         ("", "no user"),
     ],
 )
-async def test_a_login_that_mongodb_refuses(
+async def test_a_login_that_mongodb_refuses_fails_its_step(
     guarded_mongod: Mongod, credentials: str, detail: str
 ) -> None:
     checks = await mongo_checks(
@@ -136,7 +136,9 @@ def _reconfigure(client: MongoClient[Json], config: Json) -> None:
     )
 
 
-async def test_a_replica_set_that_cannot_be_used(tmp_path: Path, closed_port: int) -> None:
+async def test_the_reason_why_a_replica_set_cannot_be_used_is_named(
+    tmp_path: Path, closed_port: int
+) -> None:
     with MongodMember(tmp_path / "member") as member:
         checks = await mongo_checks(
             f"mongodb://{member.host}/?replicaSet=rs0", limit_s=SHORT_LIMIT_S

@@ -39,7 +39,7 @@ async def peer_failure(fabric: Json, limit_s: float = 5.0) -> tuple[str, Check, 
     return failure.name.rpartition(": ")[2], failure, exit_code(checks)
 
 
-async def test_a_peer_that_cannot_be_reached(files: Files, closed_port: int) -> None:
+async def test_a_peer_that_cannot_be_reached_fails_its_step(files: Files, closed_port: int) -> None:
     step, failure, code = await peer_failure(files.fabric("grpcs://peer0.invalid:7051"))
     assert (step, code) == ("dns", Exit.CONFIGURATION)
     assert "peer0.invalid" in failure.detail
@@ -49,7 +49,9 @@ async def test_a_peer_that_cannot_be_reached(files: Files, closed_port: int) -> 
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "grpcs"])
-async def test_a_port_that_accepts_connections_and_never_answers(files: Files, scheme: str) -> None:
+async def test_a_port_that_never_answers_is_unavailable_after_the_limit(
+    files: Files, scheme: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
         step, failure, code = await peer_failure(files.fabric(address), limit_s=1.5)
@@ -88,7 +90,7 @@ LONG_AGO = -timedelta(minutes=30)
     ],
     ids=["same-name", "other-ca", "other-host", "other-tls-name", "expired", "plaintext", "mutual"],
 )
-async def test_a_peer_whose_tls_does_not_fit(
+async def test_the_reason_why_the_tls_of_a_peer_does_not_fit_is_named(
     files: Files, tls: ServerTls | None, changes: Json, detail: str, advice: str
 ) -> None:
     async with peer_of(tls) as peer:
@@ -100,7 +102,7 @@ async def test_a_peer_whose_tls_does_not_fit(
     assert advice in str(failure.advice)
 
 
-async def test_a_client_certificate_of_an_unknown_authority(
+async def test_a_client_certificate_of_an_unknown_authority_is_named(
     files: Files,
 ) -> None:
     files.write("client", OTHER_AUTHORITY.issue("client"))
@@ -160,7 +162,7 @@ async def test_tls_alerts_are_explained(
         )
 
 
-async def test_plaintext_to_a_peer_with_tls_and_to_another_server(
+async def test_plaintext_to_a_server_that_does_not_speak_it_fails(
     files: Files, redis: Redis
 ) -> None:
     async with peer_of() as peer:
@@ -172,7 +174,7 @@ async def test_plaintext_to_a_peer_with_tls_and_to_another_server(
     assert step == "tls"
 
 
-async def test_a_tls_ca_that_is_not_a_certificate(files: Files) -> None:
+async def test_a_tls_ca_that_is_not_a_certificate_is_named(files: Files) -> None:
     (files.folder / "ca.pem").write_text("not PEM")
     async with peer_of() as peer:
         step, failure, _ = await peer_failure(files.fabric(f"grpcs://localhost:{peer.port}"))
@@ -204,7 +206,7 @@ async def test_a_tls_ca_that_is_not_a_certificate(files: Files) -> None:
     ],
     ids=["no-right", "clock", "no-channel", "not-ready", "no-answer"],
 )
-async def test_a_peer_that_refuses(
+async def test_the_reason_why_a_peer_refuses_is_named(
     files: Files, peer: Peer, changes: Json, step: str, advice: str, code: Exit
 ) -> None:
     async with peer:
@@ -214,7 +216,7 @@ async def test_a_peer_that_refuses(
     assert advice in str(failure.advice)
 
 
-async def test_a_grpc_server_that_is_not_a_peer(files: Files) -> None:
+async def test_a_grpc_server_that_is_not_a_peer_is_recognised(files: Files) -> None:
     server = grpc.aio.server()
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

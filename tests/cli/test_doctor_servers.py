@@ -64,7 +64,7 @@ async def test_a_fault_of_redis_fails_its_step(
     assert not any("hunter2" in f"{check.detail} {check.advice}" for check in checks)
 
 
-async def test_an_address_whose_file_is_missing(tmp_path: Path) -> None:
+async def test_an_address_whose_file_is_missing_fails_its_step(tmp_path: Path) -> None:
     missing = tmp_path / "secret"
     checks = await run_checks(
         {

@@ -49,7 +49,9 @@ def as_yaml(value: Any, indent: str = "") -> str:
 
 
 @pytest.mark.parametrize("name", ["connection.yaml", "connection.json"])
-def test_a_connection_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_connection_profile_gives_the_peers_of_a_channel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     (tmp_path / "tls").mkdir()
     (tmp_path / "tls" / "ca.pem").write_bytes(TLS_AUTHORITY.certificate)
     profile = write(

@@ -133,7 +133,7 @@ async def test_a_ledger_that_may_be_behind_its_peer_reports_no_unknown_hash(
     assert "no daemon reports" in result.stderr
 
 
-async def test_a_table_with_a_status_and_no_other_optional_column(
+async def test_a_table_with_no_optional_column_but_a_status_is_settled(
     ledger: GrowingLedger, gateway: Gateway, settings: Json
 ) -> None:
     one = next(one for one in submitted(forged_chain()[:HEIGHT], "Donate") if not one.valid)

@@ -111,7 +111,7 @@ async def test_unavailable_servers_exit_69(
         ({"channels": {CHANNEL: {"database": "no_such_database"}}}, 78, "no block is stored"),
     ],
 )
-def test_nothing_to_reconcile(
+def test_once_fails_without_anything_to_reconcile(
     settings: Json, closed_port: int, changes: Json, code: int, says: str
 ) -> None:
     changed = json.loads(json.dumps(changes).replace("{closed}", str(closed_port)))

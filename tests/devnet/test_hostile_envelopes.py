@@ -134,7 +134,7 @@ def test_all_hostile_envelopes_fit_into_a_block(
     assert len(set(mixed_in)) > 10
 
 
-def test_an_oversized_transaction_and_a_block_of_10_000_transactions(
+def test_an_oversized_transaction_and_a_block_of_10_000_can_be_forged(
     context: HostileContext,
 ) -> None:
     small, _ = oversized(context, 5 * 2**20)

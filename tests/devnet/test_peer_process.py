@@ -97,7 +97,14 @@ async def test_the_process_serves_a_folder_and_releases_its_last_blocks_live(
 
 
 async def test_the_process_ends_when_its_parent_dies(tmp_path: Path) -> None:
-    child = [sys.executable, "-m", "devnet.peer", str(write_block_files(tmp_path, BLOCKS)), "--channel", CHANNEL]
+    child = [
+        sys.executable,
+        "-m",
+        "devnet.peer",
+        str(write_block_files(tmp_path, BLOCKS)),
+        "--channel",
+        CHANNEL,
+    ]
     code = f"import subprocess; subprocess.run({child!r})"
     parent = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, start_new_session=True

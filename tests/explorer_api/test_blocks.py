@@ -37,14 +37,14 @@ async def test_the_list_is_the_chain(
     assert all(row["hash"] == following["previousHash"] for row, following in pairwise(rows))
 
 
-async def test_a_range_of_numbers(recorded_api: Api) -> None:
+async def test_blocks_are_listed_by_a_range_of_numbers(recorded_api: Api) -> None:
     rows = await recorded_api.items("/blocks", number__ge=10, number__le=20, limit=3, order="asc")
     assert [row["number"] for row in rows] == list(range(10, 21))
     above = await recorded_api.channel("/blocks", number__ge=136)
     assert above == {"items": [], "page": {"next": None, "limit": 50}, "height": 136}
 
 
-async def test_one_block_by_number_hash_and_as_the_latest(
+async def test_a_block_is_found_by_number_by_hash_and_as_the_latest(
     recorded_api: Api, parsed: list[common.Block]
 ) -> None:
     by_number = await recorded_api.channel("/blocks/135")
@@ -63,7 +63,9 @@ async def test_one_block_by_number_hash_and_as_the_latest(
     assert signer["identity"]["kind"] == "x509"
 
 
-async def test_a_block_with_its_transactions(recorded_api: Api, parsed: list[common.Block]) -> None:
+async def test_a_block_is_shown_with_its_transactions_if_asked_for(
+    recorded_api: Api, parsed: list[common.Block]
+) -> None:
     for message in parsed:
         number = message.header.number
         body = await recorded_api.channel(f"/blocks/{number}", include="transactions")
@@ -78,7 +80,7 @@ async def test_a_block_with_its_transactions(recorded_api: Api, parsed: list[com
             assert row["block"] == number
 
 
-async def test_blocks_that_do_not_exist(
+async def test_a_block_that_is_not_stored_is_a_problem(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     await api.problem(f"{BLOCKS}/latest", 404, "block-not-found")

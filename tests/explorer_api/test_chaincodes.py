@@ -57,7 +57,7 @@ def commits() -> list[tuple[int, int, CommitChaincodeDefinitionArgs]]:
     ]
 
 
-async def test_the_chaincodes_of_the_recorded_ledger(recorded_api: Api) -> None:
+async def test_the_chaincodes_are_those_of_the_recorded_ledger(recorded_api: Api) -> None:
     response = await recorded_api.get(f"{C}/chaincodes")
     assert response.headers["Cache-Control"] == "max-age=30"
     assert (response.json["more"], response.json["height"]) == (False, 136)
@@ -80,7 +80,9 @@ async def test_the_chaincodes_of_the_recorded_ledger(recorded_api: Api) -> None:
         }
 
 
-async def test_the_definitions_of_a_recorded_chaincode(recorded_api: Api) -> None:
+async def test_the_definitions_of_a_chaincode_are_those_of_the_recorded_ledger(
+    recorded_api: Api,
+) -> None:
     definitions_on_ledger = commits()
     assert len(definitions_on_ledger) > 2
     rows = {row["name"]: row for row in (await recorded_api.channel("/chaincodes"))["items"]}
@@ -121,7 +123,7 @@ def commit(index: int, name: str, sequence: int, code: int = 0) -> Transaction:
     )
 
 
-async def test_unusual_names_of_chaincodes(
+async def test_chaincodes_with_unusual_names_are_shown(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     strange = ["a/b?c=%2F&d", "nul\x00\u202e😀", "{$gt: 1}", "..;"]

@@ -26,7 +26,7 @@ from tests.explorer_api.support import (
 )
 
 
-async def test_the_recorded_channel(
+async def test_the_recorded_channel_is_described(
     recorded_api: Api, recorded_database: str, client: AsyncMongoClient[Any]
 ) -> None:
     rows = (await recorded_api.get("/api/v1/channels")).json["items"]
@@ -54,7 +54,7 @@ async def test_the_recorded_channel(
     assert [row["type"] for row in last_config["transactions"]] == ["CONFIG"]
 
 
-async def test_an_empty_channel(api: Api) -> None:
+async def test_an_empty_channel_is_described(api: Api) -> None:
     assert await api.channel() == {
         "name": CHANNEL,
         "height": 0,
@@ -80,7 +80,7 @@ async def test_an_empty_channel(api: Api) -> None:
     assert await api.items("/events", name__eq="Mint") == []
 
 
-async def test_heights_and_progress(
+async def test_heights_and_progress_are_shown(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     blocks = [block(n, [transaction(i, f"{n}-{i}") for i in range(4)]) for n in range(7, 10)]
@@ -154,7 +154,7 @@ async def test_status_shows_the_reconciliation(
     }
 
 
-async def test_the_counts_of_a_reindexed_database(
+async def test_a_reindexed_database_is_counted_again(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     await append(client, database_name, [block(n, [transaction(0, f"{n}")]) for n in range(3)])

@@ -30,7 +30,9 @@ async def test_both_spellings_give_the_same_pages(
     assert first["items"] != second["items"]
 
 
-async def test_both_spellings_of_filters_that_select_little(recorded_api: Api) -> None:
+async def test_both_spellings_of_filters_that_select_little_give_the_same(
+    recorded_api: Api,
+) -> None:
     tx_id = (await recorded_api.channel("/events", limit=1))["items"][0]["txId"]
     events = await recorded_api.items("/events", **{"txId.eq": tx_id})
     assert len(events) == 1

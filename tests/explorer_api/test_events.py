@@ -44,7 +44,7 @@ async def test_all_events_are_those_that_fabrics_client_delivered(
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("limit", [1, 7, 500])
-async def test_events_by_name(
+async def test_events_are_listed_by_name(
     recorded_api: Api, delivered_events: list[Json], order: str, limit: int
 ) -> None:
     for names in (["QuyênGóp"], ["Mint"], ["Mint", "Transfer", "KeysDeleted"], ["mint"]):
@@ -58,7 +58,9 @@ async def test_events_by_name(
         assert_delivered(items if order == "asc" else items[::-1], expected)
 
 
-async def test_events_of_a_transaction(recorded_api: Api, delivered_events: list[Json]) -> None:
+async def test_the_event_of_a_transaction_is_found(
+    recorded_api: Api, delivered_events: list[Json]
+) -> None:
     event = delivered_events[300]
     tx_id = event["transactionId"]
     assert_delivered(await recorded_api.items("/events", txId=tx_id), [event])
@@ -161,7 +163,7 @@ async def test_payloads_that_were_too_large_for_the_store_are_omitted(
     assert len(pages) > 1, "a page of many megabytes must end before its limit"
 
 
-async def test_events_by_chaincode_and_payload(
+async def test_events_are_listed_by_chaincode(
     recorded_api: Api, delivered_events: list[Json]
 ) -> None:
     chaincode = delivered_events[0]["chaincodeName"]

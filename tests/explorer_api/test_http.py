@@ -35,7 +35,7 @@ ROUTES = [
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_every_response(recorded_api: Api, path: str) -> None:
+async def test_every_response_follows_the_rules_of_http(recorded_api: Api, path: str) -> None:
     response = await recorded_api.get(path)
     assert response.headers["Content-Type"] == "application/json"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -90,7 +90,9 @@ async def test_a_valid_request_id_of_the_client_is_used(recorded_api: Api) -> No
         (f"{C}/events?name.eq=Mint&order=asc&limit=2", "max-age=86400"),
     ],
 )
-async def test_cache_control(recorded_api: Api, path: str, cache_control: str) -> None:
+async def test_a_response_may_be_cached_as_long_as_it_cannot_change(
+    recorded_api: Api, path: str, cache_control: str
+) -> None:
     response = await recorded_api.get(path)
     assert response.headers["Cache-Control"] == cache_control
     if "include" in path:
@@ -261,7 +263,7 @@ def write(fields: Json | list[Any] | None) -> str:
         "/live/",
     ],
 )
-async def test_unknown_paths(recorded_api: Api, path: str) -> None:
+async def test_an_unknown_path_is_a_problem(recorded_api: Api, path: str) -> None:
     await recorded_api.problem(path, 404, "route-not-found")
 
 
@@ -282,7 +284,7 @@ async def test_the_root_redirects_to_the_documentation(recorded_api: Api) -> Non
 @pytest.mark.parametrize(
     "name", ["nowhere", "KINDLEDGER", "%FF", "%00", "..%2F", "admin", "$cmd", "x" * 5000]
 )
-async def test_unknown_channels(recorded_api: Api, name: str) -> None:
+async def test_an_unknown_channel_is_a_problem(recorded_api: Api, name: str) -> None:
     response = await recorded_api.problem(
         f"/api/v1/channels/{name}/blocks", 404, "channel-not-found"
     )

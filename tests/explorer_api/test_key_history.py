@@ -12,7 +12,7 @@ from tests.explorer_api.support import Api, C, action, append, block, transactio
 MVCC_READ_CONFLICT = 11
 
 
-async def test_the_history_of_a_key(
+async def test_the_history_of_a_key_has_its_valid_writes(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     """The history of any key has one entry for each transaction, with committed writes only."""

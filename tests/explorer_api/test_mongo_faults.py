@@ -107,7 +107,9 @@ def outage_events(logs: list[EventDict]) -> list[str]:
 
 
 @pytest.mark.parametrize("fault", ["killed", "hung"])
-async def test_an_outage_of_mongodb(mongod: Mongod, fault: str) -> None:
+async def test_immutable_responses_are_served_during_an_outage_of_mongodb(
+    mongod: Mongod, fault: str
+) -> None:
     async with api_of(mongod.uri) as api:
         assert await is_well(api)
         before = await request_all(api, IMMUTABLE_PATHS)
@@ -248,7 +250,7 @@ async def test_a_slow_query_is_not_an_outage(mongod: Mongod) -> None:
 
 
 @pytest.mark.long
-async def test_a_primary_is_lost(tmp_path: Path) -> None:
+async def test_the_service_continues_after_the_loss_of_a_primary(tmp_path: Path) -> None:
     with MongoReplicaSet(tmp_path) as servers:
         async with AsyncMongoClient[Any](servers.uri) as writer:
             blocks = [block(n, [transaction(0, f"tx-{n}")]) for n in range(10)]

@@ -234,7 +234,7 @@ async def api_behind_proxy(
 async def test_a_slow_redis_makes_no_response_slow(
     client: AsyncMongoClient[Any], recorded_database: str, server: RedisServer, delay_s: float
 ) -> None:
-    """With each delay some calls, but not all of them, exceed their time limit."""
+    """Each delay makes some calls, but not all of them, exceed their time limit."""
     expected = await responses_without_redis(client, recorded_database)
     async with api_behind_proxy(client, recorded_database, server) as (api, proxy):
         proxy.delay_s = delay_s

@@ -124,7 +124,7 @@ def test_every_link_leads_to_a_section() -> None:
     assert {link.removeprefix("#") for link in links} <= slugs
 
 
-def test_markdown_that_is_read_and_written() -> None:
+def test_markdown_is_written_as_it_was_read() -> None:
     text = "\n## A `b`\n\nOne\nline.\n\n- first\n- second\n  goes on\n\n"
     text += "| a | b |\n|---|---|\n| `c` | d |\n"
     text += "\n```sh\nx | y\n  z\n```\n"

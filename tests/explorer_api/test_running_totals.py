@@ -133,7 +133,7 @@ async def test_an_early_request_gets_the_progress(
 async def test_a_reindexed_ledger_is_counted_again(
     client: AsyncMongoClient[Any], database_name: str, height: int, same_beginning: bool
 ) -> None:
-    """With the same or another first block, at any height."""
+    """The new ledger may have the same first block, and any height."""
     await append(client, database_name, [numbered_block(n) for n in range(5)])
     reader = LedgerReader(client, database_name)
     watch = HeadWatch(reader, max_age_s=10.0)

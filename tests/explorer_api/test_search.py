@@ -53,7 +53,7 @@ async def search(api: Api, query: str) -> list[Json]:
     ]
 
 
-async def test_everything_that_the_recorded_ledger_has_is_search(recorded_api: Api) -> None:
+async def test_everything_in_the_recorded_ledger_is_found(recorded_api: Api) -> None:
     response = await recorded_api.get(f"{C}/search?q=17")
     assert response.headers["Cache-Control"] == "max-age=10"
     assert (response.json["more"], response.json["notSearched"], response.json["height"]) == (
@@ -186,7 +186,7 @@ async def test_names_may_be_short(
         assert await search(api, nothing) == []
 
 
-async def test_at_most_ten_results_of_a_type(
+async def test_at_most_ten_results_of_a_type_are_shown(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     many = [writing(i, f"beginning{i:02}", f"n{i:02}", "beginning") for i in range(10)]

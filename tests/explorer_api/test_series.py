@@ -18,7 +18,7 @@ from tests.explorer_api.support import Api, C, Json, append, block, transaction
 
 @pytest.mark.parametrize("metric", ["transactions", "valid", "blocks", "events", "bytes"])
 @pytest.mark.parametrize("interval", ["minute", "hour", "day"])
-async def test_a_series_of_the_recorded_ledger(
+async def test_a_series_has_the_totals_of_the_recorded_ledger(
     recorded_api: Api, metric: str, interval: str
 ) -> None:
     unit = UNITS[interval]
@@ -102,7 +102,7 @@ async def test_a_wrong_range_is_refused(
         assert response.json["largest"] == {"intervals": 1500}
 
 
-async def test_the_largest_range(recorded_api: Api) -> None:
+async def test_a_range_may_have_1500_intervals(recorded_api: Api) -> None:
     for interval, days in (("minute", 1500 / 1440), ("hour", 1500 / 24), ("day", 1500)):
         since = datetime(2026, 11, 20, tzinfo=UTC)
         until = since + timedelta(days=days)
@@ -125,7 +125,7 @@ def test_the_blocks_read_for_a_series_by_minute_are_limited() -> None:
     assert caught.value.members["largest"] == {"blocks": MAX_BLOCKS_READ}
 
 
-async def test_the_caching_of_series(
+async def test_only_a_series_of_the_past_is_cached_for_a_day(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     """A series is cached for a day only if the range is past by the ledger's clock and by ours."""

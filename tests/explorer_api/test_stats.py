@@ -27,7 +27,7 @@ from tests.explorer_api.support import (
 MVCC_READ_CONFLICT = 11
 
 
-async def test_the_statistics_of_the_recorded_ledger(recorded_api: Api) -> None:
+async def test_the_statistics_are_those_of_the_recorded_ledger(recorded_api: Api) -> None:
     stats = await recorded_api.channel("/stats")
     numbers = range(len(RAFT.blocks))
     txs = [tx for filtered in RAFT.filtered for tx in filtered["txs"]]
@@ -64,7 +64,7 @@ async def test_the_statistics_of_the_recorded_ledger(recorded_api: Api) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-62135596800, 253402300799, None])
-async def test_forged_times_and_names(
+async def test_forged_times_and_names_are_counted(
     api: Api, client: AsyncMongoClient[Any], database_name: str, seconds: int | None
 ) -> None:
     """A head of the year 1 or 9999, or without a time; very long and strange names."""
@@ -133,7 +133,7 @@ async def test_an_empty_channel_has_totals(api: Api) -> None:
     assert (len(series["items"]), series["total"], series["height"]) == (48, 0, 0)
 
 
-async def test_responses_while_the_totals_are_not_ready(
+async def test_requests_are_refused_while_the_totals_are_not_ready(
     client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     """Without background tasks they never become ready."""

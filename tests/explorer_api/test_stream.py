@@ -119,7 +119,7 @@ async def test_a_client_that_waits_for_earlier_messages_is_pinged(
         assert received.ids == everything(range(1, 3))
 
 
-async def test_where_a_stream_can_be_resumed(
+async def test_a_stream_can_be_resumed_only_within_the_blocks_that_are_kept(
     client: AsyncMongoClient[Any],
     store: LedgerStore,
     database_name: str,
@@ -216,7 +216,7 @@ async def test_a_ledger_that_is_empty_may_begin_anywhere(
         assert received.ids == everything([7, 8])
 
 
-async def test_parameters_that_are_refused(live: Api) -> None:
+async def test_wrong_parameters_are_refused(live: Api) -> None:
     for query in (
         "types=blocks",
         "types=",
@@ -228,7 +228,7 @@ async def test_parameters_that_are_refused(live: Api) -> None:
         assert (response.status, response.json["parameter"]) == (400, query.partition("=")[0])
 
 
-async def test_only_so_many_streams(
+async def test_the_number_of_streams_is_limited(
     client: AsyncMongoClient[Any], chain: Chain, database_name: str
 ) -> None:
     """The limits are for all streams and for each address; a closed stream makes room."""

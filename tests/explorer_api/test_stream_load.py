@@ -143,7 +143,7 @@ async def test_many_clients_ask_mongodb_as_much_as_one_and_leave_nothing(
 async def test_many_clients_that_resume_streams_ask_mongodb_as_much_as_one(
     mongo_uri: str, chain: Chain, database_name: str
 ) -> None:
-    """After a restart, they need more messages than the feed has."""
+    """The clients need more messages than the feed of a restarted service has."""
     limits = ServiceLimits(streams=StreamLimits(recent_transactions=0))
     await chain.mint(20, payload=b"x" * 10_000)
 

@@ -79,7 +79,7 @@ async def test_every_filter_gives_the_same_as_a_scan_of_the_ledger(
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-async def test_transactions_by_the_clients_time(
+async def test_transactions_are_listed_by_the_clients_time(
     recorded_api: Api, everything: list[Json], order: str
 ) -> None:
     timed = sorted(
@@ -94,7 +94,9 @@ async def test_transactions_by_the_clients_time(
     assert items == (expected if order == "asc" else expected[::-1])
 
 
-async def test_the_transactions_of_a_block(recorded_api: Api, everything: list[Json]) -> None:
+async def test_the_transactions_of_a_block_are_shown(
+    recorded_api: Api, everything: list[Json]
+) -> None:
     number = max(everything, key=lambda row: row["txIndex"])["block"]
     expected = [row for row in everything if row["block"] == number]
     assert await recorded_api.items(f"/blocks/{number}/transactions", limit=4) == expected
@@ -173,7 +175,7 @@ async def test_wrong_filters_and_combinations_are_refused(
     assert response.json["parameter"] == parameter
 
 
-async def test_one_transaction_in_any_channel(
+async def test_a_transaction_is_found_in_any_channel(
     client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     names = {"one": f"{database_name}1", "two/é": f"{database_name}2", "empty": f"{database_name}3"}
@@ -212,7 +214,7 @@ async def test_one_transaction_in_any_channel(
             await client.drop_database(name)
 
 
-async def test_events_by_a_field_of_the_payload(
+async def test_events_are_found_by_a_field_of_the_payload(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     """The value matches the same text, and the number, truth value or null that it spells."""

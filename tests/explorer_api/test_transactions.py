@@ -63,7 +63,7 @@ async def test_every_recorded_transaction_is_found_by_its_id(
     assert len(seen) > 50
 
 
-async def test_all_fields_of_a_recorded_transaction(
+async def test_all_fields_of_a_recorded_transaction_are_shown(
     recorded_api: Api, delivered_events: list[Json]
 ) -> None:
     mint = next(event for event in delivered_events if event["eventName"] == "Mint")
@@ -173,7 +173,7 @@ async def test_an_invalid_transaction_shows_its_event(
     assert (await api.channel("/events"))["items"] == []
 
 
-async def test_all_fields_of_a_forged_transaction(
+async def test_all_fields_of_a_forged_transaction_are_shown(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     idemix = Identity("Org1MSP", "idemix", digest="ab" * 32)

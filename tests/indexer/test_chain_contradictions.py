@@ -68,7 +68,7 @@ CONTRADICTIONS: dict[str, tuple[Callable[[], Peer], int, str]] = {
 async def test_a_peer_that_contradicts_the_stored_chain_stops_the_channel(
     store: LedgerStore, client: Client, contradicting: Callable[[], Peer], block: int, field: str
 ) -> None:
-    """When the indexer starts."""
+    """The indexer compares the chains when it starts."""
     await fill(store, client, TRUNK[:HEAD])
     async with contradicting() as peer:
         error = await channel_error(store, client.source(peer))
@@ -84,7 +84,7 @@ async def test_a_peer_that_contradicts_the_stored_chain_stops_the_channel(
 async def test_a_second_peer_that_contradicts_the_first_stops_the_channel(
     store: LedgerStore, client: Client, contradicting: Callable[[], Peer], block: int, field: str
 ) -> None:
-    """When the indexer reconnects."""
+    """The indexer compares the chains again when it reconnects."""
     first = peer_of(TRUNK[:HEAD])
     async with first, contradicting() as second, asyncio.timeout(WITHIN_S):
         run = RunningIndexer(store, [client.source(first), client.source(second)])
@@ -119,7 +119,7 @@ async def test_the_indexer_waits_for_a_peer_that_is_behind(
 async def test_a_peer_from_a_snapshot_serves_a_store_that_begins_there(
     store: LedgerStore, client: Client
 ) -> None:
-    """Also after a restart without the start block."""
+    """The indexer is restarted without the option of the first block."""
     async with peer_of(Ledger(TRUNK).part(first=11)) as peer:
         async with indexing(store, client.source(peer), first=11) as run:
             await run.wait_for_height(HEIGHT)

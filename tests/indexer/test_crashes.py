@@ -1,7 +1,8 @@
 """Crashes, repetitions and reordering do not change the documents: they end as after one clean run.
 
-The invariants are I1 (contiguous blocks), I4 (idempotent), I5 (convergent), I6 (no incomplete block
-is visible), I8 (the checkpoint is never ahead of the documents) and I21 (no difference).
+The invariants of docs/guarantees.md are I1 (contiguous blocks), I4 (idempotent), I5 (convergent),
+I6 (no incomplete block is visible), I8 (the checkpoint is never ahead of the documents) and I21 (no
+difference).
 """
 
 import asyncio
@@ -79,7 +80,7 @@ def test_the_chain_is_hostile_enough() -> None:
         for moment in MOMENTS
     ],
 )
-async def test_crash_at_every_store_call(
+async def test_a_crash_at_any_call_of_the_store_is_repaired_by_the_next_run(
     mongo: MongoClient, database_name: str, moment: str
 ) -> None:
     """The process crashes at each of its calls in turn; a new process completes the ledger."""
@@ -120,7 +121,7 @@ async def check_convergence(
 
 @settings(max_examples=60)
 @given(runs=_runs)
-async def test_any_order_repetitions_and_crashes(
+async def test_any_order_repetitions_and_crashes_end_in_the_same_documents(
     mongo: MongoClient, database_name: str, runs: list[tuple[list[list[int]], int, str]]
 ) -> None:
     store = CrashingStore(mongo, database_name)
@@ -128,7 +129,9 @@ async def test_any_order_repetitions_and_crashes(
     await check_convergence(store, runs)
 
 
-async def test_two_daemons_on_one_channel(mongo: MongoClient, database_name: str) -> None:
+async def test_two_daemons_on_one_channel_store_the_same_documents(
+    mongo: MongoClient, database_name: str
+) -> None:
     """Each compares the other's documents with its own and continues."""
     stores = [LedgerStore(mongo, database_name) for _ in range(2)]
     await stores[0].prepare()

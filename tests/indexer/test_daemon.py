@@ -54,7 +54,9 @@ async def other_store(
 async def test_a_daemon_stops_within_seconds(
     mongo_uri: str, database_name: str, client: Client, idle_s: float
 ) -> None:
-    """While it indexes, and after a time without blocks, when it writes its status as it stops.
+    """The daemon is stopped as it indexes, and after a time without blocks.
+
+    In the second case it writes its status as it stops.
 
     The client has a socket timeout as in the command: with it, PyMongo waits with
     `asyncio.wait_for`, see `raise_if_cancelled`.

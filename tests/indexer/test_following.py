@@ -191,7 +191,7 @@ class CrashingSource:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_crash_at_every_call_of_the_source(
+async def test_a_crash_at_any_call_of_the_source_leaves_complete_blocks(
     store: LedgerStore, client: Client, moment: str
 ) -> None:
     """The committed blocks are complete, and the next process stores the rest."""

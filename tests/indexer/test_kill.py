@@ -33,7 +33,7 @@ from tests.indexer.support import (
 
 CHAIN = forged(210, replace(RECIPE, transactions_per_block=10))
 SMALL_QUEUES = {"delivered_bytes": 100_000, "encoded_bytes": 100_000}
-"""With these limits the chain takes dozens of batches."""
+"""With these limits the chain is stored in dozens of batches."""
 STOPS_WITHIN_S = 20.0
 """A stop is not forced if no warning is logged: this limit only bounds the test."""
 SEED = int(os.environ.get("FAULT_SEED", "1"))
@@ -121,7 +121,9 @@ async def start_and_kill(
 @pytest.mark.parametrize(
     "kills", [10, pytest.param(50, marks=(pytest.mark.long, pytest.mark.timeout(900)))]
 )
-async def test_kill_9_at_any_moment(start: Start, store: LedgerStore, kills: int) -> None:
+async def test_a_process_killed_at_any_moment_leaves_complete_blocks(
+    start: Start, store: LedgerStore, kills: int
+) -> None:
     """After each kill a complete prefix is stored, never a shorter one than before.
 
     After a last run without a kill, the whole chain is stored.
@@ -146,7 +148,7 @@ async def test_kill_9_at_any_moment(start: Start, store: LedgerStore, kills: int
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-async def test_sigterm_in_the_middle_of_a_batch(
+async def test_sigterm_in_the_middle_of_a_batch_leaves_complete_blocks(
     start: Start, store: LedgerStore, signals: int
 ) -> None:
     """After one signal the delivered blocks are stored; a second one ends the process at once.
@@ -173,7 +175,7 @@ async def test_sigterm_in_the_middle_of_a_batch(
         }
 
 
-async def test_two_daemons_one_of_them_paused(
+async def test_a_paused_daemon_continues_after_another_has_stored_its_blocks(
     mongo_uri: str, store: LedgerStore, client: Client, tmp_path: Path
 ) -> None:
     """When the paused daemon resumes, it finds all blocks stored."""

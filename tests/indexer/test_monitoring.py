@@ -114,7 +114,7 @@ async def monitored_daemon(*daemon_channels: DaemonChannel) -> AsyncIterator[Mon
             await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_metrics_after_catching_up(store: LedgerStore, client: Client) -> None:
+async def test_the_metrics_are_right_after_catching_up(store: LedgerStore, client: Client) -> None:
     began = time.time()
     async with (
         peer_of(TRUNK) as peer,
@@ -162,7 +162,7 @@ async def test_metrics_after_catching_up(store: LedgerStore, client: Client) -> 
     assert samples["process_resident_memory_bytes"][()] > 1 << 20
 
 
-async def test_health_while_the_peer_is_unavailable_and_after_it(
+async def test_health_shows_that_the_peer_is_unavailable_and_recovers(
     store: LedgerStore, client: Client
 ) -> None:
     faults = (abort(once(at(7))), skip(once(at(12))))
@@ -256,7 +256,7 @@ async def test_health_names_the_channel_that_failed(
         await mongo.drop_database(other_store.database.name)
 
 
-async def test_health_while_a_channel_starts_and_catches_up() -> None:
+async def test_health_shows_that_a_channel_starts_and_catches_up() -> None:
     """The server has four addresses, and allows only to read them."""
     channel = new_progress()
     async with (

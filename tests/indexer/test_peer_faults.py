@@ -107,7 +107,7 @@ async def test_the_stored_ledger_is_right_after_temporary_faults(
 
 
 @pytest.mark.parametrize("freezes", [False, True], ids=["half-sent", "half-open"])
-async def test_connections_that_break_in_the_middle_of_a_message(
+async def test_connections_that_break_in_the_middle_of_a_message_are_replaced(
     store: LedgerStore, client: Client, *, freezes: bool
 ) -> None:
     """Connections break at any byte, also in the handshake, or become silent but stay open."""

@@ -63,7 +63,7 @@ def inner_index(explained: Any) -> str | None:
     )
 
 
-async def test_the_newest_blocks(database: Database) -> None:
+async def test_the_newest_blocks_are_found_on_an_index(database: Database) -> None:
     newest = database[BLOCKS].find().sort({"number": -1}).limit(1)
     assert [block["number"] async for block in newest.clone()] == [135]
     assert await index_used(newest) == "number_1"
@@ -72,7 +72,7 @@ async def test_the_newest_blocks(database: Database) -> None:
     assert await index_used(last_ten) == "number_1"
 
 
-async def test_a_transaction_by_its_id(database: Database) -> None:
+async def test_a_transaction_is_found_by_its_id_on_an_index(database: Database) -> None:
     event = await database[EVENTS].find_one({"blockNumber": 9})
     transaction = await database[TRANSACTIONS].find_one({"txId": event["txId"]})
     assert (transaction["blockNumber"], transaction["status"], transaction["chaincodeId"]) == (
@@ -85,7 +85,7 @@ async def test_a_transaction_by_its_id(database: Database) -> None:
     )
 
 
-async def test_the_latest_events_of_a_name(database: Database) -> None:
+async def test_the_latest_events_of_a_name_are_found_on_an_index(database: Database) -> None:
     mints = database[EVENTS].find({"eventName": "Mint"}).sort({"blockNumber": -1}).limit(5)
     numbers = [event["blockNumber"] async for event in mints.clone()]
     assert len(numbers) == 5
@@ -106,7 +106,7 @@ async def test_the_cross_check_finds_nothing_and_uses_the_index_of_ids(database:
     assert [event["blockNumber"] for event in orphans] == [9]
 
 
-async def test_events_by_the_fields_of_their_payload(database: Database) -> None:
+async def test_events_are_found_by_a_field_of_their_payload_on_an_index(database: Database) -> None:
     donation = await database[EVENTS].find_one({"eventName": "DonationReceived"})
     campaign = donation["payload"]["campaignId"]
     query = {"eventName": "DonationReceived", "payload.campaignId": campaign}
@@ -114,7 +114,7 @@ async def test_events_by_the_fields_of_their_payload(database: Database) -> None
     assert (await index_used(database[EVENTS].find(query))).startswith("payload.campaignId_1")
 
 
-async def test_counts_per_block(database: Database) -> None:
+async def test_the_transactions_of_each_block_are_as_many_as_it_says(database: Database) -> None:
     per_block = [{"$group": {"_id": "$blockNumber", "count": {"$sum": 1}}}]
     counts = {
         row["_id"]: row["count"] async for row in await database[TRANSACTIONS].aggregate(per_block)

@@ -1,9 +1,9 @@
-"""A long ledger for tests of queries: the facts of its transactions.
+"""A long forged ledger for tests of queries.
 
-The facts are a function of a transaction's number, so that every process has them without the
-database. The ledger has properties that make queries slow: nearly all transactions have the same
-chaincode, all validation codes occur and some are rare, rare event names occur with a common
-campaign, hundreds of transactions have the same time, and some times are far in the future.
+Everything in a transaction is a function of its number, so that every process knows the ledger
+without the database. The ledger has properties that make queries slow: nearly all transactions have
+the same chaincode, all validation codes occur and some are rare, rare event names occur with a
+common campaign, hundreds of transactions have the same time, and some times are far in the future.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -36,8 +36,8 @@ VALUES: tuple[Any, ...] = (
 Json = dict[str, Any]
 
 
-class Fact(Struct, frozen=True, gc=False):
-    """The facts of a transaction."""
+class ForgedTransaction(Struct, frozen=True, gc=False):
+    """What a transaction of the long ledger contains."""
 
     number: int
     position: int
@@ -64,19 +64,19 @@ class Fact(Struct, frozen=True, gc=False):
 
 
 @cache
-def facts() -> tuple[Fact, ...]:
-    """Return the facts of all transactions by position."""
-    return tuple(_fact(number) for number in range(TRANSACTION_COUNT))
+def all_transactions() -> tuple[ForgedTransaction, ...]:
+    """Return all transactions by position."""
+    return tuple(_transaction(number) for number in range(TRANSACTION_COUNT))
 
 
-def _fact(n: int) -> Fact:
+def _transaction(n: int) -> ForgedTransaction:
     block, index = divmod(n, PER_BLOCK)
     position = int(pack_position(block, index))
     config = n % 2_000 == 0
     code = 0 if config else _code(n)
     repeats = code == 9
     chaincode = None if config else _chaincode(n)
-    return Fact(
+    return ForgedTransaction(
         number=n,
         position=position,
         tx_id=position if repeats else _tx_id(n),
@@ -163,9 +163,9 @@ def _writes(n: int) -> tuple[tuple[str, str], ...]:
     return tuple(writes)
 
 
-def block_facts(number: int) -> tuple[Fact, ...]:
-    """Return the facts of the transactions of a block."""
-    return facts()[number * PER_BLOCK : (number + 1) * PER_BLOCK]
+def transactions_of_block(number: int) -> tuple[ForgedTransaction, ...]:
+    """Return the transactions of a block."""
+    return all_transactions()[number * PER_BLOCK : (number + 1) * PER_BLOCK]
 
 
 def block_ts(number: int) -> datetime | None:

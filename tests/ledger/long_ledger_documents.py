@@ -12,7 +12,13 @@ from pymongo import MongoClient, WriteConcern
 from ledger.documents.code_names import status_name
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.position import unpack_position
-from tests.ledger.long_ledger import LAST, Fact, block_facts, block_ts, facts
+from tests.ledger.long_ledger import (
+    LAST,
+    ForgedTransaction,
+    all_transactions,
+    block_ts,
+    transactions_of_block,
+)
 from tests.ledger.recorded import Json, encoded_blocks
 
 
@@ -47,44 +53,44 @@ def _templates() -> Templates:
     )
 
 
-def _transaction(fact: Fact, templates: Templates) -> Json:
-    template = templates.config if fact.type == "CONFIG" else templates.donation
-    if fact.chaincode == "_lifecycle":
+def _transaction_document(transaction: ForgedTransaction, templates: Templates) -> Json:
+    template = templates.config if transaction.type == "CONFIG" else templates.donation
+    if transaction.chaincode == "_lifecycle":
         template = templates.commit
     document = {
         **template,
-        "_id": fact.position,
-        "txId": fact.tx_id,
-        "status": status_name(fact.code),
-        "validationCode": fact.code,
-        "chaincodeId": fact.chaincode,
-        "blockNumber": fact.block,
-        "txIndex": unpack_position(fact.position)[1],
-        "type": fact.type,
-        "ts": fact.ts,
-        "creator": {**templates.donation["creator"], "mspId": fact.creator_msp}
-        if fact.creator_msp is not None
+        "_id": transaction.position,
+        "txId": transaction.tx_id,
+        "status": status_name(transaction.code),
+        "validationCode": transaction.code,
+        "chaincodeId": transaction.chaincode,
+        "blockNumber": transaction.block,
+        "txIndex": unpack_position(transaction.position)[1],
+        "type": transaction.type,
+        "ts": transaction.ts,
+        "creator": {**templates.donation["creator"], "mspId": transaction.creator_msp}
+        if transaction.creator_msp is not None
         else None,
     }
-    if fact.claimed is not None:
-        document["claimedTxId"] = fact.claimed
-    if fact.function is not None:
-        document["function"] = fact.function
+    if transaction.claimed is not None:
+        document["claimedTxId"] = transaction.claimed
+    if transaction.function is not None:
+        document["function"] = transaction.function
     else:
         document.pop("function", None)
-    if fact.writes:
-        document["rwsets"] = [template["rwsets"][0], *_rwsets(fact)]
+    if transaction.writes:
+        document["rwsets"] = [template["rwsets"][0], *_rwsets(transaction)]
     return document
 
 
-def _rwsets(fact: Fact) -> list[Json]:
+def _rwsets(transaction: ForgedTransaction) -> list[Json]:
     sets: dict[str, list[Json]] = {}
-    for namespace, key in fact.writes:
-        deletes = fact.number % 11 == 1
+    for namespace, key in transaction.writes:
+        deletes = transaction.number % 11 == 1
         write = (
             {"key": key, "isDelete": True}
             if deletes
-            else {"key": key, "value": str(fact.number), "isDelete": False}
+            else {"key": key, "value": str(transaction.number), "isDelete": False}
         )
         sets.setdefault(namespace, []).append(write)
     return [
@@ -93,30 +99,30 @@ def _rwsets(fact: Fact) -> list[Json]:
     ]
 
 
-def _event_document(fact: Fact, template: Json) -> Json:
-    assert fact.event is not None
-    name, payload = fact.event
+def _event_document(transaction: ForgedTransaction, template: Json) -> Json:
+    assert transaction.event is not None
+    name, payload = transaction.event
     return {
         **template,
-        "_id": fact.position,
-        "txId": fact.tx_id,
-        "blockNumber": fact.block,
-        "txIndex": unpack_position(fact.position)[1],
-        "chaincodeId": fact.chaincode,
+        "_id": transaction.position,
+        "txId": transaction.tx_id,
+        "blockNumber": transaction.block,
+        "txIndex": unpack_position(transaction.position)[1],
+        "chaincodeId": transaction.chaincode,
         "eventName": name,
         "payload": payload,
         "payloadEncoding": "text" if isinstance(payload, str) else "json",
-        "ts": fact.ts,
+        "ts": transaction.ts,
     }
 
 
 def _block(number: int, template: Json) -> Json:
-    transactions = block_facts(number)
+    transactions = transactions_of_block(number)
     counts_by_kind: dict[str, Counter[Any]] = {
-        "statuses": Counter(status_name(fact.code) for fact in transactions),
-        "types": Counter(fact.type for fact in transactions),
-        "chaincodes": Counter(fact.chaincode for fact in transactions),
-        "organisations": Counter(fact.creator_msp for fact in transactions),
+        "statuses": Counter(status_name(transaction.code) for transaction in transactions),
+        "types": Counter(transaction.type for transaction in transactions),
+        "chaincodes": Counter(transaction.chaincode for transaction in transactions),
+        "organisations": Counter(transaction.creator_msp for transaction in transactions),
     }
     return {
         **template,
@@ -124,10 +130,10 @@ def _block(number: int, template: Json) -> Json:
         "number": number,
         "ts": block_ts(number),
         "transactionCount": len(transactions),
-        "validCount": sum(fact.code == 0 for fact in transactions),
-        "eventCount": sum(fact.event is not None for fact in transactions),
+        "validCount": sum(transaction.code == 0 for transaction in transactions),
+        "eventCount": sum(transaction.event is not None for transaction in transactions),
         "size": 1_000 + number,
-        "validationCodes": bytes(fact.code for fact in transactions),
+        "validationCodes": bytes(transaction.code for transaction in transactions),
         "sums": {
             kind: [{"name": n, "count": c} for n, c in counts.items()]
             for kind, counts in counts_by_kind.items()
@@ -139,9 +145,13 @@ def store_long_ledger(uri: str, database: str) -> None:
     """Store the ledger without its indexes, as fast as possible."""
     templates = _templates()
     documents = {
-        TRANSACTIONS: (_transaction(fact, templates) for fact in facts()),
+        TRANSACTIONS: (
+            _transaction_document(transaction, templates) for transaction in all_transactions()
+        ),
         EVENTS: (
-            _event_document(fact, templates.event) for fact in facts() if fact.event is not None
+            _event_document(transaction, templates.event)
+            for transaction in all_transactions()
+            if transaction.event is not None
         ),
         BLOCKS: (_block(number, templates.block) for number in range(LAST + 1)),
     }

@@ -8,7 +8,14 @@ from pymongo import AsyncMongoClient
 from ledger.mongodb.paging import Page, Window
 from ledger.mongodb.reader import LedgerReader
 from ledger.position import BlockNumber
-from tests.ledger.long_ledger import BLOCK_COUNT, HIDDEN, LAST, PER_BLOCK, Fact, facts
+from tests.ledger.long_ledger import (
+    BLOCK_COUNT,
+    HIDDEN,
+    LAST,
+    PER_BLOCK,
+    ForgedTransaction,
+    all_transactions,
+)
 from tests.ledger.query_plans import QueryPlan, QueryRecorder, explain_query
 
 LIMIT = 20
@@ -52,10 +59,14 @@ class LongLedger:
         return plans
 
 
-def positions_of(matches: Callable[[Fact], bool], blocks: Blocks) -> list[int]:
+def positions_of(matches: Callable[[ForgedTransaction], bool], blocks: Blocks) -> list[int]:
     """Return the positions of the transactions of these blocks that match."""
     first, last = blocks
-    return [fact.position for fact in facts() if first <= fact.block <= last and matches(fact)]
+    return [
+        transaction.position
+        for transaction in all_transactions()
+        if first <= transaction.block <= last and matches(transaction)
+    ]
 
 
 async def check_pages(

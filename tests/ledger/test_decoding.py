@@ -30,7 +30,7 @@ from tests.ledger.wire_format import field
 _INT64_MIN, _INT64_MAX, _UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 
 
-def test_reads_and_writes_of_every_kind() -> None:
+def test_reads_and_writes_of_every_kind_are_decoded() -> None:
     key_metadata = field(1, b"VALIDATION_PARAMETER") + field(2, b"\xff")
     kv = (
         field(1, field(1, b"absent"))
@@ -89,7 +89,7 @@ def test_reads_and_writes_of_every_kind() -> None:
     )
 
 
-def test_parts_of_actions_that_are_never_recorded() -> None:
+def test_parts_of_actions_that_are_never_recorded_are_decoded() -> None:
     """Recorded actions initialise no chaincode, have no message, and read no key of block 0."""
     response = field(3, field(1, 200) + field(2, b"a message") + field(3, b"\xff"))
     reads = field(1, field(1, b"of genesis") + field(2, b"")) + field(1, field(1, b"absent"))

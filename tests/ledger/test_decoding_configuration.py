@@ -19,7 +19,7 @@ from tests.ledger.wire_format import field
 _UINT64_MAX = 2**64 - 1
 
 
-def test_identities_without_a_certificate() -> None:
+def test_identities_without_a_certificate_have_a_digest() -> None:
     idemix = field(1, b"x") + field(2, b"y") + field(3, b"ou")
     for id_bytes, kind in (
         (idemix, "idemix"),
@@ -32,7 +32,7 @@ def test_identities_without_a_certificate() -> None:
         assert creator == Identity("MSP", kind, digest=sha256(id_bytes).hexdigest())  # type: ignore[arg-type]
 
 
-def test_signers_and_commit_hash() -> None:
+def test_signers_and_the_commit_hash_are_decoded() -> None:
     raft = field(2, field(1, field(1, field(1, b"OrdererMSP") + field(2, b"?"))))
     bft = field(2, field(3, field(1, 2**32 - 1) + field(2, b"nonce")))
     unreadable = field(2, field(1, b"\xff")) + field(2, field(3, b"\xff"))
@@ -53,7 +53,7 @@ def test_signers_and_commit_hash() -> None:
     assert (block.last_config, block.commit_hash) == (_UINT64_MAX, b"\1\2")
 
 
-def test_a_channel_configuration_with_all_parts() -> None:
+def test_a_channel_configuration_with_all_parts_is_decoded() -> None:
     acls = [
         field(1, field(1, name) + field(2, field(1, b"/Channel/" + name))) for name in (b"b", b"a")
     ]

@@ -7,7 +7,7 @@ import pytest
 
 from ledger.mongodb.event_queries import EventFilter
 from ledger.mongodb.paging import Window
-from tests.ledger.long_ledger import LAST, LONG_NAME, Fact, facts
+from tests.ledger.long_ledger import LAST, LONG_NAME, ForgedTransaction, all_transactions
 from tests.ledger.query_checks import (
     LIMIT,
     MIDDLE,
@@ -37,9 +37,9 @@ def equals(stored: Any, value: Any) -> bool:
     return bool(stored == value) and isinstance(stored, bool) == isinstance(value, bool)
 
 
-def has_campaign(fact: Fact, *values: Any) -> bool:
+def has_campaign(transaction: ForgedTransaction, *values: Any) -> bool:
     """Return whether the campaign of the event is one of the values."""
-    stored = in_field(fact.event[1], "campaignId") if fact.event is not None else []
+    stored = in_field(transaction.event[1], "campaignId") if transaction.event is not None else []
     return any(equals(item, value) for item in stored for value in values)
 
 
@@ -52,16 +52,16 @@ def has_campaign(fact: Fact, *values: Any) -> bool:
         (None, "123456789012345678901", {"bigInteger": "123456789012345678901"}),
     ],
 )
-async def test_events(
+async def test_events_are_found_by_every_filter(
     ledger: LongLedger, chaincode: str | None, campaign: str | None, value: Any
 ) -> None:
     values = (campaign,) if value is None else (campaign, value)
     matching = [
-        fact
-        for fact in facts()
-        if fact.event is not None
-        and (chaincode is None or fact.chaincode == chaincode)
-        and (campaign is None or has_campaign(fact, *values))
+        transaction
+        for transaction in all_transactions()
+        if transaction.event is not None
+        and (chaincode is None or transaction.chaincode == chaincode)
+        and (campaign is None or has_campaign(transaction, *values))
     ]
     payload = ("campaignId", campaign) if campaign is not None else None
     for names, blocks in (
@@ -73,33 +73,43 @@ async def test_events(
     ):
         event_filter = EventFilter(chaincode, names, None, payload)
         with_names = [
-            fact
-            for fact in matching
-            if names is None or (fact.event is not None and fact.event[0] in names)
+            transaction
+            for transaction in matching
+            if names is None or (transaction.event is not None and transaction.event[0] in names)
         ]
-        expected = [fact.position for fact in with_names if blocks[0] <= fact.block <= blocks[1]]
+        expected = [
+            transaction.position
+            for transaction in with_names
+            if blocks[0] <= transaction.block <= blocks[1]
+        ]
         await check_pages(
             ledger, partial(ledger.reader.matching_events, event_filter), expected, blocks
         )
 
 
-async def test_events_whose_field_is_null(ledger: LongLedger) -> None:
+async def test_events_whose_field_is_null_are_found(ledger: LongLedger) -> None:
     """A field that an element of a list lacks counts as null; an empty list does not."""
-    expected = positions_of(lambda fact: has_campaign(fact, "null", None), WHOLE_LEDGER)
+    expected = positions_of(
+        lambda transaction: has_campaign(transaction, "null", None), WHOLE_LEDGER
+    )
     read = partial(ledger.reader.matching_events, EventFilter(payload=("campaignId", "null")))
     await check_pages(ledger, read, expected, WHOLE_LEDGER, extra=LIMIT)
 
 
-async def test_events_of_a_transaction(ledger: LongLedger) -> None:
-    fact = next(fact for fact in facts() if fact.event is not None and fact.number > 50_000)
-    for names, expected in ((None, [fact.position]), (("Closed",), [])):
+async def test_the_event_of_a_transaction_is_found(ledger: LongLedger) -> None:
+    transaction = next(
+        transaction
+        for transaction in all_transactions()
+        if transaction.event is not None and transaction.number > 50_000
+    )
+    for names, expected in ((None, [transaction.position]), (("Closed",), [])):
         read = partial(
-            ledger.reader.matching_events, EventFilter(tx_id=str(fact.tx_id), names=names)
+            ledger.reader.matching_events, EventFilter(tx_id=str(transaction.tx_id), names=names)
         )
         await check_pages(ledger, read, expected, WHOLE_LEDGER, sorts=True)
 
 
-async def test_event_names_that_occur(ledger: LongLedger) -> None:
+async def test_it_is_known_which_event_names_occur(ledger: LongLedger) -> None:
     for name, occurs in (
         ("Closed", True),
         ("DonationReceived", True),

@@ -108,7 +108,7 @@ def _config_of(channel_group: bytes) -> tuple[ChannelConfig | None, tuple[str, .
 
 
 @pytest.mark.parametrize(("depth", "readable"), [(1, True), (45, True), (60, False), (5000, False)])
-def test_nested_groups(depth: int, readable: bool) -> None:
+def test_groups_are_decoded_unless_they_are_nested_too_deeply(depth: int, readable: bool) -> None:
     group = group_policy("Last", 3, field(1, b"Readers"))
     for _ in range(depth):
         group = group_child("g", group)
@@ -125,7 +125,7 @@ def test_nested_groups(depth: int, readable: bool) -> None:
 @pytest.mark.parametrize(
     ("depth", "readable"), [(1, True), (40, True), (100, False), (5000, False)]
 )
-def test_nested_rules(depth: int, readable: bool) -> None:
+def test_rules_are_decoded_unless_they_are_nested_too_deeply(depth: int, readable: bool) -> None:
     rule = field(1, 0)
     for _ in range(depth):
         rule = field(2, field(1, 1) + field(2, rule))
@@ -159,14 +159,14 @@ def test_policies_below_a_very_long_name_are_cut_off_with_an_error() -> None:
     assert errors == ("config.policies",)
 
 
-def test_very_many_groups_below_a_very_long_name() -> None:
+def test_very_many_groups_below_a_very_long_name_are_cut_off_with_an_error() -> None:
     groups = b"".join(group_child(str(i), b"") for i in range(20_000))
     configuration, errors = _config_of(group_child("n" * 1_000_000, groups))
     assert configuration is not None
     assert errors == ("config.policies",)
 
 
-def test_a_configuration_larger_than_a_document() -> None:
+def test_a_part_of_a_configuration_that_fits_in_no_document_is_omitted() -> None:
     addresses = forging.group_value("OrdererAddresses", field(1, b"") * 2_000_000)
     document = decoded(
         encode(forging.block([envelope(config(addresses), CONFIG)])).transactions[0].raw
@@ -222,7 +222,9 @@ def _version(number: int) -> Callable[[bytes], bytes]:
         (lambda der: b"", "unknown"),
     ],
 )
-def test_unusual_certificates(alter: Callable[[bytes], bytes], kind: str) -> None:
+def test_an_unusual_certificate_is_decoded_or_kept_as_a_digest(
+    alter: Callable[[bytes], bytes], kind: str
+) -> None:
     der = alter(_DER)
     creator = field(1, b"MSP") + field(2, _pem(der))
     encoded = check_block(forging.block([envelope(b"", creator=creator)]))
@@ -237,7 +239,7 @@ def test_unusual_certificates(alter: Callable[[bytes], bytes], kind: str) -> Non
         assert (identity["kind"], identity["digest"]) == ("unknown", sha256(_pem(der)).hexdigest())
 
 
-def test_truncated_certificates() -> None:
+def test_a_truncated_certificate_is_of_an_unknown_kind() -> None:
     pem = _pem(_DER)
     for length in range(0, len(pem), 3):
         assert decode_certificate("MSP", pem[:length]).kind == (
@@ -248,7 +250,7 @@ def test_truncated_certificates() -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_damaged_certificates(profile: settings) -> None:
+def test_a_damaged_certificate_does_not_stop_decoding(profile: settings) -> None:
     @profile
     @given(
         st.lists(

@@ -5,7 +5,7 @@ import pytest
 from ledger.mongodb.paging import Page, Window
 from ledger.position import BlockNumber
 from tests.ledger import long_ledger
-from tests.ledger.long_ledger import LAST, Fact, facts
+from tests.ledger.long_ledger import LAST, ForgedTransaction, all_transactions
 from tests.ledger.query_checks import (
     MIDDLE,
     WHOLE_LEDGER,
@@ -28,20 +28,26 @@ from tests.ledger.query_checks import (
         *(("kindledger", "\0donation\0An\0"), ("kindledger", "absent"), ("absent", "total")),
     ],
 )
-async def test_the_history_of_a_key(ledger: LongLedger, namespace: str, key: str) -> None:
-    def wrote(fact: Fact) -> bool:
-        return fact.code == 0 and (namespace, key) in fact.writes
+async def test_the_history_of_a_key_has_its_valid_writes(
+    ledger: LongLedger, namespace: str, key: str
+) -> None:
+    def wrote(transaction: ForgedTransaction) -> bool:
+        return transaction.code == 0 and (namespace, key) in transaction.writes
 
     async def read(first: BlockNumber, last: BlockNumber, window: Window) -> Page:
         page = await ledger.reader.key_history(namespace, key, first, last, window)
         for document in page.documents:
-            fact = facts()[document["blockNumber"] * long_ledger.PER_BLOCK + document["txIndex"]]
-            deleted = fact.number % 11 == 1
+            transaction = all_transactions()[
+                document["blockNumber"] * long_ledger.PER_BLOCK + document["txIndex"]
+            ]
+            deleted = transaction.number % 11 == 1
             write = (
-                {"isDelete": True} if deleted else {"value": str(fact.number), "isDelete": False}
+                {"isDelete": True}
+                if deleted
+                else {"value": str(transaction.number), "isDelete": False}
             )
             assert document["writes"] == [write]
-            assert (document["txId"], document["ts"]) == (fact.tx_id, fact.ts)
+            assert (document["txId"], document["ts"]) == (transaction.tx_id, transaction.ts)
             assert document.keys() == {"_id", "blockNumber", "txIndex", "txId", "ts", "writes"}
         return page
 
@@ -49,7 +55,7 @@ async def test_the_history_of_a_key(ledger: LongLedger, namespace: str, key: str
         await check_pages(ledger, read, positions_of(wrote, blocks), blocks)
 
 
-async def test_the_namespaces_of_a_key(ledger: LongLedger) -> None:
+async def test_the_namespaces_of_a_key_are_found(ledger: LongLedger) -> None:
     for key, namespaces in (
         ("total", ["kindledger", "token"]),
         ("donation:77777", ["kindledger"]),

@@ -165,6 +165,6 @@ def test_any_bytes_are_stored_exactly(profile: settings) -> None:
         (b'{"a":"\xff"}', "binary", b'{"a":"\xff"}'),
     ],
 )
-def test_the_stored_form_of_a_payload(payload: bytes, encoding: str, stored: object) -> None:
+def test_a_payload_is_stored_in_this_form(payload: bytes, encoding: str, stored: object) -> None:
     fields = _stored_and_read(payload)
     assert (fields["payloadEncoding"], fields["payload"]) == (encoding, stored)

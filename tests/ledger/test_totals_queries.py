@@ -11,7 +11,7 @@ from ledger.documents.code_names import status_name
 from ledger.mongodb.totals import BlockTotals, Bucket, ChaincodeTotals, LedgerTotals
 from ledger.position import BlockNumber
 from tests.ledger import long_ledger
-from tests.ledger.long_ledger import BEGAN, LAST, facts
+from tests.ledger.long_ledger import BEGAN, LAST, all_transactions
 from tests.ledger.query_checks import (
     MIDDLE,
     WHOLE_LEDGER,
@@ -20,24 +20,30 @@ from tests.ledger.query_checks import (
 
 
 def block_totals(blocks: Sequence[int]) -> BlockTotals:
-    transactions = [fact for number in blocks for fact in long_ledger.block_facts(number)]
+    transactions = [
+        transaction
+        for number in blocks
+        for transaction in long_ledger.transactions_of_block(number)
+    ]
     return BlockTotals(
         len(blocks),
         len(transactions),
-        sum(fact.code == 0 for fact in transactions),
-        sum(fact.event is not None for fact in transactions),
+        sum(transaction.code == 0 for transaction in transactions),
+        sum(transaction.event is not None for transaction in transactions),
         sum(1_000 + number for number in blocks),
     )
 
 
 def ledger_totals(first: int, last: int) -> LedgerTotals:
     transactions = [
-        fact for number in range(first, last + 1) for fact in long_ledger.block_facts(number)
+        transaction
+        for number in range(first, last + 1)
+        for transaction in long_ledger.transactions_of_block(number)
     ]
     chaincodes: dict[str | None, list[int]] = {}
     hours: dict[datetime | None, list[int]] = {}
-    for fact in transactions:
-        chaincodes.setdefault(fact.chaincode, []).append(fact.block)
+    for transaction in transactions:
+        chaincodes.setdefault(transaction.chaincode, []).append(transaction.block)
     for number in range(first, last + 1):
         ts = long_ledger.block_ts(number)
         hours.setdefault(ts.replace(minute=0, second=0) if ts is not None else None, []).append(
@@ -45,9 +51,9 @@ def ledger_totals(first: int, last: int) -> LedgerTotals:
         )
     return LedgerTotals(
         block_totals(range(first, last + 1)),
-        Counter(status_name(fact.code) for fact in transactions),
-        Counter(fact.type for fact in transactions),
-        Counter(fact.creator_msp for fact in transactions),
+        Counter(status_name(transaction.code) for transaction in transactions),
+        Counter(transaction.type for transaction in transactions),
+        Counter(transaction.creator_msp for transaction in transactions),
         {
             name: ChaincodeTotals(len(blocks), min(blocks), max(blocks))
             for name, blocks in chaincodes.items()
@@ -56,7 +62,7 @@ def ledger_totals(first: int, last: int) -> LedgerTotals:
     )
 
 
-async def test_ledger_totals(ledger: LongLedger) -> None:
+async def test_totals_of_a_range_are_right(ledger: LongLedger) -> None:
     reader, middle = ledger.reader, BlockNumber(LAST // 2)
     whole = await reader.totals(0, LAST)
     assert whole == ledger_totals(0, LAST)
@@ -68,14 +74,16 @@ async def test_ledger_totals(ledger: LongLedger) -> None:
         assert (plan.indexes, plan.documents) == ({"_id_"}, 100)
 
 
-async def test_event_counts_by_chaincode(ledger: LongLedger) -> None:
+async def test_events_are_counted_by_chaincode(ledger: LongLedger) -> None:
     """The events are counted on the index alone, with one scan for each chaincode."""
     for first, last in (WHOLE_LEDGER, MIDDLE, (BlockNumber(LAST - 10), LAST)):
         events = [
-            fact for fact in facts() if fact.event is not None and first <= fact.block <= last
+            transaction
+            for transaction in all_transactions()
+            if transaction.event is not None and first <= transaction.block <= last
         ]
         assert await ledger.reader.event_counts(first, last) == Counter(
-            fact.chaincode for fact in events
+            transaction.chaincode for transaction in events
         )
         (plan,) = await ledger.plans()
         assert plan.documents == 0
@@ -83,7 +91,7 @@ async def test_event_counts_by_chaincode(ledger: LongLedger) -> None:
 
 
 @pytest.mark.parametrize("unit", ["minute", "hour", "day"])
-async def test_totals_by_time(ledger: LongLedger, unit: Any) -> None:
+async def test_totals_by_time_are_right(ledger: LongLedger, unit: Any) -> None:
     since, until = BEGAN + timedelta(minutes=30), BEGAN + timedelta(minutes=100)
     lower: dict[str, Any] = {
         "minute": {"second": 0},

@@ -13,7 +13,7 @@ from ledger.mongodb.reader import LedgerReader
 from ledger.mongodb.transaction_queries import TransactionFilter
 from ledger.position import BlockNumber, highest_block_below, unpack_position
 from tests.ledger import long_ledger
-from tests.ledger.long_ledger import BEGAN, LAST, LONG_NAME, facts
+from tests.ledger.long_ledger import BEGAN, LAST, LONG_NAME, all_transactions
 from tests.ledger.query_checks import (
     HIDDEN_TRANSACTIONS,
     LIMIT,
@@ -38,14 +38,16 @@ ALL_CODES = frozenset(range(256))
     ],
     ids=lambda equalities: " ".join(equalities.values())[:40],
 )
-async def test_transactions(ledger: LongLedger, equalities: dict[str, str]) -> None:
+async def test_transactions_are_found_by_every_filter(
+    ledger: LongLedger, equalities: dict[str, str]
+) -> None:
     expected_values = {
         name: "CONFIG" if value == "1" else value for name, value in equalities.items()
     }
     matching = [
-        fact
-        for fact in facts()
-        if all(getattr(fact, name) == value for name, value in expected_values.items())
+        transaction
+        for transaction in all_transactions()
+        if all(getattr(transaction, name) == value for name, value in expected_values.items())
     ]
     for codes, excluded, blocks in (
         (None, False, WHOLE_LEDGER),
@@ -59,9 +61,15 @@ async def test_transactions(ledger: LongLedger, equalities: dict[str, str]) -> N
     ):
         transaction_filter = TransactionFilter(**equalities, codes=codes, excluded=excluded)
         with_codes = [
-            fact for fact in matching if codes is None or (fact.code in codes) != excluded
+            transaction
+            for transaction in matching
+            if codes is None or (transaction.code in codes) != excluded
         ]
-        expected = [fact.position for fact in with_codes if blocks[0] <= fact.block <= blocks[1]]
+        expected = [
+            transaction.position
+            for transaction in with_codes
+            if blocks[0] <= transaction.block <= blocks[1]
+        ]
         await check_pages(
             ledger, partial(ledger.reader.transactions, transaction_filter), expected, blocks
         )
@@ -77,7 +85,7 @@ async def test_large_rows_end_a_page_early(
     blocks = (BlockNumber(2_000), BlockNumber(3_500))
     transaction_filter = TransactionFilter(codes=ALL_CODES - {0, 9, 11})
     after, positions = None, list[int]()
-    expected = positions_of(lambda fact: fact.code not in (0, 9, 11), blocks)
+    expected = positions_of(lambda transaction: transaction.code not in (0, 9, 11), blocks)
     more = True
     while more:
         page = await reader.transactions(
@@ -109,7 +117,7 @@ async def test_a_filter_of_transactions_without_an_index_is_refused(ledger: Long
         (BEGAN, BEGAN + timedelta(minutes=2)),
     ],
 )
-async def test_transactions_and_blocks_by_time(
+async def test_transactions_and_blocks_are_found_by_time(
     ledger: LongLedger, since: datetime | None, until: datetime | None
 ) -> None:
     """Hundreds of transactions have the same time, some none, and some a time far in the future."""
@@ -119,7 +127,9 @@ async def test_transactions_and_blocks_by_time(
         return ts is not None and (since is None or ts >= since) and (until is None or ts < until)
 
     transactions = [
-        (fact.ts, fact.position) for fact in facts() if fact.visible and within(fact.ts)
+        (transaction.ts, transaction.position)
+        for transaction in all_transactions()
+        if transaction.visible and within(transaction.ts)
     ]
     blocks = [
         (ts, number) for number in range(LAST + 1) if within(ts := long_ledger.block_ts(number))
@@ -141,32 +151,44 @@ async def test_transactions_and_blocks_by_time(
                 await check_plans(ledger, extra=HIDDEN_TRANSACTIONS)
 
 
-async def test_transactions_of_a_block(ledger: LongLedger) -> None:
+async def test_the_transactions_of_a_block_are_found(ledger: LongLedger) -> None:
     async def read(first: BlockNumber, _last: BlockNumber, window: Window) -> Page:
         return await ledger.reader.block_transactions(first, window)
 
     await check_pages(
         ledger,
         read,
-        [fact.position for fact in long_ledger.block_facts(777)],
+        [transaction.position for transaction in long_ledger.transactions_of_block(777)],
         (BlockNumber(777), BlockNumber(777)),
     )
     rows = await ledger.reader.transaction_rows(777)
-    assert [row["txId"] for row in rows] == [fact.tx_id for fact in long_ledger.block_facts(777)]
+    assert [row["txId"] for row in rows] == [
+        transaction.tx_id for transaction in long_ledger.transactions_of_block(777)
+    ]
 
 
 async def test_a_transaction_is_read_with_one_query(ledger: LongLedger) -> None:
     reader = ledger.reader
-    repeated = next(fact.claimed for fact in facts() if fact.claimed is not None)
-    repeats = [fact.position for fact in facts() if fact.visible and fact.claimed == repeated]
-    owner = next(fact for fact in facts() if fact.tx_id == repeated)
+    repeated = next(
+        transaction.claimed for transaction in all_transactions() if transaction.claimed is not None
+    )
+    repeats = [
+        transaction.position
+        for transaction in all_transactions()
+        if transaction.visible and transaction.claimed == repeated
+    ]
+    owner = next(transaction for transaction in all_transactions() if transaction.tx_id == repeated)
     record = await reader.transaction_record(str(repeated), LAST, 3)
     assert record is not None
     assert (record.transaction["_id"], record.event) == (owner.position, None)
     assert [repeat["_id"] for repeat in record.repeats] == repeats[:3]
     below = highest_block_below(owner.block)
     assert await reader.transaction_record(str(repeated), below, 3) is None
-    donation = next(fact for fact in facts() if fact.event is not None and fact.number > 100_000)
+    donation = next(
+        transaction
+        for transaction in all_transactions()
+        if transaction.event is not None and transaction.number > 100_000
+    )
     ledger.queries.take()
     by_id = await reader.transaction_record(str(donation.tx_id), LAST, 100)
     (plan,) = await ledger.plans()
@@ -178,24 +200,37 @@ async def test_a_transaction_is_read_with_one_query(ledger: LongLedger) -> None:
     assert by_id.event is not None
     assert (by_id.event["_id"], by_id.repeats) == (donation.position, [])
     assert await reader.owner_position(str(donation.tx_id), LAST) == donation.position
-    hidden = next(fact for fact in facts() if not fact.visible and fact.claimed is None)
+    hidden = next(
+        transaction
+        for transaction in all_transactions()
+        if not transaction.visible and transaction.claimed is None
+    )
     assert await reader.transaction_record(str(hidden.tx_id), LAST, 100) is None
     assert await reader.owner_position(str(hidden.tx_id), LAST) is None
 
 
-async def test_transactions_by_id_prefix(ledger: LongLedger) -> None:
-    hidden = next(str(fact.tx_id) for fact in facts() if not fact.visible and fact.claimed is None)
+async def test_transactions_are_found_by_the_beginning_of_their_id(ledger: LongLedger) -> None:
+    hidden = next(
+        str(transaction.tx_id)
+        for transaction in all_transactions()
+        if not transaction.visible and transaction.claimed is None
+    )
     for prefix in ("0000", "8", "ffff", "zz", hidden[:9]):
-        visible = (str(fact.tx_id) for fact in facts() if fact.visible and fact.claimed is None)
+        visible = (
+            str(transaction.tx_id)
+            for transaction in all_transactions()
+            if transaction.visible and transaction.claimed is None
+        )
         expected = sorted(tx_id for tx_id in visible if tx_id.startswith(prefix))[:LIMIT]
         rows = await ledger.reader.transactions_by_id_prefix(prefix, LAST, LIMIT)
         assert [row["txId"] for row in rows] == expected
         await check_plans(ledger, extra=HIDDEN_TRANSACTIONS)
 
 
-async def test_chaincode_definitions(ledger: LongLedger) -> None:
+async def test_chaincode_definitions_are_found(ledger: LongLedger) -> None:
     expected = positions_of(
-        lambda fact: fact.chaincode == "_lifecycle" and fact.code == 0, WHOLE_LEDGER
+        lambda transaction: transaction.chaincode == "_lifecycle" and transaction.code == 0,
+        WHOLE_LEDGER,
     )
     for name, positions in ((None, expected), ("kindledger", expected), ("token", [])):
         definitions = await ledger.reader.chaincode_definitions(LAST, name)

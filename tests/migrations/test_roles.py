@@ -121,7 +121,7 @@ async def test_the_reporter_reads_and_cannot_write(
     )
 
 
-async def test_policies_for_the_roles_under_row_level_security(
+async def test_the_roles_get_policies_where_row_level_security_is_on(
     business_database: str, indexer_dsn: str, reporter_dsn: str
 ) -> None:
     await migrate(business_database, NEWEST - 1)

@@ -90,7 +90,7 @@ async def test_locked_rows_are_settled_after_the_lock_ends(
     assert await gateway.discrepancies() == {}
 
 
-async def test_deadlocks_with_an_application(
+async def test_a_deadlock_with_an_application_is_retried(
     indexer_dsn: str, business_database: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
     """The application locks a campaign, then its donations; the settlement is the one to retry."""
@@ -178,7 +178,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("cause", "remedy", "message"), REFUSALS.values(), ids=REFUSALS)
-async def test_a_row_that_the_schema_refuses(
+async def test_a_refused_row_is_a_discrepancy_and_delays_no_other_row(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway, cause: str, remedy: str, message: str
 ) -> None:
     """A discrepancy shows the reason; the row is settled without the cause, others at once."""
@@ -209,7 +209,7 @@ async def test_a_row_that_the_schema_refuses(
         await eventually(gateway.discrepancies, lambda kinds: not kinds)
 
 
-async def test_two_daemons_over_one_backlog(
+async def test_two_daemons_settle_each_row_of_a_backlog_once(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
     """Each block is settled by one of them, and neither reports an error."""

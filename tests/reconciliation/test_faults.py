@@ -107,7 +107,7 @@ async def hang(server: Postgres, random_choices: random.Random) -> None:
 @pytest.mark.parametrize(
     "rounds", [6, pytest.param(60, marks=(pytest.mark.long, pytest.mark.timeout(900)))]
 )
-async def test_postgresql_fails_in_the_middle_of_a_backlog(
+async def test_a_backlog_is_settled_once_although_postgresql_fails(
     server: Postgres, ledger: GrowingLedger, rounds: int
 ) -> None:
     print(f"repeat with FAULT_SEED={SEED}")
@@ -167,7 +167,7 @@ def start(
 @pytest.mark.parametrize(
     "kills", [8, pytest.param(50, marks=(pytest.mark.long, pytest.mark.timeout(900)))]
 )
-async def test_sigkill_of_the_daemon(
+async def test_rows_are_settled_once_although_the_daemon_is_killed(
     server: Postgres, store: LedgerStore, start: Start, kills: int
 ) -> None:
     """The daemon is killed at random times; the chain begins again when all rows are settled."""
@@ -219,7 +219,7 @@ async def check_consistent(gateway: Gateway) -> None:
     }
 
 
-async def test_postgresql_is_unavailable_while_blocks_are_indexed(
+async def test_blocks_are_indexed_while_postgresql_is_unavailable(
     server: Postgres, store: LedgerStore, start: Start
 ) -> None:
     """Indexing is not delayed, and the backlog is settled afterwards."""
@@ -255,7 +255,7 @@ def logged(stderr: str) -> Sequence[dict[str, object]]:
     return [json.loads(line) for line in stderr.splitlines()]
 
 
-async def test_a_stop_in_time_while_postgresql_hangs(
+async def test_the_daemon_stops_in_time_while_postgresql_hangs(
     server: Postgres, ledger: GrowingLedger
 ) -> None:
     """The end of the daemon does not wait for an answer of PostgreSQL."""

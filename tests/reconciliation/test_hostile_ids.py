@@ -50,7 +50,7 @@ async def test_ids_that_no_column_can_hold_are_counted(
     assert await gateway.discrepancies() == {}
 
 
-async def test_a_chain_of_hostile_envelopes(
+async def test_rows_agree_with_a_chain_of_hostile_envelopes(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
     """Every second envelope is hostile; every row agrees with a naive reading of the chain."""

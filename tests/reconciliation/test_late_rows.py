@@ -71,7 +71,7 @@ async def test_a_late_row_is_settled_at_once(
         assert reconciler.progress.settled_rows > 0
 
 
-async def test_a_row_that_was_written_while_the_daemon_was_not_connected(
+async def test_a_row_that_was_written_while_the_daemon_was_not_connected_is_settled(
     indexer_dsn: str, business_database: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
     """The daemon's sessions end, and it can connect again only after the row is written."""

@@ -29,7 +29,7 @@ def metrics(progress: ReconciliationProgress) -> dict[str, dict[str, float]]:
     return samples
 
 
-async def test_pending_rows_and_open_discrepancies(
+async def test_the_metrics_show_pending_rows_and_open_discrepancies(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
     await gateway.open_campaign()
@@ -76,7 +76,7 @@ async def test_pending_rows_and_open_discrepancies(
         assert metrics(progress)["reconciliation_oldest_pending_seconds"]["transactions"] == 0
 
 
-async def test_connections_and_failures(
+async def test_the_metrics_show_connections_and_failures(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
     unreachable = "postgresql://u@127.0.0.1:1/x"

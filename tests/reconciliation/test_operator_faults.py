@@ -143,7 +143,7 @@ ALTER TABLE transactions ALTER status TYPE state USING status::state
 @pytest.mark.parametrize(
     "change", [OTHER_TYPE, "DELETE FROM ledger_cursor"], ids=["another type", "cursor deleted"]
 )
-async def test_a_change_during_the_work(
+async def test_reconciliation_continues_after_a_change_during_its_work(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway, change: str
 ) -> None:
     """Prepared statements, or the cursor that the daemon has read, become invalid."""
@@ -180,7 +180,9 @@ _INSERT = (
 )
 
 
-async def test_no_server_of_the_wanted_kind(indexer_dsn: str, ledger: GrowingLedger) -> None:
+async def test_reconciliation_waits_until_a_server_is_of_the_wanted_kind(
+    indexer_dsn: str, ledger: GrowingLedger
+) -> None:
     """During a failover it may be that no address belongs to a primary."""
     await ledger.commit([BlockBuilder().genesis])
     async with reconciling(f"{indexer_dsn}?target_session_attrs=standby", ledger) as reconciler:
@@ -189,7 +191,7 @@ async def test_no_server_of_the_wanted_kind(indexer_dsn: str, ledger: GrowingLed
         )
 
 
-async def test_another_chain_than_the_rows_were_settled_by(
+async def test_rows_are_not_settled_by_another_chain_than_before(
     indexer_dsn: str,
     ledger: GrowingLedger,
     gateway: Gateway,

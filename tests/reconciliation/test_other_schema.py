@@ -77,7 +77,7 @@ async def owner(empty_database: str) -> AsyncIterator[Connection]:
     await connection.close()
 
 
-async def test_a_schema_of_another_shape(
+async def test_rows_of_a_schema_of_another_shape_are_settled(
     empty_database: str, owner: Connection, ledger: GrowingLedger
 ) -> None:
     """A domain checks the hashes, and clients claim ids that the domain refuses."""
@@ -129,7 +129,7 @@ async def test_a_schema_of_another_shape(
     }
 
 
-async def test_a_blank_at_the_end_in_columns_of_types_varchar_and_char(
+async def test_a_hash_with_a_blank_at_the_end_is_settled(
     empty_database: str, owner: Connection, ledger: GrowingLedger
 ) -> None:
     """The same transaction settles the rows of both tables."""

@@ -61,7 +61,7 @@ async def test_the_connections_cannot_write(indexer_dsn: str) -> None:
             await connection.reset()
 
 
-async def test_which_channel(closed_dsn: str) -> None:
+async def test_the_channel_of_the_reports_comes_from_the_configuration(closed_dsn: str) -> None:
     async def channel(**settings: Any) -> str | None:
         async with business_reports(Settings.model_validate(settings)) as reports:
             return reports.channel if reports is not None else None
@@ -104,7 +104,7 @@ async def migrate(server: Postgres) -> None:
     await connection.close()
 
 
-async def test_postgresql_is_unavailable_at_the_start_and_later(server: Postgres) -> None:
+async def test_calls_work_again_after_postgresql_was_unavailable(server: Postgres) -> None:
     dsn = server.dsn
     server.stop()
     async with reports_from(dsn) as reports:
@@ -120,7 +120,7 @@ async def test_postgresql_is_unavailable_at_the_start_and_later(server: Postgres
         await eventually(lambda: is_available(reports))
 
 
-async def test_a_hung_postgresql_delays_a_call_by_seconds_and_the_next_calls_not(
+async def test_a_hung_postgresql_delays_the_first_calls_only(
     server: Postgres,
 ) -> None:
     async with reports_from(server.dsn) as reports:

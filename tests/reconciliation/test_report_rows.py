@@ -81,7 +81,7 @@ async def test_the_number_of_rows_is_limited(gateway: Gateway, reporter_dsn: str
     assert (row.confirmed_at, found[OTHER_ID].more) == (None, False)
 
 
-async def test_another_schema(gateway: Gateway, reporter_dsn: str) -> None:
+async def test_rows_of_another_schema_are_found(gateway: Gateway, reporter_dsn: str) -> None:
     """Its columns have other types and names, and the user has only the rights to read them."""
     await gateway.connection.execute(
         """

@@ -7,7 +7,7 @@ from tests.reconciliation.growing_ledger import GrowingLedger, forged_chain, sub
 from tests.reconciliation.running import reconciling
 
 
-async def test_rows_written_before_during_and_after_their_block(
+async def test_rows_written_before_and_after_their_block_agree_with_the_ledger(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
     """All of them agree with the ledger, and the campaign has raised its confirmed donations."""

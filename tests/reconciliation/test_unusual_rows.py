@@ -37,7 +37,9 @@ AMOUNTS: dict[str, tuple[bytes, bool]] = {
 """Amounts in an event, and whether they differ from 12. Other values than numbers are ignored."""
 
 
-async def test_amounts_in_events(indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway) -> None:
+async def test_an_amount_that_differs_from_the_event_is_a_discrepancy(
+    indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
+) -> None:
     """Every row is settled; a row with another number than the event is a discrepancy."""
     builder = BlockBuilder()
     planned = [PlannedTransaction(payload=b'{"amount":%s}' % text) for text, _ in AMOUNTS.values()]
@@ -72,7 +74,7 @@ async def test_amounts_in_events(indexer_dsn: str, ledger: GrowingLedger, gatewa
     assert await gateway.discrepancies() == {"amount_differs": wrong | {odd}}
 
 
-async def test_two_donations_with_one_hash(
+async def test_two_donations_with_one_hash_are_both_settled(
     indexer_dsn: str, ledger: GrowingLedger, gateway: Gateway
 ) -> None:
     """Both are settled: the daemon cannot know which of them is right."""
