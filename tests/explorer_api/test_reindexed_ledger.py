@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
@@ -120,7 +121,7 @@ async def test_a_discovered_channel_that_is_indexed_again_is_another_one(
 async def test_streams_end_with_their_channel_and_its_successor_has_others(
     client: AsyncMongoClient[Any], database_name: str, redis: Redis, head_age_s: float
 ) -> None:
-    """Also if only the discovery notices that the channel is gone."""
+    """In the second case only the discovery of channels notices that the channel is gone."""
     name = f"of.{database_name}"
     path = f"/api/v1/channels/{name}"
     options = Options(head_age_s=head_age_s)
