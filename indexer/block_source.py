@@ -3,9 +3,9 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from google.protobuf.message import DecodeError
 from msgspec import Struct
 
+from ledger.decoding.blocks import parse_block
 from ledger.errors import CorruptBlockError
 from protos import common_pb2 as common
 
@@ -47,15 +47,16 @@ class BlockSource(Protocol):
         """Whether the source ends, as files do; a peer never ends."""
 
     def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
-        """Yield the blocks from `start` on; `tip` is the last block that is known, if any.
+        """Yield the blocks from `start` on.
 
-        A peer delivers from `tip` on, so that its chain can be compared with the known one. Lower
+        If the caller has the block before `start`, it hands in its number as `tip`. A peer then
+        delivers from `tip` on, so that its chain can be compared with the caller's chain. Lower
         blocks may be delivered too. Raises `SourceUnavailableError` when the source fails, and
         `CorruptBlockError` for bytes that are not a block.
         """
 
     async def newest(self) -> DeliveredBlock | None:
-        """Return the source's highest block; None if the source cannot tell.
+        """Return the source's highest block; None if the source does not know it.
 
         Raises the same errors as `blocks`.
         """
@@ -63,14 +64,9 @@ class BlockSource(Protocol):
 
 def parse_delivered(block_bytes: bytes, origin: str) -> DeliveredBlock:
     """Parse a serialized `common.Block`. Raises `CorruptBlockError`, which names the `origin`."""
-    try:
-        block = common.Block.FromString(block_bytes)
-    except DecodeError:
-        got = f"{len(block_bytes)} bytes that do not parse"
-        raise CorruptBlockError(
-            None, f"bytes from {origin}", "a serialized common.Block", got
-        ) from None
+    name = f"bytes from {origin}"
+    block = parse_block(block_bytes, name)
     if not block.HasField("header"):
         got = f"{len(block_bytes)} bytes without a block header"
-        raise CorruptBlockError(None, f"bytes from {origin}", "a serialized common.Block", got)
+        raise CorruptBlockError(None, name, "a serialized common.Block", got)
     return DeliveredBlock(block, len(block_bytes))

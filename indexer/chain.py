@@ -67,10 +67,10 @@ class Chain:
 
 
 def compare_redelivered(undecoded: UndecodedBlock, accepted: StoredBlock) -> None:
-    """Raise `ChainMismatchError` unless the delivered block equals the accepted one of its number.
+    """Raise `ChainMismatchError` unless a delivered block equals the accepted block of its number.
 
-    Compares header hashes and validation codes. Bytes may differ: each peer may hold other
-    signatures of the same block.
+    Header hashes and validation codes are compared. The bytes may differ, because each peer may
+    hold other signatures of the same block.
     """
     if undecoded.hash != accepted.hash:
         raise ChainMismatchError(

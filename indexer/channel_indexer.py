@@ -28,19 +28,25 @@ _MAX_SKIPPED_IN_A_ROW: Final = 3
 """How often the same missing block is requested again before the channel stops at the gap."""
 
 _FIRST_POLL_S: Final = 1.0
-"""Until the peer's height is first requested: a stream without new blocks is silent, so only the
-peer's height shows that the channel has caught up."""
+"""The silence of a new stream after which the peer's height is first requested.
+
+A stream without new blocks is silent, so only the peer's height shows that the channel has caught
+up.
+"""
 
 
 class PeerTimeouts(Struct, frozen=True):
     """Intervals and time limits for peers, in seconds."""
 
     poll_s: float = 15.0
-    """Between requests for the peer's height while its stream is silent."""
+    """The time between requests for the peer's height while its stream is silent."""
     stall_s: float = 30.0
-    """Until a silent stream counts as broken although the peer has more blocks."""
+    """The time after which a silent stream counts as broken if the peer has more blocks.
+
+    It is also the time limit of a request for the peer's height.
+    """
     peer_retry_s: float = 3600.0
-    """Until the daemon gives up when no peer can be reached."""
+    """The time without a response of any peer after which the daemon gives up."""
 
 
 class _BlockSkippedError(Exception):
@@ -133,7 +139,7 @@ class ChannelIndexer:
             await asyncio.gather(delivering, stopping, return_exceptions=True)
 
     async def _deliver(self, pipeline: Pipeline) -> None:
-        """Put in blocks from one source after the other, with delays after errors."""
+        """Put blocks of one source after the other into the pipeline, with delays after errors."""
         backoff = Backoff()
         for source in cycle(self._sources):
             next_before = pipeline.next_number
@@ -192,6 +198,10 @@ class ChannelIndexer:
     async def _put(
         self, delivered: DeliveredBlock, source: BlockSource, pipeline: Pipeline
     ) -> None:
+        """Put a block into the pipeline, unless a peer has skipped blocks before it.
+
+        Raises `_BlockSkippedError` for the first few repetitions of the same gap.
+        """
         number = delivered.block.header.number
         self._last_contact = time.monotonic()
         if number == pipeline.next_number:
@@ -214,7 +224,7 @@ class ChannelIndexer:
         except TimeoutError:
             raise SourceUnavailableError(
                 "stalled",
-                f"{source.name} did not tell its height within {self._timeouts.stall_s:.0f} s",
+                f"{source.name} did not report its height within {self._timeouts.stall_s:.0f} s",
             ) from None
         if newest is None:
             return

@@ -20,7 +20,7 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
     ),
     MetricDefinition(
         "kindledger_peer_height_blocks",
-        "Blocks that the peer has; absent until the peer has told its height.",
+        "Blocks that the peer has; absent until the peer reports its height.",
         lambda channel: channel.peer_height,
     ),
     MetricDefinition(

@@ -1,4 +1,4 @@
-"""The progress of one channel's indexing, which operators read by way of the status and metrics."""
+"""The progress of one channel's indexing, which operators see in the status and the metrics."""
 
 import asyncio
 from collections import Counter, deque
@@ -16,6 +16,8 @@ from runtime.histogram import SECONDS, Histogram
 
 _RATE_WINDOW_S: Final = 10.0
 _LAG_RESOLUTION_S: Final = 0.01
+"""Heights that become known within this time are kept as one, which limits their number."""
+
 _MAX_RECONNECT_REASONS: Final = 30
 _BATCH_TRANSACTIONS: Final = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000)
 _BATCH_BYTES: Final = tuple(4**power for power in range(6, 14))  # 4 KiB to 64 MiB
@@ -75,11 +77,12 @@ class ChannelProgress:
         self.batch_transactions = Histogram(_BATCH_TRANSACTIONS)
         self.batch_bytes = Histogram(_BATCH_BYTES)
         self.changed = asyncio.Event()
+        """Set after each change; the task that waits for the next change clears it."""
         self._clock, self._now = clock, now
         self._samples: deque[tuple[float, int, int]] = deque([(clock(), 0, 0)])
         """Time, transactions and blocks at each commit within the rate window."""
         self._missing: deque[tuple[float, int]] = deque()
-        """The heights above the committed one, each with the time since which it is known."""
+        """Heights above the committed one, each with the time when it became known."""
         self._commits = Broadcast()
 
     def resume(self, start: int, height: int) -> None:
@@ -89,7 +92,7 @@ class ChannelProgress:
         self._announce_commit()
 
     def record_peer_height(self, height: int) -> None:
-        """Record the height that a peer has told."""
+        """Record the height that a peer reports."""
         if self.peer_height is not None and height < self.peer_height:
             self._missing.clear()  # another peer, which has fewer blocks
         self.peer_height = height
@@ -105,13 +108,17 @@ class ChannelProgress:
         self._update_missing()
 
     def _update_missing(self) -> None:
+        """Add the highest known height to the missing ones, if it is new.
+
+        A height that becomes known just after another one replaces it, and keeps its time.
+        """
         known_height = max(self.peer_height or 0, self.seen_height)
         if known_height <= (self._missing[-1][1] if self._missing else self.committed_height):
             return
-        now = self._clock()
-        if self._missing and now - self._missing[-1][0] < _LAG_RESOLUTION_S:
-            now, _ = self._missing.pop()
-        self._missing.append((now, known_height))
+        known_since = self._clock()
+        if self._missing and known_since - self._missing[-1][0] < _LAG_RESOLUTION_S:
+            known_since, _ = self._missing.pop()
+        self._missing.append((known_since, known_height))
 
     def record_commit(
         self, height: int, blocks: int, transactions: int, events: int, undecodable: int
@@ -144,7 +151,7 @@ class ChannelProgress:
 
     @property
     def caught_up(self) -> bool:
-        """Whether a peer is followed whose height is known, and the store has all of its blocks."""
+        """Whether the channel follows a peer of known height, and has stored all of its blocks."""
         return (
             self.state is ChannelState.FOLLOWING and self.peer_height is not None and self.lag == 0
         )
@@ -167,9 +174,9 @@ class ChannelProgress:
 
     @property
     def time_left_s(self) -> float | None:
-        """The seconds until the store has the peer's present height, at the rate of the last ten.
+        """The seconds until the store has the peer's present height, at the recent rate of commits.
 
-        None if this is not known.
+        None if the height or the rate is not known.
         """
         since, _, blocks = self._samples[0]
         rate = self._per_second(self.blocks - blocks, since)
@@ -178,8 +185,9 @@ class ChannelProgress:
         return self.lag / rate if self.lag else 0.0
 
     def _per_second(self, count: int, since: float) -> float:
+        """Return the rate since the oldest sample; 0 if nothing was committed for long."""
         elapsed = self._clock() - since
-        return count / elapsed if elapsed > 0 and elapsed < 3 * _RATE_WINDOW_S else 0.0
+        return count / elapsed if 0 < elapsed < 3 * _RATE_WINDOW_S else 0.0
 
     def timed(self, stage: Stage) -> AbstractContextManager[None]:
         """Record how long the stage takes for a chunk or a batch."""

@@ -28,7 +28,7 @@ _STOP_GRACE_S: Final = 10.0
 
 @dataclass(frozen=True)
 class DaemonChannel:
-    """A channel of the daemon: its indexer, and what runs and is stored with it."""
+    """A channel of the daemon: its indexer, and the parts that belong to the indexer."""
 
     indexer: ChannelIndexer
     progress: ChannelProgress

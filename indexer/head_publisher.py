@@ -1,4 +1,4 @@
-"""Announces new blocks through Redis. Listeners also look by themselves, so none needs it."""
+"""Announces new blocks through Redis, which is optional: listeners also ask MongoDB."""
 
 import asyncio
 from typing import Final

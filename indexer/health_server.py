@@ -26,7 +26,7 @@ _HTTP_STATUS: Final[dict[HealthStatus, int]] = {
 _SEVERITY: Final = list(_HTTP_STATUS)
 _BLOCKED_STATES: Final = (ChannelState.WAITING, ChannelState.FAILED)
 _MAX_LAG_S: Final = 10.0
-"""A channel that is followed counts as catching up when it lags longer."""
+"""The lag above which a channel counts as catching up."""
 _SHUTDOWN_S: Final = 1.0
 _HEADERS: Final = SECURITY_HEADERS | {"Cache-Control": "no-store"}
 
@@ -60,9 +60,9 @@ class Health(Struct, frozen=True):
 
 
 class Readiness(Struct, frozen=True):
-    """Whether the daemon is ready: it has read from MongoDB what is stored of each channel.
+    """Whether the daemon is ready: it has read the stored height of every channel from MongoDB.
 
-    `starting` names the channels of which it has not.
+    `starting` names the channels whose stored height it has not read.
     """
 
     status: Literal["ready", "starting"]
@@ -70,7 +70,7 @@ class Readiness(Struct, frozen=True):
 
 
 class HealthServer:
-    """Serves the health of the channels from what the daemon knows; it asks no other server.
+    """Serves the health of the channels from the daemon's memory; it asks no other server.
 
     `reconciliations` holds the state of the channels that are reconciled.
     """

@@ -6,7 +6,6 @@ of the client's TLS certificate.
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from hashlib import sha256
@@ -109,9 +108,8 @@ class PeerSource:
         endpoint: Endpoint,
         channel: str,
         identity: Callable[[], SigningIdentity],
-        now: Callable[[], float] = time.time,
     ) -> None:
-        self._endpoint, self._channel, self._identity, self._now = endpoint, channel, identity, now
+        self._endpoint, self._channel, self._identity = endpoint, channel, identity
         self.name = endpoint.address
 
     async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
@@ -209,7 +207,7 @@ class PeerSource:
             channel_id=self._channel,
             tls_cert_hash=credentials.certificate_hash,
         )
-        header.timestamp.FromNanoseconds(int(self._now() * 1e9))
+        header.timestamp.GetCurrentTime()
         signature_header = common.SignatureHeader(creator=identity.creator, nonce=os.urandom(24))
         payload = common.Payload(
             header=common.Header(

@@ -1,4 +1,4 @@
-"""The way of a block from its source into the store.
+"""Checks, decodes and stores the blocks that a source delivers.
 
 There are three stages, connected by queues that are bounded in bytes:
 
@@ -7,11 +7,11 @@ There are three stages, connected by queues that are bounded in bytes:
    transaction id, strictly in ascending order;
 3. `_write` stores them.
 
-All blocks that wait in a queue make up one batch. So a single live block is committed at once, and
-during catching up thousands of transactions are committed together.
+All blocks that wait to be written make up one batch, up to a limit. So a single live block is
+committed at once, and during catching up thousands of transactions are committed together.
 
 Batches are written in parallel, but the block documents of a batch only after those of every
-earlier batch. `ledger.mongodb.store` explains why the store survives crashes thanks to this order.
+earlier batch. `ledger.mongodb.store` explains why this order is safe against crashes.
 """
 
 import asyncio
@@ -37,11 +37,16 @@ class PipelineLimits(Struct, frozen=True):
     """Limits of the pipeline: sizes in bytes, times in seconds."""
 
     delivered_bytes: int = 24 << 20
+    """The size of the delivered blocks that wait to be decoded."""
     decode_bytes: int = 4 << 20
+    """The size of the blocks that are decoded together, in one chunk."""
     encoded_bytes: int = 32 << 20
+    """The size of the encoded documents that wait to be written."""
     batch_bytes: int = 16 << 20
+    """The size of the documents that are written together, in one batch."""
     parallel_batches: int = 2
     store_retry_s: float = 600.0
+    """The time for which a failing call to the store is repeated."""
 
 
 class Pipeline:
@@ -187,7 +192,7 @@ class Pipeline:
         self._free_batches.release()
 
     def _record_commit(self, batch: list[EncodedBlock]) -> None:
-        """Forget the blocks of the batch, which can be read from the store from now on."""
+        """Record that the batch is committed; from now on its blocks are read from the store."""
         for block in batch:
             del self._uncommitted[block.number]
         height = batch[-1].number + 1

@@ -16,7 +16,7 @@ VALID = 0
 class Timestamp(Struct, frozen=True, gc=False):
     """The time that the client claimed, in seconds and nanoseconds since 1970.
 
-    Any int64 and any int32 occurs.
+    Any int64 and any int32 can occur.
     """
 
     seconds: int

@@ -1,4 +1,4 @@
-"""MSP identities that sign, with a certificate and its private key, as clients of Fabric do."""
+"""The MSP identities with which clients of Fabric sign: a certificate and its private key."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class SigningIdentity:
 
 
 def load_signing_identity(msp_id: str, certificate: Path, key: Path) -> SigningIdentity:
-    """Return the identity that a PEM certificate and its private key make.
+    """Return the identity with this PEM certificate and its private key.
 
     Each path may also be a folder that holds only this file, for example `signcerts` or `keystore`
     of an MSP folder. Raises `IdentityError` when a file cannot be read or used.

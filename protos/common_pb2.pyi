@@ -206,7 +206,7 @@ class Metadata(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     SIGNATURES_FIELD_NUMBER: _builtins.int
     value: _builtins.bytes
-    """the signed bytes, see the entry"""
+    """the signed bytes; each entry has its own content"""
     @_builtins.property
     def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataSignature]: ...
     def __init__(

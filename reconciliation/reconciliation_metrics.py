@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily
 from ledger.mongodb.sync_state import DatabaseServer
 from reconciliation.reconciliation_progress import ReconciliationProgress
 from reconciliation.reports import DiscrepancyKind, WaitingRows
-from runtime.metrics import MetricDefinition, Value, one_hot, timestamp
+from runtime.metrics import MetricDefinition, MetricValue, one_hot, timestamp
 
 
 def _waiting_rows(progress: ReconciliationProgress) -> dict[str, WaitingRows]:
@@ -27,7 +27,7 @@ def _oldest_s(waiting: WaitingRows) -> float | None:
     return (datetime.now(UTC) - waiting.oldest).total_seconds()
 
 
-def _open_discrepancies(progress: ReconciliationProgress) -> dict[str, Value]:
+def _open_discrepancies(progress: ReconciliationProgress) -> dict[str, MetricValue]:
     """Return the number of open discrepancies of each kind; nothing before the first sweep."""
     if progress.status is None:
         return {}

@@ -27,4 +27,4 @@ class Broadcast:
             change.set_result(None)
         else:
             change.set_exception(error)
-            change.exception()  # else asyncio warns if no task is left to raise it
+            change.exception()  # else asyncio logs the error if no task raises it

@@ -13,12 +13,12 @@ class CircuitBreaker:
     def __init__(self, pause_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._pause_s, self._clock = pause_s, clock
         self._open_until: float | None = None
-        self._trial_runs = False
+        self._trial_is_running = False
 
     @property
     def is_open(self) -> bool:
         """Whether a call would be refused now."""
-        return self._trial_runs or self._is_paused
+        return self._trial_is_running or self._is_paused
 
     @property
     def _is_paused(self) -> bool:
@@ -31,18 +31,18 @@ class CircuitBreaker:
         """
         if self.is_open:
             return False
-        self._trial_runs = self._open_until is not None
+        self._trial_is_running = self._open_until is not None
         return True
 
     def succeeded(self) -> None:
         """Close the circuit, except during the pause: then the call began before the failure."""
         if not self._is_paused:
-            self._open_until, self._trial_runs = None, False
+            self._open_until, self._trial_is_running = None, False
 
     def failed(self) -> None:
         """Open the circuit for `pause_s` seconds."""
-        self._open_until, self._trial_runs = self._clock() + self._pause_s, False
+        self._open_until, self._trial_is_running = self._clock() + self._pause_s, False
 
     def abandoned(self) -> None:
         """Allow another trial call: the allowed call ended without an answer from the server."""
-        self._trial_runs = False
+        self._trial_is_running = False

@@ -1,22 +1,26 @@
-"""Measures how late the event loop runs its tasks: every response is delayed at least as long."""
+"""Measures how late the event loop runs its tasks, by which every response is delayed."""
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from runtime.histogram import SECONDS, Histogram
 
+_WINDOW_S: Final = 10.0
+"""The time over which the longest delay is exported."""
+
 
 class LoopLag(Collector):
-    """Measures by how much each of many short sleeps overruns. One instance serves the process."""
+    """Sleeps repeatedly, and measures how late each sleep ends. One instance serves the process."""
 
-    def __init__(self, interval_s: float = 0.1, window_s: float = 10.0) -> None:
-        self._interval_s, self._window_s = interval_s, window_s
+    def __init__(self, interval_s: float = 0.1) -> None:
+        self._interval_s = interval_s
         self._delays = Histogram(SECONDS)
         self._recent: deque[tuple[float, float]] = deque()
         """The time and the delay of each measurement within the window, in seconds."""
@@ -40,7 +44,7 @@ class LoopLag(Collector):
             self._drop_old_measurements(now)
 
     def _drop_old_measurements(self, now: float) -> None:
-        while self._recent and self._recent[0][0] < now - self._window_s:
+        while self._recent and self._recent[0][0] < now - _WINDOW_S:
             self._recent.popleft()
 
     def collect(self) -> Iterator[Metric]:

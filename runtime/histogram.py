@@ -14,7 +14,7 @@ SECONDS: Final = (
 
 
 class Histogram:
-    """Counts values in buckets, each with an upper bound that belongs to it, and sums them up."""
+    """Counts values in buckets with inclusive upper bounds, and keeps the sum of all values."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)

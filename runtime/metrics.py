@@ -1,4 +1,4 @@
-"""Metrics whose values are read when Prometheus scrapes them, so that nothing is counted twice."""
+"""Metrics whose values are read from the program's own state when Prometheus scrapes them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from runtime.histogram import Histogram
 
 T = TypeVar("T")
-Value = float | Histogram | None
+MetricValue = float | Histogram | None
 """The value of a metric; None is unknown, and is not exported."""
 
 
@@ -38,7 +38,7 @@ class MetricDefinition(Generic[T]):
 
     name: str
     help: str
-    read: Callable[[T], Value | Mapping[str, Value]]
+    read: Callable[[T], MetricValue | Mapping[str, MetricValue]]
     label: str | None = None
     family: type[GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily] = (
         GaugeMetricFamily
@@ -61,7 +61,7 @@ class MetricDefinition(Generic[T]):
 def _add(
     family: GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily,
     labels: tuple[str, ...],
-    value: Value,
+    value: MetricValue,
 ) -> None:
     if isinstance(family, HistogramMetricFamily):
         if isinstance(value, Histogram):
@@ -70,7 +70,7 @@ def _add(
         family.add_metric(labels, value)
 
 
-def one_hot(state: Enum) -> dict[str, Value]:
+def one_hot(state: Enum) -> dict[str, MetricValue]:
     """Return 1 for the value of `state`, 0 for every other value of its enumeration."""
     return {each.value: float(each is state) for each in type(state)}
 
@@ -106,5 +106,6 @@ def process_registry(version: str) -> CollectorRegistry:
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    Info("kindledger_build", "The program.", registry=registry).info({"version": version})
+    build = Info("kindledger_build", "The version of the program.", registry=registry)
+    build.info({"version": version})
     return registry

@@ -49,19 +49,19 @@ class MongoPoolMetrics(monitoring.ConnectionPoolListener, Collector):
         self._open[_server(event.address)] += 0
 
     def connection_created(self, event: monitoring.ConnectionCreatedEvent) -> None:
-        """Count an open connection more."""
+        """Count one more open connection."""
         self._open[_server(event.address)] += 1
 
     def connection_closed(self, event: monitoring.ConnectionClosedEvent) -> None:
-        """Count an open connection less."""
+        """Count one open connection fewer."""
         self._open[_server(event.address)] -= 1
 
     def connection_checked_out(self, event: monitoring.ConnectionCheckedOutEvent) -> None:
-        """Count a used connection more: an operation begins."""
+        """Count one more used connection: an operation begins."""
         self._in_use[_server(event.address)] += 1
 
     def connection_checked_in(self, event: monitoring.ConnectionCheckedInEvent) -> None:
-        """Count a used connection less: an operation is done."""
+        """Count one used connection fewer: an operation is done."""
         self._in_use[_server(event.address)] -= 1
 
     def connection_check_out_failed(self, event: monitoring.ConnectionCheckOutFailedEvent) -> None:

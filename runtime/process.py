@@ -1,4 +1,4 @@
-"""Tunes the Python process for much decoding in threads beside an event loop."""
+"""Tunes the Python process, in which threads decode blocks beside an event loop."""
 
 import ctypes
 import gc

@@ -1,4 +1,4 @@
-"""Calls of a Redis server that the program can do without."""
+"""Calls to Redis, which is optional: an outage of Redis hardly delays the caller."""
 
 import asyncio
 import time
@@ -16,7 +16,8 @@ T = TypeVar("T")
 class RedisCalls:
     """Limits the time of each call, and pauses after a failure.
 
-    A failure of Redis costs at most `timeout_s`, and no call is made for `pause_s` after it.
+    A call takes at most `timeout_s` seconds. No call is made for `pause_s` seconds
+    after a failure.
     """
 
     def __init__(

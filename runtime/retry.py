@@ -27,8 +27,8 @@ async def retry(
 ) -> T:
     """Return the result of `call`, which must be safe to repeat.
 
-    `on_failure` receives each error after which the call is repeated. Without `budget_s` the call
-    is repeated without end. Raises `GaveUpError`, which names the `server`, when the call fails
+    `on_failure` receives each error after which the call is repeated. Without `budget_s` the number
+    of attempts is not limited. Raises `GaveUpError`, which names the `server`, when the call fails
     more than `budget_s` seconds after the first attempt, and raises errors that are not transient
     at once.
     """

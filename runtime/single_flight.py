@@ -33,7 +33,7 @@ class SingleFlight(Generic[T]):
             result = await compute()
         except Exception as error:
             outcome.set_exception(error)
-            outcome.exception()  # else asyncio warns if no other caller shares it
+            outcome.exception()  # else asyncio logs the error if no other caller raises it
             raise
         except BaseException:
             outcome.cancel()

@@ -16,7 +16,7 @@ _CANCEL_AGAIN_S: Final = 0.5
 def unwrap_exception_group() -> Iterator[None]:
     """Raise the first error of an exception group instead of the group.
 
-    So callers can handle the error by its type.
+    Callers can then handle the error by its type.
     """
     try:
         yield
@@ -33,7 +33,7 @@ def _first_error(error: BaseException) -> BaseException:
 async def restart_on_failure(work: Callable[[], Awaitable[None]], delay_s: float = 1.0) -> None:
     """Run `work` until it returns or is cancelled; after an error, log it and start `work` again.
 
-    Use it for background work on whose results other tasks wait.
+    Use it for background work whose results other tasks need.
     """
     while True:
         try:

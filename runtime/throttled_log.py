@@ -1,4 +1,4 @@
-"""Logs an error that repeats at most once a minute, and logs the recovery."""
+"""Limits how often a repeated error is logged, and logs the recovery."""
 
 import time
 from collections.abc import Callable

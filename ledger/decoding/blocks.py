@@ -34,24 +34,32 @@ class UndecodedBlock(Struct, frozen=True):
     size: int
 
 
-def read_block(block_bytes: bytes) -> UndecodedBlock:
-    """Return the block in a serialized `common.Block`, as a peer delivers it.
+def parse_block(block_bytes: bytes, name: str = "bytes") -> common.Block:
+    """Return the message in a serialized `common.Block`, not yet checked.
 
-    Raises `CorruptBlockError` when the bytes are no `common.Block`, when the header's data hash is
-    not the hash of the envelopes, or when TRANSACTIONS_FILTER does not hold one validation code for
-    each envelope (the blocks of an orderer hold none).
+    Raises `CorruptBlockError`, which calls the bytes by this name, when they cannot be parsed.
     """
     try:
-        block = common.Block.FromString(block_bytes)
+        return common.Block.FromString(block_bytes)
     except DecodeError:
         raise CorruptBlockError(
-            None, "bytes", "a serialized common.Block", _summary(block_bytes)
+            None, name, "a serialized common.Block", _summary(block_bytes)
         ) from None
-    return check_block(block)
+
+
+def read_block(block_bytes: bytes) -> UndecodedBlock:
+    """Return the checked block in a serialized `common.Block`; see `check_block`."""
+    return check_block(parse_block(block_bytes))
 
 
 def check_block(block: common.Block) -> UndecodedBlock:
-    """Check a parsed block and return it; raises the same errors as `read_block`."""
+    """Check a parsed block, and return it without decoding its envelopes.
+
+    Raises `CorruptBlockError` when the block has no header, when its number or its number of
+    envelopes is too large, when the header's data hash is not the hash of the envelopes, or when
+    TRANSACTIONS_FILTER does not hold one validation code for each envelope (the blocks of an
+    orderer hold none).
+    """
     if not block.HasField("header"):
         raise CorruptBlockError(None, "header", "a block header", "none")
     number = block.header.number
@@ -71,26 +79,30 @@ def check_block(block: common.Block) -> UndecodedBlock:
             f"{data_hash.hex()} (of the envelopes)",
             block.header.data_hash.hex(),
         )
-    codes = (
-        metadata[common.TRANSACTIONS_FILTER] if len(metadata) > common.TRANSACTIONS_FILTER else b""
-    )
-    if len(codes) != len(envelopes):
-        raise CorruptBlockError(
-            number,
-            "metadata.TRANSACTIONS_FILTER",
-            f"one validation code for each of {len(envelopes)} envelopes",
-            f"{len(codes)} codes" if codes else "none, as in the blocks of an orderer",
-        )
     return UndecodedBlock(
         number=number,
         hash=hashes.block_hash(number, block.header.previous_hash, data_hash),
         previous_hash=block.header.previous_hash,
         data_hash=data_hash,
-        codes=codes,
+        codes=_validation_codes(number, metadata, len(envelopes)),
         envelopes=envelopes,
         metadata=metadata,
         size=sum(map(len, envelopes)),
     )
+
+
+def _validation_codes(number: int, metadata: Sequence[bytes], envelope_count: int) -> bytes:
+    codes = (
+        metadata[common.TRANSACTIONS_FILTER] if len(metadata) > common.TRANSACTIONS_FILTER else b""
+    )
+    if len(codes) != envelope_count:
+        raise CorruptBlockError(
+            number,
+            "metadata.TRANSACTIONS_FILTER",
+            f"one validation code for each of {envelope_count} envelopes",
+            f"{len(codes)} codes" if codes else "none, as in the blocks of an orderer",
+        )
+    return codes
 
 
 def decode_block(block: UndecodedBlock) -> Block:

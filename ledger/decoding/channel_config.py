@@ -26,7 +26,7 @@ many times larger than the tree.
 
 
 def decode_channel_config(data: bytes, errors: DecodingErrors) -> ChannelConfig | None:
-    """Return the configuration in the payload of a CONFIG envelope.
+    """Return the configuration in the payload of a CONFIG envelope, or None if it has none.
 
     The paths of the parts that cannot be decoded are added to `errors`.
     """

@@ -1,4 +1,4 @@
-"""Decodes approvals and commits of chaincode definitions, calls of the chaincode `_lifecycle`."""
+"""Decodes calls of the chaincode `_lifecycle` that approve or commit a chaincode definition."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Parsing of nested messages whose content the client chose freely, and the errors in it."""
+"""Parses nested messages, in which a client may have put any bytes, and collects the errors."""
 
 from typing import TypeVar
 

@@ -22,8 +22,8 @@ description of gigabytes.
 def describe_policy(policy: configuration.Policy) -> str:
     """Return the description of a policy in one line.
 
-    The description of a policy that cannot be decoded, or whose description would be too long, says
-    so.
+    If the policy cannot be decoded, the description has only its type. If the description would be
+    too long, it has only the size of the policy.
     """
     try:
         if policy.type == configuration.Policy.IMPLICIT_META:

@@ -1,4 +1,4 @@
-"""Names of Fabric's validation codes and header types, as documents and filters have them.
+"""Names of Fabric's validation codes and header types, as documents and filters use them.
 
 The field `status` of a transaction holds the name of its validation code, the field `type` the name
 of its header type. A number without a name is stored as its decimal text.

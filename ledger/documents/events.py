@@ -6,9 +6,9 @@ from ledger.model import VALID, Action, Transaction
 
 
 def event_fields(action: Action) -> Document:
-    """Return the fields of an action's event, which are equal in all documents that have it."""
+    """Return the fields of an action's event, for every document that contains the event."""
     event = action.event
-    assert event is not None  # noqa: S101 - callers ask first
+    assert event is not None  # noqa: S101 - callers check this
     return {
         "chaincodeId": event.chaincode_id,
         "eventName": event.name,

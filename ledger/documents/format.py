@@ -10,7 +10,7 @@ Document = dict[str, Any]
 FORMAT: Final = 2
 """The version of the format of documents, which each document contains.
 
-A change after which the same chain gives other documents increases the version.
+Increase it with each change after which the same chain gives other documents.
 """
 
 _MIN_SECONDS: Final = -62_135_596_800

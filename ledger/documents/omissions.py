@@ -1,4 +1,4 @@
-"""The object that a document has in the place of a value that is too long to be stored."""
+"""The object that replaces a value which is too large to be stored in a document."""
 
 from hashlib import sha256
 from typing import Final

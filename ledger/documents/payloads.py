@@ -21,7 +21,7 @@ MAX_NESTING = 90
 """The most levels of a parsed payload. MongoDB accepts 100 levels, and our documents add a few."""
 
 MAX_JSON_BYTES = 1 << 20
-"""The largest payload that is stored parsed; two bytes `[]` become sixty in parsed form."""
+"""The largest payload that is stored parsed; the two bytes `[]` take sixty when parsed."""
 
 MAX_JSON_COMMAS = 10_000
 """The most commas in a payload that is stored parsed.

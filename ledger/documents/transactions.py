@@ -55,14 +55,7 @@ def transaction_document(
     if not owns_id:
         document["claimedTxId"] = transaction.tx_id
     if transaction.actions:
-        first, *further = transaction.actions
-        document |= _action(first)
-        if sum(len(rwset.writes) for rwset in first.rwsets) > MANY_WRITES:
-            document["manyWrites"] = True
-        if first.event is not None and transaction.code != VALID:
-            document["event"] = event_fields(first)
-        if further:
-            document["furtherActions"] = [_further_action(action) for action in further]
+        document |= _actions(transaction)
     if transaction.lifecycle is not None:
         document["lifecycle"] = _builtins(transaction.lifecycle)
     if transaction.config is not None:
@@ -72,6 +65,19 @@ def transaction_document(
     document["envelopeHash"] = transaction.envelope_hash.hex()
     document["envelopeSize"] = transaction.envelope_size
     document["format"] = FORMAT
+    return document
+
+
+def _actions(transaction: Transaction) -> Document:
+    """Return the fields of the actions; the first action's fields are the transaction's fields."""
+    first, *further = transaction.actions
+    document = _action(first)
+    if sum(len(rwset.writes) for rwset in first.rwsets) > MANY_WRITES:
+        document["manyWrites"] = True
+    if first.event is not None and transaction.code != VALID:
+        document["event"] = event_fields(first)
+    if further:
+        document["furtherActions"] = [_further_action(action) for action in further]
     return document
 
 

@@ -16,9 +16,10 @@ _FIELDS_OF_ALL_FORMATS: Final = (
 def compare_documents(name: str, expected: RawBSONDocument, stored: RawBSONDocument | None) -> None:
     """Raise `StoreConflictError` unless the documents agree; `name` is the collection.
 
-    If the documents have different formats, only position, id, codes and hashes are compared. The
-    signers of a block are not compared: each peer has the signatures of another quorum of
-    SmartBFT's orderers.
+    `stored` is None if the id of the expected document is stored at another position. If the
+    documents have different formats, only position, id, codes and hashes are compared. The signers
+    of a block are not compared: each peer has the signatures of another quorum of SmartBFT's
+    orderers.
     """
     if stored is None:
         raise StoreConflictError(

@@ -31,7 +31,7 @@ class EventFilter(Struct, frozen=True):
     At most one of `chaincode`, `tx_id` and `payload` may be given, because no index has two of
     them; each can be combined with names. `payload` is the path of a field in the payload, which
     must be indexed, and the field's value as text. A text that is a JSON number, true, false or
-    null also matches the JSON value. A text that is null also matches if an element of a list lacks
+    null also matches the JSON value. The text null also matches a list in which an element lacks
     the field.
     """
 
@@ -42,7 +42,7 @@ class EventFilter(Struct, frozen=True):
 
 
 class EventQueries(ChannelQueries):
-    """Finds events. `last` is the highest block that is read."""
+    """Finds events. In each method, `last` is the number of the highest block to read."""
 
     async def matching_events(
         self, event_filter: EventFilter, first: int, last: BlockNumber, window: Window

@@ -18,7 +18,7 @@ _ROW = dict.fromkeys(("blockNumber", "txIndex", "txId", "ts"), 1)
 
 
 class KeyHistoryQueries(ChannelQueries):
-    """Finds the writes of a key. `last` is the highest block that is read.
+    """Finds the writes of a key. In each method, `last` is the number of the highest block to read.
 
     The queries need the optional indexes of the key history.
     """
@@ -84,9 +84,10 @@ class KeyHistoryQueries(ChannelQueries):
 
 
 def _written(key: str, namespace: Document) -> Document:
-    """Return the condition that a VALID transaction wrote the key in such a namespace.
+    """Return the condition that a VALID transaction wrote the key in a namespace.
 
-    The two conditions are in one `$elemMatch`, so that both limit the scan of the index.
+    `namespace` is the condition on the name of the namespace. The two conditions are in one
+    `$elemMatch`, so that both limit the scan of the index.
     """
     return {
         "validationCode": VALID,

@@ -48,9 +48,9 @@ class OptionalIndexes(Struct, frozen=True):
 
 
 class LedgerReader(TransactionQueries, EventQueries, KeyHistoryQueries, TotalsQueries):
-    """Reads one channel's database. `last` is the number of the highest block that is read.
+    """Reads one channel's database; each base class has the queries of one topic.
 
-    Each topic has a base class with its queries.
+    In each method, `last` is the number of the highest block to read.
     """
 
     def __init__(

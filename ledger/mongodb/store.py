@@ -171,7 +171,10 @@ class LedgerStore:
     async def _insert(
         self, name: str, documents: Sequence[RawBSONDocument], *, ordered: bool = False
     ) -> None:
-        """Insert the documents that are not stored, and compare the others with the stored ones."""
+        """Insert the documents that are not stored, and compare the others with the stored ones.
+
+        An ordered insertion stops at a document that is stored already, and continues after it.
+        """
         while documents:
             try:
                 await self.database[name].insert_many(documents, ordered=ordered)
@@ -206,7 +209,7 @@ class LedgerStore:
 
 
 def _chunks(tx_ids: Iterable[str], limit: int) -> Iterator[list[str]]:
-    """Yield the ids in lists, each with a text of about `limit` bytes at most."""
+    """Yield the ids in lists of at most about `limit` bytes each."""
     chunk: list[str] = []
     size = 0
     for tx_id in tx_ids:

@@ -17,9 +17,10 @@ async def find_channels(
 ) -> dict[str, str]:
     """Return the name of the database of every channel, by the channel's name.
 
-    If several databases hold the same channel, the database that is named after it counts, else the
-    first by name. Databases of other applications are left out. Raises `OperationFailure` for a
-    database that the client must not read, unless `skip_unreadable` leaves it out.
+    If several databases hold the same channel, the database that is named after the channel is
+    chosen, or else the first by name. Databases of other applications are left out. Raises
+    `OperationFailure` for a database that the client must not read, unless `skip_unreadable` is
+    set; then such databases are left out.
     """
     databases: dict[str, str] = {}
     for database in sorted(await client.list_database_names()):

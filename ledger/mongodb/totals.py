@@ -116,7 +116,7 @@ class Bucket(Struct, frozen=True):
 class TotalsQueries(ChannelQueries):
     """Computes totals from all block documents of a range.
 
-    `last` is the highest block that is read.
+    In each method, `last` is the number of the highest block to read.
     """
 
     async def totals_by_time(

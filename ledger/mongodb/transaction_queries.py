@@ -87,7 +87,7 @@ class TransactionRecord(Struct, frozen=True):
 
 
 class TransactionQueries(ChannelQueries):
-    """Finds transactions. `last` is the highest block that is read."""
+    """Finds transactions. In each method, `last` is the number of the highest block to read."""
 
     async def transactions(
         self, transaction_filter: TransactionFilter, first: int, last: BlockNumber, window: Window
@@ -193,7 +193,10 @@ class TransactionQueries(ChannelQueries):
     async def _record(
         self, query: Document, unions: Sequence[Document], max_documents: int
     ) -> TransactionRecord | None:
-        """Return the record that the query and the unions give, in a single call of MongoDB."""
+        """Return the record that the query and the unions give, in a single call of MongoDB.
+
+        Only the transaction has the field `envelopeHash`, and only the event the field `payload`.
+        """
         pipeline = [{"$match": query}, *unions]
         transaction, event, repeats = None, None, []
         async with await self._database[TRANSACTIONS].aggregate(

@@ -1,4 +1,4 @@
-"""Tells which errors of MongoDB may be gone at the next try."""
+"""Tells after which errors of MongoDB the same call may succeed later."""
 
 from pymongo.errors import (
     BulkWriteError,
@@ -15,7 +15,7 @@ _TRANSIENT_CODES = frozenset(
 
 
 def is_transient(error: Exception) -> bool:
-    """Return whether the same call may succeed later."""
+    """Return whether the same call may succeed after this error."""
     if not isinstance(error, PyMongoError):
         return False
     if isinstance(error, ConnectionFailure | WTimeoutError) or error.has_error_label(

@@ -39,7 +39,7 @@ class StoredBlockDocuments(Struct, frozen=True):
 
 
 class ComparableDocuments(Struct, frozen=True):
-    """Of one block and one collection: the documents that the chain gives, and the stored ones.
+    """The documents of one block in one collection: as the chain gives them, and as stored.
 
     Stored documents are keyed by their `_id`.
     """
@@ -95,8 +95,8 @@ def _grouped(
 ) -> _Groups:
     """Yield the documents of a collection in the order of their keys, grouped by block.
 
-    `number` is the field that has the block's number. The documents have all their fields unless
-    some are named.
+    `number` is the field that has the block's number. If `fields` are given, the documents have
+    only these fields.
     """
     projection = [number, *fields] if fields else None
     cursor = database[name].find(query, projection, sort=[("_id", ASCENDING)])
@@ -115,9 +115,10 @@ async def _group(documents: AsyncIterator[Document], key: Callable[[Document], i
 
 
 async def _merged(*streams: _Groups) -> AsyncGenerator[tuple[int, list[list[Document]]], None]:
-    """Yield for each number, in ascending order, the group that each stream has of it.
+    """Yield for each number, in ascending order, the group of each stream.
 
-    A stream without a group of the number gives an empty list. Ends when the first stream ends.
+    A stream without a group of the number gives an empty list. `streams[0]` decides the end: the
+    groups that the other streams have left then are not read.
     """
     next_groups = [await anext(stream, None) for stream in streams]
     while next_groups[0] is not None:

@@ -153,7 +153,7 @@ class ScriptedSource:
         await asyncio.Event().wait()
 
     async def newest(self) -> DeliveredBlock | None:
-        """Return None: this source does not tell its height."""
+        """Return None: this source does not report its height."""
         return None
 
 

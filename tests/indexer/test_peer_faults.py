@@ -125,12 +125,12 @@ async def test_connections_that_break_in_the_middle_of_a_message_are_replaced(
 
 
 async def test_the_next_peer_is_used_when_one_is_silent(store: LedgerStore, client: Client) -> None:
-    """The silent peer does not even tell its height."""
+    """The silent peer does not even report its height."""
     async with (
         peer_of(TRUNK, stall(EVERY)) as silent,
         peer_of(TRUNK) as good,
         indexing(store, client.source(silent), client.source(good), timeouts=SHORT_STALL) as run,
     ):
-        await run.wait_until_waiting(f"{silent.address} did not tell its height")
+        await run.wait_until_waiting(f"{silent.address} did not report its height")
         await run.wait_for_height(HEIGHT)
     await assert_stored(store, TRUNK)
