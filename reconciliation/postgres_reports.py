@@ -147,8 +147,9 @@ class _FailureGuard:
     def __init__(self, pause_s: float) -> None:
         self._breaker = CircuitBreaker(pause_s)
         self._last_message = ""
+        # Other calls may succeed between two lock timeouts: not each of them is an outage.
         self._failures = ThrottledLog(
-            "business_database_unavailable", "business_database_available"
+            "business_database_unavailable", "business_database_available", log_each_outage=False
         )
 
     @contextmanager
