@@ -60,7 +60,7 @@ def create_app(
     version: str,
     options: Options = Options(),  # noqa: B008 - frozen
     redis: Redis | None = None,
-    business: BusinessReports | None = None,
+    business_reports: BusinessReports | None = None,
     registry: CollectorRegistry | None = None,
     limits: ServiceLimits = ServiceLimits(),  # noqa: B008 - frozen
     routes: Sequence[AnyRoute] = ROUTES,
@@ -69,10 +69,10 @@ def create_app(
 
     `channels` maps the name of each channel to its database; None for all channels in MongoDB.
     `version` is the program's version. `redis` must not decode responses, and is for this service
-    alone: a subscription occupies one of its connections. `business` reads the reports of the
-    business database. The service adds its metrics to `registry`, which /metrics shows. The caller
-    closes all these clients, and serves the application in their event loop. `limits` and `routes`
-    are for tests.
+    alone: a subscription occupies one of its connections. `business_reports` reads the business
+    database. The service adds its metrics to `registry`, which /metrics shows. The caller closes
+    all these clients, and serves the application in their event loop. `limits` and `routes` are for
+    tests.
     """
     mongo_calls = MongoCalls(options.seconds_per_request * _MONGO_SHARE)
     redis_cache = None
@@ -98,7 +98,7 @@ def create_app(
         mongo_calls=mongo_calls,
         response_cache=ResponseCache(options.cache_bytes),
         redis_cache=redis_cache,
-        business_reports=business,
+        business_reports=business_reports,
         request_metrics=request_metrics,
         documentation=_documentation(routes, version),
         status_recorder=StatusRecorder(

@@ -74,7 +74,7 @@ async def serve_api(
             version=VERSION,
             options=api_options(settings.api),
             redis=await stack.enter_async_context(configured_redis(settings.redis)),
-            business=await stack.enter_async_context(business_reports(settings)),
+            business_reports=await stack.enter_async_context(business_reports(settings)),
             registry=registry,
         )
         try:

@@ -89,7 +89,7 @@ async def whole_api(
     )
     async with (
         business_reports(settings) as business,
-        running_api(client, {CHANNEL: recorded_database}, business=business) as api,
+        running_api(client, {CHANNEL: recorded_database}, business_reports=business) as api,
     ):
         yield api
 

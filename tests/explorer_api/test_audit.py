@@ -43,7 +43,7 @@ async def test_rows_are_unknown_without_a_business_database_and_a_following_daem
     client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     business = FailingBusinessReports()
-    async with running_api(client, {CHANNEL: database_name}, business=business) as api:
+    async with running_api(client, {CHANNEL: database_name}, business_reports=business) as api:
         for is_available, state, discrepancies, verdict in (
             (True, ChannelState.STARTING, 1, "equal"),
             (False, ChannelState.STARTING, 0, "unknown"),
