@@ -107,7 +107,9 @@ async def test_the_ledger_is_served_without_postgresql_and_redis(
     options = Options(head_age_s=0.0, seconds_per_request=1.5)
     channels = {CHANNEL: database_name}
     expected = {"mongodb": "ok", "redis": "degraded", f"channel {CHANNEL}": "ok"}
-    async with running_api(client, channels, options, business_reports=business, redis=redis) as api:
+    async with running_api(
+        client, channels, options, business_reports=business, redis=redis
+    ) as api:
         for is_available, hangs, verdict in (
             (True, False, "ok"),
             (False, False, "degraded"),
