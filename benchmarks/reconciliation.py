@@ -28,7 +28,7 @@ from ledger.decoding.blocks import decode_block, read_block
 from ledger.documents.encoding import encode_block
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
-from ledger.position import pack_position
+from ledger.position import BlockNumber, Height, pack_position
 from reconciliation.ledger_transactions import LedgerTransactions
 from reconciliation.mapping import KINDLEDGER
 from reconciliation.migrations.migrator import Migrator, check_schema
@@ -216,8 +216,8 @@ async def _bare(dsn: str, backlog: Backlog, hashes: list[str]) -> float:
 async def _settle(dsn: str, store: LedgerStore, height: int) -> float:
     """Return the seconds from the first read of the ledger until its height is reconciled."""
     ledger = ChannelProgress(_CHANNEL, time.monotonic, lambda: datetime.now(UTC))
-    ledger.record_peer_height(height)
-    ledger.resume(0, height)
+    ledger.record_peer_height(Height(height))
+    ledger.resume(BlockNumber(0), Height(height))
     progress = ReconciliationProgress(_CHANNEL, lambda: datetime.now(UTC), lambda: None)
 
     async def check(connection: Any) -> None:

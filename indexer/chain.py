@@ -6,6 +6,7 @@ from ledger.decoding.blocks import UndecodedBlock
 from ledger.errors import ChainMismatchError
 from ledger.model import VALID, Block
 from ledger.mongodb.store import StoredBlock
+from ledger.position import BlockNumber
 
 _FORK: Final = (
     "The source and the stored ledger are different chains. Possible causes: the channel was "
@@ -27,16 +28,16 @@ _WRONG_CHANNEL: Final = (
 class Chain:
     """The accepted chain: the stored blocks and the blocks that are about to be stored."""
 
-    def __init__(self, channel: str, first: int, tip: StoredBlock | None) -> None:
+    def __init__(self, channel: str, first: BlockNumber, tip: StoredBlock | None) -> None:
         self.channel = channel
         self.first = first
         self.tip = tip
         """The highest accepted block; None if there is none."""
 
     @property
-    def next_number(self) -> int:
+    def next_number(self) -> BlockNumber:
         """The number of the next block of the chain."""
-        return self.first if self.tip is None else self.tip.number + 1
+        return self.first if self.tip is None else BlockNumber(self.tip.number + 1)
 
     def extend(self, undecoded: UndecodedBlock, block: Block) -> None:
         """Accept a block; `block` is the same block decoded.

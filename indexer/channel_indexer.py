@@ -18,6 +18,7 @@ from indexer.store_retry import StoreRetry
 from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
+from ledger.position import BlockNumber, Height, height_above
 from runtime.backoff import Backoff
 from runtime.retry import GaveUpError
 from runtime.throttled_log import ThrottledLog
@@ -91,7 +92,7 @@ class ChannelIndexer:
             lambda: self._store.prepare(self._indexes, self._log_index_builds)
         )
         chain = await self._stored_chain()
-        self._progress.resume(chain.first, chain.next_number)
+        self._progress.resume(chain.first, Height(chain.next_number))
         log.info(
             "channel_started",
             channel=chain.channel,
@@ -107,7 +108,7 @@ class ChannelIndexer:
         channel = self._progress.channel
         checkpoint = await self._store_retry.run(self._store.checkpoint)
         if checkpoint is None:
-            return Chain(channel, self._first, None)
+            return Chain(channel, BlockNumber(self._first), None)
         if self._first not in (0, checkpoint.start):
             log.warning(
                 "start_block_kept",
@@ -229,7 +230,7 @@ class ChannelIndexer:
         if newest is None:
             return
         self._last_contact = time.monotonic()
-        height = newest.block.header.number + 1
+        height = height_above(newest.block.header.number)
         self._progress.record_peer_height(height)
         if height < pipeline.next_number:
             await pipeline.put(newest)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from indexer.byte_queue import ByteQueue
 from ledger.mongodb.sync_state import ChannelState, LastError
-from ledger.position import Height
+from ledger.position import BlockNumber, Height, height_above
 from runtime.broadcast import Broadcast
 from runtime.histogram import SECONDS, Histogram
 
@@ -52,9 +52,9 @@ class ChannelProgress:
         self.channel = channel
         self.state = ChannelState.STARTING
         self.peer: str | None = None
-        self.start_block = 0
-        self.peer_height: int | None = None
-        self.seen_height = 0
+        self.start_block = BlockNumber(0)
+        self.peer_height: Height | None = None
+        self.seen_height = Height(0)
         """The height up to the highest block that was delivered."""
         self.committed_height = Height(0)
         self.delivered_bytes = 0
@@ -85,13 +85,13 @@ class ChannelProgress:
         """Heights above the committed one, each with the time when it became known."""
         self._commits = Broadcast()
 
-    def resume(self, start: int, height: int) -> None:
+    def resume(self, start: BlockNumber, height: Height) -> None:
         """Set the start block and the height that the store has when indexing begins."""
-        self.start_block, self.seen_height, self.committed_height = start, height, Height(height)
+        self.start_block, self.seen_height, self.committed_height = start, height, height
         self.resumed = True
         self._announce_commit()
 
-    def record_peer_height(self, height: int) -> None:
+    def record_peer_height(self, height: Height) -> None:
         """Record the height that a peer reports."""
         if self.peer_height is not None and height < self.peer_height:
             self._missing.clear()  # another peer, which has fewer blocks
@@ -99,11 +99,12 @@ class ChannelProgress:
         self._update_missing()
         self.changed.set()
 
-    def record_delivery(self, number: int, size: int) -> None:
+    def record_delivery(self, number: BlockNumber, size: int) -> None:
         """Record that a block of `size` bytes was delivered."""
-        self.seen_height = max(self.seen_height, number + 1)
+        height = height_above(number)
+        self.seen_height = max(self.seen_height, height)
         if self.peer_height is not None:
-            self.peer_height = max(self.peer_height, number + 1)
+            self.peer_height = max(self.peer_height, height)
         self.delivered_bytes += size
         self._update_missing()
 
@@ -121,10 +122,10 @@ class ChannelProgress:
         self._missing.append((known_since, known_height))
 
     def record_commit(
-        self, height: int, blocks: int, transactions: int, events: int, undecodable: int
+        self, height: Height, blocks: int, transactions: int, events: int, undecodable: int
     ) -> None:
         """Record that a batch of blocks was stored, up to this height."""
-        self.committed_height = Height(height)
+        self.committed_height = height
         self._announce_commit()
         self.blocks += blocks
         self.transactions += transactions

@@ -30,6 +30,7 @@ from ledger.errors import LedgerError
 from ledger.model import Block
 from ledger.mongodb.store import LedgerStore, StoredBlock
 from ledger.ownership import decide_owners, ids_to_look_up
+from ledger.position import BlockNumber, height_above
 from runtime.tasks import unwrap_exception_group
 
 
@@ -93,9 +94,9 @@ class Pipeline:
 
     async def put(self, delivered: DeliveredBlock) -> None:
         """Add a delivered block when there is room in the queue."""
-        number = delivered.block.header.number
+        number = BlockNumber(delivered.block.header.number)
         self._progress.record_delivery(number, delivered.size)
-        self.next_number = max(self.next_number, number + 1)
+        self.next_number = max(self.next_number, BlockNumber(number + 1))
         await self._delivered.put(delivered, delivered.size)
 
     async def _deliver(self, deliver: Callable[["Pipeline"], Awaitable[None]]) -> None:
@@ -195,7 +196,7 @@ class Pipeline:
         """Record that the batch is committed; from now on its blocks are read from the store."""
         for block in batch:
             del self._uncommitted[block.number]
-        height = batch[-1].number + 1
+        height = height_above(batch[-1].number)
         self._uncommitted_owners = {
             tx_id: number for tx_id, number in self._uncommitted_owners.items() if number >= height
         }

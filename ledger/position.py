@@ -41,6 +41,11 @@ def last_position(number: int) -> Int64:
     return pack_position(number, MAX_INDEX)
 
 
+def height_above(number: int) -> Height:
+    """Return the height of a ledger whose highest block has this number."""
+    return Height(number + 1)
+
+
 def highest_block_below(height: int) -> BlockNumber:
     """Return the number of the highest block below `height`; -1 for height 0."""
     return BlockNumber(height - 1)

@@ -27,7 +27,7 @@ from cli.output.progress_bars import block_progress
 from indexer.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState, DatabaseServer, read_sync_state
-from ledger.position import Height
+from ledger.position import Height, height_above
 from reconciliation.discrepancies import read_newest
 from reconciliation.migrations.migrator import check_schema
 from reconciliation.migrations.scripts import load_migrations
@@ -281,7 +281,7 @@ async def _stored_ledger(store: LedgerStore, channel: str) -> ChannelProgress:
     progress = new_progress(channel)
     checkpoint = await store.checkpoint()
     if checkpoint is not None:
-        progress.resume(checkpoint.start, checkpoint.head.number + 1)
+        progress.resume(checkpoint.start, height_above(checkpoint.head.number))
     report = await read_sync_state(store.database)
     if (
         report is not None
@@ -289,6 +289,6 @@ async def _stored_ledger(store: LedgerStore, channel: str) -> ChannelProgress:
         and report.state is ChannelState.FOLLOWING
         and (datetime.now(UTC) - report.updated_at).total_seconds() < _MAX_REPORT_AGE_S
     ):
-        progress.record_peer_height(report.peer_height)
+        progress.record_peer_height(Height(report.peer_height))
         progress.set_state(ChannelState.FOLLOWING)
     return progress

@@ -30,7 +30,7 @@ from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.comparison import compare_documents
 from ledger.mongodb.indexes import IndexOptions, ready_indexes
 from ledger.mongodb.paging import RAW
-from ledger.position import pack_position
+from ledger.position import BlockNumber, pack_position
 
 _MAX_BUILD_S: Final = 24 * 3600.0
 _DUPLICATE_KEY: Final = 11000
@@ -51,7 +51,7 @@ class StoredBlock(Struct, frozen=True):
 class Checkpoint(Struct, frozen=True):
     """A range of stored blocks without a gap: from `start` to `head.number`."""
 
-    start: int
+    start: BlockNumber
     head: StoredBlock
 
 

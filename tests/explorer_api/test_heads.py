@@ -19,6 +19,7 @@ from explorer_api.options import Options
 from indexer.channel_progress import ChannelProgress
 from indexer.head_publisher import HeadPublisher
 from ledger.head_topic import head_topic
+from ledger.position import Height
 from tests.explorer_api.command_recorder import recorded_client
 from tests.explorer_api.head_reading import (
     RARELY_READ,
@@ -62,7 +63,9 @@ async def test_a_block_that_the_daemon_announces_is_shown_at_once(
                 await daemon_redis.publish(head_topic("elsewhere"), "9")
                 await asyncio.sleep(0.2)
                 assert await shown_height(api) == 1, "announced for another database"
-            progress.record_commit(number + 1, blocks=1, transactions=1, events=0, undecodable=0)
+            progress.record_commit(
+                Height(number + 1), blocks=1, transactions=1, events=0, undecodable=0
+            )
             delays.append(await seconds_until_shown(api, number + 1))
         assert statistics.median(delays) < AT_ONCE_S, delays
         for garbage in (b"", b"\xff\xfe", b"-1", b"x" * 1_000_000):

@@ -19,6 +19,7 @@ from indexer.channel_progress import ChannelProgress, ErrorSource
 from indexer.daemon import Daemon, DaemonChannel
 from indexer.head_publisher import HeadPublisher
 from ledger.mongodb.store import LedgerStore
+from ledger.position import BlockNumber, Height
 from tests.eventually import eventually
 from tests.indexer.network import HEIGHT, QUICK, TRUNK, WITHIN_S, Client, peer_of
 from tests.indexer.support import SMALL, new_progress
@@ -75,7 +76,7 @@ async def announcing(url: str, progress: ChannelProgress) -> AsyncIterator[None]
 
 
 def commit(progress: ChannelProgress, height: int) -> None:
-    progress.record_commit(height, blocks=1, transactions=1, events=0, undecodable=0)
+    progress.record_commit(Height(height), blocks=1, transactions=1, events=0, undecodable=0)
 
 
 async def wait_for_failures(progress: ChannelProgress, times: int) -> None:
@@ -131,7 +132,7 @@ async def test_announcements_continue_after_redis_was_killed_and_restarted(
     server: RedisServer,
 ) -> None:
     progress = new_progress()
-    progress.resume(0, 5)
+    progress.resume(BlockNumber(0), Height(5))
     with capture_logs() as logs:
         async with announcing(server.url, progress):
             async with listening(server.url, "ledger") as subscription:
@@ -158,7 +159,7 @@ async def test_announcements_continue_after_redis_was_killed_and_restarted(
 async def test_a_redis_that_hangs_delays_neither_indexing_nor_the_end(server: RedisServer) -> None:
     progress = new_progress()
     async with listening(server.url, "ledger") as subscription, announcing(server.url, progress):
-        progress.resume(0, 1)
+        progress.resume(BlockNumber(0), Height(1))
         await heard(subscription, 1)
         server.pause()
         began = time.monotonic()

@@ -23,6 +23,7 @@ from indexer.store_retry import StoreRetry
 from ledger.mongodb.collections import EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
+from ledger.position import BlockNumber, Height
 from runtime.http_server import serving
 from runtime.metrics import MetricCollector, process_registry
 from runtime.retry import GaveUpError
@@ -272,8 +273,8 @@ async def test_health_shows_that_a_channel_starts_and_catches_up() -> None:
             {"status": "starting", "starting": [CHANNEL]},
         )
         assert (await daemon.health())[0] == 202
-        channel.resume(0, 5)
-        channel.record_peer_height(9)
+        channel.resume(BlockNumber(0), Height(5))
+        channel.record_peer_height(Height(9))
         channel.set_state(ChannelState.CATCHING_UP)
         status, health = await daemon.health()
         assert (status, health["status"], health["channels"][0]["peerHeight"]) == (
@@ -282,7 +283,7 @@ async def test_health_shows_that_a_channel_starts_and_catches_up() -> None:
             9,
         )
         assert (await daemon.request("/ready")).status == 200
-        channel.record_commit(9, blocks=4, transactions=9, events=0, undecodable=0)
+        channel.record_commit(Height(9), blocks=4, transactions=9, events=0, undecodable=0)
         head = await daemon.request("/health", "HEAD")
         assert (head.status, head.text) == (200, "")
         assert (head.headers["Cache-Control"], head.headers["X-Content-Type-Options"]) == (

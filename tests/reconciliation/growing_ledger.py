@@ -15,6 +15,7 @@ from ledger.documents.encoding import encode_block
 from ledger.model import VALID
 from ledger.mongodb.store import LedgerStore
 from ledger.ownership import decide_owners
+from ledger.position import Height
 
 CHANNEL = "kindledger"
 
@@ -92,5 +93,7 @@ class GrowingLedger:
 
     def report_height(self, height: int) -> None:
         """Report that every block below `height` is committed, and that the peer has no other."""
-        self.progress.record_peer_height(height)
-        self.progress.record_commit(height, blocks=0, transactions=0, events=0, undecodable=0)
+        self.progress.record_peer_height(Height(height))
+        self.progress.record_commit(
+            Height(height), blocks=0, transactions=0, events=0, undecodable=0
+        )
