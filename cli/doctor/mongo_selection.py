@@ -22,6 +22,13 @@ async def explain_no_server(
     parsed: Mapping[str, Any], reachable: Sequence[tuple[str, int]], limit_s: float
 ) -> FailedStepError:
     """Return why none of the servers that accept connections accepts writes."""
+    if not reachable:
+        return FailedStepError(
+            SELECTION,
+            "no server answers at the local socket in mongo.uri",
+            "Check the path of the socket, and that mongod runs.",
+            Exit.UNAVAILABLE,
+        )
     results = await asyncio.gather(*(_hello(parsed, server, limit_s) for server in reachable))
     answers = [result for result in results if not isinstance(result, PyMongoError)]
     if not answers:

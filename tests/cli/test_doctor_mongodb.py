@@ -257,3 +257,9 @@ async def test_a_ca_file_that_cannot_be_used_is_named(
     assert (status.returncode, status.stdout) == (78, "")
     assert says in status.stderr
     assert "Traceback" not in status.stderr
+
+
+async def test_a_local_socket_without_a_server_is_named(tmp_path: Path) -> None:
+    socket_path = str(tmp_path / "none.sock").replace("/", "%2F")
+    checks = await mongo_checks(f"mongodb://{socket_path}/?tls=true", limit_s=SHORT_LIMIT_S)
+    assert "local socket" in only_failure(checks).detail
