@@ -10,8 +10,8 @@ from devnet.servers import EmbeddedServers
 
 _PREFIX = "kindledger-tests-"
 _MEMORY = Path("/dev/shm")  # a tmpfs on Linux
-_NEEDED_BYTES = 4 << 30
-"""The least free space for servers in memory, several times what they use."""
+_NEEDED_BYTES = 8 << 30
+"""The least free space for servers in memory: a machine with less memory needs it for the tests."""
 
 
 class SharedServers:
