@@ -2,11 +2,9 @@
 
 import asyncio
 import socket
-import socketserver
 import ssl
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from tests.cli.support import (
     run_checks,
     uri_of,
 )
+from tests.cli.tls_server import handshake_server
 from tests.eventually import eventually_sync
 
 SHORT_LIMIT_S = 2.0
@@ -175,23 +174,8 @@ def tls_server(folder: Path, certificate: KeyPair) -> Iterator[int]:
     """Run a server with this certificate that answers a TLS handshake and nothing else."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*Files(folder).write("server", certificate))
-
-    class Handshake(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with (
-                suppress(OSError),
-                context.wrap_socket(self.request, server_side=True) as connection,
-            ):
-                connection.recv(1)
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handshake) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
+    with handshake_server(context) as port:
+        yield port
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,10 @@
 """`kindledger doctor` with real peers: each fault fails the right check."""
 
 import socket
-import socketserver
 import ssl
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from tests.cli.support import (
     only_failure,
     run_checks,
 )
+from tests.cli.tls_server import handshake_server
 
 
 async def peer_failure(fabric: Json, limit_s: float = 5.0) -> tuple[str, Check, Exit]:
@@ -124,23 +123,8 @@ def alerting_server(folder: Path, version: ssl.TLSVersion, protocol: str) -> Ite
     context.verify_mode = ssl.CERT_REQUIRED if protocol == "h2" else ssl.CERT_NONE
     context.load_verify_locations(cadata=TLS_AUTHORITY.certificate.decode())
     context.load_cert_chain(*Files(folder).write("alerting", SERVER))
-
-    class Handshake(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with (
-                suppress(ssl.SSLError, ConnectionError),
-                context.wrap_socket(self.request, server_side=True) as tls,
-            ):
-                tls.recv(1)
-
-    with socketserver.TCPServer(("127.0.0.1", 0), Handshake) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
+    with handshake_server(context) as port:
+        yield port
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
