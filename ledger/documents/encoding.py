@@ -9,6 +9,7 @@ from msgspec import Struct
 from ledger.documents.blocks import BlockCounts, block_document
 from ledger.documents.events import event_document
 from ledger.documents.format import Document
+from ledger.documents.joined import JoinedDocuments, join
 from ledger.documents.size_limit import MAX_DOCUMENT_BYTES, fit_to_size_limit
 from ledger.documents.transactions import transaction_document
 from ledger.model import Block
@@ -18,16 +19,19 @@ from ledger.position import pack_position
 class EncodedBlock(Struct, frozen=True):
     """The documents of a block as MongoDB stores them.
 
-    `size` is their number of bytes. `undecodable` is the number of envelopes with parts that could
-    not be decoded.
+    `undecodable` is the number of envelopes with parts that could not be decoded.
     """
 
     number: int
     block: RawBSONDocument
-    transactions: list[RawBSONDocument]
-    events: list[RawBSONDocument]
-    size: int
+    transactions: JoinedDocuments
+    events: JoinedDocuments
     undecodable: int
+
+    @property
+    def size(self) -> int:
+        """The number of bytes of all documents."""
+        return len(self.block.raw) + len(self.transactions.raw) + len(self.events.raw)
 
 
 def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
@@ -37,8 +41,8 @@ def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
     memory in decoded form.
     """
     counts = BlockCounts()
-    transactions: list[RawBSONDocument] = []
-    events: list[RawBSONDocument] = []
+    transactions: list[bytes] = []
+    events: list[bytes] = []
     undecodable = 0
     for transaction, owns_id in zip(block.transactions, owns, strict=True):
         position = pack_position(block.number, transaction.index)
@@ -49,19 +53,17 @@ def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
             events.append(_encode(event))
         counts.add(transaction)
         undecodable += bool(transaction.errors)
-    encoded = _encode(block_document(block, counts, len(events)))
     return EncodedBlock(
         number=block.number,
-        block=encoded,
-        transactions=transactions,
-        events=events,
-        size=sum(len(document.raw) for document in (encoded, *transactions, *events)),
+        block=RawBSONDocument(_encode(block_document(block, counts, len(events)))),
+        transactions=join(transactions),
+        events=join(events),
         undecodable=undecodable,
     )
 
 
-def _encode(document: Document) -> RawBSONDocument:
+def _encode(document: Document) -> bytes:
     encoded = bson.encode(document)
     if len(encoded) > MAX_DOCUMENT_BYTES:
         encoded = bson.encode(fit_to_size_limit(document))
-    return RawBSONDocument(encoded)
+    return encoded

@@ -11,6 +11,7 @@ error.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import pymongo
@@ -19,21 +20,25 @@ from msgspec import Struct
 from pymongo import AsyncMongoClient, ReadPreference
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import BulkWriteError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from ledger.documents.encoding import EncodedBlock
 from ledger.documents.format import Document
+from ledger.documents.joined import JoinedDocuments, join, messages
 from ledger.mongodb.block_range import stored_range
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.comparison import compare_documents
 from ledger.mongodb.indexes import IndexOptions, ready_indexes
+from ledger.mongodb.insert_command import (
+    MAX_COMMAND_BYTES,
+    MAX_COMMAND_DOCUMENTS,
+    insert_joined,
+)
 from ledger.mongodb.paging import RAW
 from ledger.position import BlockNumber, pack_position
 
 _MAX_BUILD_S: Final = 24 * 3600.0
-_DUPLICATE_KEY: Final = 11000
 _QUERY_BYTES: Final = 4 << 20
 
 
@@ -152,13 +157,11 @@ class LedgerStore:
 
         Raises `StoreConflictError` when a stored document differs.
         """
-        await self._insert(
-            TRANSACTIONS, [document for block in blocks for document in block.transactions]
-        )
+        await self._insert(TRANSACTIONS, [block.transactions for block in blocks])
 
     async def insert_events(self, blocks: Sequence[EncodedBlock]) -> None:
         """Insert the events of these blocks, the second step: their transactions are stored."""
-        await self._insert(EVENTS, [document for block in blocks for document in block.events])
+        await self._insert(EVENTS, [block.events for block in blocks])
 
     async def insert_blocks(self, blocks: Sequence[EncodedBlock]) -> None:
         """Insert the block documents, the last step, which commits the blocks.
@@ -166,29 +169,23 @@ class LedgerStore:
         All lower blocks must be committed. The documents are inserted in ascending order, so that
         no gap can arise.
         """
-        await self._insert(BLOCKS, [block.block for block in blocks], ordered=True)
+        await self._insert(BLOCKS, [join(block.block.raw for block in blocks)], ordered=True)
 
     async def _insert(
-        self, name: str, documents: Sequence[RawBSONDocument], *, ordered: bool = False
+        self, name: str, documents: Sequence[JoinedDocuments], *, ordered: bool = False
     ) -> None:
         """Insert the documents that are not stored, and compare the others with the stored ones.
 
         An ordered insertion stops at a document that is stored already, and continues after it.
         """
-        while documents:
-            try:
-                await self.database[name].insert_many(documents, ordered=ordered)
-            except BulkWriteError as error:
-                failures = error.details["writeErrors"]
-                if error.details.get("writeConcernErrors") or any(
-                    f["code"] != _DUPLICATE_KEY for f in failures
-                ):
-                    raise
-                stored = [documents[failure["index"]] for failure in failures]
-                await self._compare(name, stored)
-                documents = documents[failures[-1]["index"] + 1 :] if ordered else ()
-            else:
-                return
+        for message in messages(documents, MAX_COMMAND_BYTES, MAX_COMMAND_DOCUMENTS):
+            while stored := await insert_joined(self.database, name, message, ordered=ordered):
+                sent = list(chain.from_iterable(message))
+                await self._compare(name, [sent[index] for index in stored])
+                remaining = sent[stored[-1] + 1 :]
+                if not ordered or not remaining:
+                    break
+                message = [join(document.raw for document in remaining)]  # noqa: PLW2901
 
     async def _compare(self, name: str, documents: Sequence[RawBSONDocument]) -> None:
         """Raise `StoreConflictError` unless each document equals the stored document.

@@ -75,6 +75,5 @@ def _half(block: EncodedBlock) -> EncodedBlock:
         block=block.block,
         transactions=block.transactions[::2],
         events=block.events[1::2],
-        size=block.size,
         undecodable=block.undecodable,
     )
