@@ -32,7 +32,7 @@ help:
 	echo "make lock        renew the pinned versions; needs uv"
 	echo "make clean       remove .venv, the demo's data and caches"
 
-.venv/demo-ready: requirements-demo.lock pyproject.toml
+.venv/demo-ready: requirements-demo.lock pyproject.toml setup.py $(wildcard ledger/compiled/*.pyx ledger/compiled/*.pxd)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	echo "[make] Creating .venv, a few seconds"
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "venv is missing: apt-get install python3-venv" >&2; exit 1; }
@@ -82,7 +82,7 @@ bench-api: .venv/ready
 lock:
 	$(LOCK) --extra devnet --extra dev -o requirements-dev.lock
 	$(LOCK) -c requirements-dev.lock -o requirements.lock
-	echo "setuptools>=77" | $(LOCK) - -c requirements-dev.lock --extra devnet -o requirements-demo.lock
+	printf "setuptools>=77\nCython>=3.1\n" | $(LOCK) - -c requirements-dev.lock --extra devnet -o requirements-demo.lock
 
 clean:
 	rm -rf .venv .kindledger .mypy_cache .ruff_cache .pytest_cache .hypothesis

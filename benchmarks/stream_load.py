@@ -20,7 +20,7 @@ from cli.configuration.settings import LogSettings
 from cli.output.logs import configure_logs
 from devnet.forge.forger import forge
 from devnet.shutdown import wait_for_shutdown
-from indexer.block_source import DeliveredBlock, parse_delivered
+from indexer.block_source import DeliveredBlock, delivered_block
 from indexer.channel_indexer import ChannelIndexer
 from ledger.mongodb.store import LedgerStore
 from runtime.process import tune_process
@@ -114,7 +114,7 @@ class _ForgedSource:
 
     async def blocks(self, start: int, _: int | None) -> AsyncGenerator[DeliveredBlock, None]:
         for block in islice(forge(TENS), start, None):
-            yield parse_delivered(block.data, self.name)
+            yield delivered_block(block.data, self.name)
             await asyncio.sleep(_BLOCK_INTERVAL_S)
 
 

@@ -5,9 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from ledger.decoding.blocks import parse_block
-from ledger.errors import CorruptBlockError
-from protos import common_pb2 as common
+from ledger.decoding.blocks import block_number
 
 
 class SourceUnavailableError(Exception):
@@ -29,10 +27,19 @@ class BlockNotAvailableError(SourceUnavailableError):
 
 
 class DeliveredBlock(Struct, frozen=True):
-    """A block as the source delivered it, not yet checked; `size` is in bytes."""
+    """A serialized block as the source delivered it, not yet parsed and checked.
 
-    block: common.Block
-    size: int
+    `name` names the bytes in messages.
+    """
+
+    number: int
+    data: bytes | memoryview
+    name: str
+
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return len(self.data)
 
 
 class BlockSource(Protocol):
@@ -62,11 +69,10 @@ class BlockSource(Protocol):
         """
 
 
-def parse_delivered(block_bytes: bytes, origin: str) -> DeliveredBlock:
-    """Parse a serialized `common.Block`. Raises `CorruptBlockError`, which names the `origin`."""
+def delivered_block(block_bytes: bytes | memoryview, origin: str) -> DeliveredBlock:
+    """Return a serialized `common.Block` with its number.
+
+    Raises `CorruptBlockError`, which names the `origin`, for bytes without a block header.
+    """
     name = f"bytes from {origin}"
-    block = parse_block(block_bytes, name)
-    if not block.HasField("header"):
-        got = f"{len(block_bytes)} bytes without a block header"
-        raise CorruptBlockError(None, name, "a serialized common.Block", got)
-    return DeliveredBlock(block, len(block_bytes))
+    return DeliveredBlock(block_number(block_bytes, name), block_bytes, name)

@@ -2,9 +2,10 @@
 
 from typing import Final
 
+from ledger.block_encoder import ClaimedBlock
 from ledger.decoding.blocks import UndecodedBlock
 from ledger.errors import ChainMismatchError
-from ledger.model import VALID, Block
+from ledger.model import VALID
 from ledger.mongodb.store import StoredBlock
 from ledger.position import BlockNumber
 
@@ -39,11 +40,9 @@ class Chain:
         """The number of the next block of the chain."""
         return self.first if self.tip is None else BlockNumber(self.tip.number + 1)
 
-    def extend(self, undecoded: UndecodedBlock, block: Block) -> None:
-        """Accept a block; `block` is the same block decoded.
-
-        Raises `ChainMismatchError` if it is not the next block of this chain.
-        """
+    def extend(self, block: ClaimedBlock) -> None:
+        """Accept a block. Raises `ChainMismatchError` if it is not the next block of this chain."""
+        undecoded = block.undecoded
         number, previous_hash = undecoded.number, undecoded.previous_hash
         if number != self.next_number:
             raise ChainMismatchError(number, "number", self.next_number, number, _GAP)

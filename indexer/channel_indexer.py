@@ -13,8 +13,10 @@ from msgspec import Struct
 from indexer.block_source import BlockSource, DeliveredBlock, SourceUnavailableError
 from indexer.chain import Chain
 from indexer.channel_progress import ChannelProgress, ErrorSource
+from indexer.encoders import new_encoder
 from indexer.pipeline import Pipeline, PipelineLimits
 from indexer.store_retry import StoreRetry
+from ledger.block_encoder import BlockEncoder
 from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
@@ -67,9 +69,12 @@ class ChannelIndexer:
         limits: PipelineLimits = PipelineLimits(),  # noqa: B008 - frozen
         timeouts: PeerTimeouts = PeerTimeouts(),  # noqa: B008 - frozen
         indexes: IndexOptions = IndexOptions(),  # noqa: B008 - frozen
+        encoder: BlockEncoder | None = None,
     ) -> None:
         self._store, self._sources, self._progress, self._first = store, sources, progress, first
         self._limits, self._timeouts, self._indexes = limits, timeouts, indexes
+        self._encoder = encoder or new_encoder()
+        progress.encoder = self._encoder.name
         self._store_retry = StoreRetry(limits.store_retry_s, progress)
         self._stop = asyncio.Event()
         self._peer_failures = ThrottledLog(
@@ -99,7 +104,14 @@ class ChannelIndexer:
             start_block=chain.first,
             height=chain.next_number,
         )
-        pipeline = Pipeline(self._store, self._store_retry, chain, self._progress, self._limits)
+        pipeline = Pipeline(
+            self._store,
+            self._store_retry,
+            chain,
+            self._progress,
+            limits=self._limits,
+            encoder=self._encoder,
+        )
         await pipeline.run(self._deliver_until_stopped)
         log.info("channel_stopped", channel=chain.channel, height=self._progress.committed_height)
 
@@ -203,7 +215,7 @@ class ChannelIndexer:
 
         Raises `_BlockSkippedError` for the first few repetitions of the same gap.
         """
-        number = delivered.block.header.number
+        number = delivered.number
         self._last_contact = time.monotonic()
         if number == pipeline.next_number:
             self._peer_failures.recovered()
@@ -230,7 +242,7 @@ class ChannelIndexer:
         if newest is None:
             return
         self._last_contact = time.monotonic()
-        height = height_above(newest.block.header.number)
+        height = height_above(newest.number)
         self._progress.record_peer_height(height)
         if height < pipeline.next_number:
             await pipeline.put(newest)

@@ -19,6 +19,12 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
         "state",
     ),
     MetricDefinition(
+        "kindledger_encoder_state",
+        "1 for the encoder of blocks that is used, 0 for the other one.",
+        lambda channel: one_hot(channel.encoder) if channel.encoder is not None else None,
+        "encoder",
+    ),
+    MetricDefinition(
         "kindledger_peer_height_blocks",
         "Blocks that the peer has; absent until the peer reports its height.",
         lambda channel: channel.peer_height,

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from indexer.byte_queue import ByteQueue
+from ledger.block_encoder import EncoderName
 from ledger.mongodb.sync_state import ChannelState, LastError
 from ledger.position import BlockNumber, Height, height_above
 from runtime.broadcast import Broadcast
@@ -26,9 +27,11 @@ _BATCH_BYTES: Final = tuple(4**power for power in range(6, 14))  # 4 KiB to 64 M
 class Stage(StrEnum):
     """A step of the pipeline. Its duration includes retries while MongoDB is unavailable."""
 
+    WAIT_FOR_BLOCKS = "wait_for_blocks"
     DECODE = "decode"
     OWNERS = "owners"
     ENCODE = "encode"
+    WAIT_FOR_ROOM = "wait_for_room"  # in the queue of documents that wait to be written
     WRITE_TRANSACTIONS = "write_transactions"
     WRITE_EVENTS = "write_events"
     WRITE_BLOCKS = "write_blocks"
@@ -52,6 +55,8 @@ class ChannelProgress:
         self.channel = channel
         self.state = ChannelState.STARTING
         self.peer: str | None = None
+        self.encoder: EncoderName | None = None
+        """The encoder of blocks that is used; None before the start."""
         self.start_block = BlockNumber(0)
         self.peer_height: Height | None = None
         self.seen_height = Height(0)
@@ -83,13 +88,13 @@ class ChannelProgress:
         """Time, transactions and blocks at each commit within the rate window."""
         self._missing: deque[tuple[float, int]] = deque()
         """Heights above the committed one, each with the time when it became known."""
-        self._commits = Broadcast()
+        self._changes = Broadcast()
 
     def resume(self, start: BlockNumber, height: Height) -> None:
         """Set the start block and the height that the store has when indexing begins."""
         self.start_block, self.seen_height, self.committed_height = start, height, height
         self.resumed = True
-        self._announce_commit()
+        self._announce_change()
 
     def record_peer_height(self, height: Height) -> None:
         """Record the height that a peer reports."""
@@ -126,7 +131,7 @@ class ChannelProgress:
     ) -> None:
         """Record that a batch of blocks was stored, up to this height."""
         self.committed_height = height
-        self._announce_commit()
+        self._announce_change()
         self.blocks += blocks
         self.transactions += transactions
         self.events += events
@@ -144,10 +149,15 @@ class ChannelProgress:
     async def wait_for_height(self, height: int) -> None:
         """Wait until the committed height is at least `height`."""
         while self.committed_height < height:
-            await self._commits.wait()
+            await self._changes.wait()
 
-    def _announce_commit(self) -> None:
-        self._commits.announce()
+    async def wait_until_caught_up(self) -> None:
+        """Wait until the channel has caught up with its peer."""
+        while not self.caught_up:
+            await self._changes.wait()
+
+    def _announce_change(self) -> None:
+        self._changes.announce()
         self.changed.set()
 
     @property
@@ -206,7 +216,7 @@ class ChannelProgress:
         """Set the state of the channel."""
         if state is not self.state:
             self.state, self.state_since = state, self._now()
-        self.changed.set()
+        self._announce_change()
 
     def record_error(self, message: str, state: ChannelState, source: ErrorSource) -> None:
         """Record an error that blocks the channel, and the state that it causes."""

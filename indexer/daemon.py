@@ -1,6 +1,7 @@
 """Runs the channels of one daemon concurrently, and stores their status for the API."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from pymongo.errors import PyMongoError
 from indexer.channel_indexer import ChannelIndexer
 from indexer.channel_progress import ChannelProgress, ErrorSource
 from indexer.reconciliation_state import ReconciliationState
+from indexer.time_shares import stage_times, time_shares
 from ledger.errors import LedgerError
 from ledger.mongodb.sync_state import ChannelState, SyncState, write_sync_state
 from runtime.cancellation import raise_if_cancelled
@@ -23,6 +25,7 @@ log = structlog.get_logger()
 _STATUS_INTERVAL_S: Final = 1.0
 _HEARTBEAT_S: Final = 10.0
 _STATUS_TIMEOUT_S: Final = 5.0
+_CATCH_UP_LOG_INTERVAL_S: Final = 10.0
 _STOP_GRACE_S: Final = 10.0
 
 
@@ -64,6 +67,7 @@ class Daemon:
                 others = [
                     group.create_task(self._force_stop(indexers)),
                     *(group.create_task(self._keep_status(each)) for each in self._channels),
+                    *(group.create_task(_log_catch_up(each.progress)) for each in self._channels),
                     *(
                         group.create_task(background_task())
                         for channel in self._channels
@@ -135,5 +139,25 @@ class Daemon:
             started_at=progress.started_at,
             updated_at=datetime.now(UTC),
             version=self._version,
+            encoder=progress.encoder,
             reconciliation=reconciliation.snapshot() if reconciliation is not None else None,
+        )
+
+
+async def _log_catch_up(progress: ChannelProgress) -> None:
+    """Log at intervals how far the channel is behind its peer, and what limits the rate."""
+    while True:
+        before = stage_times(progress, time.monotonic())
+        await asyncio.sleep(_CATCH_UP_LOG_INTERVAL_S)
+        if progress.state is not ChannelState.CATCHING_UP or progress.peer_height is None:
+            continue
+        time_left_s = progress.time_left_s
+        log.info(
+            "catching_up",
+            channel=progress.channel,
+            height=progress.committed_height,
+            peer_height=progress.peer_height,
+            transactions_per_second=round(progress.rate),
+            seconds_left=round(time_left_s) if time_left_s is not None else None,
+            limited_by=time_shares(before, stage_times(progress, time.monotonic())).limit,
         )

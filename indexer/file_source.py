@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from indexer.block_source import DeliveredBlock, parse_delivered
-from ledger.decoding.blocks import check_block
+from indexer.block_source import DeliveredBlock, delivered_block
+from ledger.decoding.blocks import read_block
 from ledger.decoding.transactions import decode_claimed_ids
 from ledger.errors import LedgerError
 from ledger.model import VALID
@@ -65,7 +65,7 @@ class FileSource:
         Return None if no transaction does. Raises `LedgerError` as `blocks` does.
         """
         for origin, _, data in self._contents():
-            undecoded = check_block(parse_delivered(data, origin).block)
+            undecoded = read_block(data, f"bytes from {origin}")
             for envelope, code in zip(undecoded.envelopes, undecoded.codes, strict=True):
                 claimed = decode_claimed_ids(envelope)
                 if code == VALID and claimed.channel_id:
@@ -100,8 +100,8 @@ class FileSource:
         """Yield the blocks from `next_number` on in order; keep early blocks in the folder."""
         early: dict[int, list[Path]] = defaultdict(list)
         for origin, path, data in self._contents():
-            delivered = parse_delivered(data, origin)
-            number = delivered.block.header.number
+            delivered = delivered_block(data, origin)
+            number = delivered.number
             if number > next_number:
                 early[number].append(path or _write_temporary_file(folder, data))
                 continue
@@ -166,7 +166,7 @@ def _write_temporary_file(folder: Path, data: bytes) -> Path:
 
 
 def _read_block_file(path: Path) -> DeliveredBlock:
-    return parse_delivered(_read_file(path), str(path))
+    return delivered_block(_read_file(path), str(path))
 
 
 def _read_chunk(

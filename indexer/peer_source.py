@@ -18,7 +18,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.message import DecodeError
 from msgspec import Struct
 
-from indexer.block_source import BlockNotAvailableError, DeliveredBlock, SourceUnavailableError
+from indexer.block_source import (
+    BlockNotAvailableError,
+    DeliveredBlock,
+    SourceUnavailableError,
+    delivered_block,
+)
+from ledger.decoding.fields import length_delimited_fields
 from ledger.errors import CorruptBlockError
 from ledger.signing import IdentityError, SigningIdentity
 from protos import common_pb2 as common
@@ -27,6 +33,7 @@ from protos import orderer_pb2 as orderer
 
 _SERVICE = events.DESCRIPTOR.services_by_name["Deliver"]
 _DELIVER = f"/{_SERVICE.full_name}/Deliver"
+_BLOCK = events.DeliverResponse.BLOCK_FIELD_NUMBER
 _MAX_MESSAGE_BYTES = 100 << 20
 _NO_LIMIT = 2**64 - 1
 _CHANNEL_OPTIONS = (
@@ -157,7 +164,7 @@ class PeerSource:
                     delivered = self._block_in(response_bytes, previous)
                     if delivered is None:
                         return
-                    previous = f"block {delivered.block.header.number}"
+                    previous = f"block {delivered.number}"
                     yield delivered
             except grpc.aio.AioRpcError as error:
                 raise self._unavailable(error) from error
@@ -224,6 +231,9 @@ class PeerSource:
         `previous` says in messages what came before the response. Raises `SourceUnavailableError`
         for any other status, and `CorruptBlockError` for bytes that are not a response.
         """
+        fields = length_delimited_fields(memoryview(response_bytes))
+        if fields is not None and fields.keys() == {_BLOCK}:
+            return delivered_block(fields[_BLOCK], f"{self.name} after {previous}")
         try:
             response = events.DeliverResponse.FromString(response_bytes)
         except DecodeError:
@@ -233,7 +243,8 @@ class PeerSource:
             ) from None
         kind = response.WhichOneof("Type")
         if kind == "block":
-            return DeliveredBlock(response.block, len(response_bytes))
+            block_bytes = response.block.SerializeToString()
+            return delivered_block(block_bytes, f"{self.name} after {previous}")
         if kind != "status":
             raise SourceUnavailableError(
                 "protocol", f"{self.name} responded with neither a block nor a status"

@@ -24,10 +24,10 @@ from indexer.byte_queue import ByteQueue
 from indexer.chain import Chain, compare_redelivered
 from indexer.channel_progress import ChannelProgress, Stage
 from indexer.store_retry import StoreRetry
-from ledger.decoding.blocks import UndecodedBlock, check_block, decode_block
-from ledger.documents.encoding import EncodedBlock, encode_block
+from ledger.block_encoder import BlockEncoder, ClaimedBlock
+from ledger.decoding.blocks import UndecodedBlock
+from ledger.documents.encoding import EncodedBlock
 from ledger.errors import LedgerError
-from ledger.model import Block
 from ledger.mongodb.store import LedgerStore, StoredBlock
 from ledger.ownership import decide_owners, ids_to_look_up
 from ledger.position import BlockNumber, height_above
@@ -59,10 +59,13 @@ class Pipeline:
         store_retry: StoreRetry,
         chain: Chain,
         progress: ChannelProgress,
+        *,
         limits: PipelineLimits,
+        encoder: BlockEncoder,
     ) -> None:
         self._store, self._store_retry = store, store_retry
         self._chain, self._progress, self._limits = chain, progress, limits
+        self._encoder = encoder
         self._delivered: ByteQueue[DeliveredBlock] = ByteQueue(limits.delivered_bytes)
         self._encoded: ByteQueue[EncodedBlock] = ByteQueue(limits.encoded_bytes)
         progress.queues = {"delivered": self._delivered, "encoded": self._encoded}
@@ -94,7 +97,7 @@ class Pipeline:
 
     async def put(self, delivered: DeliveredBlock) -> None:
         """Add a delivered block when there is room in the queue."""
-        number = BlockNumber(delivered.block.header.number)
+        number = BlockNumber(delivered.number)
         self._progress.record_delivery(number, delivered.size)
         self.next_number = max(self.next_number, BlockNumber(number + 1))
         await self._delivered.put(delivered, delivered.size)
@@ -108,28 +111,30 @@ class Pipeline:
 
     async def _prepare(self, delivering: asyncio.Task[None]) -> None:
         """Check, decode and encode delivered blocks until the source ends or a block is wrong."""
-        while self._error is None and (
-            chunk := await self._delivered.take(self._limits.decode_bytes)
-        ):
+        while self._error is None and (chunk := await self._next_chunk()):
             await self._encode(await self._accept(chunk))
         delivering.cancel()
         await self._encoded.close()
 
-    async def _accept(self, chunk: Sequence[DeliveredBlock]) -> list[Block]:
+    async def _next_chunk(self) -> list[DeliveredBlock]:
+        with self._progress.timed(Stage.WAIT_FOR_BLOCKS):
+            return await self._delivered.take(self._limits.decode_bytes)
+
+    async def _accept(self, chunk: Sequence[DeliveredBlock]) -> list[ClaimedBlock]:
         """Append new blocks to the chain and return them; compare blocks that it already has."""
         with self._progress.timed(Stage.DECODE):
             checked, self._error = await asyncio.to_thread(
-                _check_and_decode, chunk, self._chain.next_number
+                _check, self._encoder, chunk, self._chain.next_number
             )
         accepted = await self._accepted_blocks(
             [undecoded.number for undecoded, block in checked if block is None]
         )
-        new_blocks: list[Block] = []
+        new_blocks: list[ClaimedBlock] = []
         try:
             for undecoded, block in checked:
                 number = undecoded.number
                 if block is not None and number >= self._chain.next_number:
-                    self._chain.extend(undecoded, block)
+                    self._chain.extend(block)
                     accepted[number] = StoredBlock(number, undecoded.hash, undecoded.codes)
                     self._uncommitted[number] = accepted[number]
                     new_blocks.append(block)
@@ -150,7 +155,7 @@ class Pipeline:
             accepted |= await self._store_retry.run(lambda: self._store.stored_blocks(stored))
         return accepted
 
-    async def _encode(self, blocks: Sequence[Block]) -> None:
+    async def _encode(self, blocks: Sequence[ClaimedBlock]) -> None:
         """Decide which transactions own their ids, and put the blocks' documents into the queue."""
         to_look_up: set[str] = set().union(*map(ids_to_look_up, blocks))
         # Read before the query: a block may be committed, and leave this dictionary, meanwhile.
@@ -161,11 +166,14 @@ class Pipeline:
                     lambda: self._store.owned_ids(to_look_up, blocks[0].number)
                 )
         with self._progress.timed(Stage.ENCODE):
-            encoded, error = await asyncio.to_thread(_encode_all, blocks, owned_below)
+            encoded, error = await asyncio.to_thread(
+                _encode_all, self._encoder, blocks, owned_below
+            )
         self._error = error or self._error
         for block, owned_ids in encoded:
             self._uncommitted_owners |= dict.fromkeys(owned_ids, block.number)
-            await self._encoded.put(block, block.size)
+            with self._progress.timed(Stage.WAIT_FOR_ROOM):
+                await self._encoded.put(block, block.size)
 
     async def _write(self) -> None:
         async with asyncio.TaskGroup() as batches:
@@ -209,26 +217,27 @@ class Pipeline:
         )
 
 
-def _check_and_decode(
-    chunk: Sequence[DeliveredBlock], next_number: int
-) -> tuple[list[tuple[UndecodedBlock, Block | None]], LedgerError | None]:
-    """Check each block by itself, up to the first corrupt one; decode those from `next_number` on.
+def _check(
+    encoder: BlockEncoder, chunk: Sequence[DeliveredBlock], next_number: int
+) -> tuple[list[tuple[UndecodedBlock, ClaimedBlock | None]], LedgerError | None]:
+    """Check each block by itself, up to the first corrupt one.
 
-    Return also the error of the corrupt block.
+    Return with those from `next_number` on the ids that their envelopes claim. Return also the
+    error of the corrupt block.
     """
-    checked: list[tuple[UndecodedBlock, Block | None]] = []
+    checked: list[tuple[UndecodedBlock, ClaimedBlock | None]] = []
     try:
         for delivered in chunk:
-            undecoded = check_block(delivered.block)
+            undecoded = encoder.read(delivered.data, delivered.name)
             is_new = undecoded.number >= next_number
-            checked.append((undecoded, decode_block(undecoded) if is_new else None))
+            checked.append((undecoded, encoder.claims(undecoded) if is_new else None))
     except LedgerError as error:
         return checked, error
     return checked, None
 
 
 def _encode_all(
-    blocks: Sequence[Block], owned_below: set[str]
+    encoder: BlockEncoder, blocks: Sequence[ClaimedBlock], owned_below: set[str]
 ) -> tuple[list[tuple[EncodedBlock, list[str]]], LedgerError | None]:
     """Decide ownership in ascending order and encode; return with each block the ids that it owns.
 
@@ -245,7 +254,7 @@ def _encode_all(
                 if is_owner
             ]
             owned_below.update(owned_ids)
-            encoded.append((encode_block(block, owners), owned_ids))
+            encoded.append((encoder.encode(block, owners), owned_ids))
     except LedgerError as error:
         return encoded, error
     return encoded, None

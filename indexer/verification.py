@@ -16,7 +16,7 @@ from typing import Final
 from msgspec import Struct
 
 from indexer.block_source import DeliveredBlock
-from ledger.decoding.blocks import check_block, decode_block
+from ledger.decoding.blocks import decode_block, read_block
 from ledger.documents.code_names import status_name
 from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.documents.format import Document
@@ -198,7 +198,7 @@ class Verifier:
         """
         compared, self._compared = start, True
         async for delivered in blocks:
-            undecoded = check_block(delivered.block)
+            undecoded = read_block(delivered.data, delivered.name)
             if undecoded.number < compared:
                 continue
             if undecoded.number >= height:

@@ -9,27 +9,48 @@ Fabric guarantees that no earlier envelope has the id of a VALID transaction. Th
 invalid envelopes must be looked up in the store.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from typing import Protocol
 
 from ledger.errors import CorruptBlockError
-from ledger.model import VALID, Block
+from ledger.model import VALID, ClaimedIds
 
 MAX_TX_ID_BYTES = 1 << 16
 """A longer transaction id has no owner."""
 
 
-def ids_to_look_up(block: Block) -> set[str]:
+class ClaimingBlock(Protocol):
+    """A block whose envelopes claim transaction ids."""
+
+    @property
+    def number(self) -> int:
+        """The block's number."""
+
+    @property
+    def codes(self) -> bytes:
+        """The validation code of each envelope."""
+
+    @property
+    def claims(self) -> Sequence[ClaimedIds]:
+        """The ids that each envelope claims."""
+
+
+def ids_to_look_up(block: ClaimingBlock) -> set[str]:
     """Return the ids that a lower block may own already: the ids of invalid envelopes."""
+    if not any(block.codes):
+        return set()
     claims = zip(block.claims, block.codes, strict=True)
     return {claim.tx_id for claim, code in claims if code != VALID and _can_be_owned(claim.tx_id)}
 
 
-def decide_owners(block: Block, owned_below: Container[str]) -> list[bool]:
+def decide_owners(block: ClaimingBlock, owned_below: Container[str]) -> list[bool]:
     """Return for each envelope of the block whether it owns the id that it claims.
 
     `owned_below` holds those of `ids_to_look_up` that lower blocks own. Raises `CorruptBlockError`
     if two VALID transactions of the block have the same id, which Fabric excludes.
     """
+    if _all_own(block):
+        return [True] * len(block.codes)
     owners: dict[str, int] = {}
     for index, (claim, code) in enumerate(zip(block.claims, block.codes, strict=True)):
         if code == VALID and _can_be_owned(claim.tx_id):
@@ -45,6 +66,17 @@ def decide_owners(block: Block, owned_below: Container[str]) -> list[bool]:
         if _can_be_owned(claim.tx_id) and claim.tx_id not in owned_below:
             owners.setdefault(claim.tx_id, index)
     return [owners.get(claim.tx_id) == index for index, claim in enumerate(block.claims)]
+
+
+def _all_own(block: ClaimingBlock) -> bool:
+    """Return whether every envelope owns its id: all are VALID, and all ids differ.
+
+    It is so in most blocks. False does not say anything about the block.
+    """
+    if any(block.codes):
+        return False
+    ids = {claim.tx_id for claim in block.claims}
+    return len(ids) == len(block.codes) and all(map(_can_be_owned, ids))
 
 
 def _can_be_owned(tx_id: str) -> bool:

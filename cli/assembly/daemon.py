@@ -2,7 +2,10 @@
 
 import asyncio
 import signal
+import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
 
 from cli.assembly.api import serve_api
 from cli.assembly.channel import daemon_channel
@@ -11,16 +14,20 @@ from cli.assembly.monitoring import process_metrics, serve_monitoring
 from cli.assembly.redis import configured_redis
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, Exit
+from cli.output.profile import print_profile
 from cli.signals import exit_code_of, handle_signals
 from cli.version import VERSION
+from indexer.channel_progress import ChannelProgress
 from indexer.daemon import Daemon
+from indexer.time_shares import stage_times, time_shares
 from runtime.process import tune_process
 
 
-async def run_daemon(settings: Settings, *, with_api: bool) -> Exit:
+async def run_daemon(settings: Settings, *, with_api: bool, profile: bool = False) -> Exit:
     """Index the configured channels until SIGTERM, SIGINT or SIGHUP; return the exit code.
 
-    A second signal ends the daemon at once.
+    A second signal ends the daemon at once. With `profile`, show for each channel where the time
+    went until it had caught up.
     """
     if not settings.channels:
         raise ConfigurationError(
@@ -39,7 +46,28 @@ async def run_daemon(settings: Settings, *, with_api: bool) -> Exit:
         await parts.enter_async_context(serve_monitoring(settings.monitoring, channels, registry))
         if with_api:
             await parts.enter_async_context(serve_api(client, settings, registry))
+        if profile:
+            channels = [
+                replace(
+                    channel,
+                    background_tasks=(
+                        *channel.background_tasks,
+                        partial(_profile_catch_up, channel.progress),
+                    ),
+                )
+                for channel in channels
+            ]
         return await run_until_signal(Daemon(channels, VERSION))
+
+
+async def _profile_catch_up(progress: ChannelProgress) -> None:
+    """Print where the time went, when the channel has caught up or the daemon ends."""
+    began = stage_times(progress, time.monotonic())
+    try:
+        await progress.wait_until_caught_up()
+    finally:
+        shares = time_shares(began, stage_times(progress, time.monotonic()))
+        print_profile(progress.channel, shares, progress.encoder)
 
 
 async def run_until_signal(daemon: Daemon) -> Exit:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import click
 from cli.assembly.channel import index_options, new_progress, pipeline_limits
 from cli.assembly.daemon import run_until_signal
 from cli.assembly.mongo import mongo_client
-from cli.commands.options import LoadSettings, json_option
+from cli.commands.options import LoadSettings, json_option, profile_option
 from cli.configuration.settings import Settings
 from cli.errors import Exit, exit_on_failure
 from cli.output.console import messages
+from cli.output.profile import print_profile
 from cli.output.progress_bars import file_progress
 from cli.output.summary import print_summary, summarise
 from cli.version import VERSION
@@ -21,12 +23,15 @@ from indexer.channel_indexer import ChannelIndexer
 from indexer.channel_progress import ChannelProgress
 from indexer.daemon import Daemon, DaemonChannel
 from indexer.file_source import FileSource
+from indexer.time_shares import stage_times, time_shares
 from ledger.errors import LedgerError
 from ledger.mongodb.store import LedgerStore
 
 _STORE_RETRY_S = 30.0
 """How long an import waits for MongoDB; the configured time is meant for the daemon."""
 _REDRAW_S = 0.25
+_LIMIT_READINGS = 20
+"""The number of redraws over which the bar tells what limits the rate."""
 
 
 @click.command("import", short_help="Index block files.")
@@ -43,6 +48,7 @@ _REDRAW_S = 0.25
     help="First block of the ledger, for a store that is still empty.",
 )
 @click.option("--database", help="Database to index into, instead of the channel's database.")
+@profile_option
 @json_option
 @click.pass_obj
 def import_command(
@@ -52,12 +58,15 @@ def import_command(
     paths: tuple[Path, ...],
     start: int | None,
     database: str | None,
+    profile: bool,
     as_json: bool,
 ) -> None:
     """Index block files: folders or tar archives of *.block files, one serialized block in each."""
     with exit_on_failure():
         code = asyncio.run(
-            import_files(load(), paths, start=start, database=database, as_json=as_json)
+            import_files(
+                load(), paths, start=start, database=database, profile=profile, as_json=as_json
+            )
         )
         raise SystemExit(code)
 
@@ -87,6 +96,7 @@ async def import_files(
     *,
     start: int | None,
     database: str | None,
+    profile: bool = False,
     as_json: bool,
 ) -> Exit:
     """Index every block of the files, print the totals of the database, return the exit code."""
@@ -105,7 +115,7 @@ async def import_files(
             limits=pipeline_limits(settings.indexer, store_retry_s=_STORE_RETRY_S),
             indexes=index_options(settings.indexer),
         )
-        began = time.monotonic()
+        began = stage_times(progress, time.monotonic())
         bar = asyncio.create_task(_show_progress(source, progress))
         try:
             code = await run_until_signal(
@@ -113,7 +123,10 @@ async def import_files(
             )
         finally:
             bar.cancel()
-        _report(progress, time.monotonic() - began)
+        shares = time_shares(began, stage_times(progress, time.monotonic()))
+        _report(progress, shares.elapsed_s)
+        if profile:
+            print_profile(progress.channel, shares, progress.encoder)
         print_summary(await summarise(store.database, channel), as_json=as_json)
         return code
 
@@ -121,10 +134,15 @@ async def import_files(
 async def _show_progress(source: FileSource, progress: ChannelProgress) -> None:
     with file_progress() as bar:
         task = bar.add_task(f"importing {progress.channel}", total=source.size, rate="")
+        times = deque([stage_times(progress, time.monotonic())], maxlen=_LIMIT_READINGS)
         while True:
-            rate = f"{progress.rate:,.0f} tx/s, block {max(progress.committed_height - 1, 0):,}"
+            limit = time_shares(times[0], times[-1]).limit
+            limited = f", limited by {limit}" if limit is not None else ""
+            block = max(progress.committed_height - 1, 0)
+            rate = f"{progress.rate:,.0f} tx/s, block {block:,}{limited}"
             bar.update(task, completed=source.read_bytes, rate=rate)
             await asyncio.sleep(_REDRAW_S)
+            times.append(stage_times(progress, time.monotonic()))
 
 
 def _report(progress: ChannelProgress, seconds: float) -> None:

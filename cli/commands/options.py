@@ -1,4 +1,4 @@
-"""The option --json of most commands, and the type of the function that loads their settings."""
+"""The options that several commands have, and the function that loads their settings."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -11,3 +11,7 @@ LoadSettings: TypeAlias = Callable[[], Settings]
 """Reads the configuration and sets up logging; raises `ConfigurationError`."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+profile_option = click.option(
+    "--profile", is_flag=True, help="Show where the time went, and what limited the rate."
+)

@@ -5,14 +5,15 @@ import asyncio
 import click
 
 from cli.assembly.daemon import run_daemon
-from cli.commands.options import LoadSettings
+from cli.commands.options import LoadSettings, profile_option
 from cli.errors import exit_on_failure
 
 
 @click.command("run", short_help="Run the daemon: index the configured channels.")
 @click.option("--with-api", is_flag=True, help="Serve the explorer API in the same process.")
+@profile_option
 @click.pass_obj
-def run_command(load: LoadSettings, /, *, with_api: bool) -> None:
+def run_command(load: LoadSettings, /, *, with_api: bool, profile: bool) -> None:
     """Run the daemon: index the configured channels until SIGTERM, SIGINT or SIGHUP."""
     with exit_on_failure(daemon=True):
-        raise SystemExit(asyncio.run(run_daemon(load(), with_api=with_api)))
+        raise SystemExit(asyncio.run(run_daemon(load(), with_api=with_api, profile=profile)))

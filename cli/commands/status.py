@@ -22,6 +22,7 @@ _CHANNEL_COLUMNS = (
     "seen height",
     "peer height",
     "tx/s",
+    "encoder",
     "updated",
     "last error",
 )
@@ -88,7 +89,7 @@ def _json_of(
 
 def _row_of(channel: str, height: Height, state: SyncState | None) -> tuple[object, ...]:
     if state is None:
-        return channel, "never indexed", height, None, None, None, None, None
+        return channel, "never indexed", height, None, None, None, None, None, None
     return (
         channel,
         state.state,
@@ -96,6 +97,7 @@ def _row_of(channel: str, height: Height, state: SyncState | None) -> tuple[obje
         state.seen_height,
         state.peer_height,
         state.transactions_per_second,
+        state.encoder,
         state.updated_at,
         _describe_error(state.error),
     )

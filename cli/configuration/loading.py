@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError
+from indexer.encoders import PURE_VARIABLE
 
 PREFIX = "KINDLEDGER_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -88,7 +89,7 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
         top = name.removeprefix(PREFIX).split(_DELIMITER)[0].lower()
         if (
             name.upper().startswith(PREFIX)
-            and name != CONFIG_VARIABLE
+            and name not in (CONFIG_VARIABLE, PURE_VARIABLE)
             and top not in Settings.model_fields
         ):
             yield f"{name}: unknown variable{_suggest(name.upper(), valid)}"

@@ -1,6 +1,7 @@
 """Runs all checks of the doctor."""
 
 import asyncio
+import os
 
 from cli.configuration.settings import Settings
 from cli.doctor.checks import Check, Outcome
@@ -10,6 +11,8 @@ from cli.doctor.peers import check_peers
 from cli.doctor.postgresql import check_postgresql
 from cli.doctor.redis import check_redis
 from cli.errors import ConfigurationError, Exit
+from indexer.encoders import PURE_VARIABLE, new_encoder
+from ledger.block_encoder import EncoderName
 
 
 async def diagnose(settings: Settings, limit_s: float) -> list[Check]:
@@ -23,11 +26,24 @@ async def diagnose(settings: Settings, limit_s: float) -> list[Check]:
         check_redis(settings.redis, limit_s),
     )
     return [
+        _check_encoder(),
         _check_channels(settings),
         *identity,
         *client_tls,
         *(check for checks in servers for check in checks),
     ]
+
+
+def _check_encoder() -> Check:
+    if new_encoder().name is EncoderName.COMPILED:
+        return Check("encoder", Outcome.OK, "compiled")
+    if os.environ.get(PURE_VARIABLE) is not None:
+        return Check("encoder", Outcome.OK, f"Python, as {PURE_VARIABLE} demands")
+    advice = (
+        "To index several times faster, install a C compiler and the Python headers (gcc, "
+        "python3-dev), then install the program again."
+    )
+    return Check("encoder", Outcome.WARNING, "Python: the extension is not installed", advice)
 
 
 def _check_channels(settings: Settings) -> Check:

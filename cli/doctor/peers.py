@@ -154,7 +154,7 @@ async def _check_channel(
                     "Check that this address belongs to a Fabric peer.",
                     Exit.CONFIGURATION,
                 ) from error
-        number = newest.block.header.number
+        number = newest.number
         details[_HEIGHT] = f"{number + 1} blocks, the newest is {number}"
 
     return await run_part(f"{part}, {channel}", (_REQUEST, _CHANNEL, _ACCESS, _HEIGHT), probe)

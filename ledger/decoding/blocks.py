@@ -6,19 +6,23 @@ and whether it equals a stored block.
 """
 
 from collections.abc import Sequence
-from typing import overload
+from typing import Final, overload
 
 from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from ledger import hashes
+from ledger.decoding.fields import length_delimited_fields
 from ledger.decoding.identities import decode_identity
 from ledger.decoding.parsing import DecodingErrors, parse
 from ledger.decoding.transactions import decode_claimed_ids, decode_transaction
 from ledger.errors import CorruptBlockError
-from ledger.model import Block, Signer, Transaction
+from ledger.model import Block, ClaimedIds, Signer, Transaction
 from ledger.position import MAX_BLOCK_NUMBER, MAX_TRANSACTIONS
 from protos import common_pb2 as common
+
+_HEADER: Final = 1
+"""The number of the field `header` of `common.Block`."""
 
 
 class UndecodedBlock(Struct, frozen=True):
@@ -34,55 +38,84 @@ class UndecodedBlock(Struct, frozen=True):
     size: int
 
 
-def parse_block(block_bytes: bytes, name: str = "bytes") -> common.Block:
-    """Return the message in a serialized `common.Block`, not yet checked.
+def block_number(block_bytes: bytes | memoryview, name: str) -> int:
+    """Return the number of a serialized `common.Block`, whose other parts are not parsed.
 
-    Raises `CorruptBlockError`, which calls the bytes by this name, when they cannot be parsed.
+    Raises `CorruptBlockError`, which calls the bytes by `name`, when there is no header.
     """
+    fields = length_delimited_fields(memoryview(block_bytes))
     try:
-        return common.Block.FromString(block_bytes)
+        if fields is not None and _HEADER in fields:
+            return common.BlockHeader.FromString(bytes(fields[_HEADER])).number
     except DecodeError:
-        raise CorruptBlockError(
-            None, name, "a serialized common.Block", _summary(block_bytes)
-        ) from None
+        raise _unparsable(block_bytes, name) from None
+    return _parse_block(block_bytes, name).header.number
 
 
-def read_block(block_bytes: bytes) -> UndecodedBlock:
-    """Return the checked block in a serialized `common.Block`; see `check_block`."""
-    return check_block(parse_block(block_bytes))
+def read_block(block_bytes: bytes | memoryview, name: str = "bytes") -> UndecodedBlock:
+    """Return the checked block in a serialized `common.Block`; see `check_block`.
+
+    Raises `CorruptBlockError`, which calls the bytes by `name`, when they cannot be parsed.
+    """
+    block = _parse_block(block_bytes, name)
+    return check_block(
+        block.header.number,
+        block.header.previous_hash,
+        block.header.data_hash,
+        tuple(block.data.data),
+        tuple(block.metadata.metadata),
+    )
 
 
-def check_block(block: common.Block) -> UndecodedBlock:
-    """Check a parsed block, and return it without decoding its envelopes.
+def _parse_block(block_bytes: bytes | memoryview, name: str) -> common.Block:
+    try:
+        block = common.Block.FromString(bytes(block_bytes))
+    except DecodeError:
+        raise _unparsable(block_bytes, name) from None
+    if not block.HasField("header"):
+        got = f"{len(block_bytes)} bytes without a block header"
+        raise CorruptBlockError(None, name, "a serialized common.Block", got)
+    return block
 
-    Raises `CorruptBlockError` when the block has no header, when its number or its number of
-    envelopes is too large, when the header's data hash is not the hash of the envelopes, or when
-    TRANSACTIONS_FILTER does not hold one validation code for each envelope (the blocks of an
+
+def _unparsable(block_bytes: bytes | memoryview, name: str) -> CorruptBlockError:
+    beginning = bytes(block_bytes[:8]).hex() or "with nothing"
+    got = f"{len(block_bytes)} bytes beginning {beginning}"
+    return CorruptBlockError(None, name, "a serialized common.Block", got)
+
+
+def check_block(
+    number: int,
+    previous_hash: bytes,
+    claimed_data_hash: bytes,
+    envelopes: tuple[bytes, ...],
+    metadata: tuple[bytes, ...],
+) -> UndecodedBlock:
+    """Return the block with these parts, after a check of each part against the others.
+
+    `claimed_data_hash` is the data hash in the header. Raises `CorruptBlockError` when the number
+    or the number of envelopes is too large, when the data hash is not the hash of the envelopes, or
+    when TRANSACTIONS_FILTER does not hold one validation code for each envelope (the blocks of an
     orderer hold none).
     """
-    if not block.HasField("header"):
-        raise CorruptBlockError(None, "header", "a block header", "none")
-    number = block.header.number
     if number > MAX_BLOCK_NUMBER:
         raise CorruptBlockError(number, "header.number", f"at most {MAX_BLOCK_NUMBER}", number)
-    envelopes = tuple(block.data.data)
-    metadata = tuple(block.metadata.metadata)
     if len(envelopes) > MAX_TRANSACTIONS:
         raise CorruptBlockError(
             number, "data", f"at most {MAX_TRANSACTIONS} envelopes", len(envelopes)
         )
     data_hash = hashes.data_hash(envelopes)
-    if block.header.data_hash != data_hash:
+    if claimed_data_hash != data_hash:
         raise CorruptBlockError(
             number,
             "header.data_hash",
             f"{data_hash.hex()} (of the envelopes)",
-            block.header.data_hash.hex(),
+            claimed_data_hash.hex(),
         )
     return UndecodedBlock(
         number=number,
-        hash=hashes.block_hash(number, block.header.previous_hash, data_hash),
-        previous_hash=block.header.previous_hash,
+        hash=hashes.block_hash(number, previous_hash, data_hash),
+        previous_hash=previous_hash,
         data_hash=data_hash,
         codes=_validation_codes(number, metadata, len(envelopes)),
         envelopes=envelopes,
@@ -105,12 +138,14 @@ def _validation_codes(number: int, metadata: Sequence[bytes], envelope_count: in
     return codes
 
 
-def decode_block(block: UndecodedBlock) -> Block:
+def decode_block(block: UndecodedBlock, claims: tuple[ClaimedIds, ...] | None = None) -> Block:
     """Return the decoded block; each transaction is decoded when it is accessed.
 
-    No content of an envelope raises an error: `Transaction.errors` names the parts that cannot be
-    decoded.
+    `claims` are the ids that the envelopes claim, if they are decoded already. No content of an
+    envelope raises an error: `Transaction.errors` names the parts that cannot be decoded.
     """
+    if claims is None:
+        claims = tuple([decode_claimed_ids(envelope) for envelope in block.envelopes])
     return Block(
         number=block.number,
         hash=block.hash,
@@ -121,7 +156,7 @@ def decode_block(block: UndecodedBlock) -> Block:
         last_config=_last_config(block),
         signers=_signers(block),
         size=block.size,
-        claims=tuple([decode_claimed_ids(envelope) for envelope in block.envelopes]),
+        claims=claims,
         transactions=_Transactions(block),
     )
 
@@ -186,7 +221,3 @@ def _signer(signature: common.MetadataSignature) -> Signer:
     return Signer(
         identity=decode_identity(signed.creator) if signed is not None else None, consenter_id=None
     )
-
-
-def _summary(block_bytes: bytes) -> str:
-    return f"{len(block_bytes)} bytes beginning {block_bytes[:8].hex() or 'with nothing'}"

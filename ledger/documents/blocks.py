@@ -1,6 +1,7 @@
 """The document of a block, with the counts of its transactions."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 from bson.datetime_ms import DatetimeMS
 
@@ -30,6 +31,19 @@ class BlockCounts:
         ms = milliseconds(transaction.timestamp)
         if ms is not None:
             self._times.append(ms)
+
+    def add_all(
+        self,
+        types: Iterable[str],
+        chaincodes: Iterable[str],
+        organisations: Iterable[str],
+        times: Iterable[int],
+    ) -> None:
+        """Count transactions by lists of their types, chaincodes, organisations and known times."""
+        self._types.update(types)
+        self._chaincodes.update(chaincodes)
+        self._organisations.update(organisations)
+        self._times.extend(times)
 
     def ts(self) -> DatetimeMS | None:
         """Return the lower median of the clients' times; a wrong clock has little effect on it."""

@@ -12,7 +12,7 @@ from ledger.documents.format import Document
 from ledger.documents.joined import JoinedDocuments, join
 from ledger.documents.size_limit import MAX_DOCUMENT_BYTES, fit_to_size_limit
 from ledger.documents.transactions import transaction_document
-from ledger.model import Block
+from ledger.model import Block, Transaction
 from ledger.position import pack_position
 
 
@@ -45,21 +45,34 @@ def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
     events: list[bytes] = []
     undecodable = 0
     for transaction, owns_id in zip(block.transactions, owns, strict=True):
-        position = pack_position(block.number, transaction.index)
-        document = transaction_document(transaction, block.number, position, owns_id=owns_id)
-        event = event_document(transaction, document)
-        transactions.append(_encode(document))
+        document, event = encode_transaction(transaction, block.number, owns_id=owns_id)
+        transactions.append(document)
         if event is not None:
-            events.append(_encode(event))
+            events.append(event)
         counts.add(transaction)
         undecodable += bool(transaction.errors)
     return EncodedBlock(
         number=block.number,
-        block=RawBSONDocument(_encode(block_document(block, counts, len(events)))),
+        block=RawBSONDocument(encode_block_document(block, counts, len(events))),
         transactions=join(transactions),
         events=join(events),
         undecodable=undecodable,
     )
+
+
+def encode_transaction(
+    transaction: Transaction, number: int, *, owns_id: bool
+) -> tuple[bytes, bytes | None]:
+    """Return the encoded documents of a transaction in block `number` and of its event, if any."""
+    position = pack_position(number, transaction.index)
+    document = transaction_document(transaction, number, position, owns_id=owns_id)
+    event = event_document(transaction, document)
+    return _encode(document), _encode(event) if event is not None else None
+
+
+def encode_block_document(block: Block, counts: BlockCounts, event_count: int) -> bytes:
+    """Return the encoded document of a block whose transactions `counts` has counted."""
+    return _encode(block_document(block, counts, event_count))
 
 
 def _encode(document: Document) -> bytes:

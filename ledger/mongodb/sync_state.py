@@ -110,6 +110,8 @@ class SyncState(Struct, frozen=True, rename="camel"):
     version: str
     verification: Verification | None = None
     reconciliation: Reconciliation | None = None
+    encoder: str | None = None
+    """The encoder of blocks that the daemon uses: `compiled` or `python`."""
 
 
 async def write_sync_state(database: Any, state: SyncState) -> None:

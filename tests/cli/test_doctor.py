@@ -59,7 +59,7 @@ async def test_parts_that_are_not_configured_are_skipped() -> None:
     checks = await run_checks({"channels": {"kindledger": {}}})
     assert [
         (check.name, check.outcome) for check in checks if check.outcome is not Outcome.SKIPPED
-    ] == [("configuration", Outcome.OK)]
+    ] == [("encoder", Outcome.OK), ("configuration", Outcome.OK)]
     assert {"identity", "client tls", "peers", "mongodb", "postgresql", "redis"} <= {
         check.name for check in checks
     }

@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.database import AsyncDatabase
 
 from devnet.forge.forger import Recipe, forge
-from indexer.block_source import DeliveredBlock, parse_delivered
+from indexer.block_source import DeliveredBlock, delivered_block
 from indexer.channel_indexer import ChannelIndexer
 from indexer.channel_progress import ChannelProgress
 from indexer.pipeline import PipelineLimits
@@ -148,7 +148,7 @@ class ScriptedSource:
         """Yield the next line of the script, then every block from the tip on."""
         first = start if tip is None else tip
         for number in (*next(self._script, ()), *range(first, len(self._chain))):
-            yield parse_delivered(self._chain[number], self.name)
+            yield delivered_block(self._chain[number], self.name)
         self.ended()
         await asyncio.Event().wait()
 

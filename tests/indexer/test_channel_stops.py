@@ -192,7 +192,7 @@ async def test_a_response_that_does_not_parse_stops_the_channel(
         error = await channel_error(store, client.source(peer))
         assert isinstance(error, CorruptBlockError)
         assert (
-            f"response of {peer.address} after block {BAD - 1}: expected a DeliverResponse, got"
+            f"bytes from {peer.address} after block {BAD - 1}: expected a serialized common.Block"
             in str(error)
         )
     await assert_stored(store, TRUNK[:BAD])

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from indexer.block_source import DeliveredBlock, parse_delivered
+from indexer.block_source import DeliveredBlock, delivered_block
 from indexer.verification import Difference, DifferenceKind, Verifier
 from ledger.mongodb.collections import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
@@ -54,7 +54,7 @@ async def indexed(store: LedgerStore) -> LedgerStore:
 
 async def delivered() -> AsyncGenerator[DeliveredBlock, None]:
     for block in CHAIN:
-        yield parse_delivered(block, "chain")
+        yield delivered_block(block, "chain")
 
 
 async def differences(store: LedgerStore) -> tuple[list[Difference], list[Difference]]:

@@ -7,12 +7,13 @@ import bson
 from bson.dbref import DBRef
 
 from ledger.decoding.blocks import decode_block, read_block
-from ledger.documents.encoding import EncodedBlock, encode_block
+from ledger.documents.encoding import EncodedBlock
 from ledger.documents.size_limit import MAX_DOCUMENT_BYTES
 from ledger.model import VALID, Block, Transaction
 from ledger.ownership import decide_owners
 from ledger.position import pack_position
 from tests.ledger import forging
+from tests.ledger.encoders import encode_with_both
 from tests.ledger.model_from_documents import block_of, transaction_of, without_unstored_facts
 
 MAX_GROWTH = 64
@@ -49,17 +50,18 @@ def checked_transaction(envelope_bytes: bytes) -> Transaction:
 def encode(raw: bytes) -> EncodedBlock:
     """Return the documents of a correct block, after a check of their sizes.
 
-    The block is the first that is indexed, so that no lower block owns its ids.
+    Both encoders must give these documents. The block is the first that is indexed, so that no
+    lower block owns its ids.
     """
-    block = decode_block(read_block(raw))
-    encoded = encode_block(block, decide_owners(block, ()))
+    encoded = encode_with_both(raw)
+    assert encoded is not None
     sizes = [
         len(document.raw) for document in (encoded.block, *encoded.transactions, *encoded.events)
     ]
     assert (
         encoded.size
         == sum(sizes)
-        <= MAX_GROWTH * len(raw) + _FIXED_BYTES * (1 + len(block.transactions))
+        <= MAX_GROWTH * len(raw) + _FIXED_BYTES * (1 + len(encoded.transactions))
     )
     assert max(sizes) <= MAX_DOCUMENT_BYTES
     return encoded

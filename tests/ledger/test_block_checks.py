@@ -31,12 +31,12 @@ def _altered(
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (b"", "block of unknown number: header: expected a block header, got none"),
+        (b"", "bytes: expected a serialized common.Block, got 0 bytes without a block header"),
         (
             b"\xff\xff",
             "block of unknown number: bytes: expected a serialized common.Block, got 2 bytes",
         ),
-        (serialize([(2, b"")]), "block of unknown number: header: expected a block header"),
+        (serialize([(2, b"")]), "got 2 bytes without a block header"),
         (
             _altered(header=[(1, MAX_BLOCK_NUMBER + 1), *_HEADER[1:]]),
             f"header.number: expected at most {MAX_BLOCK_NUMBER}, got {MAX_BLOCK_NUMBER + 1}",

@@ -59,9 +59,9 @@ _N = 30_000
     ids=lambda data: data[:12].hex(),
 )
 def test_the_cost_of_many_empty_elements_is_proportional(data: bytes) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     check_block(forging.block([envelope(data)]))
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 _TOO_MANY = 260_000
