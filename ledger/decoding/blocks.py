@@ -5,7 +5,8 @@ validation codes. An `UndecodedBlock` is sufficient to find out whether a block 
 and whether it equals a stored block.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Final, overload
 
 from google.protobuf.message import DecodeError
@@ -182,6 +183,9 @@ class _Transactions(Sequence[Transaction]):
         return decode_transaction(
             self._block.envelopes[index], index % len(self), self._block.codes[index]
         )
+
+    def __iter__(self) -> Iterator[Transaction]:
+        return map(decode_transaction, self._block.envelopes, count(), self._block.codes)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)

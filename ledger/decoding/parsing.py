@@ -10,11 +10,20 @@ MAX_ELEMENTS = 250_000
 An element has a few bytes on the wire, and takes hundreds of bytes when it is decoded.
 """
 
+_MIN_ELEMENT_BYTES = 2  # its tag and its length
+
 
 class DecodingErrors(list[str]):
-    """The paths of the parts of one envelope that could not be decoded, in order of decoding."""
+    """The paths of the parts of one envelope that could not be decoded, in order of decoding.
+
+    `must_reserve` says whether the elements of a list must be reserved before they are decoded. An
+    envelope of a small `size` in bytes cannot have more than `MAX_ELEMENTS`; no size means any.
+    """
 
     _remaining = MAX_ELEMENTS
+
+    def __init__(self, size: int | None = None) -> None:
+        self.must_reserve = size is None or size > MAX_ELEMENTS * _MIN_ELEMENT_BYTES
 
     def add(self, *path: str | int) -> None:
         """Add the path whose parts are given."""
@@ -41,3 +50,15 @@ def parse(kind: type[M], data: bytes, errors: DecodingErrors, *path: str | int) 
     except DecodeError:
         errors.add(*path)
         return None
+
+
+def parse_or_empty(kind: type[M], data: bytes, errors: DecodingErrors, *path: str | int) -> M:
+    """Return the message of this kind in `data`; if there is none, add `path` to `errors`.
+
+    Then the message is empty: it has no parts that could cause further errors.
+    """
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        errors.add(*path)
+        return kind()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from ledger.decoding.parsing import DecodingErrors, parse
+from ledger.decoding.parsing import DecodingErrors, parse, parse_or_empty
 from ledger.model import (
     CollectionHashes,
     HashedRead,
@@ -25,38 +25,36 @@ _MAX_CACHED_BYTES = 128
 
 
 def decode_read_write_sets(
-    results: bytes, errors: DecodingErrors, *path: str | int
+    results: bytes, errors: DecodingErrors, path: str
 ) -> tuple[ReadWriteSet, ...]:
-    """Return the read/write sets in `ChaincodeAction.results`.
+    """Return the read/write sets in `ChaincodeAction.results`, which are at `path`.
 
     The parts that cannot be decoded are left out, and their paths are added to `errors`.
     """
-    message = parse(rwset.TxReadWriteSet, results, errors, *path)
-    if message is None or not errors.reserve(len(message.ns_rwset), *path):
+    namespaces = parse_or_empty(rwset.TxReadWriteSet, results, errors, path).ns_rwset
+    if errors.must_reserve and not errors.reserve(len(namespaces), path):
         return ()
-    return tuple([_namespace(ns, errors, *path, i) for i, ns in enumerate(message.ns_rwset)])
+    return tuple([_namespace(ns, errors, path, i) for i, ns in enumerate(namespaces)])
 
 
-def _namespace(ns: rwset.NsReadWriteSet, errors: DecodingErrors, *path: str | int) -> ReadWriteSet:
-    data, collections = ns.rwset, ns.collection_hashed_rwset
+def _namespace(
+    ns: rwset.NsReadWriteSet, errors: DecodingErrors, path: str, index: int
+) -> ReadWriteSet:
+    namespace, data, collections = ns.namespace, ns.rwset, ns.collection_hashed_rwset
     if len(data) <= _MAX_CACHED_BYTES and not collections:
-        cached = _decode_cached(ns.namespace, data)
-        if cached is not None and errors.reserve(
-            len(cached.reads) + len(cached.writes), *path, "rwset"
+        cached = _decode_cached(namespace, data)
+        if cached is not None and (
+            not errors.must_reserve
+            or errors.reserve(len(cached.reads) + len(cached.writes), path, index, "rwset")
         ):
             return cached
-    kv = parse(kvrwset.KVRWSet, data, errors, *path, "rwset") or kvrwset.KVRWSet()
-    if not errors.reserve(_element_count(kv), *path, "rwset"):
+    kv = parse_or_empty(kvrwset.KVRWSet, data, errors, path, index, "rwset")
+    if errors.must_reserve and not errors.reserve(_element_count(kv), path, index, "rwset"):
         kv = kvrwset.KVRWSet()
-    hashed = (
-        collections
-        if collections and errors.reserve(len(collections), *path, "collections")
-        else ()
-    )
     return _read_write_set(
-        ns.namespace,
+        namespace,
         kv,
-        tuple([_collection(c, errors, *path, "collections", i) for i, c in enumerate(hashed)]),
+        _collections(collections, errors, f"{path}.{index}") if collections else (),
     )
 
 
@@ -142,13 +140,22 @@ def _range_query(query: kvrwset.RangeQueryInfo) -> RangeQuery:
     )
 
 
-def _collection(
-    collection: rwset.CollectionHashedReadWriteSet, errors: DecodingErrors, *path: str | int
-) -> CollectionHashes:
-    hashed = (
-        parse(kvrwset.HashedRWSet, collection.hashed_rwset, errors, *path) or kvrwset.HashedRWSet()
+def _collections(
+    collections: Sequence[rwset.CollectionHashedReadWriteSet], errors: DecodingErrors, path: str
+) -> tuple[CollectionHashes, ...]:
+    path = f"{path}.collections"
+    if errors.must_reserve and not errors.reserve(len(collections), path):
+        return ()
+    return tuple(
+        [_collection(collection, errors, path, i) for i, collection in enumerate(collections)]
     )
-    if not errors.reserve(_hashed_element_count(hashed), *path):
+
+
+def _collection(
+    collection: rwset.CollectionHashedReadWriteSet, errors: DecodingErrors, path: str, index: int
+) -> CollectionHashes:
+    hashed = parse_or_empty(kvrwset.HashedRWSet, collection.hashed_rwset, errors, path, index)
+    if errors.must_reserve and not errors.reserve(_hashed_element_count(hashed), path, index):
         hashed = kvrwset.HashedRWSet()
     return CollectionHashes(
         collection=collection.collection_name,

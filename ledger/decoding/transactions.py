@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from ledger.decoding.channel_config import decode_channel_config
 from ledger.decoding.identities import decode_identity
 from ledger.decoding.lifecycle import decode_lifecycle
-from ledger.decoding.parsing import DecodingErrors, parse
+from ledger.decoding.parsing import DecodingErrors, parse, parse_or_empty
 from ledger.decoding.read_write_sets import decode_read_write_sets
 from ledger.model import (
     Action,
@@ -48,7 +48,7 @@ def decode_transaction(envelope_bytes: bytes, index: int, code: int) -> Transact
 
     `index` is the envelope's index in its block, `code` the validation code that the peer gave it.
     """
-    errors = DecodingErrors()
+    errors = DecodingErrors(len(envelope_bytes))
     envelope = parse(common.Envelope, envelope_bytes, errors, "envelope")
     payload = (
         parse(common.Payload, envelope.payload, errors, "payload") if envelope is not None else None
@@ -120,75 +120,70 @@ def _chaincode_id(
 
 
 def _actions(data: bytes, errors: DecodingErrors) -> tuple[Action, ...]:
-    transaction = parse(transaction_pb.Transaction, data, errors, "transaction")
-    if transaction is None or not errors.reserve(len(transaction.actions), "transaction"):
+    actions = parse_or_empty(transaction_pb.Transaction, data, errors, "transaction").actions
+    if errors.must_reserve and not errors.reserve(len(actions), "transaction"):
         return ()
     return tuple(
-        [_action(action.payload, errors, i) for i, action in enumerate(transaction.actions)]
+        [_action(action.payload, errors, f"actions.{i}") for i, action in enumerate(actions)]
     )
 
 
-def _action(payload_bytes: bytes, errors: DecodingErrors, index: int) -> Action:
-    payload = parse(transaction_pb.ChaincodeActionPayload, payload_bytes, errors, "actions", index)
-    if payload is None:
-        payload = transaction_pb.ChaincodeActionPayload()
+def _action(payload_bytes: bytes, errors: DecodingErrors, path: str) -> Action:
+    payload = parse_or_empty(transaction_pb.ChaincodeActionPayload, payload_bytes, errors, path)
     endorsed = payload.action
-    chaincode_input = _input(payload.chaincode_proposal_payload, errors, index)
-    result = _chaincode_action(endorsed.proposal_response_payload, errors, index)
+    chaincode_input = _input(payload.chaincode_proposal_payload, errors, path)
+    result = _chaincode_action(endorsed.proposal_response_payload, errors, path)
     return Action(
         chaincode=_chaincode(result),
-        args=_args(chaincode_input, errors, index),
+        args=_args(chaincode_input, errors, path),
         is_init=chaincode_input.is_init,
-        endorsers=_endorsers(endorsed, errors, index),
+        endorsers=_endorsers(endorsed, errors, path),
         response=_response(result),
-        rwsets=decode_read_write_sets(result.results, errors, "actions", index, "results"),
-        event=_event(result.events, errors, index),
+        rwsets=decode_read_write_sets(result.results, errors, f"{path}.results"),
+        event=_event(result.events, errors, path),
     )
 
 
 def _args(
-    chaincode_input: chaincode_pb.ChaincodeInput, errors: DecodingErrors, index: int
+    chaincode_input: chaincode_pb.ChaincodeInput, errors: DecodingErrors, path: str
 ) -> tuple[bytes, ...]:
     args = chaincode_input.args
-    return tuple(args) if errors.reserve(len(args), "actions", index, "args") else ()
+    if errors.must_reserve and not errors.reserve(len(args), path, "args"):
+        return ()
+    return tuple(args)
 
 
 def _endorsers(
-    action: transaction_pb.ChaincodeEndorsedAction, errors: DecodingErrors, index: int
+    action: transaction_pb.ChaincodeEndorsedAction, errors: DecodingErrors, path: str
 ) -> tuple[Identity | None, ...]:
-    path = ("actions", index, "endorsements")
     endorsements = action.endorsements
-    if not errors.reserve(len(endorsements), *path):
+    if errors.must_reserve and not errors.reserve(len(endorsements), path, "endorsements"):
         return ()
-    return tuple([_identity(e.endorser, errors, *path, i) for i, e in enumerate(endorsements)])
+    return tuple(
+        [
+            _identity(endorsement.endorser, errors, path, "endorsements", i)
+            for i, endorsement in enumerate(endorsements)
+        ]
+    )
 
 
-def _input(
-    proposal_bytes: bytes, errors: DecodingErrors, index: int
-) -> chaincode_pb.ChaincodeInput:
-    path = ("actions", index, "chaincode_proposal_payload")
-    proposal = parse(transaction_pb.ChaincodeProposalPayload, proposal_bytes, errors, *path)
-    if proposal is not None:
-        invocation = parse(
-            chaincode_pb.ChaincodeInvocationSpec, proposal.input, errors, *path, "input"
-        )
-        if invocation is not None:
-            return invocation.chaincode_spec.input
-    return chaincode_pb.ChaincodeInput()
+def _input(data: bytes, errors: DecodingErrors, path: str) -> chaincode_pb.ChaincodeInput:
+    name = "chaincode_proposal_payload"
+    proposal = parse_or_empty(transaction_pb.ChaincodeProposalPayload, data, errors, path, name)
+    invocation = parse_or_empty(
+        chaincode_pb.ChaincodeInvocationSpec, proposal.input, errors, path, name, "input"
+    )
+    return invocation.chaincode_spec.input
 
 
 def _chaincode_action(
-    response_bytes: bytes, errors: DecodingErrors, index: int
+    data: bytes, errors: DecodingErrors, path: str
 ) -> transaction_pb.ChaincodeAction:
-    path = ("actions", index, "proposal_response_payload")
-    response = parse(transaction_pb.ProposalResponsePayload, response_bytes, errors, *path)
-    if response is not None:
-        action = parse(
-            transaction_pb.ChaincodeAction, response.extension, errors, *path, "extension"
-        )
-        if action is not None:
-            return action
-    return transaction_pb.ChaincodeAction()
+    name = "proposal_response_payload"
+    response = parse_or_empty(transaction_pb.ProposalResponsePayload, data, errors, path, name)
+    return parse_or_empty(
+        transaction_pb.ChaincodeAction, response.extension, errors, path, name, "extension"
+    )
 
 
 def _chaincode(action: transaction_pb.ChaincodeAction) -> Chaincode | None:
@@ -205,10 +200,10 @@ def _response(action: transaction_pb.ChaincodeAction) -> Response | None:
     return Response(response.status, response.message, response.payload)
 
 
-def _event(data: bytes, errors: DecodingErrors, index: int) -> ChaincodeEvent | None:
+def _event(data: bytes, errors: DecodingErrors, path: str) -> ChaincodeEvent | None:
     if not data:
         return None
-    event = parse(chaincode_pb.ChaincodeEvent, data, errors, "actions", index, "events")
+    event = parse(chaincode_pb.ChaincodeEvent, data, errors, path, "events")
     if event is None:
         return None
     return ChaincodeEvent(event.chaincode_id, event.tx_id, event.event_name, event.payload)

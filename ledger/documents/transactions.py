@@ -70,14 +70,14 @@ def transaction_document(
 
 def _actions(transaction: Transaction) -> Document:
     """Return the fields of the actions; the first action's fields are the transaction's fields."""
-    first, *further = transaction.actions
+    first = transaction.actions[0]
     document = _action(first)
-    if sum(len(rwset.writes) for rwset in first.rwsets) > MANY_WRITES:
+    if sum([len(rwset.writes) for rwset in first.rwsets]) > MANY_WRITES:
         document["manyWrites"] = True
     if first.event is not None and transaction.code != VALID:
         document["event"] = event_fields(first)
-    if further:
-        document["furtherActions"] = [_further_action(action) for action in further]
+    if len(transaction.actions) > 1:
+        document["furtherActions"] = [_further_action(a) for a in transaction.actions[1:]]
     return document
 
 
