@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bson.raw_bson import RawBSONDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError
 
@@ -45,22 +46,22 @@ async def insert_joined(
     documents: Sequence[JoinedDocuments],
     *,
     ordered: bool,
+    session: AsyncClientSession | None = None,
 ) -> list[int]:
     """Insert documents with the database's write concern. Return the indexes of the duplicates.
 
+    In a transaction, which the session has, the transaction's write concern holds instead.
+
     A duplicate has an `_id` or a unique field that a stored document has. An ordered insertion
-    stops at the first duplicate. The documents must be within `MAX_COMMAND_BYTES` and
-    `MAX_COMMAND_DOCUMENTS`. Raises `PyMongoError`, among them `BulkWriteError` for failures other
-    than duplicates; then any of the documents may be stored.
+    stops at the first duplicate. No part may be empty, and all parts together must be within
+    `MAX_COMMAND_BYTES` and `MAX_COMMAND_DOCUMENTS`. Raises `PyMongoError`, among them
+    `BulkWriteError` for failures other than duplicates; then any of the documents may be stored.
     """
-    reply = await database.command(
-        {
-            "insert": name,
-            "ordered": ordered,
-            "writeConcern": database.write_concern.document,
-            "documents": [_Joined(each) for each in documents],
-        }
-    )
+    command: Document = {"insert": name, "ordered": ordered}
+    if session is None or not session.in_transaction:
+        command["writeConcern"] = database.write_concern.document
+    command["documents"] = [_Joined(each) for each in documents]
+    reply = await database.command(command, session=session)
     failures = reply.get("writeErrors", ())
     concern_errors = [reply["writeConcernError"]] if "writeConcernError" in reply else []
     if concern_errors or any(failure["code"] != _DUPLICATE_KEY for failure in failures):

@@ -18,8 +18,10 @@ import pymongo
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 from pymongo import AsyncMongoClient, ReadPreference
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -40,6 +42,14 @@ from ledger.position import BlockNumber, pack_position
 
 _MAX_BUILD_S: Final = 24 * 3600.0
 _QUERY_BYTES: Final = 4 << 20
+_NO_TRANSACTIONS: Final = frozenset({20, 263})
+"""Codes of a server without a replica set: IllegalOperation, OperationNotSupportedInTransaction."""
+_OTHER_WRITER: Final = frozenset({112, 251})
+"""Codes of a transaction that another one stopped: WriteConflict, NoSuchTransaction."""
+
+
+class _AlreadyStoredError(Exception):
+    """A document that a transaction inserts is stored already."""
 
 
 class StoredBlock(Struct, frozen=True):
@@ -67,6 +77,7 @@ class LedgerStore:
     """
 
     def __init__(self, client: AsyncMongoClient[Any], database: str) -> None:
+        self._client, self._supports_transactions = client, True
         self.database: AsyncDatabase[Document] = client.get_database(
             database,
             write_concern=WriteConcern("majority", j=True),
@@ -170,6 +181,45 @@ class LedgerStore:
         no gap can arise.
         """
         await self._insert(BLOCKS, [join(block.block.raw for block in blocks)], ordered=True)
+
+    async def insert_together(self, blocks: Sequence[EncodedBlock]) -> bool:
+        """Insert all documents of these blocks at once, in a transaction of MongoDB.
+
+        It waits once for the majority, where the three steps wait three times. All lower blocks
+        must be committed. Return False if nothing was inserted: a document is stored already,
+        another process inserts the same documents, or MongoDB does not support transactions.
+        """
+        if not self._supports_transactions:
+            return False
+        steps = {
+            TRANSACTIONS: [block.transactions for block in blocks],
+            EVENTS: [block.events for block in blocks],
+            BLOCKS: [join(block.block.raw for block in blocks)],
+        }
+        try:
+            async with (
+                self._client.start_session() as session,
+                await session.start_transaction(write_concern=self.database.write_concern),
+            ):
+                for name, documents in steps.items():
+                    for message in messages(documents, MAX_COMMAND_BYTES, MAX_COMMAND_DOCUMENTS):
+                        await self._insert_new(name, message, session)
+        except _AlreadyStoredError:
+            return False
+        except OperationFailure as error:
+            if error.code in _NO_TRANSACTIONS:
+                self._supports_transactions = False
+            elif error.code not in _OTHER_WRITER:
+                raise
+            return False
+        return True
+
+    async def _insert_new(
+        self, name: str, documents: Sequence[JoinedDocuments], session: AsyncClientSession
+    ) -> None:
+        """Insert documents in a transaction. Raises `_AlreadyStoredError` for a stored document."""
+        if await insert_joined(self.database, name, documents, ordered=True, session=session):
+            raise _AlreadyStoredError
 
     async def _insert(
         self, name: str, documents: Sequence[JoinedDocuments], *, ordered: bool = False

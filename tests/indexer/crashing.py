@@ -40,6 +40,17 @@ class CrashingStore(LedgerStore):
         """Crash, or insert. Blocks are inserted in order: half-way, a prefix of them is stored."""
         await self._step(super().insert_blocks, blocks, ordered=True)
 
+    async def insert_together(self, blocks: Sequence[EncodedBlock]) -> bool:
+        """Crash, or insert. Half-way, nothing is stored, because a transaction is atomic."""
+        self._calls += 1
+        crashes = self._calls == self._crash_at
+        if crashes and self._moment != "after":
+            raise CrashError
+        inserted = await super().insert_together(blocks)
+        if crashes:
+            raise CrashError
+        return inserted
+
     async def owned_ids(self, tx_ids: Iterable[str], below: int) -> set[str]:
         """Crash, or query."""
         self._calls += 1

@@ -16,12 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymongo import AsyncMongoClient
 
+from indexer.pipeline import PipelineLimits
 from ledger.documents.encoding import EncodedBlock
 from ledger.errors import ChainMismatchError, StoreConflictError
 from ledger.mongodb.collections import BLOCKS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from tests.indexer.crashing import CrashError, CrashingStore
 from tests.indexer.support import (
+    SMALL,
+    TOGETHER,
     Documents,
     ScriptedSource,
     assert_equal_documents,
@@ -41,11 +44,15 @@ MongoClient = AsyncMongoClient[dict[str, Any]]
 
 
 async def run_until_crash(
-    store: CrashingStore, source: ScriptedSource, at: int, moment: str
+    store: CrashingStore,
+    source: ScriptedSource,
+    at: int,
+    moment: str,
+    limits: PipelineLimits = SMALL,
 ) -> bool:
     """Return whether the run crashed at call number `at`; False if it ended before."""
     try:
-        await index(store.plan_crash(at, moment), source)
+        await index(store.plan_crash(at, moment), source, limits)
     except CrashError:
         await store.wait_for_sent()
         return True
@@ -96,6 +103,35 @@ async def test_a_crash_at_any_call_of_the_store_is_repaired_by_the_next_run(
     assert call > 20, "the run made too few calls for this test to be useful"
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("next_limits", [SMALL, TOGETHER], ids=["steps", "together"])
+async def test_a_crash_while_blocks_are_written_in_one_transaction_is_repaired(
+    mongo: MongoClient, database_name: str, moment: str, next_limits: PipelineLimits
+) -> None:
+    store = CrashingStore(mongo, database_name)
+    await store.prepare()
+    for call in range(1, 30, 4):
+        assert await run_until_crash(store, ScriptedSource(CHAIN), call, moment, TOGETHER)
+        await check_after_crash(store)
+        assert not await run_until_crash(store, ScriptedSource(CHAIN), 0, moment, next_limits)
+        assert_equal_documents(await stored_documents(store.database), EXPECTED)
+        await delete_all_documents(store)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_documents_of_an_unfinished_batch_are_completed_in_one_transaction(
+    mongo: MongoClient, database_name: str, moment: str
+) -> None:
+    """The transaction meets documents that are stored already, and the steps take over."""
+    store = CrashingStore(mongo, database_name)
+    await store.prepare()
+    for call in range(2, 20, 3):
+        assert await run_until_crash(store, ScriptedSource(CHAIN), call, moment)
+        assert not await run_until_crash(store, ScriptedSource(CHAIN), 0, moment, TOGETHER)
+        assert_equal_documents(await stored_documents(store.database), EXPECTED)
+        await delete_all_documents(store)
+
+
 _deliveries = st.lists(st.integers(0, len(CHAIN) - 1), max_size=12)
 _runs = st.lists(
     st.tuples(st.lists(_deliveries, max_size=4), st.integers(1, 40), st.sampled_from(MOMENTS)),
@@ -129,13 +165,14 @@ async def test_any_order_repetitions_and_crashes_end_in_the_same_documents(
     await check_convergence(store, runs)
 
 
+@pytest.mark.parametrize("limits", [SMALL, TOGETHER], ids=["steps", "together"])
 async def test_two_daemons_on_one_channel_store_the_same_documents(
-    mongo: MongoClient, database_name: str
+    mongo: MongoClient, database_name: str, limits: PipelineLimits
 ) -> None:
     """Each compares the other's documents with its own and continues."""
     stores = [LedgerStore(mongo, database_name) for _ in range(2)]
     await stores[0].prepare()
-    await asyncio.gather(*(index(store, ScriptedSource(CHAIN)) for store in stores))
+    await asyncio.gather(*(index(store, ScriptedSource(CHAIN), limits) for store in stores))
     assert_equal_documents(await stored_documents(stores[0].database), EXPECTED)
 
 
