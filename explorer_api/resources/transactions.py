@@ -8,7 +8,7 @@ from explorer_api.http.problems import ProblemError, invalid_parameter, quoted
 from explorer_api.http.responses import NO_CACHE, ApiResponse
 from explorer_api.resources.blocks import block_cache_control, find_block
 from explorer_api.routing.calls import ChannelCall
-from explorer_api.schemas.transactions import MAX_REPEATS, transaction_detail
+from explorer_api.schemas.transactions import transaction_detail
 from ledger.ownership import MAX_TX_ID_BYTES
 from ledger.position import MAX_INDEX
 from reconciliation.reports import BusinessRows, BusinessUnavailableError
@@ -43,7 +43,7 @@ async def get_block_transaction(call: ChannelCall) -> ApiResponse:
 async def get_transaction(call: ChannelCall) -> ApiResponse:
     """Return the transaction that owns an id. An id can be any text that a client chose."""
     tx_id = decode_tx_id(call.path["txId"])
-    record = await call.channel.reader.transaction_record(tx_id, call.last, MAX_REPEATS)
+    record = await call.channel.reader.transaction_record(tx_id, call.last)
     if record is None:
         call.require_fresh_head()
         raise transaction_not_found(tx_id)

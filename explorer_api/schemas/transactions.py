@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Struct
 
@@ -29,9 +29,6 @@ from explorer_api.schemas.stored_values import (
 )
 from ledger.documents.format import Document
 from reconciliation.reports import BusinessRows
-
-MAX_REPEATS: Final = 100
-"""The maximal number of envelopes in `repeats` of a transaction."""
 
 
 class TransactionRow(Struct, frozen=True, rename="camel"):

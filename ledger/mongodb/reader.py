@@ -24,6 +24,7 @@ from ledger.mongodb.paging import DECODED, MAX_PAGE_BYTES, Page, Window, id_rang
 from ledger.mongodb.sync_state import SyncState, read_sync_state
 from ledger.mongodb.totals import TotalsQueries
 from ledger.mongodb.transaction_queries import TransactionQueries
+from ledger.mongodb.transaction_records import RecordQueries
 from ledger.position import BlockNumber
 
 _PAYLOAD_PREFIX: Final = payload_path("")
@@ -47,7 +48,9 @@ class OptionalIndexes(Struct, frozen=True):
     key_history: bool
 
 
-class LedgerReader(TransactionQueries, EventQueries, KeyHistoryQueries, TotalsQueries):
+class LedgerReader(
+    TransactionQueries, RecordQueries, EventQueries, KeyHistoryQueries, TotalsQueries
+):
     """Reads one channel's database; each base class has the queries of one topic.
 
     In each method, `last` is the number of the highest block to read.

@@ -1,6 +1,5 @@
 """Queries over a channel's transactions."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from itertools import takewhile
 
@@ -11,7 +10,7 @@ from pymongo import ASCENDING, DESCENDING
 from ledger.documents.code_names import VALIDATION_CODES, stored_type
 from ledger.documents.format import Document
 from ledger.model import VALID
-from ledger.mongodb.collections import EVENTS, TRANSACTIONS
+from ledger.mongodb.collections import TRANSACTIONS
 from ledger.mongodb.indexes import TRANSACTION_FILTERS
 from ledger.mongodb.paging import (
     ChannelQueries,
@@ -39,7 +38,6 @@ _ROW = dict.fromkeys(
 )
 _DEFINITION = dict.fromkeys(("blockNumber", "txIndex", "txId", "ts", "lifecycle"), 1)
 _MAX_DEFINITIONS = 1000
-_REPEAT = dict.fromkeys(("blockNumber", "txIndex", "status", "validationCode"), 1)
 _BY_TX_ID = [("txId", ASCENDING)]
 _BY_FUNCTION = [
     (field, ASCENDING) for field in ("chaincodeId", "function", "validationCode", "_id")
@@ -76,14 +74,6 @@ class TransactionFilter(Struct, frozen=True):
         if tuple(equalities) not in TRANSACTION_FILTERS:
             raise ValueError(f"no index of transactions has {', '.join(equalities)} together")
         return equalities
-
-
-class TransactionRecord(Struct, frozen=True):
-    """A transaction, its event, and other envelopes that claim its id."""
-
-    transaction: Document
-    event: Document | None
-    repeats: list[Document]
 
 
 class TransactionQueries(ChannelQueries):
@@ -167,50 +157,6 @@ class TransactionQueries(ChannelQueries):
         """Return the transaction at `index` in block `number`."""
         return await self._database[TRANSACTIONS].find_one({"_id": pack_position(number, index)})
 
-    async def transaction_record(
-        self, tx_id: str, last: BlockNumber, repeats: int
-    ) -> TransactionRecord | None:
-        """Return the transaction that owns the id, and its event.
-
-        The result also has the first envelopes that repeat the id, at most `repeats` of them.
-        """
-        repeats_id = {"claimedTxId": tx_id, "_id": {"$lte": last_position(last)}}
-        repeated: list[Document] = [
-            {"$match": repeats_id},
-            {"$sort": {"_id": ASCENDING}},
-            {"$limit": repeats},
-            {"$project": _REPEAT},
-        ]
-        unions = [_union(EVENTS, {"$match": {"txId": tx_id}}), _union(TRANSACTIONS, *repeated)]
-        record = await self._record({"txId": tx_id}, unions, repeats + 2)
-        return record if record is not None and record.transaction["blockNumber"] <= last else None
-
-    async def transaction_record_at(self, number: int, index: int) -> TransactionRecord | None:
-        """Return the transaction at `index` in block `number` and its event, without repeats."""
-        at_position = {"_id": pack_position(number, index)}
-        return await self._record(at_position, [_union(EVENTS, {"$match": at_position})], 2)
-
-    async def _record(
-        self, query: Document, unions: Sequence[Document], max_documents: int
-    ) -> TransactionRecord | None:
-        """Return the record that the query and the unions give, in a single call of MongoDB.
-
-        Only the transaction has the field `envelopeHash`, and only the event the field `payload`.
-        """
-        pipeline = [{"$match": query}, *unions]
-        transaction, event, repeats = None, None, []
-        async with await self._database[TRANSACTIONS].aggregate(
-            pipeline, batchSize=max_documents + 1
-        ) as cursor:
-            async for document in cursor:
-                if "envelopeHash" in document:
-                    transaction = document
-                elif "payload" in document:
-                    event = document
-                else:
-                    repeats.append(document)
-        return TransactionRecord(transaction, event, repeats) if transaction is not None else None
-
     async def chaincode_definitions(
         self, last: BlockNumber, name: str | None = None
     ) -> list[Document]:
@@ -247,7 +193,3 @@ class TransactionQueries(ChannelQueries):
             .sort("txId", ASCENDING)
         )
         return list(takewhile(lambda row: row["txId"].startswith(prefix), await cursor.to_list()))
-
-
-def _union(name: str, *stages: Document) -> Document:
-    return {"$unionWith": {"coll": name, "pipeline": list(stages)}}

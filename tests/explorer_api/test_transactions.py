@@ -1,5 +1,6 @@
 """The details of a transaction: they are those on the ledger."""
 
+import asyncio
 import base64
 import json
 from hashlib import sha256
@@ -8,6 +9,7 @@ from urllib.parse import quote
 
 from pymongo import AsyncMongoClient
 
+from explorer_api.options import Options
 from ledger.model import (
     CollectionHashes,
     HashedRead,
@@ -23,14 +25,18 @@ from ledger.model import (
     Version,
     Write,
 )
+from ledger.mongodb.transaction_records import MAX_REPEATS
 from protos import common_pb2 as common
+from tests.explorer_api.command_recorder import recorded_client
 from tests.explorer_api.support import (
+    CHANNEL,
     Api,
     C,
     Json,
     action,
     append,
     block,
+    running_api,
     transaction,
     with_event,
 )
@@ -154,6 +160,34 @@ async def test_an_envelope_that_owns_no_id_shows_the_claimed_id(
         "same",
         "DUPLICATE_TXID",
     )
+
+
+async def test_transactions_that_are_requested_together_are_read_together(
+    client: AsyncMongoClient[Any], mongo_uri: str, database_name: str
+) -> None:
+    ids = [f"tx{number}" for number in range(30)]
+    first = [with_event(index, tx_id, "Minted", b"{}") for index, tx_id in enumerate(ids)]
+    often = [transaction(index, "tx7", DUPLICATE_TXID) for index in range(MAX_REPEATS + 9)]
+    once = [transaction(0, "tx8", DUPLICATE_TXID)]
+    await append(client, database_name, [block(0, first), block(1, often), block(2, once)])
+    uncached = Options(head_age_s=60.0, seconds_per_request=30.0, cache_bytes=0)
+    async with (
+        recorded_client(mongo_uri) as (recorded, commands),
+        running_api(recorded, {CHANNEL: database_name}, uncached) as api,
+    ):
+        paths = [f"{ROUTE}/{tx_id}" for tx_id in ids]
+        one_by_one = [(await api.get(path)).json for path in paths]
+        commands.clear()
+        together = await asyncio.gather(*map(api.get, paths))
+        assert commands.names.count("aggregate") < len(ids)
+    assert [response.json for response in together] == one_by_one
+    assert [detail["txId"] for detail in one_by_one] == ids
+    assert all(detail["event"]["name"] == "Minted" for detail in one_by_one)
+    repeats = {detail["txId"]: detail["repeats"] for detail in one_by_one if detail["repeats"]}
+    assert repeats.keys() == {"tx7", "tx8"}
+    assert [(r["block"], r["txIndex"]) for r in repeats["tx7"]] == [
+        (1, index) for index in range(MAX_REPEATS)
+    ]
 
 
 async def test_an_invalid_transaction_shows_its_event(

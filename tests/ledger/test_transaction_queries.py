@@ -11,6 +11,7 @@ from pymongo import AsyncMongoClient
 from ledger.mongodb.paging import Page, Window
 from ledger.mongodb.reader import LedgerReader
 from ledger.mongodb.transaction_queries import TransactionFilter
+from ledger.mongodb.transaction_records import MAX_REPEATS
 from ledger.position import BlockNumber, highest_block_below, unpack_position
 from tests.ledger import long_ledger
 from tests.ledger.long_ledger import BEGAN, LAST, LONG_NAME, all_transactions
@@ -178,19 +179,19 @@ async def test_a_transaction_is_read_with_one_query(ledger: LongLedger) -> None:
         if transaction.visible and transaction.claimed == repeated
     ]
     owner = next(transaction for transaction in all_transactions() if transaction.tx_id == repeated)
-    record = await reader.transaction_record(str(repeated), LAST, 3)
+    record = await reader.transaction_record(str(repeated), LAST)
     assert record is not None
     assert (record.transaction["_id"], record.event) == (owner.position, None)
-    assert [repeat["_id"] for repeat in record.repeats] == repeats[:3]
+    assert [repeat["_id"] for repeat in record.repeats] == repeats[:MAX_REPEATS]
     below = highest_block_below(owner.block)
-    assert await reader.transaction_record(str(repeated), below, 3) is None
+    assert await reader.transaction_record(str(repeated), below) is None
     donation = next(
         transaction
         for transaction in all_transactions()
         if transaction.event is not None and transaction.number > 100_000
     )
     ledger.queries.take()
-    by_id = await reader.transaction_record(str(donation.tx_id), LAST, 100)
+    by_id = await reader.transaction_record(str(donation.tx_id), LAST)
     (plan,) = await ledger.plans()
     assert plan.indexes == {"txId_1", "claimedTxId_1__id_1"}
     assert plan.documents == 2
@@ -205,7 +206,7 @@ async def test_a_transaction_is_read_with_one_query(ledger: LongLedger) -> None:
         for transaction in all_transactions()
         if not transaction.visible and transaction.claimed is None
     )
-    assert await reader.transaction_record(str(hidden.tx_id), LAST, 100) is None
+    assert await reader.transaction_record(str(hidden.tx_id), LAST) is None
     assert await reader.owner_position(str(hidden.tx_id), LAST) is None
 
 
