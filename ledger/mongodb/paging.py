@@ -1,8 +1,9 @@
 """Pages of ordered lists of documents, which the queries of `ledger.mongodb.reader` share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final
+from struct import Struct as BinaryFormat
+from typing import Any, Final, cast
 
 import bson
 from bson.codec_options import CodecOptions
@@ -10,7 +11,7 @@ from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 from pymongo import ASCENDING, DESCENDING
-from pymongo.asynchronous.cursor import AsyncCursor
+from pymongo.asynchronous.cursor import AsyncRawBatchCursor
 from pymongo.asynchronous.database import AsyncDatabase
 
 from ledger.documents.format import Document
@@ -27,6 +28,9 @@ Keys = list[tuple[str, int]]
 """An index: its fields and their directions."""
 
 BY_ID: Final[Keys] = [("_id", ASCENDING)]
+
+_DOCUMENT_SIZE: Final = BinaryFormat("<i")
+"""The beginning of every BSON document."""
 
 _EARLIEST = DatetimeMS(-62_135_596_800_000)
 """The beginning of year 1; no stored time is earlier."""
@@ -79,23 +83,27 @@ class ChannelQueries:
         more documents follow, and sends all documents in one reply.
         """
         count = window.limit if limit is None else limit
-        collection = self._database[name].with_options(codec_options=RAW)
-        cursor = collection.find(
+        cursor = self._database[name].find_raw_batches(
             query, projection, limit=count + 1, batch_size=count + 1, hint=hint
         )
         return await self._read_page(
             cursor.sort([(field, window.direction) for field in sort]), count
         )
 
-    async def _read_page(self, cursor: AsyncCursor[RawBSONDocument], limit: int) -> Page:
+    async def _read_page(self, cursor: AsyncRawBatchCursor[Document], limit: int) -> Page:
+        """Return a page of the documents; a whole batch of them is decoded at once."""
         documents: list[Document] = []
-        size = 0
+        count, size = 0, 0
         async with cursor:
-            async for raw in cursor:
-                if len(documents) == limit or size > self._max_page_bytes:
-                    return Page(documents, more=True)
-                documents.append(bson.decode(raw.raw, DECODED))
-                size += len(raw.raw)
+            async for raw_batch in cursor:
+                batch, end = cast("bytes", raw_batch), 0
+                for document_size in _document_sizes(batch):
+                    if count == limit or size > self._max_page_bytes:
+                        return Page(documents + bson.decode_all(batch[:end], DECODED), more=True)
+                    count += 1
+                    size += document_size
+                    end += document_size
+                documents += bson.decode_all(batch, DECODED)
         return Page(documents, more=False)
 
     async def _page_by_time(
@@ -135,6 +143,15 @@ class ChannelQueries:
             name, query, window, projection, hint, sort=("ts", key), limit=limit
         )
         return Page(same_time + rest.documents, rest.more)
+
+
+def _document_sizes(batch: bytes) -> Iterator[int]:
+    """Return the size of each of the BSON documents that follow one another in the batch."""
+    start = 0
+    while start < len(batch):
+        (size,) = _DOCUMENT_SIZE.unpack_from(batch, start)
+        yield size
+        start += size
 
 
 def equal_to(text: str) -> Document:
