@@ -1,10 +1,10 @@
 """Serves routes: parses requests, reads the head, computes responses, and caches them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
@@ -13,11 +13,12 @@ from explorer_api.http.parameters import read_query
 from explorer_api.http.problems import ProblemError, channel_not_found
 from explorer_api.http.responses import EncodedResponse, encode_response, http_response
 from explorer_api.live.channels import Channel, Channels
-from explorer_api.live.heads import HeadSnapshot
 from explorer_api.live.mongo_calls import timed_out
 from explorer_api.routing.calls import Call, ChannelCall, StaleHeadError
 from explorer_api.routing.route import AnyRoute, CachedRoute, Route, StreamRoute
 from explorer_api.routing.services import Services
+
+T = TypeVar("T")
 
 
 class Dispatcher:
@@ -36,40 +37,51 @@ class Dispatcher:
         return web.get(path, partial(self._serve, route))
 
     async def _serve(self, route: Route, request: web.Request) -> web.Response:
-        async with self._time_limit():
-            query = read_query(request.rel_url.raw_query_string, route.parameters, route.families)
-            call = Call(self._services, _path_values(request, route.path), query)
-            response = encode_response(await route.handler(call))
+        response = await self._limited(self._handle(route, request), {})
         return http_response(request, response)
+
+    async def _handle(self, route: Route, request: web.Request) -> EncodedResponse:
+        query = read_query(request.rel_url.raw_query_string, route.parameters, route.families)
+        call = Call(self._services, _path_values(request, route.path), query)
+        return encode_response(await route.handler(call))
 
     async def _serve_channel(self, route: CachedRoute, request: web.Request) -> web.Response:
         self._services.response_cache.misses += 1
-        async with self._time_limit():
-            call = await self._parse_channel_call(route, request)
-            try:
-                response = await self._respond_once(route, call, request.raw_path)
-            except StaleHeadError:
-                with self._heights_in_problems(call.snapshot):
-                    snapshot = await call.channel.watch.read_now()
-                call = replace(call, snapshot=snapshot, head_is_fresh=True)
-                response = await self._respond_once(route, call, request.raw_path)
-        return http_response(request, response, call.snapshot.headers)
+        heights: dict[str, str] = {}
+        response = await self._limited(self._handle_cached(route, request, heights), heights)
+        return http_response(request, response, heights)
+
+    async def _handle_cached(
+        self, route: CachedRoute, request: web.Request, heights: dict[str, str]
+    ) -> EncodedResponse:
+        call = await self._parse_channel_call(route, request, heights)
+        try:
+            return await self._respond_once(route, call, request.raw_path)
+        except StaleHeadError:
+            snapshot = await call.channel.watch.read_now()
+            heights.update(snapshot.headers)
+            call = replace(call, snapshot=snapshot, head_is_fresh=True)
+            return await self._respond_once(route, call, request.raw_path)
 
     async def _serve_stream(self, route: StreamRoute, request: web.Request) -> web.StreamResponse:
-        async with self._time_limit():
-            call = await self._parse_channel_call(route, request)
-            with self._heights_in_problems(call.snapshot):
-                send = await route.handler(call, request)
+        heights: dict[str, str] = {}
+        send = await self._limited(self._open_stream(route, request, heights), heights)
         return await send()
 
+    async def _open_stream(
+        self, route: StreamRoute, request: web.Request, heights: dict[str, str]
+    ) -> Callable[[], Awaitable[web.StreamResponse]]:
+        return await route.handler(await self._parse_channel_call(route, request, heights), request)
+
     async def _parse_channel_call(
-        self, route: CachedRoute | StreamRoute, request: web.Request
+        self, route: CachedRoute | StreamRoute, request: web.Request, heights: dict[str, str]
     ) -> ChannelCall:
+        """Return the parsed request; put the response headers with the heights into `heights`."""
         path = _path_values(request, route.path)
         channel = await _find_channel(path["channel"], self._services.channels)
         snapshot = await channel.watch.recent()
-        with self._heights_in_problems(snapshot):
-            query = read_query(request.rel_url.raw_query_string, route.parameters, route.families)
+        heights.update(snapshot.headers)
+        query = read_query(request.rel_url.raw_query_string, route.parameters, route.families)
         return ChannelCall(self._services, path, query, channel, snapshot)
 
     async def _respond_once(
@@ -85,39 +97,35 @@ class Dispatcher:
         self, route: CachedRoute, call: ChannelCall, cache_key: str
     ) -> EncodedResponse:
         redis_cache, snapshot = self._services.redis_cache, call.snapshot
-        compute = partial(self._compute, route, call)
         if route.costly and redis_cache is not None:
+            compute = partial(_compute, route, call)
             response = await redis_cache.get_or_compute(snapshot.version, cache_key, compute)
         else:
-            response = await compute()
+            response = await _compute(route, call)
         self._services.response_cache.put(
             cache_key, route.path, response, call.channel.watch, snapshot
         )
         return response
 
-    async def _compute(self, route: CachedRoute, call: ChannelCall) -> EncodedResponse:
-        with self._heights_in_problems(call.snapshot):
-            return encode_response(await route.respond(call))
+    async def _limited(self, work: Coroutine[Any, Any, T], heights: Mapping[str, str]) -> T:
+        """Return the result of the work.
 
-    @asynccontextmanager
-    async def _time_limit(self) -> AsyncIterator[None]:
-        """Raise `ProblemError` when a request takes too long, or MongoDB cannot answer."""
+        Raises `ProblemError` when it takes too long, or MongoDB cannot answer. `heights` are the
+        headers of all other problems; the work may add them while it lasts.
+        """
         try:
             async with asyncio.timeout(self._services.options.seconds_per_request):
                 with self._services.mongo_calls.bounded():
-                    yield
+                    return await work
         except TimeoutError:
             raise timed_out() from None
-
-    @contextmanager
-    def _heights_in_problems(self, snapshot: HeadSnapshot) -> Iterator[None]:
-        """Add the channel's heights to every problem raised inside, MongoDB's problems included."""
-        try:
-            with self._services.mongo_calls.bounded():
-                yield
         except ProblemError as problem:
-            problem.headers.update(snapshot.headers)
+            problem.headers.update(heights)
             raise
+
+
+async def _compute(route: CachedRoute, call: ChannelCall) -> EncodedResponse:
+    return encode_response(await route.respond(call))
 
 
 def _aiohttp_path(template: str) -> str:
