@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from explorer_api.docs.html_page import PAGE_POLICY, html_page
 from explorer_api.docs.openapi import openapi_document
 from explorer_api.docs.reference import reference
+from explorer_api.http.compression import CompressedBodies
 from explorer_api.http.middleware import Middleware
 from explorer_api.http.rate_limits import RateLimiter
 from explorer_api.http.request_metrics import ApiMetrics
@@ -49,6 +50,9 @@ _OPTIONS: Final = web.AppKey("options", Options)
 _LIMITS: Final = web.AppKey("limits", ServiceLimits)
 
 _SHUTDOWN_S: Final = 5.0
+_COMPRESSED_SHARE: Final = 4
+"""One of so many bytes in the cache is for compressed bodies; responses are cached without
+compression too."""
 _MONGO_SHARE: Final = 0.9
 """The share of a request's time limit that calls of MongoDB may take."""
 
@@ -79,6 +83,7 @@ def create_app(
     if redis is not None:
         redis_cache = RedisCache(redis, f"kindledger:api:{version}", pause_s=limits.redis_pause_s)
     request_metrics = ApiMetrics(registry if registry is not None else CollectorRegistry())
+    compressed_bytes = options.cache_bytes // _COMPRESSED_SHARE
     feeds = Feeds(options.stream_buffer_bytes, limits.streams)
     shown_channels = Channels(
         client,
@@ -96,7 +101,8 @@ def create_app(
         version=version,
         channels=shown_channels,
         mongo_calls=mongo_calls,
-        response_cache=ResponseCache(options.cache_bytes),
+        response_cache=ResponseCache(options.cache_bytes - compressed_bytes),
+        compressed_bodies=CompressedBodies(compressed_bytes),
         redis_cache=redis_cache,
         business_reports=business_reports,
         request_metrics=request_metrics,
@@ -109,7 +115,13 @@ def create_app(
         replays=Replays(mongo_calls, limits.streams.chunks),
     )
     request_metrics.registry.register(
-        StateCollector(services.response_cache, redis_cache, shown_channels.loaded, time.monotonic)
+        StateCollector(
+            services.response_cache,
+            services.compressed_bodies,
+            redis_cache,
+            shown_channels.loaded,
+            time.monotonic,
+        )
     )
     return _application(services, routes, redis)
 
@@ -129,7 +141,13 @@ def _application(
     limiter = None
     if options.requests_per_minute is not None:
         limiter = RateLimiter(options.requests_per_minute, redis, pause_s=limits.redis_pause_s)
-    middleware = Middleware(options, limiter, services.request_metrics, services.response_cache.get)
+    middleware = Middleware(
+        options,
+        limiter,
+        services.request_metrics,
+        services.response_cache.get,
+        services.compressed_bodies,
+    )
     app = web.Application(middlewares=[middleware.middleware])
     app[_MIDDLEWARE], app[_OPTIONS], app[_LIMITS] = middleware, options, limits
     app.add_routes(map(Dispatcher(services).bind, routes))

@@ -18,7 +18,7 @@ class Options(Struct, frozen=True, kw_only=True):
     sample_s: float = 10.0
     """The interval between the samples of the status history."""
     cache_bytes: int = DEFAULT_CACHE_BYTES
-    """The size of the responses that are cached in memory."""
+    """The size of the responses that are cached in memory, their compressed forms included."""
     requests_per_minute: int | None = None
     """The limit for one client address and one route; None for no limit."""
     token_digests: frozenset[bytes] = frozenset()

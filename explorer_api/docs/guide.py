@@ -6,6 +6,7 @@ from typing import Final
 from explorer_api.docs.content import Block, Paragraph, Section, Table
 from explorer_api.docs.markdown import read_markdown
 from explorer_api.docs.problem_kinds import PROBLEM_KINDS
+from explorer_api.http.compression import MIN_BYTES
 from explorer_api.http.parameters import DEFAULT_LIMIT, MAX_LIMIT, MAX_VALUES
 from explorer_api.http.responses import HALF_A_MINUTE, IMMUTABLE, NO_CACHE, NO_STORE, ONE_DAY
 from explorer_api.options import Options
@@ -80,8 +81,10 @@ response is 400 `filter-not-indexed`, and its `hint` says which filters are poss
 
 ## Caching
 
-Every cacheable response has a strong `ETag`. Send it as `If-None-Match` to find out whether the
-response has changed: if not, the response is 304 without a body.
+Every cacheable response has an `ETag`. Send it as `If-None-Match` to find out whether the
+response has changed: if not, the response is 304 without a body. The ETag of a
+[compressed](#compression) response is weak (`W/"…"`), the others are strong. Either of them is
+valid for both forms of a response.
 
 ```sh
 ETAG=$(curl -sI '{_DEMO_CHANNEL}/blocks/0' | tr -d '\\r' | sed -n 's/^[Ee][Tt][Aa][Gg]: //p')
@@ -95,6 +98,20 @@ curl -i -H "If-None-Match: $ETAG" '{_DEMO_CHANNEL}/blocks/0'
 | `{HALF_A_MINUTE}`, or less | totals and search results |
 | `{NO_CACHE}` | the next block can change it: a cache must ask with `If-None-Match` each time |
 | `{NO_STORE}` | must not be stored: the current status, and problems |
+
+## Compression
+
+A response of {MIN_BYTES} bytes or more is compressed with gzip if the request has
+`Accept-Encoding: gzip`. JSON of the ledger becomes two to six times smaller. Without the header,
+and in streams, nothing is compressed.
+
+```sh
+curl -sI -H 'Accept-Encoding: gzip' '{_DEMO_CHANNEL}/transactions'
+```
+
+Weights and `*` in the header are respected. `identity;q=0` demands that small responses are
+compressed too. If the header allows neither gzip nor a body without compression, the response is
+406 `encoding-not-acceptable`. Every response that depends on the header says so in `Vary`.
 
 ## Freshness
 

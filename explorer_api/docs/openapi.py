@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from explorer_api.docs import route_docs
 from explorer_api.docs.json_schemas import REFERENCE, Json, json_schemas
 from explorer_api.docs.path_variables import PATH_VARIABLES, PathVariable
+from explorer_api.http.compression import GZIP
 from explorer_api.http.parameters import Parameter, ParameterFamily
 from explorer_api.http.problems import TYPE_PREFIX
 from explorer_api.http.responses import JSON, NO_STORE
@@ -42,9 +43,19 @@ _HEADERS: Final[Json] = {
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
     },
     "ETag": {
-        "description": "A strong validator, to be sent as If-None-Match.",
+        "description": "A validator, to be sent as If-None-Match: weak if the body is compressed, "
+        "else strong.",
         "required": True,
-        "schema": {"type": "string", "pattern": '^"[^"]+"$'},
+        "schema": {"type": "string", "pattern": '^(W/)?"[^"]+"$'},
+    },
+    "Content-Encoding": {
+        "description": "gzip if the body is compressed, as Accept-Encoding allows.",
+        "schema": {"type": "string", "enum": [GZIP]},
+    },
+    "Vary": {
+        "description": "The request headers on which the response depends.",
+        "required": True,
+        "schema": {"type": "string"},
     },
     "Retry-After": {
         "description": "Seconds to wait before the request is repeated.",
@@ -245,6 +256,8 @@ def _response_headers(route: AnyRoute) -> Json:
         names += ["Ledger-Height", "Ledger-Peer-Height"]
     if route_docs.has_etag(route):
         names.append("ETag")
+    if not isinstance(route, StreamRoute):
+        names += ["Vary", "Content-Encoding"]
     return {name: _header(name) for name in names} | {
         "Cache-Control": _caching(*route.cache_controls)
     }

@@ -101,6 +101,11 @@ PROBLEM_KINDS: Final = {
     "method-not-allowed": ProblemKind(
         405, "The API only allows reading.", "Use the method GET or HEAD."
     ),
+    "encoding-not-acceptable": ProblemKind(
+        406,
+        "`Accept-Encoding` allows neither gzip nor a body without compression.",
+        "Send `Accept-Encoding: gzip`, or leave the header out.",
+    ),
     "replay-ahead": ProblemKind(
         409,
         "The position at which the stream would be resumed is above the ledger's height.",

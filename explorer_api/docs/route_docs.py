@@ -11,7 +11,7 @@ from explorer_api.docs.problem_kinds import PROBLEM_KINDS
 from explorer_api.http.access import OPEN_PATHS
 from explorer_api.http.parameters import CURSOR, Parameter
 from explorer_api.http.responses import NO_STORE
-from explorer_api.routing.route import AnyRoute, Route
+from explorer_api.routing.route import AnyRoute, Route, StreamRoute
 
 _VARIABLE = re.compile(r"{(\w+)}")
 
@@ -86,6 +86,8 @@ def problems(route: AnyRoute) -> dict[int, list[str]]:
         kinds.append("invalid-cursor")
     if needs_token(route):
         kinds += ["unauthorized", "too-many-requests"]
+    if not isinstance(route, StreamRoute):
+        kinds.append("encoding-not-acceptable")
     if not isinstance(route, Route) or route.asks_database:
         kinds += ["database-unavailable", "database-refused", "not-ready"]
     unexplained = set(kinds) - PROBLEM_KINDS.keys()

@@ -22,6 +22,7 @@ from explorer_api.http.access import (
     is_preflight,
     preflight_response,
 )
+from explorer_api.http.compression import CompressedBodies
 from explorer_api.http.problems import ProblemError, problem_response
 from explorer_api.http.rate_limits import RateLimiter
 from explorer_api.http.request_metrics import ApiMetrics
@@ -65,9 +66,10 @@ class Middleware:
         limiter: RateLimiter | None,
         metrics: ApiMetrics,
         cached: Callable[[str], CacheHit | None],
+        compressed_bodies: CompressedBodies,
     ) -> None:
         self._options, self._limiter, self._metrics = options, limiter, metrics
-        self._cached = cached
+        self._cached, self._compressed_bodies = cached, compressed_bodies
         self._clients = ClientAddresses(options.trusted_proxies)
 
     async def handle(self, request: R, application: Handler[R]) -> web.StreamResponse:
@@ -77,7 +79,8 @@ class Middleware:
             return await application(request)
 
         async def respond(request: web.BaseRequest) -> web.Response:
-            return http_response(request, hit.response, hit.headers)
+            bodies = self._compressed_bodies
+            return await http_response(request, hit.response, bodies, hit.headers)
 
         return await self._serve(request, respond, hit.route)
 

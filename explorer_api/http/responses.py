@@ -8,6 +8,7 @@ from aiohttp import web
 from msgspec import Struct
 from multidict import CIMultiDict
 
+from explorer_api.http.compression import GZIP, CompressedBodies, acceptance
 from explorer_api.schemas.encoding import encode_json
 
 NO_STORE: Final = "no-store"
@@ -84,30 +85,42 @@ def encode_response(response: ApiResponse) -> EncodedResponse:
     return EncodedResponse(body, response.status, headers, etag, response.seconds)
 
 
-def http_response(
-    request: web.BaseRequest, response: EncodedResponse, headers: Mapping[str, str] | None = None
+async def http_response(
+    request: web.BaseRequest,
+    response: EncodedResponse,
+    compressed_bodies: CompressedBodies,
+    headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """Return the response for aiohttp, with further `headers`.
+    """Return the response for aiohttp, with further `headers`, compressed if the client wants it.
 
-    The status is 304 instead of 200 if the client has the same body already (RFC 9110 section
-    13.2.1).
+    The status is 304 instead of 200 if the client has the same body already, compressed or not
+    (RFC 9110 section 13.2.1). The ETag of a compressed body is weak: its bytes depend on the
+    version of the compressor. Raises `ProblemError` if the client accepts no form of the body.
     """
+    is_compressed = acceptance(request).compresses(len(response.body))
     all_headers = request[HEADERS].copy()
     all_headers.update(response.headers)
     if headers is not None:
         all_headers.update(headers)
+    all_headers.add("Vary", "Accept-Encoding")
+    if is_compressed and response.etag is not None:
+        all_headers["ETag"] = f'W/"{response.etag}"'
     client_has_it = (
         response.etag is not None
         and "If-None-Match" in request.headers
-        and _matches(request, response.etag)
+        and _matches(request, response.etag, all_headers["ETag"])
     )
     if client_has_it and response.status == 200:
         return web.Response(status=304, headers=all_headers)
-    return web.Response(status=response.status, body=response.body, headers=all_headers)
+    body = response.body
+    if is_compressed:
+        all_headers["Content-Encoding"] = GZIP
+        body = await compressed_bodies.get(body, response.etag)
+    return web.Response(status=response.status, body=body, headers=all_headers)
 
 
-def _matches(request: web.BaseRequest, etag: str) -> bool:
+def _matches(request: web.BaseRequest, etag: str, header: str) -> bool:
     # The fast path is the usual case: parsing the header takes a tenth of the response time.
-    if request.headers["If-None-Match"] == f'"{etag}"':
+    if request.headers["If-None-Match"] == header:
         return True
     return any(sent.value in (etag, "*") for sent in request.if_none_match or ())

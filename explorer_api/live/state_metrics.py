@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from explorer_api.http.compression import CompressedBodies
 from explorer_api.live.channels import Channel
 from explorer_api.live.redis_cache import RedisCache
 from explorer_api.live.response_cache import ResponseCache
@@ -16,11 +17,13 @@ class StateCollector(Collector):
     def __init__(
         self,
         response_cache: ResponseCache,
+        compressed_bodies: CompressedBodies,
         redis_cache: RedisCache | None,
         channels: Callable[[], Iterable[Channel]],
         clock: Callable[[], float],
     ) -> None:
-        self._response_cache, self._redis_cache = response_cache, redis_cache
+        self._response_cache, self._compressed_bodies = response_cache, compressed_bodies
+        self._redis_cache = redis_cache
         self._channels, self._clock = channels, clock
 
     def collect(self) -> Iterator[Metric]:
@@ -44,7 +47,7 @@ class StateCollector(Collector):
         size = GaugeMetricFamily(
             "kindledger_api_cache_bytes", "Bytes of responses cached in memory."
         )
-        size.add_metric((), self._response_cache.bytes)
+        size.add_metric((), self._response_cache.bytes + self._compressed_bodies.bytes)
         yield size
 
     def _head_metrics(self) -> Iterator[Metric]:

@@ -38,7 +38,7 @@ class Dispatcher:
 
     async def _serve(self, route: Route, request: web.Request) -> web.Response:
         response = await self._limited(self._handle(route, request), {})
-        return http_response(request, response)
+        return await http_response(request, response, self._services.compressed_bodies)
 
     async def _handle(self, route: Route, request: web.Request) -> EncodedResponse:
         query = read_query(request.rel_url.raw_query_string, route.parameters, route.families)
@@ -49,7 +49,8 @@ class Dispatcher:
         self._services.response_cache.misses += 1
         heights: dict[str, str] = {}
         response = await self._limited(self._handle_cached(route, request, heights), heights)
-        return http_response(request, response, heights)
+        bodies = self._services.compressed_bodies
+        return await http_response(request, response, bodies, heights)
 
     async def _handle_cached(
         self, route: CachedRoute, request: web.Request, heights: dict[str, str]

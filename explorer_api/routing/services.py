@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
+from explorer_api.http.compression import CompressedBodies
 from explorer_api.http.request_metrics import ApiMetrics
 from explorer_api.http.responses import EncodedResponse
 from explorer_api.live.channels import Channels
@@ -43,6 +44,7 @@ class Services:
     channels: Channels
     mongo_calls: MongoCalls
     response_cache: ResponseCache
+    compressed_bodies: CompressedBodies
     redis_cache: RedisCache | None
     business_reports: BusinessReports | None
     request_metrics: ApiMetrics

@@ -55,7 +55,11 @@ class Response:
 
 
 class Api:
-    """A client of one running API. It sends paths unchanged."""
+    """A client of one running API.
+
+    It sends paths unchanged. Bodies are as they were sent: without compression, unless the test
+    asks for it.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
         self.session, self.base = session, base
@@ -129,7 +133,8 @@ async def running_api(
     app = create_app(client, channels, version="1.2.3", options=options, **parts)
     runner, port = await serve(app, "127.0.0.1", 0)
     try:
-        async with aiohttp.ClientSession() as session:
+        headers = {"Accept-Encoding": "identity"}
+        async with aiohttp.ClientSession(headers=headers, auto_decompress=False) as session:
             yield Api(session, f"http://127.0.0.1:{port}")
     finally:
         await runner.cleanup()

@@ -85,7 +85,7 @@ def cors_headers_of(response: Response) -> set[str]:
 async def test_without_configuration_no_other_origin_may_read(recorded_api: Api) -> None:
     response = await recorded_api.get(f"{C}/blocks/7", headers={"Origin": PAGE})
     assert not cors_headers_of(response)
-    assert "Vary" not in response.headers
+    assert "Origin" not in response.headers.getall("Vary")
     refused = await recorded_api.request("OPTIONS", f"{C}/blocks/7", PREFLIGHT)
     assert (refused.status, cors_headers_of(refused)) == (405, set())
 
@@ -150,6 +150,6 @@ async def test_pages_of_all_origins_may_read_a_public_api(
         for headers in ({"Origin": PAGE}, {"Origin": "null"}, {}):
             response = await api.get(f"{C}/blocks/7", headers=headers)
             assert response.headers["Access-Control-Allow-Origin"] == "*"
-            assert "Vary" not in response.headers
+            assert "Origin" not in response.headers.getall("Vary")
         granted = await api.request("OPTIONS", f"{C}/blocks/7", PREFLIGHT)
         assert granted.headers["Access-Control-Allow-Origin"] == "*"
