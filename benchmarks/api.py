@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +40,8 @@ _STREAM_SECONDS: Final = 6
 _START_SECONDS: Final = 20.0
 _SPARE_FILES: Final = 200
 
+_GZIP: Final = {"Accept-Encoding": "gzip"}
+
 Round = dict[str, LoadResult]
 
 
@@ -54,7 +56,10 @@ class Target(Struct, frozen=True):
 TARGETS: Final = (
     Target("304", "hello", 0.5),
     Target("block", "hello", 0.5),
-    Target("transaction, uncached", "find_one", 0.5),
+    Target("transactions, gzip", "hello", 0.5),
+    Target("transaction, uncached", "find_one", 0.85),
+    Target("transactions, uncached", "find of transactions", 0.5),
+    Target("events, uncached", "find of events", 0.5),
     Target("block, idle streams", "block, no stream", 0.8),
     Target("block, busy streams", "block, no stream", 0.8),
 )
@@ -120,26 +125,35 @@ class _Scenarios:
             )
             tx_ids = [quote(document["txId"], safe="") for document in newest_first.limit(_VARIED)]
         self.hello = Requests(["/hello"])
-        self.find_one = Requests([f"/transactions/{tx_id}" for tx_id in tx_ids])
         self.cached = {
             "block": self.block,
             "transaction": Requests([f"{self.base}/transactions/{tx_ids[0]}"]),
             "transactions": Requests([f"{self.base}/transactions"]),
+            "transactions, gzip": Requests([f"{self.base}/transactions"], _GZIP),
             "events": Requests([f"{self.base}/events"]),
         }
         blocks = range(ledger.height // 2, ledger.height)
-        self.uncached = {
-            "transaction, uncached": Requests(
-                [f"{self.base}/transactions/{tx_id}" for tx_id in tx_ids]
+        pages = [f"block.le={number}" for number in blocks]
+        transactions = [f"/transactions?{page}" for page in pages]
+        events = [f"/events?{page}" for page in pages]
+        self.database_reads = {
+            "find_one": Requests([f"/transactions/{tx_id}" for tx_id in tx_ids]),
+            "transaction, uncached": self._below_channel(
+                [f"/transactions/{tx_id}" for tx_id in tx_ids]
             ),
-            "block, uncached": Requests([f"{self.base}/blocks/{number}" for number in blocks]),
-            "transactions, uncached": Requests(
-                [f"{self.base}/transactions?block.le={number}" for number in blocks]
-            ),
-            "events, uncached": Requests(
-                [f"{self.base}/events?block.le={number}" for number in blocks]
-            ),
+            "block, uncached": self._below_channel([f"/blocks/{number}" for number in blocks]),
+            "find of transactions": Requests(transactions),
+            "transactions, uncached": self._below_channel(transactions),
+            "transactions, uncached, gzip": self._below_channel(transactions, _GZIP),
+            "find of events": Requests(events),
+            "events, uncached": self._below_channel(events),
         }
+        """Requests that read MongoDB; each reference is next to what is compared with it."""
+
+    def _below_channel(
+        self, paths: Sequence[str], headers: Mapping[str, str] | None = None
+    ) -> Requests:
+        return Requests([f"{self.base}{path}" for path in paths], headers or {})
 
     def not_modified(self, port: int) -> Requests:
         """Return requests for the block from a client that has it in its cache."""
@@ -159,10 +173,10 @@ def _round(scenarios: _Scenarios, uri: str, seconds: int, streams: int) -> Round
         results |= {
             name: measure(cached, requests, seconds) for name, requests in scenarios.cached.items()
         }
-        results["find_one"] = measure(baseline, scenarios.find_one, seconds)
+        references = {target.reference for target in TARGETS}
         results |= {
-            name: measure(uncached, requests, seconds)
-            for name, requests in scenarios.uncached.items()
+            name: measure(baseline if name in references else uncached, requests, seconds)
+            for name, requests in scenarios.database_reads.items()
         }
     if streams:
         with _api(scenarios, uri) as port:
