@@ -76,8 +76,9 @@ async def test_the_progress_of_a_channel_is_sampled(
         "settledHeight": 2,
         "discrepancies": 3,
     }
-    assert channel["samples"][1] == sample
-    assert channel["samples"][-1] == sample | {"height": 4, "lagBlocks": 1}
+    known = [each for each in channel["samples"] if each["state"] is not None]
+    assert known[0] == sample  # a sample is empty if MongoDB did not respond within the interval
+    assert known[-1] == sample | {"height": 4, "lagBlocks": 1}
     assert later["intervalSeconds"] == 0.05
     assert later["since"] == first["since"]
     busy = [sample for sample in later["service"] if sample["requestsPerSecond"] > 0]
