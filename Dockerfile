@@ -1,8 +1,9 @@
 # syntax=docker/dockerfile:1
-FROM python:3.12-slim-bookworm AS build
+# This image has the C compiler that builds the compiled encoder.
+FROM python:3.12-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
-RUN python -m venv /opt/kindledger && /opt/kindledger/bin/pip install --quiet "setuptools>=77"
+RUN python -m venv /opt/kindledger && /opt/kindledger/bin/pip install --quiet "setuptools>=77" "Cython>=3.1"
 COPY requirements.lock ./
 RUN /opt/kindledger/bin/pip install --quiet --no-deps --require-hashes -r requirements.lock
 # .dockerignore lists the files of the build context: only those that are installed.

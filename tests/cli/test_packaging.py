@@ -1,7 +1,9 @@
 """The files that are installed, and those that the container image is built from."""
 
+import os
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -25,6 +27,25 @@ def test_the_locks_pin_the_same_versions() -> None:
 
     everything = pinned("requirements-dev.lock")
     assert pinned("requirements.lock") < pinned("requirements-demo.lock") < everything
+
+
+def test_the_program_is_installed_without_a_c_compiler(tmp_path: Path) -> None:
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "ledger" / "compiled", tmp_path / "ledger" / "compiled")
+    for extension in tmp_path.rglob("*.so"):
+        extension.unlink()
+    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
+    result = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"CC": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert not list(tmp_path.rglob("*.so"))
 
 
 def test_make_works_from_any_folder_in_a_path_with_a_space(tmp_path: Path) -> None:
