@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from explorer_api.docs import route_docs
 from explorer_api.docs.json_schemas import REFERENCE, Json, json_schemas
 from explorer_api.docs.path_variables import PATH_VARIABLES, PathVariable
-from explorer_api.http.compression import GZIP
+from explorer_api.http.compression import Coding
 from explorer_api.http.parameters import Parameter, ParameterFamily
 from explorer_api.http.problems import TYPE_PREFIX
 from explorer_api.http.responses import JSON, NO_STORE
@@ -49,8 +49,8 @@ _HEADERS: Final[Json] = {
         "schema": {"type": "string", "pattern": '^(W/)?"[^"]+"$'},
     },
     "Content-Encoding": {
-        "description": "gzip if the body is compressed, as Accept-Encoding allows.",
-        "schema": {"type": "string", "enum": [GZIP]},
+        "description": "The compression of the body, if Accept-Encoding asks for one.",
+        "schema": {"type": "string", "enum": list(Coding)},
     },
     "Vary": {
         "description": "The request headers on which the response depends.",

@@ -103,8 +103,8 @@ PROBLEM_KINDS: Final = {
     ),
     "encoding-not-acceptable": ProblemKind(
         406,
-        "`Accept-Encoding` allows neither gzip nor a body without compression.",
-        "Send `Accept-Encoding: gzip`, or leave the header out.",
+        "`Accept-Encoding` allows neither zstd, nor gzip, nor a body without compression.",
+        "Send `Accept-Encoding: zstd, gzip`, or leave the header out.",
     ),
     "replay-ahead": ProblemKind(
         409,

@@ -6,8 +6,10 @@ contain no secrets, and every client gets the same.
 
 import asyncio
 import re
+import sys
 import zlib
 from collections import OrderedDict
+from enum import StrEnum
 from functools import lru_cache, partial
 from typing import Final
 
@@ -17,15 +19,22 @@ from msgspec import Struct
 from explorer_api.http.problems import ProblemError
 from runtime.single_flight import SingleFlight
 
-GZIP: Final = "gzip"
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 MIN_BYTES: Final = 1024
 """A smaller body is not compressed: it fits into one packet anyway."""
 
-_LEVEL: Final = 1
+_GZIP_LEVEL: Final = 1
 """Level 6 gives pages that are a tenth smaller, and takes two to three times as long."""
 _GZIP_FORMAT: Final = 16 + zlib.MAX_WBITS
+_ZSTD_LEVEL: Final = 1
+"""Levels 2 to 5 give larger pages of transactions, and take longer. The window is at most 512 KB at
+this level; RFC 9659 allows 8 MB."""
 _THREAD_BYTES: Final = 1 << 16
-"""A larger body is compressed in a thread: each megabyte takes about 3 milliseconds."""
+"""A larger body is compressed in a thread: each megabyte takes up to 3 milliseconds."""
 _CACHED_HEADERS: Final = 128
 
 _CODING: Final = r"[!#$%&'*+.^_`|~0-9a-z-]+"
@@ -33,26 +42,33 @@ _WEIGHT: Final = r"[ \t]*;[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)"
 _MEMBER = re.compile(f"({_CODING})(?:{_WEIGHT})?")
 
 
-class Acceptance(Struct, frozen=True):
-    """Whether a client wants gzip, and whether it accepts a body without compression."""
+class Coding(StrEnum):
+    """A form of compression, with its name in HTTP; the preferred one is first."""
 
-    gzip: bool
+    ZSTD = "zstd"
+    GZIP = "gzip"
+
+
+class Acceptance(Struct, frozen=True):
+    """The coding that a client wants, and whether it accepts a body without compression."""
+
+    coding: Coding | None
     identity: bool
 
-    def compresses(self, size: int) -> bool:
-        """Return whether a body of so many bytes is to be compressed.
+    def coding_for(self, size: int) -> Coding | None:
+        """Return the coding for a body of so many bytes; None means without compression.
 
-        Raises `ProblemError` if the client accepts neither form.
+        Raises `ProblemError` if the client accepts no form of the body.
         """
-        if not self.gzip and not self.identity:
+        if self.coding is None and not self.identity:
             raise ProblemError(
                 406,
                 "encoding-not-acceptable",
                 "Encoding not acceptable",
-                "Accept-Encoding allows neither gzip nor a body without compression.",
-                "Send Accept-Encoding: gzip, or leave the header out.",
+                "Accept-Encoding allows neither zstd, nor gzip, nor a body without compression.",
+                "Send Accept-Encoding: zstd, gzip, or leave the header out.",
             )
-        return self.gzip and (size >= MIN_BYTES or not self.identity)
+        return self.coding if size >= MIN_BYTES or not self.identity else None
 
 
 def acceptance(request: web.BaseRequest) -> Acceptance:
@@ -64,8 +80,9 @@ def acceptance(request: web.BaseRequest) -> Acceptance:
 def _read_acceptance(header: str) -> Acceptance:
     """Return what an Accept-Encoding header accepts; members of it that are no codings are ignored.
 
-    The higher weight decides; with equal weights gzip is preferred. A coding that is not named has
-    the weight of `*`. Without `*`, gzip is not accepted, and identity is accepted last.
+    The highest weight decides; of equal weights, the order is zstd, gzip, identity. A coding that
+    is not named has the weight of `*`. Without `*`, zstd and gzip are not accepted then, and
+    identity is accepted last.
     """
     weights: dict[str, float] = {}
     for member in header.lower().split(","):
@@ -73,10 +90,14 @@ def _read_acceptance(header: str) -> Acceptance:
         if match is not None:
             weights[match[1]] = float(match[2] or 1)
     others = weights.get("*")
-    gzip = weights.get(GZIP, weights.get("x-gzip", others or 0.0))
     identity = weights.get("identity", others)
+    if "x-gzip" in weights:
+        weights.setdefault(Coding.GZIP, weights["x-gzip"])
+    coding_weights = {coding: weights.get(coding, others or 0.0) for coding in Coding}
+    coding = max(Coding, key=coding_weights.__getitem__)  # the first one of equal weights
+    weight = coding_weights[coding]
     return Acceptance(
-        gzip=gzip > 0 and (identity is None or gzip >= identity),
+        coding=coding if weight > 0 and (identity is None or weight >= identity) else None,
         identity=identity is None or identity > 0,
     )
 
@@ -84,40 +105,46 @@ def _read_acceptance(header: str) -> Acceptance:
 class CompressedBodies:
     """Compresses bodies, and caches those of cacheable responses up to `max_bytes` in total.
 
-    A body is found by its ETag, so that it stays valid when new blocks do not change it.
+    A body is found by its ETag and coding: it stays valid when new blocks do not change it.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._bodies: OrderedDict[str, bytes] = OrderedDict()
+        self._bodies: OrderedDict[tuple[str, Coding], bytes] = OrderedDict()
         self._single_flight: SingleFlight[bytes] = SingleFlight()
         self.bytes = 0
 
-    async def get(self, body: bytes, etag: str | None) -> bytes:
-        """Return the body in gzip; `etag` identifies it, and is None if it is not to be cached."""
+    async def get(self, body: bytes, etag: str | None, coding: Coding) -> bytes:
+        """Return the body in a coding; `etag` identifies it, or is None if it is not cacheable."""
         if etag is None:
-            return await _compress(body)
-        compressed = self._bodies.get(etag)
+            return await _compress(body, coding)
+        key = etag, coding
+        compressed = self._bodies.get(key)
         if compressed is not None:
-            self._bodies.move_to_end(etag)
+            self._bodies.move_to_end(key)
             return compressed
-        compressed = await self._single_flight.once(etag, partial(_compress, body))
-        self._put(etag, compressed)
+        compressed = await self._single_flight.once(key, partial(_compress, body, coding))
+        self._put(key, compressed)
         return compressed
 
-    def _put(self, etag: str, compressed: bytes) -> None:
-        if etag in self._bodies or len(compressed) > self._max_bytes // 4:
+    def _put(self, key: tuple[str, Coding], compressed: bytes) -> None:
+        if key in self._bodies or len(compressed) > self._max_bytes // 4:
             return
-        self._bodies[etag] = compressed
+        self._bodies[key] = compressed
         self.bytes += len(compressed)
         while self.bytes > self._max_bytes:
             self.bytes -= len(self._bodies.popitem(last=False)[1])
 
 
-async def _compress(body: bytes) -> bytes:
-    return _gzip(body) if len(body) <= _THREAD_BYTES else await asyncio.to_thread(_gzip, body)
+async def _compress(body: bytes, coding: Coding) -> bytes:
+    compress = _zstd if coding is Coding.ZSTD else _gzip
+    return compress(body) if len(body) <= _THREAD_BYTES else await asyncio.to_thread(compress, body)
 
 
 def _gzip(body: bytes) -> bytes:
-    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
+    compressor = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
     return compressor.compress(body) + compressor.flush()
+
+
+def _zstd(body: bytes) -> bytes:
+    return zstd.compress(body, _ZSTD_LEVEL)

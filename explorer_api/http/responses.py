@@ -8,7 +8,7 @@ from aiohttp import web
 from msgspec import Struct
 from multidict import CIMultiDict
 
-from explorer_api.http.compression import GZIP, CompressedBodies, acceptance
+from explorer_api.http.compression import CompressedBodies, acceptance
 from explorer_api.schemas.encoding import encode_json
 
 NO_STORE: Final = "no-store"
@@ -97,13 +97,13 @@ async def http_response(
     (RFC 9110 section 13.2.1). The ETag of a compressed body is weak: its bytes depend on the
     version of the compressor. Raises `ProblemError` if the client accepts no form of the body.
     """
-    is_compressed = acceptance(request).compresses(len(response.body))
+    coding = acceptance(request).coding_for(len(response.body))
     all_headers = request[HEADERS].copy()
     all_headers.update(response.headers)
     if headers is not None:
         all_headers.update(headers)
     all_headers.add("Vary", "Accept-Encoding")
-    if is_compressed and response.etag is not None:
+    if coding is not None and response.etag is not None:
         all_headers["ETag"] = f'W/"{response.etag}"'
     client_has_it = (
         response.etag is not None
@@ -113,9 +113,9 @@ async def http_response(
     if client_has_it and response.status == 200:
         return web.Response(status=304, headers=all_headers)
     body = response.body
-    if is_compressed:
-        all_headers["Content-Encoding"] = GZIP
-        body = await compressed_bodies.get(body, response.etag)
+    if coding is not None:
+        all_headers["Content-Encoding"] = coding
+        body = await compressed_bodies.get(body, response.etag, coding)
     return web.Response(status=response.status, body=body, headers=all_headers)
 
 
