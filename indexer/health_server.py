@@ -92,7 +92,11 @@ class HealthServer:
         app.router.add_get("/metrics", self._metrics)
         app.on_response_prepare.append(_add_headers)
         return web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_S
+            app,
+            access_log=None,
+            auto_decompress=False,
+            handle_signals=False,
+            shutdown_timeout=_SHUTDOWN_S,
         )
 
     async def _live(self, _: web.Request) -> web.Response:

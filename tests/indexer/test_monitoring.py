@@ -300,6 +300,19 @@ async def test_health_shows_that_a_channel_starts_and_catches_up() -> None:
         }
 
 
+async def test_the_body_of_a_request_is_not_decompressed(caplog: pytest.LogCaptureFixture) -> None:
+    server = HealthServer({}, {}, process_registry("1"))
+    async with serving(server.runner(), "127.0.0.1", 0) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\nContent-Encoding: zstd"
+        writer.write(head + b"\r\n\r\nnot zstd")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 405 ")
+        writer.write(b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b"HTTP/1.1 200 " in await reader.read()
+        writer.close()
+    assert caplog.records == [], "a client's mistake is not logged"
+
+
 async def test_an_unavailable_mongodb_is_counted_as_an_error_of_mongodb() -> None:
     async def fail() -> None:
         raise AutoReconnect("no primary")
