@@ -29,11 +29,11 @@ async def retry(
 
     `on_failure` receives each error after which the call is repeated. Without `budget_s` the number
     of attempts is not limited. Raises `GaveUpError`, which names the `server`, when the call fails
-    more than `budget_s` seconds after the first attempt, and raises errors that are not transient
+    more than `budget_s` seconds after the first failure, and raises errors that are not transient
     at once.
     """
     delays = backoff or Backoff()
-    deadline = None if budget_s is None else clock() + budget_s
+    deadline: float | None = None
     while True:
         try:
             result = await call()
@@ -41,7 +41,9 @@ async def retry(
             raise_if_cancelled()
             if not is_transient(error):
                 raise
-            if deadline is not None and clock() > deadline:
+            if budget_s is not None and deadline is None:
+                deadline = clock() + budget_s
+            elif deadline is not None and clock() > deadline:
                 raise GaveUpError(
                     f"{server} did not answer for {budget_s:.0f} s: {error}"
                 ) from error

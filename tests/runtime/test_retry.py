@@ -50,9 +50,10 @@ async def test_an_error_that_is_not_transient_is_raised_at_once() -> None:
 
 
 async def test_the_retry_budget_ends_the_attempts_and_the_error_names_the_server() -> None:
+    """The budget begins at the first failure: before it, the call may have run for hours."""
     times = iter([100.0, 104.0, 110.0, 110.5])
     server = Server(failures=10)
-    with pytest.raises(GaveUpError, match="PostgreSQL did not answer for 10 s: failure 3"):
+    with pytest.raises(GaveUpError, match="PostgreSQL did not answer for 10 s: failure 4"):
         await retry(
             server.call,
             is_transient=is_transient,
