@@ -100,7 +100,7 @@ def bare(folder: Path, uri: str) -> None:
 @click.option("--first", required=True, type=int)
 @click.option("--height", required=True, type=int)
 def follow(**options: Any) -> None:
-    """Measure indexing from a peer over mutual TLS to durable documents."""
+    """Measure indexing from a peer over mutual TLS to durable documents with all indexes."""
     asyncio.run(_follow(**options))
 
 
@@ -124,7 +124,9 @@ async def _follow(
         indexer = ChannelIndexer(LedgerStore(client, DATABASE), [source], progress, first=first)
         began = time.perf_counter()
         running = asyncio.create_task(indexer.run())
-        while progress.committed_height < height and not running.done():
+        while not running.done() and not (
+            progress.committed_height >= height and progress.caught_up
+        ):
             progress.changed.clear()
             await progress.changed.wait()
         seconds = time.perf_counter() - began
@@ -142,7 +144,7 @@ async def _follow(
     "--again", is_flag=True, help="Import into the existing database, not into an empty one."
 )
 def import_files(*, folder: Path, uri: str, channel: str, first: int, again: bool) -> None:
-    """Measure indexing from files to durable documents."""
+    """Measure indexing from files to durable documents with all indexes."""
     asyncio.run(_import(folder, uri, channel, first, again=again))
 
 

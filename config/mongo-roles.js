@@ -6,7 +6,8 @@
 // The passwords are read from MONGO_INDEXER_PASSWORD and MONGO_API_PASSWORD; mongosh asks for a
 // password that is not set. The daemon, `import` and `verify` use kindledger_indexer, which can add
 // documents to the ledger but can neither change nor delete them. `api` uses kindledger_api, which
-// can only read. Both are users of the database admin.
+// can only read. Both are users of the database admin. The privilege inprog shows the daemon how far
+// the builds of its indexes are; without it, the daemon works and does not know the time left.
 
 const fs = require("fs");
 const path = require("path");

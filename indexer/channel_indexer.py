@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from itertools import cycle
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from msgspec import Struct
@@ -13,16 +13,20 @@ from msgspec import Struct
 from indexer.block_source import BlockSource, DeliveredBlock, SourceUnavailableError
 from indexer.chain import Chain
 from indexer.channel_progress import ChannelProgress, ErrorSource
+from indexer.deferred_indexes import DeferredIndexes, IndexPolicy
 from indexer.encoders import new_encoder
+from indexer.owner_lookup import OwnerLookup
 from indexer.pipeline import Pipeline, PipelineLimits
 from indexer.store_retry import StoreRetry
 from ledger.block_encoder import BlockEncoder
 from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
+from ledger.owned_id_table import OwnedIdTable
 from ledger.position import BlockNumber, Height, height_above
 from runtime.backoff import Backoff
 from runtime.retry import GaveUpError
+from runtime.tasks import unwrap_exception_group
 from runtime.throttled_log import ThrottledLog
 
 log = structlog.get_logger()
@@ -69,13 +73,17 @@ class ChannelIndexer:
         limits: PipelineLimits = PipelineLimits(),  # noqa: B008 - frozen
         timeouts: PeerTimeouts = PeerTimeouts(),  # noqa: B008 - frozen
         indexes: IndexOptions = IndexOptions(),  # noqa: B008 - frozen
+        index_policy: IndexPolicy = IndexPolicy(),  # noqa: B008 - frozen
         encoder: BlockEncoder | None = None,
     ) -> None:
         self._store, self._sources, self._progress, self._first = store, sources, progress, first
-        self._limits, self._timeouts, self._indexes = limits, timeouts, indexes
+        self._limits, self._timeouts = limits, timeouts
         self._encoder = encoder or new_encoder()
         progress.encoder = self._encoder.name
         self._store_retry = StoreRetry(limits.store_retry_s, progress)
+        self._indexes = DeferredIndexes(store, self._store_retry, progress, indexes, index_policy)
+        owned_ids = OwnedIdTable(index_policy.owned_ids_bytes)
+        self._owner_lookup = OwnerLookup(store, self._store_retry, self._indexes, owned_ids)
         self._stop = asyncio.Event()
         self._peer_failures = ThrottledLog(
             "peer_unavailable", "peer_available", channel=progress.channel
@@ -93,10 +101,8 @@ class ChannelIndexer:
         Raises `LedgerError` when the channel must stop, and `GaveUpError` when MongoDB or all
         peers are unavailable for too long.
         """
-        await self._store_retry.run(
-            lambda: self._store.prepare(self._indexes, self._log_index_builds)
-        )
         chain = await self._stored_chain()
+        await self._indexes.begin(store_is_empty=chain.tip is None)
         self._progress.resume(chain.first, Height(chain.next_number))
         log.info(
             "channel_started",
@@ -111,8 +117,15 @@ class ChannelIndexer:
             self._progress,
             limits=self._limits,
             encoder=self._encoder,
+            owner_lookup=self._owner_lookup,
         )
-        await pipeline.run(self._deliver_until_stopped)
+        with unwrap_exception_group():
+            async with asyncio.TaskGroup() as group:
+                completing = group.create_task(self._indexes.complete_near_head())
+                await pipeline.run(lambda _: self._until_stopped(self._deliver(pipeline)))
+                completing.cancel()
+        if not self._stop.is_set():
+            await self._until_stopped(self._indexes.complete())
         log.info("channel_stopped", channel=chain.channel, height=self._progress.committed_height)
 
     async def _stored_chain(self) -> Chain:
@@ -130,26 +143,18 @@ class ChannelIndexer:
             )
         return Chain(channel, checkpoint.start, checkpoint.head)
 
-    def _log_index_builds(self, collection: str, indexes: Sequence[str]) -> None:
-        log.info(
-            "indexes_building",
-            channel=self._progress.channel,
-            collection=collection,
-            indexes=indexes,
-        )
-
-    async def _deliver_until_stopped(self, pipeline: Pipeline) -> None:
-        """Put blocks into the pipeline until stopped, or until a file source ends."""
-        delivering = asyncio.create_task(self._deliver(pipeline))
+    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` to its end, but not further than until the indexer is stopped."""
+        working = asyncio.create_task(work)
         stopping = asyncio.create_task(self._stop.wait())
         try:
-            await asyncio.wait((delivering, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if delivering.done():
-                delivering.result()
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
         finally:
             stopping.cancel()
-            delivering.cancel()
-            await asyncio.gather(delivering, stopping, return_exceptions=True)
+            working.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
 
     async def _deliver(self, pipeline: Pipeline) -> None:
         """Put blocks of one source after the other into the pipeline, with delays after errors."""
@@ -185,6 +190,7 @@ class ChannelIndexer:
         """Put the source's blocks into the pipeline, from the last accepted block on."""
         self._progress.peer = source.name
         await self._check_height(source, pipeline)
+        await self._indexes.settle(source_ends=source.finite)
         start = pipeline.next_number
         tip = start - 1 if start > self._progress.start_block else None
         silent_s, wait_s = 0.0, min(_FIRST_POLL_S, self._timeouts.poll_s)
@@ -259,7 +265,7 @@ class ChannelIndexer:
         await self._check_height(source, pipeline)
         if self._progress.lag == 0:
             self._peer_failures.recovered()
-            self._progress.set_state(ChannelState.FOLLOWING)
+            self._progress.set_working_state()
             return
         peer_has_more = (self._progress.peer_height or 0) > pipeline.next_number
         if peer_has_more and silent_s >= self._timeouts.stall_s:

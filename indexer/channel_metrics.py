@@ -61,6 +61,13 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
         lambda channel: channel.time_left_s,
     ),
     MetricDefinition(
+        "kindledger_index_builds_left_seconds",
+        "Seconds until the indexes that are being built are complete; absent if unknown.",
+        lambda channel: (
+            channel.index_build.seconds_left if channel.index_build is not None else None
+        ),
+    ),
+    MetricDefinition(
         "kindledger_last_commit_timestamp_seconds",
         "When a block was last stored, in seconds since 1970; absent before the first one.",
         lambda channel: timestamp(channel.committed_at),

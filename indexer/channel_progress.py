@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from indexer.byte_queue import ByteQueue
 from ledger.block_encoder import EncoderName
-from ledger.mongodb.sync_state import ChannelState, LastError
+from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError
 from ledger.position import BlockNumber, Height, height_above
 from runtime.broadcast import Broadcast
 from runtime.histogram import SECONDS, Histogram
@@ -70,6 +70,10 @@ class ChannelProgress:
         self.undecodable = 0
         self.redelivered_blocks = 0
         self.error: LastError | None = None
+        self.defers_indexes = False
+        """Whether indexes are missing, and will be built near the head."""
+        self.index_build: IndexBuild | None = None
+        """The indexes that are being built now."""
         self.started_at = now()
         self.state_since = self.started_at
         self.resumed = False
@@ -145,7 +149,25 @@ class ChannelProgress:
         self._samples.append((now, self.transactions, self.blocks))
         while len(self._samples) > 2 and self._samples[0][0] < now - _RATE_WINDOW_S:
             self._samples.popleft()
-        self.set_state(ChannelState.CATCHING_UP if self.lag else ChannelState.FOLLOWING)
+        self.set_working_state()
+
+    def record_index_build(self, build: IndexBuild | None) -> None:
+        """Record the progress of a build of indexes; None when it has ended."""
+        self.index_build = build
+        if build is None and not self.resumed:
+            self.set_state(ChannelState.STARTING)
+        elif build is not None or self.state is ChannelState.BUILDING_INDEXES:
+            self.set_working_state()
+
+    def all_indexes_exist(self) -> None:
+        """Record that no index is missing."""
+        self.defers_indexes = False
+        if self.state is ChannelState.CATCHING_UP:
+            self.set_working_state()
+
+    async def wait_for_change(self) -> None:
+        """Wait for the next commit, or the next change of the state."""
+        await self._changes.wait()
 
     async def wait_for_height(self, height: int) -> None:
         """Wait until the committed height is at least `height`."""
@@ -212,6 +234,18 @@ class ChannelProgress:
         """
         counted = reason in self.reconnects or len(self.reconnects) < _MAX_RECONNECT_REASONS
         self.reconnects[reason if counted else "other"] += 1
+
+    def set_working_state(self) -> None:
+        """Set the state of a channel whose servers respond.
+
+        A channel follows its peer only when it has all blocks and all indexes.
+        """
+        if self.index_build is not None:
+            self.set_state(ChannelState.BUILDING_INDEXES)
+        elif self.lag or self.defers_indexes:
+            self.set_state(ChannelState.CATCHING_UP)
+        else:
+            self.set_state(ChannelState.FOLLOWING)
 
     def set_state(self, state: ChannelState) -> None:
         """Set the state of the channel."""

@@ -141,6 +141,7 @@ class Daemon:
             version=self._version,
             encoder=progress.encoder,
             reconciliation=reconciliation.snapshot() if reconciliation is not None else None,
+            index_build=progress.index_build,
         )
 
 

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 
 from indexer.channel_progress import ChannelProgress
 from indexer.reconciliation_state import ReconciliationState
-from ledger.mongodb.sync_state import ChannelState, LastError
+from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError
 from runtime.http_server import SECURITY_HEADERS
 
 HealthStatus = Literal["ok", "degraded", "catching_up", "broken"]
@@ -49,6 +49,7 @@ class ChannelHealth(Struct, frozen=True, rename="camel"):
     error: LastError | None
     peer_height: int | None
     committed_height: int
+    index_build: IndexBuild | None
     reconciliation: ReconciliationHealth | None
 
 
@@ -133,6 +134,7 @@ class HealthServer:
             error=progress.error if progress.state in _BLOCKED_STATES else None,
             peer_height=progress.peer_height,
             committed_height=progress.committed_height,
+            index_build=progress.index_build,
             reconciliation=_reconciliation_health(reconciliation)
             if reconciliation is not None
             else None,

@@ -23,6 +23,7 @@ from indexer.block_source import DeliveredBlock
 from indexer.byte_queue import ByteQueue
 from indexer.chain import Chain, compare_redelivered
 from indexer.channel_progress import ChannelProgress, Stage
+from indexer.owner_lookup import OwnerLookup
 from indexer.store_retry import StoreRetry
 from ledger.block_encoder import BlockEncoder, ClaimedBlock
 from ledger.decoding.blocks import UndecodedBlock
@@ -64,8 +65,9 @@ class Pipeline:
         *,
         limits: PipelineLimits,
         encoder: BlockEncoder,
+        owner_lookup: OwnerLookup,
     ) -> None:
-        self._store, self._store_retry = store, store_retry
+        self._store, self._store_retry, self._owner_lookup = store, store_retry, owner_lookup
         self._chain, self._progress, self._limits = chain, progress, limits
         self._encoder = encoder
         self._delivered: ByteQueue[DeliveredBlock] = ByteQueue(limits.delivered_bytes)
@@ -164,9 +166,7 @@ class Pipeline:
         owned_below = to_look_up & self._uncommitted_owners.keys()
         if to_look_up:
             with self._progress.timed(Stage.OWNERS):
-                owned_below |= await self._store_retry.run(
-                    lambda: self._store.owned_ids(to_look_up, blocks[0].number)
-                )
+                owned_below |= await self._owner_lookup.owned_ids(to_look_up, blocks[0].number)
         with self._progress.timed(Stage.ENCODE):
             encoded, error = await asyncio.to_thread(
                 _encode_all, self._encoder, blocks, owned_below
@@ -174,6 +174,7 @@ class Pipeline:
         self._error = error or self._error
         for block, owned_ids in encoded:
             self._uncommitted_owners |= dict.fromkeys(owned_ids, block.number)
+            await self._owner_lookup.add(block.number, owned_ids)
             with self._progress.timed(Stage.WAIT_FOR_ROOM):
                 await self._encoded.put(block, block.size)
 
@@ -253,21 +254,19 @@ def _check(
 
 def _encode_all(
     encoder: BlockEncoder, blocks: Sequence[ClaimedBlock], owned_below: set[str]
-) -> tuple[list[tuple[EncodedBlock, list[str]]], LedgerError | None]:
+) -> tuple[list[tuple[EncodedBlock, dict[str, int]]], LedgerError | None]:
     """Decide ownership in ascending order and encode; return with each block the ids that it owns.
 
-    `owned_below` holds the ids that lower blocks own, as far as these blocks have them; the ids
-    that these blocks own are added. Return also the error that ended the encoding.
+    Each owned id has the index of its owner. `owned_below` holds the ids that lower blocks own, as
+    far as these blocks have them; the ids that these blocks own are added. Return also the error
+    that ended the encoding.
     """
-    encoded: list[tuple[EncodedBlock, list[str]]] = []
+    encoded: list[tuple[EncodedBlock, dict[str, int]]] = []
     try:
         for block in blocks:
             owners = decide_owners(block, owned_below)
-            owned_ids = [
-                claim.tx_id
-                for claim, is_owner in zip(block.claims, owners, strict=True)
-                if is_owner
-            ]
+            claims = enumerate(zip(block.claims, owners, strict=True))
+            owned_ids = {claim.tx_id: index for index, (claim, is_owner) in claims if is_owner}
             owned_below.update(owned_ids)
             encoded.append((encoder.encode(block, owners), owned_ids))
     except LedgerError as error:

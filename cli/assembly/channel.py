@@ -16,6 +16,7 @@ from cli.configuration.settings import IndexerSettings, Settings
 from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
 from indexer.channel_progress import ChannelProgress
 from indexer.daemon import DaemonChannel
+from indexer.deferred_indexes import IndexPolicy
 from indexer.head_publisher import HeadPublisher
 from indexer.pipeline import PipelineLimits
 from ledger.mongodb.indexes import IndexOptions
@@ -46,6 +47,15 @@ def index_options(settings: IndexerSettings) -> IndexOptions:
     return IndexOptions(settings.payload_fields, settings.key_history)
 
 
+def index_policy(settings: IndexerSettings) -> IndexPolicy:
+    """Return when missing indexes are built, as configured."""
+    return IndexPolicy(
+        deferred=settings.indexes == "deferred",
+        far_behind_blocks=settings.far_behind_blocks,
+        owned_ids_bytes=settings.owned_ids_bytes,
+    )
+
+
 @asynccontextmanager
 async def daemon_channel(
     channel: str,
@@ -74,6 +84,7 @@ async def daemon_channel(
             peer_retry_s=settings.indexer.peer_retry_s,
         ),
         indexes=index_options(settings.indexer),
+        index_policy=index_policy(settings.indexer),
     )
     publishers = (
         (HeadPublisher(redis, store.database.name, progress).run,) if redis is not None else ()

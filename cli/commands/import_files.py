@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from cli.assembly.channel import index_options, new_progress, pipeline_limits
+from cli.assembly.channel import index_options, index_policy, new_progress, pipeline_limits
 from cli.assembly.daemon import run_until_signal
 from cli.assembly.mongo import mongo_client
-from cli.commands.options import LoadSettings, json_option, profile_option
-from cli.configuration.settings import Settings
+from cli.commands.options import LoadSettings, indexes_option, json_option, profile_option
+from cli.configuration.settings import IndexCreation, Settings
 from cli.errors import Exit, exit_on_failure
 from cli.output.console import messages
 from cli.output.profile import print_profile
@@ -26,6 +26,7 @@ from indexer.file_source import FileSource
 from indexer.time_shares import stage_times, time_shares
 from ledger.errors import LedgerError
 from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import describe_build
 
 _STORE_RETRY_S = 30.0
 """How long an import waits for MongoDB; the configured time is meant for the daemon."""
@@ -49,6 +50,7 @@ _LIMIT_READINGS = 20
 )
 @click.option("--database", help="Database to index into, instead of the channel's database.")
 @profile_option
+@indexes_option
 @json_option
 @click.pass_obj
 def import_command(
@@ -59,13 +61,15 @@ def import_command(
     start: int | None,
     database: str | None,
     profile: bool,
+    indexes: IndexCreation | None,
     as_json: bool,
 ) -> None:
     """Index block files: folders or tar archives of *.block files, one serialized block in each."""
     with exit_on_failure():
+        settings = load().with_indexes(indexes)
         code = asyncio.run(
             import_files(
-                load(), paths, start=start, database=database, profile=profile, as_json=as_json
+                settings, paths, start=start, database=database, profile=profile, as_json=as_json
             )
         )
         raise SystemExit(code)
@@ -114,6 +118,7 @@ async def import_files(
             first=configured if start is None else start,
             limits=pipeline_limits(settings.indexer, store_retry_s=_STORE_RETRY_S),
             indexes=index_options(settings.indexer),
+            index_policy=index_policy(settings.indexer),
         )
         began = stage_times(progress, time.monotonic())
         bar = asyncio.create_task(_show_progress(source, progress))
@@ -136,13 +141,19 @@ async def _show_progress(source: FileSource, progress: ChannelProgress) -> None:
         task = bar.add_task(f"importing {progress.channel}", total=source.size, rate="")
         times = deque([stage_times(progress, time.monotonic())], maxlen=_LIMIT_READINGS)
         while True:
-            limit = time_shares(times[0], times[-1]).limit
-            limited = f", limited by {limit}" if limit is not None else ""
-            block = max(progress.committed_height - 1, 0)
-            rate = f"{progress.rate:,.0f} tx/s, block {block:,}{limited}"
+            rate = _describe(progress, time_shares(times[0], times[-1]).limit)
             bar.update(task, completed=source.read_bytes, rate=rate)
             await asyncio.sleep(_REDRAW_S)
             times.append(stage_times(progress, time.monotonic()))
+
+
+def _describe(progress: ChannelProgress, limit: str | None) -> str:
+    """Return the rate, the last block and the limit, or how far the builds of indexes are."""
+    if progress.index_build is not None:
+        return describe_build(progress.index_build)
+    limited = f", limited by {limit}" if limit is not None else ""
+    block = max(progress.committed_height - 1, 0)
+    return f"{progress.rate:,.0f} tx/s, block {block:,}{limited}"
 
 
 def _report(progress: ChannelProgress, seconds: float) -> None:

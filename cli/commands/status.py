@@ -12,7 +12,13 @@ from cli.configuration.settings import Settings
 from cli.errors import exit_on_failure
 from cli.output.console import print_json, print_table
 from ledger.mongodb.block_range import stored_height
-from ledger.mongodb.sync_state import LastError, Reconciliation, SyncState, read_sync_state
+from ledger.mongodb.sync_state import (
+    LastError,
+    Reconciliation,
+    SyncState,
+    describe_build,
+    read_sync_state,
+)
 from ledger.position import Height
 
 _CHANNEL_COLUMNS = (
@@ -92,7 +98,7 @@ def _row_of(channel: str, height: Height, state: SyncState | None) -> tuple[obje
         return channel, "never indexed", height, None, None, None, None, None, None
     return (
         channel,
-        state.state,
+        state.state if state.index_build is None else describe_build(state.index_build),
         height,
         state.seen_height,
         state.peer_height,

@@ -3,7 +3,7 @@
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -16,9 +16,13 @@ from cli.configuration.server_settings import (
 )
 from cli.configuration.struct_fields import StructFields
 from cli.errors import ConfigurationError
+from indexer.deferred_indexes import IndexPolicy
 from ledger.mongodb.collections import database_name
 from ledger.mongodb.indexes import IndexOptions
 from reconciliation.mapping import KINDLEDGER, BusinessTable, EventAmount
+
+IndexCreation = Literal["deferred", "now"]
+"""When missing indexes are built: near the head, or before the first block is indexed."""
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.:\[\]-]+", re.ASCII)
 """An origin as browsers send it; see RFC 6454, section 6.1."""
@@ -126,7 +130,7 @@ class ChannelSettings(Section):
 
 
 class IndexerSettings(Section):
-    """The daemon's memory limits and timeouts, and the optional indexes."""
+    """The daemon's memory limits and timeouts, when indexes are built, and the optional ones."""
 
     delivered_bytes: Bytes = 24 << 20
     encoded_bytes: Bytes = 32 << 20
@@ -135,6 +139,9 @@ class IndexerSettings(Section):
     peer_retry_s: Seconds = 3600.0
     poll_s: Seconds = 15.0
     stall_s: Seconds = 30.0
+    indexes: IndexCreation = "deferred"
+    far_behind_blocks: int = Field(default=IndexPolicy().far_behind_blocks, ge=0)
+    owned_ids_bytes: Bytes = IndexPolicy().owned_ids_bytes
     payload_fields: tuple[str, ...] = Field(default=IndexOptions().payload_fields, max_length=8)
     key_history: bool = IndexOptions().key_history
 
@@ -198,6 +205,13 @@ class Settings(Section):
     channels: dict[str, ChannelSettings] = Field(default_factory=dict)
     indexer: IndexerSettings = IndexerSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
+
+    def with_indexes(self, creation: IndexCreation | None) -> "Settings":
+        """Return the settings with another `indexer.indexes`, or unchanged without one."""
+        if creation is None:
+            return self
+        indexer = self.indexer.model_copy(update={"indexes": creation})
+        return self.model_copy(update={"indexer": indexer})
 
     def database_of(self, channel: str) -> str:
         """Return the name of a channel's database.

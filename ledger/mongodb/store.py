@@ -10,14 +10,14 @@ the chain gives. Equal documents mean that the block was delivered twice; other 
 error.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
-import pymongo
+from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
-from pymongo import AsyncMongoClient, ReadPreference
+from pymongo import ASCENDING, AsyncMongoClient, ReadPreference
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -31,7 +31,15 @@ from ledger.documents.joined import JoinedDocuments, join, messages
 from ledger.mongodb.block_range import stored_range
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.comparison import compare_documents
-from ledger.mongodb.indexes import IndexOptions, ready_indexes
+from ledger.mongodb.index_builds import (
+    BuildStep,
+    IndexModels,
+    build_indexes,
+    build_steps,
+    create_collections,
+    missing_indexes,
+)
+from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.insert_command import (
     MAX_COMMAND_BYTES,
     MAX_COMMAND_DOCUMENTS,
@@ -40,12 +48,15 @@ from ledger.mongodb.insert_command import (
 from ledger.mongodb.paging import RAW
 from ledger.position import BlockNumber, pack_position
 
-_MAX_BUILD_S: Final = 24 * 3600.0
 _QUERY_BYTES: Final = 4 << 20
+_BY_TX_ID: Final = [("txId", ASCENDING)]
 _NO_TRANSACTIONS: Final = frozenset({20, 263})
 """Codes of a server without a replica set: IllegalOperation, OperationNotSupportedInTransaction."""
-_OTHER_WRITER: Final = frozenset({112, 251})
-"""Codes of a transaction that another one stopped: WriteConflict, NoSuchTransaction."""
+_INTERRUPTED: Final = frozenset({24, 112, 246, 251})
+"""Codes of a transaction that another one, or a build of indexes, stopped.
+
+They are LockTimeout, WriteConflict, SnapshotUnavailable and NoSuchTransaction.
+"""
 
 
 class _AlreadyStoredError(Exception):
@@ -88,22 +99,28 @@ class LedgerStore:
     async def prepare(
         self,
         options: IndexOptions = IndexOptions(),  # noqa: B008 - frozen
-        building: Callable[[str, Sequence[str]], None] = lambda _collection, _indexes: None,
     ) -> None:
-        """Create the missing collections and indexes.
+        """Create the missing collections and indexes. Raises `StoreConflictError`."""
+        await self.build_indexes(await self.missing_indexes(options))
 
-        `building` is called with the name of a collection that has documents, and the names of its
-        new indexes. To build them can take minutes; MongoDB continues to build even without this
-        client.
+    async def create_collections(self) -> None:
+        """Create the missing collections, with their index of `_id` only."""
+        await create_collections(self.database)
+
+    async def missing_indexes(self, options: IndexOptions) -> IndexModels:
+        """Return the indexes that the database lacks; MongoDB may be building them already."""
+        return await missing_indexes(self.database, options)
+
+    async def build_indexes(self, indexes: IndexModels) -> None:
+        """Build the indexes, and create their collections if needed.
+
+        Raises `StoreConflictError` when two documents have the same value in a unique index.
         """
-        for name, models in options.models().items():
-            collection, ready = self.database[name], await ready_indexes(self.database, name)
-            missing = [model for model in models if model.document["name"] not in ready]
-            if missing and await collection.find_one({}, {"_id": 1}) is not None:
-                building(name, [model.document["name"] for model in missing])
-            if missing:
-                with pymongo.timeout(_MAX_BUILD_S):
-                    await collection.create_indexes(missing)
+        await build_indexes(self.database, indexes)
+
+    async def build_steps(self) -> list[BuildStep] | None:
+        """Return what MongoDB does now to build indexes; None if the user must not see it."""
+        return await build_steps(self.database)
 
     async def checkpoint(self) -> Checkpoint | None:
         """Return the range of blocks without a gap from the lowest stored block on.
@@ -154,14 +171,24 @@ class LedgerStore:
         }
 
     async def owned_ids(self, tx_ids: Iterable[str], below: int) -> set[str]:
-        """Return those of `tx_ids` that a stored envelope in a block below `below` owns."""
+        """Return those of `tx_ids` that a stored envelope in a block below `below` owns.
+
+        The index of transaction ids must exist: without it MongoDB refuses the query.
+        """
         owned: set[str] = set()
         for chunk in _chunks(tx_ids, _QUERY_BYTES):
-            cursor = self.database[TRANSACTIONS].find({"txId": {"$in": chunk}}, {"txId": 1})
+            cursor = self.database[TRANSACTIONS].find(
+                {"txId": {"$in": chunk}}, {"txId": 1}, hint=_BY_TX_ID
+            )
             async for document in cursor:
                 if document["_id"] < pack_position(below, 0):
                     owned.add(document["txId"])
         return owned
+
+    async def owned_ids_at(self, positions: Sequence[Int64]) -> set[str]:
+        """Return the ids that the stored envelopes at these positions own."""
+        cursor = self.database[TRANSACTIONS].find({"_id": {"$in": positions}}, {"txId": 1})
+        return {d["txId"] async for d in cursor if isinstance(d["txId"], str)}
 
     async def insert_transactions(self, blocks: Sequence[EncodedBlock]) -> None:
         """Insert the transactions of these blocks, the first step of a batch.
@@ -187,7 +214,8 @@ class LedgerStore:
 
         It waits once for the majority, where the three steps wait three times. All lower blocks
         must be committed. Return False if nothing was inserted: a document is stored already,
-        another process inserts the same documents, or MongoDB does not support transactions.
+        another process inserts the same documents, a build of indexes begins or ends, or MongoDB
+        does not support transactions.
         """
         if not self._supports_transactions:
             return False
@@ -209,7 +237,7 @@ class LedgerStore:
         except OperationFailure as error:
             if error.code in _NO_TRANSACTIONS:
                 self._supports_transactions = False
-            elif error.code not in _OTHER_WRITER:
+            elif error.code not in _INTERRUPTED:
                 raise
             return False
         return True

@@ -20,6 +20,7 @@ class ChannelState(StrEnum):
 
     STARTING = "starting"
     CATCHING_UP = "catching_up"
+    BUILDING_INDEXES = "building_indexes"
     FOLLOWING = "following"
     WAITING = "waiting"  # for a server that is unavailable; the error names it
     STOPPED = "stopped"
@@ -31,6 +32,25 @@ class LastError(Struct, frozen=True, rename="camel"):
 
     at: datetime
     message: str
+
+
+class IndexBuild(Struct, frozen=True, rename="camel"):
+    """The builds of indexes that run now: their number, and how far they are.
+
+    `share` is the share of the work that is done, from 0 to 1. Both estimates are null if they are
+    not known: MongoDB shows the progress only to users with the privilege `inprog`.
+    """
+
+    indexes: int
+    share: float | None
+    seconds_left: float | None
+
+
+def describe_build(build: IndexBuild) -> str:
+    """Return the progress as text: `building indexes, 40 s left`."""
+    if build.seconds_left is None:
+        return "building indexes"
+    return f"building indexes, {max(build.seconds_left, 1):.0f} s left"
 
 
 class DifferenceCounts(Struct, frozen=True, rename="camel"):
@@ -112,6 +132,7 @@ class SyncState(Struct, frozen=True, rename="camel"):
     reconciliation: Reconciliation | None = None
     encoder: str | None = None
     """The encoder of blocks that the daemon uses: `compiled` or `python`."""
+    index_build: IndexBuild | None = None
 
 
 async def write_sync_state(database: Any, state: SyncState) -> None:

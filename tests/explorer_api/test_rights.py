@@ -119,8 +119,14 @@ async def test_the_right_to_read_suffices_for_notifications(
 WRITES = ("_one", "_many", "drop", "creat", "bulk", "rename")
 METHODS = {name for owner in (AsyncCollection, AsyncDatabase) for name in vars(owner)}
 WRITING = {name for name in METHODS - {"find_one"} if any(map(name.__contains__, WRITES))}
-STORING = {"LedgerStore", "write_sync_state", "record_verification"}
-WRITERS = {"store.py", "sync_state.py"}
+STORING = {
+    "LedgerStore",
+    "build_indexes",
+    "create_collections",
+    "write_sync_state",
+    "record_verification",
+}
+WRITERS = {"store.py", "sync_state.py", "index_builds.py"}
 """The modules of ledger/mongodb that write; all others only read."""
 
 

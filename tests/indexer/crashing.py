@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
+from bson.int64 import Int64
+
 from ledger.documents.encoding import EncodedBlock
+from ledger.mongodb.index_builds import IndexModels
 from ledger.mongodb.store import LedgerStore
 
 
@@ -17,6 +20,8 @@ Insert = Callable[[Sequence[EncodedBlock]], Coroutine[Any, Any, None]]
 
 class CrashingStore(LedgerStore):
     """A store that crashes at one of its calls: before it, after it, or half-way through it."""
+
+    _calls, _crash_at, _moment = 0, 0, ""
 
     def plan_crash(self, at: int, moment: str) -> "CrashingStore":
         """Choose to crash at call number `at`, counted from 1; 0 for no crash. Return the store."""
@@ -57,6 +62,23 @@ class CrashingStore(LedgerStore):
         if self._calls == self._crash_at:
             raise CrashError
         return await super().owned_ids(tx_ids, below)
+
+    async def owned_ids_at(self, positions: Sequence[Int64]) -> set[str]:
+        """Crash, or query."""
+        self._calls += 1
+        if self._calls == self._crash_at:
+            raise CrashError
+        return await super().owned_ids_at(positions)
+
+    async def build_indexes(self, indexes: IndexModels) -> None:
+        """Crash, or build. Half-way, MongoDB builds the indexes of one collection."""
+        self._calls += 1
+        crashes = self._calls == self._crash_at
+        sent = dict(list(indexes.items())[:1]) if crashes and self._moment == "midway" else indexes
+        if not crashes or self._moment != "before":
+            await super().build_indexes(sent)
+        if crashes:
+            raise CrashError
 
     async def _step(
         self, insert: Insert, blocks: Sequence[EncodedBlock], *, ordered: bool = False

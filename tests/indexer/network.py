@@ -22,6 +22,7 @@ from indexer.block_source import BlockSource
 from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
 from indexer.channel_progress import ChannelProgress
 from indexer.daemon import DaemonChannel
+from indexer.deferred_indexes import IndexPolicy
 from indexer.peer_source import Endpoint, PeerSource
 from indexer.pipeline import PipelineLimits
 from ledger.errors import LedgerError
@@ -211,10 +212,17 @@ class RunningIndexer:
         first: int = 0,
         timeouts: PeerTimeouts = QUICK,
         limits: PipelineLimits = SMALL,
+        index_policy: IndexPolicy = IndexPolicy(),  # noqa: B008 - frozen
     ) -> None:
         self.progress = new_progress(channel)
         self.indexer = ChannelIndexer(
-            store, sources, self.progress, first=first, limits=limits, timeouts=timeouts
+            store,
+            sources,
+            self.progress,
+            first=first,
+            limits=limits,
+            timeouts=timeouts,
+            index_policy=index_policy,
         )
         self.task = asyncio.create_task(self.indexer.run())
 
@@ -240,10 +248,17 @@ async def indexing(
     first: int = 0,
     timeouts: PeerTimeouts = QUICK,
     limits: PipelineLimits = SMALL,
+    index_policy: IndexPolicy = IndexPolicy(),  # noqa: B008 - frozen
 ) -> AsyncIterator[RunningIndexer]:
     """Index while the context lasts; raise the indexer's error at its end."""
     run = RunningIndexer(
-        store, sources, channel=channel, first=first, timeouts=timeouts, limits=limits
+        store,
+        sources,
+        channel=channel,
+        first=first,
+        timeouts=timeouts,
+        limits=limits,
+        index_policy=index_policy,
     )
     try:
         yield run

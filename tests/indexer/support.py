@@ -17,11 +17,13 @@ from devnet.forge.forger import Recipe, forge
 from indexer.block_source import DeliveredBlock, delivered_block
 from indexer.channel_indexer import ChannelIndexer
 from indexer.channel_progress import ChannelProgress
+from indexer.deferred_indexes import IndexPolicy
 from indexer.pipeline import PipelineLimits
 from ledger.decoding.blocks import decode_block, read_block
 from ledger.documents.encoding import encode_block
 from ledger.model import VALID
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.indexes import ready_indexes
 from ledger.mongodb.store import LedgerStore
 from ledger.position import unpack_position
 
@@ -100,6 +102,19 @@ async def delete_all_documents(store: LedgerStore) -> None:
         await store.database[name].delete_many({})
 
 
+async def delete_everything(store: LedgerStore) -> None:
+    """Delete every document and every index of the ledger, except the indexes of `_id`."""
+    await delete_all_documents(store)
+    existing = await store.database.list_collection_names()
+    for name in {BLOCKS, TRANSACTIONS, EVENTS}.intersection(existing):
+        await store.database[name].drop_indexes()
+
+
+async def stored_indexes(database: AsyncDatabase[Any]) -> dict[str, dict[str, Any]]:
+    """Return the specifications of the complete indexes of each collection, by name."""
+    return {name: await ready_indexes(database, name) for name in (BLOCKS, TRANSACTIONS, EVENTS)}
+
+
 def assert_equal_documents(stored: Documents, expected: Documents) -> None:
     """Compare in both directions, with a short report of differences."""
     for name, documents in expected.items():
@@ -147,8 +162,14 @@ class ScriptedSource:
 
     name, finite = "script", False
 
-    def __init__(self, chain: Sequence[bytes], script: Sequence[Sequence[int]] = ()) -> None:
-        self._chain = chain
+    def __init__(
+        self,
+        chain: Sequence[bytes],
+        script: Sequence[Sequence[int]] = (),
+        *,
+        reports_height: bool = False,
+    ) -> None:
+        self._chain, self._reports_height = chain, reports_height
         self._script = iter(script)
         self.ended: Callable[[], None] = lambda: None
 
@@ -161,8 +182,19 @@ class ScriptedSource:
         await asyncio.Event().wait()
 
     async def newest(self) -> DeliveredBlock | None:
-        """Return None: this source does not report its height."""
-        return None
+        """Return the highest block, or None if this source does not report its height."""
+        return delivered_block(self._chain[-1], self.name) if self._reports_height else None
+
+
+class EndingSource(ScriptedSource):
+    """Files with all blocks of a chain, in order."""
+
+    name, finite = "files", True
+
+    async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
+        """Yield every block, and end."""
+        for data in self._chain:
+            yield delivered_block(data, self.name)
 
 
 def new_progress(channel: str = CHANNEL) -> ChannelProgress:
@@ -170,12 +202,19 @@ def new_progress(channel: str = CHANNEL) -> ChannelProgress:
     return ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
 
 
+DEFERRED = IndexPolicy(far_behind_blocks=5, owned_ids_bytes=8 << 20)
+"""Indexes are built in the middle of a short chain; the owned ids have room for all its ids."""
+
+
 async def index(
-    store: LedgerStore, source: ScriptedSource, limits: PipelineLimits = SMALL
+    store: LedgerStore,
+    source: ScriptedSource,
+    limits: PipelineLimits = SMALL,
+    policy: IndexPolicy = DEFERRED,
 ) -> ChannelProgress:
     """Index the blocks of the source that the store does not have, in a task that may crash."""
     progress = new_progress()
-    indexer = ChannelIndexer(store, [source], progress, limits=limits)
+    indexer = ChannelIndexer(store, [source], progress, limits=limits, index_policy=policy)
     source.ended = indexer.stop
     await asyncio.create_task(indexer.run())
     return progress

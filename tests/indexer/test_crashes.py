@@ -11,6 +11,7 @@ from typing import Any
 
 import bson
 import pytest
+from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,20 +21,24 @@ from indexer.pipeline import PipelineLimits
 from ledger.documents.encoding import EncodedBlock
 from ledger.errors import ChainMismatchError, StoreConflictError
 from ledger.mongodb.collections import BLOCKS, TRANSACTIONS
+from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.store import LedgerStore
 from tests.indexer.crashing import CrashError, CrashingStore
 from tests.indexer.support import (
     SMALL,
     TOGETHER,
     Documents,
+    EndingSource,
     ScriptedSource,
     assert_equal_documents,
     assert_whole_prefix,
     delete_all_documents,
+    delete_everything,
     expected_documents,
     hostile_chain,
     index,
     stored_documents,
+    stored_indexes,
 )
 
 CHAIN = hostile_chain()
@@ -87,18 +92,28 @@ def test_the_chain_is_hostile_enough() -> None:
         for moment in MOMENTS
     ],
 )
+@pytest.mark.parametrize("indexes", ["at once", "deferred"])
 async def test_a_crash_at_any_call_of_the_store_is_repaired_by_the_next_run(
-    mongo: MongoClient, database_name: str, moment: str
+    mongo: MongoClient, database_name: str, moment: str, indexes: str
 ) -> None:
-    """The process crashes at each of its calls in turn; a new process completes the ledger."""
+    """The process crashes at each of its calls in turn; a new process completes the ledger.
+
+    The calls that build the indexes are among them if these are deferred.
+    """
     store = CrashingStore(mongo, database_name)
     await store.prepare()
+    complete_indexes = await stored_indexes(store.database)
+    source, clear = ScriptedSource, delete_all_documents
+    if indexes == "deferred":
+        source, clear = EndingSource, delete_everything
+    await clear(store)
     call = 1
-    while await run_until_crash(store, ScriptedSource(CHAIN), call, moment):
+    while await run_until_crash(store, source(CHAIN), call, moment):
         await check_after_crash(store)
-        assert not await run_until_crash(store, ScriptedSource(CHAIN), 0, moment)
+        assert not await run_until_crash(store, source(CHAIN), 0, moment)
         assert_equal_documents(await stored_documents(store.database), EXPECTED)
-        await delete_all_documents(store)
+        assert await stored_indexes(store.database) == complete_indexes
+        await clear(store)
         call += 1
     assert call > 20, "the run made too few calls for this test to be useful"
 
@@ -141,13 +156,17 @@ _runs = st.lists(
 
 
 async def check_convergence(
-    store: CrashingStore, runs: Sequence[tuple[list[list[int]], int, str]]
+    store: CrashingStore,
+    runs: Sequence[tuple[list[list[int]], int, str]],
+    *,
+    deferred: bool = False,
 ) -> None:
     """Crash and restart as `runs` says, then run without faults: the documents must be complete."""
-    await delete_all_documents(store)
+    await (delete_everything if deferred else delete_all_documents)(store)
     height = 0
     for script, at, moment in runs:
-        await run_until_crash(store, ScriptedSource(CHAIN, script), at, moment)
+        source = ScriptedSource(CHAIN, script, reports_height=deferred)
+        await run_until_crash(store, source, at, moment)
         stored = await check_after_crash(store)
         assert len(stored[BLOCKS]) >= height, "the height fell"
         height = len(stored[BLOCKS])
@@ -165,15 +184,31 @@ async def test_any_order_repetitions_and_crashes_end_in_the_same_documents(
     await check_convergence(store, runs)
 
 
-@pytest.mark.parametrize("limits", [SMALL, TOGETHER], ids=["steps", "together"])
-async def test_two_daemons_on_one_channel_store_the_same_documents(
-    mongo: MongoClient, database_name: str, limits: PipelineLimits
+@settings(max_examples=15)
+@given(runs=_runs)
+async def test_the_documents_are_the_same_if_indexes_are_built_in_the_middle(
+    mongo: MongoClient, database_name: str, runs: list[tuple[list[list[int]], int, str]]
 ) -> None:
-    """Each compares the other's documents with its own and continues."""
+    """Near the head the indexes are built beside the indexing; a crash may interrupt both."""
+    store = CrashingStore(mongo, database_name)
+    await check_convergence(store, runs, deferred=True)
+    assert not await run_until_crash(store, EndingSource(CHAIN), 0, "before")
+    assert await store.missing_indexes(IndexOptions()) == {}
+
+
+@pytest.mark.parametrize("limits", [SMALL, TOGETHER], ids=["steps", "together"])
+@pytest.mark.parametrize("source", [ScriptedSource, EndingSource])
+async def test_two_daemons_on_one_channel_store_the_same_documents(
+    mongo: MongoClient, database_name: str, source: type[ScriptedSource], limits: PipelineLimits
+) -> None:
+    """Each compares the other's documents with its own and continues.
+
+    Both defer the indexes while they read files, and build them at the end.
+    """
     stores = [LedgerStore(mongo, database_name) for _ in range(2)]
-    await stores[0].prepare()
-    await asyncio.gather(*(index(store, ScriptedSource(CHAIN), limits) for store in stores))
+    await asyncio.gather(*(index(store, source(CHAIN), limits) for store in stores))
     assert_equal_documents(await stored_documents(stores[0].database), EXPECTED)
+    assert await stores[0].missing_indexes(IndexOptions()) == {}
 
 
 async def test_a_stored_document_that_differs_stops_the_channel(
@@ -217,6 +252,9 @@ class NoLookup(CrashingStore):
     async def owned_ids(self, tx_ids: Iterable[str], below: int) -> set[str]:
         return set()
 
+    async def owned_ids_at(self, positions: Sequence[Int64]) -> set[str]:
+        return set()
+
 
 class NoComparison(CrashingStore):
     """Breaks the comparison: accepts every stored document."""
@@ -225,21 +263,24 @@ class NoComparison(CrashingStore):
         pass
 
 
-@pytest.mark.parametrize("broken", [BlocksFirst, EventsFirst, NoLookup])
+@pytest.mark.parametrize(
+    ("broken", "deferred"),
+    [(BlocksFirst, False), (EventsFirst, False), (NoLookup, False), (NoLookup, True)],
+)
 async def test_the_checks_fail_for_a_store_that_breaks_a_rule(
-    mongo: MongoClient, database_name: str, broken: type[CrashingStore]
+    mongo: MongoClient, database_name: str, broken: type[CrashingStore], *, deferred: bool
 ) -> None:
     store = broken(mongo, database_name)
     await store.prepare()
     with pytest.raises((AssertionError, StoreConflictError)):
-        await crash_at_early_calls(store)
+        await crash_at_early_calls(store, deferred=deferred)
 
 
-async def crash_at_early_calls(store: CrashingStore) -> None:
+async def crash_at_early_calls(store: CrashingStore, *, deferred: bool) -> None:
     """Crash at each of the first calls, at every moment."""
     for call in range(1, 30):
         for moment in MOMENTS:
-            await check_convergence(store, [([], call, moment)])
+            await check_convergence(store, [([], call, moment)], deferred=deferred)
 
 
 async def test_the_checks_fail_for_a_store_without_comparison(

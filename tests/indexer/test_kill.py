@@ -6,7 +6,7 @@ import os
 import random
 import signal
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from devnet.peer import Ledger, Peer
 from devnet.peer.faults import delay
 from ledger.mongodb.collections import BLOCKS, TRANSACTIONS
+from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.store import LedgerStore
 from ledger.position import unpack_position
 from tests.block_files import write_block_files
@@ -27,18 +28,20 @@ from tests.indexer.support import (
     Documents,
     assert_whole_prefix,
     delete_all_documents,
+    delete_everything,
     expected_documents,
     stored_documents,
 )
 
 CHAIN = forged(210, replace(RECIPE, transactions_per_block=10))
-SMALL_QUEUES = {"delivered_bytes": 100_000, "encoded_bytes": 100_000}
-"""With these limits the chain is stored in dozens of batches."""
+SMALL_QUEUES = {"delivered_bytes": 100_000, "encoded_bytes": 100_000, "far_behind_blocks": 20}
+"""With these limits the chain is stored in dozens of batches, and indexes can be deferred."""
 STOPS_WITHIN_S = 20.0
 """A stop is not forced if no warning is logged: this limit only bounds the test."""
 SEED = int(os.environ.get("FAULT_SEED", "1"))
 
 Start = Callable[[], AbstractAsyncContextManager[Process]]
+Clear = Callable[[LedgerStore], Awaitable[None]]
 
 
 @pytest.fixture
@@ -119,22 +122,25 @@ async def start_and_kill(
 
 
 @pytest.mark.parametrize(
-    "kills", [10, pytest.param(50, marks=(pytest.mark.long, pytest.mark.timeout(900)))]
+    "kills", [6, pytest.param(25, marks=(pytest.mark.long, pytest.mark.timeout(900)))]
 )
+@pytest.mark.parametrize("clear", [delete_all_documents, delete_everything])
 async def test_a_process_killed_at_any_moment_leaves_complete_blocks(
-    start: Start, store: LedgerStore, kills: int
+    start: Start, store: LedgerStore, kills: int, clear: Clear
 ) -> None:
     """After each kill a complete prefix is stored, never a shorter one than before.
 
-    After a last run without a kill, the whole chain is stored.
+    After a last run without a kill, the whole chain and all indexes are stored. If nothing is left
+    between the runs, the indexes are deferred.
     """
     print(f"repeat with FAULT_SEED={SEED}")
     draws = random.Random(SEED)
+    await clear(store)
     stored = await check(store)
     for _ in range(kills):
         height = len(stored[BLOCKS])
         if height == len(CHAIN):
-            await delete_all_documents(store)
+            await clear(store)
             stored = await check(store)
             height = 0
         await start_and_kill(start, store, stored, draws.uniform(0, 0.5))
@@ -142,6 +148,12 @@ async def test_a_process_killed_at_any_moment_leaves_complete_blocks(
         assert len(stored[BLOCKS]) >= height, "the height fell"
     async with start() as process:
         await wait_for_counts(process, lambda counts: counts.blocks == len(CHAIN), store)
+        await eventually(
+            lambda: store.missing_indexes(IndexOptions()),
+            lambda missing: not missing,
+            within_s=WITHIN_S,
+            describe="all indexes exist",
+        )
         stop(process)
         await ending(process)
     await assert_stored(store, CHAIN)

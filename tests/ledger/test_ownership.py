@@ -1,6 +1,6 @@
 """Owners of transaction ids in random chains, compared with a direct form of the rule."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from ledger.errors import CorruptBlockError
 from ledger.model import VALID, Block, ClaimedIds
+from ledger.owned_id_table import OwnedIdTable
 from ledger.ownership import MAX_TX_ID_BYTES, decide_owners, ids_to_look_up
+from ledger.position import pack_position
 
 _DUPLICATE_TXID = 9
 _Chain = list[list[tuple[str, int]]]
@@ -52,6 +54,27 @@ def test_each_id_has_the_owner_of_the_rule(chain: _Chain) -> None:
         for tx_id, _ in claims
         if 0 < len(tx_id.encode()) <= MAX_TX_ID_BYTES
     }
+
+
+@pytest.mark.parametrize("hash_of", [hash, len, lambda _: 0])
+@given(chain=chains())
+def test_the_table_of_owned_ids_gives_the_same_owners(
+    hash_of: Callable[[str], int], chain: _Chain
+) -> None:
+    """Ids of equal hashes are told apart by the envelopes at the candidates' positions."""
+    expected = _owners_by_the_rule(chain)
+    table = OwnedIdTable(1 << 10, hash_of=hash_of)
+    stored: dict[int, str] = {}
+    for number, block in enumerate(_blocks(chain)):
+        to_look_up = ids_to_look_up(block)
+        positions = {each for tx_id in to_look_up for each in table.candidates(tx_id)}
+        owned_below = to_look_up & {stored[position] for position in positions}
+        owns = decide_owners(block, owned_below)
+        assert owns == [(number, index) in expected for index in range(len(owns))]
+        claims = enumerate(zip(block.claims, owns, strict=True))
+        owned = {claim.tx_id: index for index, (claim, is_owner) in claims if is_owner}
+        table.add(number, owned)
+        stored |= {pack_position(number, index): tx_id for tx_id, index in owned.items()}
 
 
 def _owners_by_the_rule(chain: _Chain) -> set[tuple[int, int]]:
