@@ -147,6 +147,12 @@ PROBLEM_KINDS: Final = {
         "The service has just started and is still adding up the totals of the ledger.",
         _RETRY + " Other routes work meanwhile.",
     ),
+    "building-indexes": ProblemKind(
+        503,
+        "The daemon has stored a long ledger, and has not built the index yet that the query needs."
+        " `secondsLeft` has the time left, or null if it is not known.",
+        _RETRY + " Blocks, the transactions of a block, and streams can be read meanwhile.",
+    ),
     "not-ready": ProblemKind(
         503,
         "The database of a channel has a newer format than this program can read, or lacks an "

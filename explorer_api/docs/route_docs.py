@@ -89,7 +89,7 @@ def problems(route: AnyRoute) -> dict[int, list[str]]:
     if not isinstance(route, StreamRoute):
         kinds.append("encoding-not-acceptable")
     if not isinstance(route, Route) or route.asks_database:
-        kinds += ["database-unavailable", "database-refused", "not-ready"]
+        kinds += ["database-unavailable", "database-refused", "building-indexes", "not-ready"]
     unexplained = set(kinds) - PROBLEM_KINDS.keys()
     if unexplained:
         raise KeyError(*unexplained)

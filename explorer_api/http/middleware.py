@@ -125,6 +125,8 @@ class Middleware:
                     await self._limit_rate(request, self._limiter, route)
             return await handler(request)
         except ProblemError as problem:
+            if problem.name == "building-indexes":
+                self._metrics.index_waits.inc()
             return problem_response(problem, headers["X-Request-ID"])
         except web.HTTPException as error:
             return problem_response(_http_problem(error), headers["X-Request-ID"])

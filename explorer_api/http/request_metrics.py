@@ -45,6 +45,11 @@ class ApiMetrics(Collector):
             "Requests refused because of a client's rate.",
             registry=registry,
         )
+        self.index_waits = CounterMetric(
+            "kindledger_api_index_waits_total",
+            "Requests refused with 503 because an index that they need is not built yet.",
+            registry=registry,
+        )
 
     def count_response(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a response that took `seconds`."""

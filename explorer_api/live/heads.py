@@ -109,6 +109,7 @@ class HeadWatch:
                 head = await self._reader.head()
                 if head is not None and not await self._continues(latest, head):
                     self._chains += 1
+                    self._reader.required_indexes.forget()
             snapshot = _create_snapshot(head, first, sync, now, self._chains)
             self.latest = None if self._channel_is_gone else snapshot
         if latest is None or latest.version != snapshot.version:

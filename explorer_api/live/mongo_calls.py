@@ -10,11 +10,11 @@ import pymongo
 from pymongo.errors import ConnectionFailure, NetworkTimeout, OperationFailure, PyMongoError
 
 from explorer_api.http.problems import ProblemError, unavailable
+from ledger.mongodb.required_indexes import is_index_missing
 from runtime.throttled_log import ThrottledLog
 
 _UNAUTHORIZED: Final = 13
 _AUTHENTICATION_FAILED: Final = 18
-_BAD_VALUE: Final = 2
 _CURSOR_NOT_FOUND: Final = 43
 """The code of MongoDB after a failover: the server that had the cursor is gone."""
 
@@ -79,7 +79,7 @@ def _problem(error: PyMongoError) -> ProblemError | None:
             "MongoDB does not allow this API to read.",
             "The operator must check the user and role in the API's KINDLEDGER_MONGO__URI.",
         )
-    if isinstance(error, OperationFailure) and code == _BAD_VALUE and "hint" in str(error):
+    if is_index_missing(error):
         return unavailable(
             "not-ready",
             "Not ready",

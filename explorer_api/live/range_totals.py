@@ -25,8 +25,9 @@ class RangeTotals:
 
     async def compute(self, first: int, last: int) -> ChannelTotals:
         """Return the totals over blocks `first` to `last`, read from MongoDB."""
-        blocks = await self._reader.totals(first, BlockNumber(last))
+        # The events are counted first: this fails at once while their index is missing.
         events = await self._reader.event_counts(first, BlockNumber(last))
+        blocks = await self._reader.totals(first, BlockNumber(last))
         return ChannelTotals(blocks, events).bounded(self._max_names)
 
     async def get_or_compute(self, first: int, last: int) -> ChannelTotals:

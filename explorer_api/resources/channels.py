@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from pymongo.errors import PyMongoError
+
 from explorer_api.http.responses import NO_CACHE, ApiResponse
 from explorer_api.live.channel_totals import TotalsNotReadyError
 from explorer_api.live.channels import Channel
@@ -10,6 +12,7 @@ from explorer_api.resources.totals import channel_totals
 from explorer_api.routing.calls import Call, ChannelCall
 from explorer_api.schemas.channels import ChannelDetail, ChannelList, ChannelRow, Counts
 from ledger.documents.format import Document
+from ledger.mongodb.required_indexes import is_index_missing
 
 _TOTALS_SHARE: Final = 0.2
 """The share of the time limit in which the totals must be ready; else the response lacks them."""
@@ -44,11 +47,15 @@ async def get_channel(call: ChannelCall) -> ApiResponse:
 
 
 async def _counts(call: ChannelCall) -> Counts | None:
-    """Return the totals, None while they are not ready."""
+    """Return the totals, None while they are not ready, or lack an index."""
     try:
         totals = (await channel_totals(call, _TOTALS_SHARE)).blocks.totals
     except TotalsNotReadyError:
         return None
+    except PyMongoError as error:
+        if is_index_missing(error):
+            return None
+        raise
     return Counts(totals.blocks, totals.transactions, totals.valid_transactions, totals.events)
 
 

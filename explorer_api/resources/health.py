@@ -12,6 +12,7 @@ from explorer_api.http.problems import ProblemError, unavailable
 from explorer_api.http.responses import NO_STORE, ApiResponse
 from explorer_api.live.channels import Channel
 from explorer_api.live.heads import MAX_SILENCE_S
+from explorer_api.live.missing_indexes import describe_missing, will_be_built
 from explorer_api.live.redis_cache import RedisCache
 from explorer_api.routing.calls import Call
 from explorer_api.schemas.health import Check, Health, Liveness, Verdict
@@ -50,8 +51,8 @@ async def ready(call: Call) -> ApiResponse:
 async def health(call: Call) -> ApiResponse:
     """Check MongoDB, the business database, Redis and all channels.
 
-    The status is 200 if the service is healthy or degraded, 202 if a channel is catching up, and
-    503 if a check is broken.
+    The status is 200 if the service is healthy or degraded, 202 if a channel is catching up or its
+    indexes are being built, and 503 if a check is broken.
     """
     services = call.services
     checks = [_run_check(call, "mongodb", _check_mongodb(call), on_timeout="broken")]
@@ -74,7 +75,8 @@ async def health(call: Call) -> ApiResponse:
 
 async def _find_read_problem(channel: Channel) -> tuple[str, str] | None:
     """Return why this program cannot read the channel's database, and what to do about it."""
-    head = (await channel.watch.recent()).head
+    snapshot = await channel.watch.recent()
+    head = snapshot.head
     if head is None:
         return None  # nothing is indexed yet
     if head["format"] > FORMAT:
@@ -83,7 +85,7 @@ async def _find_read_problem(channel: Channel) -> tuple[str, str] | None:
             f"This program reads formats up to {FORMAT}: update it.",
         )
     missing = await channel.reader.missing_indexes()
-    if missing:
+    if missing and not will_be_built(snapshot.sync):
         return (
             f"Channel {channel.name} lacks the indexes {', '.join(missing)}.",
             "Start `kindledger run` once: it creates them.",
@@ -151,6 +153,8 @@ def _check_daemon(sync: SyncState, lag_blocks: int | None, now: datetime) -> _Re
             "broken",
             f"the daemon has not reported for {silence_s:.0f} s; its state was {sync.state}",
         )
+    if sync.state is ChannelState.BUILDING_INDEXES:
+        return "catching_up", describe_missing(sync)
     is_following = sync.state is ChannelState.FOLLOWING and not lag_blocks
     return "ok" if is_following else "catching_up", None
 

@@ -42,6 +42,7 @@ async def _channel_status(channel: Channel) -> ChannelStatus:
         lag_blocks=snapshot.lag_blocks,
         transactions_per_second=sync.transactions_per_second if sync is not None else None,
         eta_seconds=await _eta_seconds(channel, snapshot),
+        index_build=sync.index_build if sync is not None else None,
         error=sync.error if sync is not None else None,
         reconciliation=sync.reconciliation if sync is not None else None,
         updated_at=sync.updated_at if sync is not None else None,

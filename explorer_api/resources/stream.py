@@ -68,6 +68,8 @@ async def open_stream(
     elif position > block_start(call.snapshot.height):
         call = replace(call, snapshot=await call.channel.watch.read_now())
     _check_position(position, call)
+    if selection.is_filtered and position < block_start(call.snapshot.height):
+        await call.channel.reader.required_indexes.check()  # earlier blocks need a query
     services = call.services
     services.open_streams.check(request)
     source = StreamSource(

@@ -3,6 +3,7 @@
 from explorer_api.http.responses import NO_CACHE, ApiResponse
 from explorer_api.live.channels import Channel
 from explorer_api.live.heads import HeadSnapshot
+from explorer_api.live.missing_indexes import explain_missing_indexes
 from explorer_api.resources.links import channel_path
 from explorer_api.resources.transactions import (
     decode_tx_id,
@@ -45,8 +46,10 @@ async def find_transaction(call: Call) -> ApiResponse:
 async def _find_owners(
     tx_id: str, channels: list[tuple[Channel, HeadSnapshot]]
 ) -> list[tuple[Channel, HeadSnapshot]]:
-    return [
-        (channel, snapshot)
-        for channel, snapshot in channels
-        if await channel.reader.owner_position(tx_id, snapshot.last) is not None
-    ]
+    owners: list[tuple[Channel, HeadSnapshot]] = []
+    for channel, snapshot in channels:
+        with explain_missing_indexes(snapshot):
+            position = await channel.reader.owner_position(tx_id, snapshot.last)
+        if position is not None:
+            owners.append((channel, snapshot))
+    return owners

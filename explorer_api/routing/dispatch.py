@@ -13,6 +13,7 @@ from explorer_api.http.parameters import read_query
 from explorer_api.http.problems import ProblemError, channel_not_found
 from explorer_api.http.responses import EncodedResponse, encode_response, http_response
 from explorer_api.live.channels import Channel, Channels
+from explorer_api.live.missing_indexes import explain_missing_indexes
 from explorer_api.live.mongo_calls import timed_out
 from explorer_api.routing.calls import Call, ChannelCall, StaleHeadError
 from explorer_api.routing.route import AnyRoute, CachedRoute, Route, StreamRoute
@@ -72,7 +73,9 @@ class Dispatcher:
     async def _open_stream(
         self, route: StreamRoute, request: web.Request, heights: dict[str, str]
     ) -> Callable[[], Awaitable[web.StreamResponse]]:
-        return await route.handler(await self._parse_channel_call(route, request, heights), request)
+        call = await self._parse_channel_call(route, request, heights)
+        with explain_missing_indexes(call.snapshot):
+            return await route.handler(call, request)
 
     async def _parse_channel_call(
         self, route: CachedRoute | StreamRoute, request: web.Request, heights: dict[str, str]
@@ -126,7 +129,8 @@ class Dispatcher:
 
 
 async def _compute(route: CachedRoute, call: ChannelCall) -> EncodedResponse:
-    return encode_response(await route.respond(call))
+    with explain_missing_indexes(call.snapshot):
+        return encode_response(await route.respond(call))
 
 
 def _aiohttp_path(template: str) -> str:

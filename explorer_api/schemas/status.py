@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from ledger.mongodb.sync_state import LastError, Reconciliation
+from ledger.mongodb.sync_state import IndexBuild, LastError, Reconciliation
 
 
 class ChannelStatus(Struct, frozen=True, rename="camel"):
@@ -22,6 +22,7 @@ class ChannelStatus(Struct, frozen=True, rename="camel"):
     lag_blocks: int | None
     transactions_per_second: float | None
     eta_seconds: float | None
+    index_build: IndexBuild | None
     error: LastError | None
     reconciliation: Reconciliation | None
     updated_at: datetime | None

@@ -45,6 +45,11 @@ class Selection(Struct, frozen=True):
     chaincode: str | None = None
     event_name: str | None = None
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether messages of the selected kinds are left out."""
+        return self.chaincode is not None or self.event_name is not None
+
     def includes(self, message: Message) -> bool:
         """Return whether the message is selected."""
         kind = message.kind

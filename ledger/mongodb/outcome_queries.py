@@ -9,6 +9,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from ledger.documents.format import Document
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.index_builds import has_owner_index
 from ledger.mongodb.indexes import payload_path
 from ledger.position import BlockNumber, Height, pack_position
 
@@ -18,6 +19,7 @@ _OUTCOME: Final = dict.fromkeys(
 _BLOCK: Final = dict.fromkeys(("transactionCount", "ts", "blockHash"), 1)
 _TIME: Final = {"ts": 1}
 _BY_ID: Final = "_id_"
+_BY_TX_ID: Final = "txId_1"
 
 
 class OutcomeQueries:
@@ -25,6 +27,10 @@ class OutcomeQueries:
 
     def __init__(self, database: AsyncDatabase[Document]) -> None:
         self._database = database
+
+    async def can_search_ids(self) -> bool:
+        """Return whether the index of transaction ids exists, which `outcomes_of_ids` needs."""
+        return await has_owner_index(self._database)
 
     async def blocks(self, first: BlockNumber, height: Height, limit: int) -> list[Document]:
         """Return at most `limit` blocks from `first` on and below `height`, by number.
@@ -45,15 +51,15 @@ class OutcomeQueries:
         Each has `_id`, `txId`, `status`, `validationCode`, `blockNumber`, `chaincodeId` and
         `function`.
         """
-        return await self._outcomes({"_id": _positions(first, height)})
+        return await self._outcomes({"_id": _positions(first, height)}, _BY_ID)
 
     async def outcomes_of_ids(self, tx_ids: list[str], height: Height) -> list[Document]:
         """Return the outcomes of the transactions below `height` that own one of these ids.
 
-        The fields are those of `outcomes_of_blocks`.
+        The fields are those of `outcomes_of_blocks`. The index of transaction ids must exist.
         """
         limit = pack_position(height, 0)
-        outcomes = await self._outcomes({"txId": {"$in": tx_ids}})
+        outcomes = await self._outcomes({"txId": {"$in": tx_ids}}, _BY_TX_ID)
         return [outcome for outcome in outcomes if outcome["_id"] < limit]
 
     async def events_of_blocks(
@@ -72,8 +78,8 @@ class OutcomeQueries:
         """Return the events at these positions; names and fields as in `events_of_blocks`."""
         return await self._events({"_id": {"$in": list(positions)}}, paths)
 
-    async def _outcomes(self, query: Document) -> list[Document]:
-        return await self._database[TRANSACTIONS].find(query, _OUTCOME).to_list()
+    async def _outcomes(self, query: Document, index: str) -> list[Document]:
+        return await self._database[TRANSACTIONS].find(query, _OUTCOME, hint=index).to_list()
 
     async def _events(self, query: Document, paths: Mapping[str, str]) -> list[Document]:
         if not paths:

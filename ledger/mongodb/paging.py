@@ -16,6 +16,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from ledger.documents.format import Document
 from ledger.documents.omissions import MIN_OMITTED_BYTES, omission
+from ledger.mongodb.required_indexes import RequiredIndexes
 from ledger.position import BlockNumber, last_position, pack_position
 
 MAX_PAGE_BYTES: Final = 8 << 20
@@ -63,6 +64,7 @@ class ChannelQueries:
         self, database: AsyncDatabase[Document], max_page_bytes: int = MAX_PAGE_BYTES
     ) -> None:
         self._database = database
+        self.required_indexes = RequiredIndexes(database)
         self._max_page_bytes = max_page_bytes
 
     async def _page(

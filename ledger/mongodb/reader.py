@@ -18,7 +18,7 @@ from ledger.documents.format import Document
 from ledger.mongodb.block_range import highest_block, lowest_block
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.event_queries import EventQueries
-from ledger.mongodb.indexes import INDEXES, IndexOptions, payload_path, ready_indexes
+from ledger.mongodb.indexes import IndexOptions, payload_path, ready_indexes
 from ledger.mongodb.key_history import KeyHistoryQueries
 from ledger.mongodb.paging import DECODED, MAX_PAGE_BYTES, Page, Window, id_range
 from ledger.mongodb.sync_state import SyncState, read_sync_state
@@ -118,15 +118,15 @@ class LedgerReader(
 
         MongoDB may be building them.
         """
-        missing: list[str] = []
-        for name, indexes in INDEXES.items():
-            ready = await ready_indexes(self._database, name)
-            required = [index.document["name"] for index in indexes]
-            missing.extend(f"{name}.{index}" for index in required if index not in ready)
-        return missing
+        return await self.required_indexes.read_missing()
 
     async def optional_indexes(self) -> OptionalIndexes:
-        """Return the configured indexes whose construction is complete."""
+        """Return the configured indexes whose construction is complete.
+
+        Raises `IndexMissingError` while a required index is missing: the configured indexes are
+        built together with the required ones.
+        """
+        await self.required_indexes.check()
         events = await ready_indexes(self._database, EVENTS)
         transactions = await ready_indexes(self._database, TRANSACTIONS)
         paths = {next(iter(spec["key"])) for spec in events.values()}

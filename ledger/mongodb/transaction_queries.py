@@ -148,6 +148,7 @@ class TransactionQueries(ChannelQueries):
 
     async def owner_position(self, tx_id: str, last: BlockNumber) -> int | None:
         """Return the position of the transaction that owns the id, or None if there is none."""
+        await self.required_indexes.check()
         document = await self._database[TRANSACTIONS].find_one({"txId": tx_id}, {"_id": 1})
         if document is None or document["_id"] > last_position(last):
             return None

@@ -49,6 +49,7 @@ class RecordQueries(ChannelQueries):
 
         The result also has the first envelopes that repeat the id, at most `MAX_REPEATS` of them.
         """
+        await self.required_indexes.check()
         record = await self._records.get(tx_id)
         if record is None or record.transaction["blockNumber"] > last:
             return None

@@ -120,6 +120,7 @@ async def test_heights_and_progress_are_shown(
             "lagBlocks": 10,
             "transactionsPerSecond": 8.0,
             "etaSeconds": 5.0,
+            "indexBuild": None,
             "error": {"at": "2026-01-02T03:04:05.678000Z", "message": "the peer is unavailable"},
             "reconciliation": None,
             "updatedAt": "2026-01-02T03:04:05.678000Z",
