@@ -85,6 +85,12 @@ class LedgerTransactions:
                 unusable_ids += 1
         return BlockBatch(first, end, blocks[-1]["blockHash"], transactions, unusable_ids)
 
+    async def can_look_up(self) -> bool:
+        """Return whether the ledger has the index that `lookup` needs; a daemon may build it."""
+        can_search = await self._queries.can_search_ids()
+        raise_if_cancelled()
+        return can_search
+
     async def lookup(self, tx_ids: Iterable[str], height: Height) -> dict[str, LedgerTransaction]:
         """Return the transactions with these ids in the blocks below `height`.
 

@@ -47,6 +47,11 @@ from runtime.throttled_log import ThrottledLog
 log = structlog.get_logger()
 
 _MAX_LOGGED_DISCREPANCIES = 10
+_NO_INDEX = (
+    "the index of transaction ids does not exist yet, so rows cannot be looked up: `run` and "
+    "`import` build it when the channel is near its head. Repeat the command when `kindledger "
+    "status` shows the state following or stopped"
+)
 _STOP_TIMEOUT_S = 2.0
 
 
@@ -63,6 +68,8 @@ class ReconciliationIntervals(Struct, frozen=True, kw_only=True):
     """Between two searches for transactions without a row."""
     recheck_s: float = 60.0
     """Until an unsuitable schema, right or chain is checked again."""
+    index_s: float = 2.0
+    """Between two checks whether the index of transaction ids exists."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +166,7 @@ class Reconciler:
     async def _session(self) -> None:
         """Do all work concurrently, until a part of it fails."""
         parts = await self._begin(wait_for_ledger=True)
+        await self._wait_for_index()
         notifications = HashNotifications(self._servers)
         async with asyncio.TaskGroup() as group:
             group.create_task(parts.follower.follow())
@@ -172,6 +180,12 @@ class Reconciler:
                 parts.sweeper.sweep_repeatedly(notifications, self._intervals.sweep_s)
             )
             group.create_task(self._cross_check_repeatedly(parts))
+
+    async def _wait_for_index(self) -> None:
+        """Wait until transactions can be looked up by their ids; the state says so meanwhile."""
+        while not await self._transactions.can_look_up():
+            self.progress.set_state(ChannelState.BUILDING_INDEXES)
+            await asyncio.sleep(self._intervals.index_s)
 
     async def _cross_check_repeatedly(self, parts: _ChannelParts) -> None:
         while True:
@@ -187,6 +201,8 @@ class Reconciler:
         """
         try:
             parts = await self._begin(wait_for_ledger=False)
+            if not await self._transactions.can_look_up():
+                raise ReconciliationError(_NO_INDEX)
             await self._servers.measure_lag()
             await parts.follower.follow(until=self._ledger.committed_height)
             await parts.sweeper.sweep_pending_rows()

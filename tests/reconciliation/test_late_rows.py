@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import pytest
 
+from ledger.mongodb.collections import TRANSACTIONS
+from reconciliation.errors import ReconciliationError
 from reconciliation.reconciler import ReconciliationIntervals
 from tests.eventually import eventually
 from tests.reconciliation.block_builder import BlockBuilder, PlannedTransaction
 from tests.reconciliation.gateway import Gateway
 from tests.reconciliation.growing_ledger import GrowingLedger
-from tests.reconciliation.running import END_SESSIONS, reconciling
+from tests.reconciliation.running import END_SESSIONS, reconcile_once, reconciling
 
 NO_SWEEP = ReconciliationIntervals(sweep_s=3600.0, grace_s=3600.0)
 """No sweep takes place during a test, so only a notification can settle a row."""
@@ -118,3 +120,26 @@ SELECT EXISTS (
     WHERE datname = current_database() AND query LIKE 'LISTEN%'
 ) AND EXISTS (SELECT FROM ledger_cursor WHERE height = 2)
 """
+
+
+async def test_rows_wait_for_the_index_of_transaction_ids(
+    indexer_dsn: str, gateway: Gateway, ledger: GrowingLedger
+) -> None:
+    """While the daemon has not built it, no row is looked up, and the status says why."""
+    transactions = ledger.store.database[TRANSACTIONS]
+    await ledger.commit(CHAIN)
+    await transactions.drop_index("txId_1")
+    await gateway.open_campaign()
+    await insert(gateway)
+    with pytest.raises(ReconciliationError, match="the index of transaction ids does not exist"):
+        await reconcile_once(indexer_dsn, ledger)
+    intervals = ReconciliationIntervals(sweep_s=0.2, index_s=0.05)
+    async with reconciling(indexer_dsn, ledger, intervals=intervals) as reconciler:
+        await eventually(
+            lambda: reconciler.progress.state, lambda state: state == "building_indexes"
+        )
+        assert reconciler.progress.failures == 0
+        assert await gateway.pending_rows() == 2
+        await ledger.store.prepare()
+        await gateway.wait_until_settled()
+        await eventually(lambda: reconciler.progress.state, lambda state: state == "following")
