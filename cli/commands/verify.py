@@ -15,11 +15,12 @@ from cli.assembly.network import peer_sources
 from cli.commands.import_files import channel_of
 from cli.commands.options import LoadSettings, json_option
 from cli.configuration.settings import Settings
-from cli.errors import ConfigurationError, Exit, exit_on_failure
+from cli.errors import ConfigurationError, Exit, UnavailableError, exit_on_failure
 from cli.output.console import messages, print_json
 from indexer.block_source import BlockSource
 from indexer.file_source import FileSource
 from indexer.verification import Difference, Verifier
+from ledger.mongodb.index_builds import has_owner_index
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DifferenceCounts, Verification, record_verification
 from ledger.position import Height
@@ -133,6 +134,11 @@ async def _verify_channel(
         verifier = Verifier(
             store, report, lambda height: status.update(f"verifying {channel}: block {height:,}")
         )
+        if source is not None and not await has_owner_index(store.database):
+            raise UnavailableError(
+                f"{channel}: the index of transaction ids does not exist, so the ledger cannot be "
+                "compared with its source yet. `kindledger run` and `import` build missing indexes"
+            )
         height = await verifier.check_consistency()
         checkpoint = await store.checkpoint()
         if source is not None and checkpoint is not None:

@@ -26,6 +26,7 @@ from cli.doctor.checks import (
     run_part,
     skipped,
 )
+from cli.doctor.mongo_indexes import check_indexes
 from cli.doctor.mongo_rights import NEEDED_TO_INDEX, NEEDED_TO_READ, describe_rights
 from cli.doctor.mongo_selection import SELECTION, explain_no_server
 from cli.doctor.network import DNS, TCP, connect, resolve
@@ -55,7 +56,7 @@ class Login(Struct, frozen=True):
 
 
 async def check_mongodb(settings: Settings, limit_s: float) -> list[Check]:
-    """Check the steps of one connection, then the rights on each channel's database."""
+    """Check the steps of one connection, then the rights and indexes of each channel's database."""
     if settings.mongo.uri is None and settings.mongo.uri_file is None:
         return [skipped("mongodb", "not configured: set mongo.uri (KINDLEDGER_MONGO__URI)")]
     login: Login | None = None
@@ -81,6 +82,7 @@ async def check_mongodb(settings: Settings, limit_s: float) -> list[Check]:
         return [*checks, skipped(f"mongodb: {_RIGHTS}", reason)]
     for channel in settings.channels:
         checks += await _check_rights(settings, channel, login)
+        checks += await check_indexes(settings, channel, limit_s, reachable=login is not None)
     return checks
 
 

@@ -108,6 +108,7 @@ def test_verify_finds_every_difference(indexed: Json, mongo_uri: str, database_n
         copy = client[database_name]
         for name in (BLOCKS, TRANSACTIONS, EVENTS):
             list(stored[name].aggregate([{"$out": {"db": database_name, "coll": name}}]))
+        copy[TRANSACTIONS].create_index("txId", unique=True)
         changed = copy[TRANSACTIONS].find_one_and_update(
             {"status": "VALID", "args": {"$ne": []}}, {"$set": {"args": ["forged"]}}
         )
