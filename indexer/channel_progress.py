@@ -32,9 +32,7 @@ class Stage(StrEnum):
     OWNERS = "owners"
     ENCODE = "encode"
     WAIT_FOR_ROOM = "wait_for_room"  # in the queue of documents that wait to be written
-    WRITE_TOGETHER = "write_together"  # all documents of a small batch
-    WRITE_TRANSACTIONS = "write_transactions"
-    WRITE_EVENTS = "write_events"
+    WRITE_DOCUMENTS = "write_documents"  # transactions and events
     WRITE_BLOCKS = "write_blocks"
 
 

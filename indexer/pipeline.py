@@ -46,8 +46,6 @@ class PipelineLimits(Struct, frozen=True):
     """The size of the encoded documents that wait to be written."""
     batch_bytes: int = 16 << 20
     """The size of the documents that are written together, in one batch."""
-    together_bytes: int = 1 << 20
-    """The size up to which a batch is written in one step, if no other batch is being written."""
     parallel_batches: int = 2
     store_retry_s: float = 600.0
     """The time for which a failing call to the store is repeated."""
@@ -191,30 +189,15 @@ class Pipeline:
     async def _write_batch(
         self, batch: list[EncodedBlock], previous: asyncio.Task[None] | None
     ) -> None:
-        size = sum(block.size for block in batch)
-        alone = previous is None or previous.done()
-        if not (alone and size <= self._limits.together_bytes and await self._write_at_once(batch)):
-            await self._write_in_steps(batch, previous)
-        self._progress.batch_bytes.observe(size)
-        self._record_commit(batch)
-        self._free_batches.release()
-
-    async def _write_at_once(self, batch: list[EncodedBlock]) -> bool:
-        """Write a small batch in one step; return whether it was possible."""
-        with self._progress.timed(Stage.WRITE_TOGETHER):
-            return await self._store_retry.run(lambda: self._store.insert_together(batch))
-
-    async def _write_in_steps(
-        self, batch: list[EncodedBlock], previous: asyncio.Task[None] | None
-    ) -> None:
-        with self._progress.timed(Stage.WRITE_TRANSACTIONS):
-            await self._store_retry.run(lambda: self._store.insert_transactions(batch))
-        with self._progress.timed(Stage.WRITE_EVENTS):
-            await self._store_retry.run(lambda: self._store.insert_events(batch))
+        with self._progress.timed(Stage.WRITE_DOCUMENTS):
+            await self._store_retry.run(lambda: self._store.insert_documents(batch))
         if previous is not None:
             await previous
         with self._progress.timed(Stage.WRITE_BLOCKS):
             await self._store_retry.run(lambda: self._store.insert_blocks(batch))
+        self._progress.batch_bytes.observe(sum(block.size for block in batch))
+        self._record_commit(batch)
+        self._free_batches.release()
 
     def _record_commit(self, batch: list[EncodedBlock]) -> None:
         """Record that the batch is committed; from now on its blocks are read from the store."""

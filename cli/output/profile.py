@@ -11,9 +11,7 @@ _MEANINGS = {
     Stage.OWNERS: "looking up owners of ids in MongoDB",
     Stage.ENCODE: "making documents",
     Stage.WAIT_FOR_ROOM: "waiting for MongoDB to take documents",
-    Stage.WRITE_TOGETHER: "MongoDB: small batches",
-    Stage.WRITE_TRANSACTIONS: "MongoDB: transactions",
-    Stage.WRITE_EVENTS: "MongoDB: events",
+    Stage.WRITE_DOCUMENTS: "MongoDB: transactions and events",
     Stage.WRITE_BLOCKS: "MongoDB: blocks",
 }
 

@@ -7,10 +7,12 @@ documents' envelopes. The command `insert` takes the joined documents as one par
 from collections.abc import Sequence
 from typing import Final
 
+from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
-from pymongo.asynchronous.client_session import AsyncClientSession
+from msgspec import Struct
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError
+from pymongo.write_concern import WriteConcern
 
 from ledger.documents.format import Document
 from ledger.documents.joined import JoinedDocuments
@@ -40,28 +42,40 @@ class _Joined(RawBSONDocument):
         return self._documents.raw
 
 
+class InsertReply(Struct, frozen=True):
+    """The result of an insertion.
+
+    `duplicates` are the indexes of documents with an `_id` or a unique field that a stored document
+    has. `primary` is the id of the election that made the server the primary; None if the server is
+    no member of a replica set.
+    """
+
+    duplicates: list[int]
+    primary: ObjectId | None
+
+
 async def insert_joined(
     database: AsyncDatabase[Document],
     name: str,
     documents: Sequence[JoinedDocuments],
+    write_concern: WriteConcern,
     *,
     ordered: bool,
-    session: AsyncClientSession | None = None,
-) -> list[int]:
-    """Insert documents with the database's write concern. Return the indexes of the duplicates.
+) -> InsertReply:
+    """Insert documents. An ordered insertion stops at the first duplicate.
 
-    In a transaction, which the session has, the transaction's write concern holds instead.
-
-    A duplicate has an `_id` or a unique field that a stored document has. An ordered insertion
-    stops at the first duplicate. No part may be empty, and all parts together must be within
-    `MAX_COMMAND_BYTES` and `MAX_COMMAND_DOCUMENTS`. Raises `PyMongoError`, among them
-    `BulkWriteError` for failures other than duplicates; then any of the documents may be stored.
+    No part may be empty, and all parts together must be within `MAX_COMMAND_BYTES` and
+    `MAX_COMMAND_DOCUMENTS`. Raises `PyMongoError`, among them `BulkWriteError` for failures other
+    than duplicates; then any of the documents may be stored.
     """
-    command: Document = {"insert": name, "ordered": ordered}
-    if session is None or not session.in_transaction:
-        command["writeConcern"] = database.write_concern.document
-    command["documents"] = [_Joined(each) for each in documents]
-    reply = await database.command(command, session=session)
+    reply = await database.command(
+        {
+            "insert": name,
+            "ordered": ordered,
+            "writeConcern": write_concern.document,
+            "documents": [_Joined(each) for each in documents],
+        }
+    )
     failures = reply.get("writeErrors", ())
     concern_errors = [reply["writeConcernError"]] if "writeConcernError" in reply else []
     if concern_errors or any(failure["code"] != _DUPLICATE_KEY for failure in failures):
@@ -72,4 +86,4 @@ async def insert_joined(
                 "nInserted": reply["n"],
             }
         )
-    return [failure["index"] for failure in failures]
+    return InsertReply([failure["index"] for failure in failures], reply.get("electionId"))

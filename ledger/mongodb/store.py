@@ -12,16 +12,15 @@ error.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from bson.int64 import Int64
+from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 from pymongo import ASCENDING, AsyncMongoClient, ReadPreference
-from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -49,18 +48,12 @@ from ledger.mongodb.paging import RAW
 from ledger.position import BlockNumber, pack_position
 
 _QUERY_BYTES: Final = 4 << 20
+_ACKNOWLEDGED: Final = WriteConcern(1)
+"""The primary has the documents; it has not waited for the other members."""
 _BY_TX_ID: Final = [("txId", ASCENDING)]
-_NO_TRANSACTIONS: Final = frozenset({20, 263})
-"""Codes of a server without a replica set: IllegalOperation, OperationNotSupportedInTransaction."""
-_INTERRUPTED: Final = frozenset({24, 112, 246, 251})
-"""Codes of a transaction that another one, or a build of indexes, stopped.
 
-They are LockTimeout, WriteConflict, SnapshotUnavailable and NoSuchTransaction.
-"""
-
-
-class _AlreadyStoredError(Exception):
-    """A document that a transaction inserts is stored already."""
+Primaries: TypeAlias = set[ObjectId | None]
+"""The ids of the elections that made servers primaries; None for a server without elections."""
 
 
 class StoredBlock(Struct, frozen=True):
@@ -88,7 +81,8 @@ class LedgerStore:
     """
 
     def __init__(self, client: AsyncMongoClient[Any], database: str) -> None:
-        self._client, self._supports_transactions = client, True
+        self._waits_each_time = False
+        """Whether the server does not tell elections, so that each step waits for the majority."""
         self.database: AsyncDatabase[Document] = client.get_database(
             database,
             write_concern=WriteConcern("majority", j=True),
@@ -190,16 +184,37 @@ class LedgerStore:
         cursor = self.database[TRANSACTIONS].find({"_id": {"$in": positions}}, {"txId": 1})
         return {d["txId"] async for d in cursor if isinstance(d["txId"], str)}
 
-    async def insert_transactions(self, blocks: Sequence[EncodedBlock]) -> None:
-        """Insert the transactions of these blocks, the first step of a batch.
+    async def insert_documents(self, blocks: Sequence[EncodedBlock]) -> None:
+        """Insert the transactions of these blocks, then their events, the first part of a batch.
 
-        Raises `StoreConflictError` when a stored document differs.
+        The majority has all of them when this returns. It is waited for only once, with the events:
+        a server applies writes in the order of its primary, so the majority has the transactions
+        too, if the same primary took both. After an election in between, the transactions are
+        inserted again. Raises `StoreConflictError` when a stored document differs.
         """
-        await self._insert(TRANSACTIONS, [block.transactions for block in blocks])
+        waits = self._waits_each_time or not any(block.events for block in blocks)
+        primaries = await self.insert_transactions(blocks, wait=waits)
+        primaries |= await self.insert_events(blocks)
+        if not waits and (None in primaries or len(primaries) > 1):
+            self._waits_each_time = None in primaries
+            await self.insert_transactions(blocks)
 
-    async def insert_events(self, blocks: Sequence[EncodedBlock]) -> None:
-        """Insert the events of these blocks, the second step: their transactions are stored."""
-        await self._insert(EVENTS, [block.events for block in blocks])
+    async def insert_transactions(
+        self, blocks: Sequence[EncodedBlock], *, wait: bool = True
+    ) -> Primaries:
+        """Insert the transactions of these blocks; `wait` until the majority has them.
+
+        Return the primaries that took them.
+        """
+        concern = self.database.write_concern if wait else _ACKNOWLEDGED
+        return await self._insert(TRANSACTIONS, [each.transactions for each in blocks], concern)
+
+    async def insert_events(self, blocks: Sequence[EncodedBlock]) -> Primaries:
+        """Insert the events of these blocks, whose transactions are stored.
+
+        Return the primaries that took them.
+        """
+        return await self._insert(EVENTS, [block.events for block in blocks])
 
     async def insert_blocks(self, blocks: Sequence[EncodedBlock]) -> None:
         """Insert the block documents, the last step, which commits the blocks.
@@ -209,61 +224,43 @@ class LedgerStore:
         """
         await self._insert(BLOCKS, [join(block.block.raw for block in blocks)], ordered=True)
 
-    async def insert_together(self, blocks: Sequence[EncodedBlock]) -> bool:
-        """Insert all documents of these blocks at once, in a transaction of MongoDB.
-
-        It waits once for the majority, where the three steps wait three times. All lower blocks
-        must be committed. Return False if nothing was inserted: a document is stored already,
-        another process inserts the same documents, a build of indexes begins or ends, or MongoDB
-        does not support transactions.
-        """
-        if not self._supports_transactions:
-            return False
-        steps = {
-            TRANSACTIONS: [block.transactions for block in blocks],
-            EVENTS: [block.events for block in blocks],
-            BLOCKS: [join(block.block.raw for block in blocks)],
-        }
-        try:
-            async with (
-                self._client.start_session() as session,
-                await session.start_transaction(write_concern=self.database.write_concern),
-            ):
-                for name, documents in steps.items():
-                    for message in messages(documents, MAX_COMMAND_BYTES, MAX_COMMAND_DOCUMENTS):
-                        await self._insert_new(name, message, session)
-        except _AlreadyStoredError:
-            return False
-        except OperationFailure as error:
-            if error.code in _NO_TRANSACTIONS:
-                self._supports_transactions = False
-            elif error.code not in _INTERRUPTED:
-                raise
-            return False
-        return True
-
-    async def _insert_new(
-        self, name: str, documents: Sequence[JoinedDocuments], session: AsyncClientSession
-    ) -> None:
-        """Insert documents in a transaction. Raises `_AlreadyStoredError` for a stored document."""
-        if await insert_joined(self.database, name, documents, ordered=True, session=session):
-            raise _AlreadyStoredError
-
     async def _insert(
-        self, name: str, documents: Sequence[JoinedDocuments], *, ordered: bool = False
-    ) -> None:
+        self,
+        name: str,
+        documents: Sequence[JoinedDocuments],
+        concern: WriteConcern | None = None,
+        *,
+        ordered: bool = False,
+    ) -> Primaries:
         """Insert the documents that are not stored, and compare the others with the stored ones.
 
         An ordered insertion stops at a document that is stored already, and continues after it.
+        Return the primaries that took the documents.
         """
+        concern = concern or self.database.write_concern
+        primaries: Primaries = set()
         for message in messages(documents, MAX_COMMAND_BYTES, MAX_COMMAND_DOCUMENTS):
-            while stored := await insert_joined(self.database, name, message, ordered=ordered):
-                sent = list(chain.from_iterable(message))
-                await self._compare(name, [sent[index] for index in stored])
-                remaining = sent[stored[-1] + 1 :]
-                if not ordered or not remaining:
+            remaining = message
+            while remaining:
+                reply = await insert_joined(
+                    self.database, name, remaining, concern, ordered=ordered
+                )
+                primaries.add(reply.primary)
+                remaining = await self._compare_stored(name, remaining, reply.duplicates)
+                if not ordered:
                     break
-                message = [join(document.raw for document in remaining)]  # noqa: PLW2901
+        return primaries
+
+    async def _compare_stored(
+        self, name: str, sent: Sequence[JoinedDocuments], duplicates: Sequence[int]
+    ) -> list[JoinedDocuments]:
+        """Compare the documents that were stored before; return those after the last of them."""
+        if not duplicates:
+            return []
+        documents = list(chain.from_iterable(sent))
+        await self._compare(name, [documents[index] for index in duplicates])
+        rest = documents[duplicates[-1] + 1 :]
+        return [join(document.raw for document in rest)] if rest else []
 
     async def _compare(self, name: str, documents: Sequence[RawBSONDocument]) -> None:
         """Raise `StoreConflictError` unless each document equals the stored document.

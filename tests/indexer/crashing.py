@@ -2,20 +2,22 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 from bson.int64 import Int64
 
 from ledger.documents.encoding import EncodedBlock
 from ledger.mongodb.index_builds import IndexModels
-from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.store import LedgerStore, Primaries
 
 
 class CrashError(BaseException):
     """The crash of the process; no `except Exception` catches it."""
 
 
-Insert = Callable[[Sequence[EncodedBlock]], Coroutine[Any, Any, None]]
+T = TypeVar("T")
+Insert: TypeAlias = Callable[[Sequence[EncodedBlock]], Coroutine[Any, Any, T]]
 
 
 class CrashingStore(LedgerStore):
@@ -26,35 +28,26 @@ class CrashingStore(LedgerStore):
     def plan_crash(self, at: int, moment: str) -> "CrashingStore":
         """Choose to crash at call number `at`, counted from 1; 0 for no crash. Return the store."""
         self._calls, self._crash_at, self._moment = 0, at, moment
-        self._sent: list[asyncio.Task[None]] = []
+        self._sent: list[asyncio.Task[Any]] = []
         return self
 
     async def wait_for_sent(self) -> None:
         """Wait for the calls that were sent before the crash: MongoDB carries them out anyway."""
         await asyncio.gather(*self._sent, return_exceptions=True)
 
-    async def insert_transactions(self, blocks: Sequence[EncodedBlock]) -> None:
+    async def insert_transactions(
+        self, blocks: Sequence[EncodedBlock], *, wait: bool = True
+    ) -> Primaries:
         """Crash, or insert."""
-        await self._step(super().insert_transactions, blocks)
+        return await self._step(partial(super().insert_transactions, wait=wait), blocks)
 
-    async def insert_events(self, blocks: Sequence[EncodedBlock]) -> None:
+    async def insert_events(self, blocks: Sequence[EncodedBlock]) -> Primaries:
         """Crash, or insert."""
-        await self._step(super().insert_events, blocks)
+        return await self._step(super().insert_events, blocks)
 
     async def insert_blocks(self, blocks: Sequence[EncodedBlock]) -> None:
         """Crash, or insert. Blocks are inserted in order: half-way, a prefix of them is stored."""
         await self._step(super().insert_blocks, blocks, ordered=True)
-
-    async def insert_together(self, blocks: Sequence[EncodedBlock]) -> bool:
-        """Crash, or insert. Half-way, nothing is stored, because a transaction is atomic."""
-        self._calls += 1
-        crashes = self._calls == self._crash_at
-        if crashes and self._moment != "after":
-            raise CrashError
-        inserted = await super().insert_together(blocks)
-        if crashes:
-            raise CrashError
-        return inserted
 
     async def owned_ids(self, tx_ids: Iterable[str], below: int) -> set[str]:
         """Crash, or query."""
@@ -81,24 +74,24 @@ class CrashingStore(LedgerStore):
             raise CrashError
 
     async def _step(
-        self, insert: Insert, blocks: Sequence[EncodedBlock], *, ordered: bool = False
-    ) -> None:
+        self, insert: Insert[T], blocks: Sequence[EncodedBlock], *, ordered: bool = False
+    ) -> T:
         self._calls += 1
-        crashes = self._calls == self._crash_at
-        if not crashes or self._moment == "after":
+        if self._calls != self._crash_at:
+            return await self._send(insert, blocks)
+        if self._moment == "after":
             await self._send(insert, blocks)
         elif self._moment == "midway":
             await self._send(
                 insert,
                 blocks[: len(blocks) // 2] if ordered else [_half(block) for block in blocks],
             )
-        if crashes:
-            raise CrashError
+        raise CrashError
 
-    async def _send(self, insert: Insert, blocks: Sequence[EncodedBlock]) -> None:
+    async def _send(self, insert: Insert[T], blocks: Sequence[EncodedBlock]) -> T:
         sent = asyncio.ensure_future(insert(blocks))
         self._sent.append(sent)
-        await asyncio.shield(sent)
+        return await asyncio.shield(sent)
 
 
 def _half(block: EncodedBlock) -> EncodedBlock:

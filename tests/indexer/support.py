@@ -10,7 +10,6 @@ from typing import Any
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from msgspec import structs
 from pymongo.asynchronous.database import AsyncDatabase
 
 from devnet.forge.forger import Recipe, forge
@@ -29,16 +28,9 @@ from ledger.position import unpack_position
 
 CHANNEL = "kindledger"
 SMALL = PipelineLimits(
-    delivered_bytes=60_000,
-    decode_bytes=20_000,
-    encoded_bytes=60_000,
-    batch_bytes=25_000,
-    together_bytes=0,
+    delivered_bytes=60_000, decode_bytes=20_000, encoded_bytes=60_000, batch_bytes=25_000
 )
-"""Limits that make many small batches, which are written in steps and in parallel."""
-
-TOGETHER = structs.replace(SMALL, together_bytes=1 << 20, parallel_batches=1)
-"""Limits that make many small batches, each of which is written in one transaction."""
+"""Limits that make many small batches, which are written in parallel."""
 
 Documents = dict[str, dict[int, Any]]
 """The raw documents of each collection, by `_id`."""

@@ -17,16 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymongo import AsyncMongoClient
 
-from indexer.pipeline import PipelineLimits
 from ledger.documents.encoding import EncodedBlock
 from ledger.errors import ChainMismatchError, StoreConflictError
 from ledger.mongodb.collections import BLOCKS, TRANSACTIONS
 from ledger.mongodb.indexes import IndexOptions
-from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.store import LedgerStore, Primaries
 from tests.indexer.crashing import CrashError, CrashingStore
 from tests.indexer.support import (
-    SMALL,
-    TOGETHER,
     Documents,
     EndingSource,
     ScriptedSource,
@@ -49,15 +46,11 @@ MongoClient = AsyncMongoClient[dict[str, Any]]
 
 
 async def run_until_crash(
-    store: CrashingStore,
-    source: ScriptedSource,
-    at: int,
-    moment: str,
-    limits: PipelineLimits = SMALL,
+    store: CrashingStore, source: ScriptedSource, at: int, moment: str
 ) -> bool:
     """Return whether the run crashed at call number `at`; False if it ended before."""
     try:
-        await index(store.plan_crash(at, moment), source, limits)
+        await index(store.plan_crash(at, moment), source)
     except CrashError:
         await store.wait_for_sent()
         return True
@@ -118,35 +111,6 @@ async def test_a_crash_at_any_call_of_the_store_is_repaired_by_the_next_run(
     assert call > 20, "the run made too few calls for this test to be useful"
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("next_limits", [SMALL, TOGETHER], ids=["steps", "together"])
-async def test_a_crash_while_blocks_are_written_in_one_transaction_is_repaired(
-    mongo: MongoClient, database_name: str, moment: str, next_limits: PipelineLimits
-) -> None:
-    store = CrashingStore(mongo, database_name)
-    await store.prepare()
-    for call in range(1, 30, 4):
-        assert await run_until_crash(store, ScriptedSource(CHAIN), call, moment, TOGETHER)
-        await check_after_crash(store)
-        assert not await run_until_crash(store, ScriptedSource(CHAIN), 0, moment, next_limits)
-        assert_equal_documents(await stored_documents(store.database), EXPECTED)
-        await delete_all_documents(store)
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-async def test_documents_of_an_unfinished_batch_are_completed_in_one_transaction(
-    mongo: MongoClient, database_name: str, moment: str
-) -> None:
-    """The transaction meets documents that are stored already, and the steps take over."""
-    store = CrashingStore(mongo, database_name)
-    await store.prepare()
-    for call in range(2, 20, 3):
-        assert await run_until_crash(store, ScriptedSource(CHAIN), call, moment)
-        assert not await run_until_crash(store, ScriptedSource(CHAIN), 0, moment, TOGETHER)
-        assert_equal_documents(await stored_documents(store.database), EXPECTED)
-        await delete_all_documents(store)
-
-
 _deliveries = st.lists(st.integers(0, len(CHAIN) - 1), max_size=12)
 _runs = st.lists(
     st.tuples(st.lists(_deliveries, max_size=4), st.integers(1, 40), st.sampled_from(MOMENTS)),
@@ -196,17 +160,16 @@ async def test_the_documents_are_the_same_if_indexes_are_built_in_the_middle(
     assert await store.missing_indexes(IndexOptions()) == {}
 
 
-@pytest.mark.parametrize("limits", [SMALL, TOGETHER], ids=["steps", "together"])
 @pytest.mark.parametrize("source", [ScriptedSource, EndingSource])
 async def test_two_daemons_on_one_channel_store_the_same_documents(
-    mongo: MongoClient, database_name: str, source: type[ScriptedSource], limits: PipelineLimits
+    mongo: MongoClient, database_name: str, source: type[ScriptedSource]
 ) -> None:
     """Each compares the other's documents with its own and continues.
 
     Both defer the indexes while they read files, and build them at the end.
     """
     stores = [LedgerStore(mongo, database_name) for _ in range(2)]
-    await asyncio.gather(*(index(store, source(CHAIN), limits) for store in stores))
+    await asyncio.gather(*(index(store, source(CHAIN)) for store in stores))
     assert_equal_documents(await stored_documents(stores[0].database), EXPECTED)
     assert await stores[0].missing_indexes(IndexOptions()) == {}
 
@@ -227,9 +190,11 @@ async def test_a_stored_document_that_differs_stops_the_channel(
 class BlocksFirst(CrashingStore):
     """Breaks the write order: writes block documents, which mark a commit, first."""
 
-    async def insert_transactions(self, blocks: Sequence[EncodedBlock]) -> None:
+    async def insert_transactions(
+        self, blocks: Sequence[EncodedBlock], *, wait: bool = True
+    ) -> Primaries:
         await super().insert_blocks(blocks)
-        await super().insert_transactions(blocks)
+        return await super().insert_transactions(blocks, wait=wait)
 
     async def insert_blocks(self, blocks: Sequence[EncodedBlock]) -> None:
         pass
@@ -238,12 +203,14 @@ class BlocksFirst(CrashingStore):
 class EventsFirst(CrashingStore):
     """Breaks the write order: writes events before their transactions."""
 
-    async def insert_transactions(self, blocks: Sequence[EncodedBlock]) -> None:
+    async def insert_transactions(
+        self, blocks: Sequence[EncodedBlock], *, wait: bool = True
+    ) -> Primaries:
         await super().insert_events(blocks)
-        await super().insert_transactions(blocks)
+        return await super().insert_transactions(blocks, wait=wait)
 
-    async def insert_events(self, blocks: Sequence[EncodedBlock]) -> None:
-        pass
+    async def insert_events(self, blocks: Sequence[EncodedBlock]) -> Primaries:
+        return set()
 
 
 class NoLookup(CrashingStore):
