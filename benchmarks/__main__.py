@@ -20,6 +20,11 @@ from benchmarks.ledgers import (
     forged_large,
     forged_small,
 )
+from benchmarks.node_loader import (
+    NodeLoaderUnavailableError,
+    install_node_loader,
+    run_node_loader,
+)
 from benchmarks.processes import peer_process, run_part, write_identity
 from devnet.servers import Mongod
 from runtime.process_start import prepare_libraries
@@ -31,6 +36,7 @@ _TITLES = {
     "follow": "c  peer to durable documents",
     "import": "d  files to durable documents",
     "again": "e  the same files again",
+    "node": "Node loader",
 }
 
 
@@ -66,19 +72,27 @@ def main(*, ledger: Path | None, rounds: int, as_json: bool) -> None:
 async def _measure(ledger: Path | None, work: Path, uri: str, rounds: int) -> dict[str, Any]:
     latencies = await _latency(forged_small(), work, uri)
     ledgers = [forged(), *([existing(ledger)] if ledger is not None else [])]
+    skipped = _skipped_parts()
+    parts = tuple(part for part in _TITLES if part not in skipped)
     return {
-        "throughput": [await _throughput(each, work, uri, rounds) for each in ledgers],
+        "throughput": [await _throughput(each, work, uri, rounds, parts) for each in ledgers],
+        "skipped": skipped,
         "large_blocks": await _throughput(forged_large(), work, uri, rounds=1, parts=("follow",)),
         "latency_ms": latencies,
     }
 
 
+def _skipped_parts() -> dict[str, str]:
+    """Return the parts that cannot run on this machine, and why."""
+    try:
+        install_node_loader()
+    except NodeLoaderUnavailableError as error:
+        return {"node": str(error)}
+    return {}
+
+
 async def _throughput(
-    ledger: MeasuredLedger,
-    work: Path,
-    uri: str,
-    rounds: int,
-    parts: tuple[str, ...] = tuple(_TITLES),
+    ledger: MeasuredLedger, work: Path, uri: str, rounds: int, parts: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return transactions per second and peak memory of each part, and the ratio c/b."""
     runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -86,7 +100,8 @@ async def _throughput(
         for _ in range(rounds):
             for part in parts:
                 arguments = _arguments(part, ledger, work, uri, port)
-                runs[part].append(await asyncio.to_thread(run_part, *arguments))
+                run = run_node_loader if part == "node" else run_part
+                runs[part].append(await asyncio.to_thread(run, *arguments))
     rates = {
         part: ledger.transactions / statistics.median(run["seconds"] for run in runs[part])
         for part in parts
@@ -111,7 +126,7 @@ def _arguments(part: str, ledger: MeasuredLedger, work: Path, uri: str, port: in
             return ["decode", folder]
         case "bare":
             return ["bare", folder, "--uri", uri]
-        case "follow":
+        case "follow" | "node":
             peer = [
                 "--port",
                 str(port),
@@ -120,7 +135,8 @@ def _arguments(part: str, ledger: MeasuredLedger, work: Path, uri: str, port: in
                 "--identity",
                 str(work / "identity"),
             ]
-            return ["follow", "--uri", uri, "--height", str(ledger.height), *peer, *chain]
+            options = ["--uri", uri, "--height", str(ledger.height), *peer, *chain]
+            return options if part == "node" else [part, *options]
         case "again":
             return ["import", folder, "--uri", uri, "--again", *chain]
         case _:
@@ -154,6 +170,8 @@ def _print(report: dict[str, Any]) -> None:
         for part, rate in rates.items():
             ratio, peak_mb = rate / rates["bare"], result["peak_mb"][part]
             click.echo(f"| {_TITLES[part]} | {rate:,} | {ratio:.2f} | {peak_mb:.0f} |")
+        for part, reason in report["skipped"].items():
+            click.echo(f"| {_TITLES[part]} | skipped: {reason} | | |")
         click.echo(f"\nc/b, median of the rounds: {result['ratio_c_to_b']}")
     large = report["large_blocks"]
     size = large["megabytes"] / large["blocks"]

@@ -63,6 +63,14 @@ def _encoded_blocks(folder: Path) -> Iterator[tuple[EncodedBlock, float]]:
 
 
 @main.command()
+def indexes() -> None:
+    """Print the indexes of each collection, as the command `createIndexes` takes them."""
+    models = IndexOptions().models()
+    specifications = {name: [model.document for model in models[name]] for name in models}
+    sys.stdout.write(json.dumps(specifications) + "\n")
+
+
+@main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def decode(folder: Path) -> None:
     """Measure decoding: block bytes to encoded documents, in memory."""

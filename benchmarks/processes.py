@@ -6,7 +6,7 @@ import subprocess
 import sys
 from asyncio import StreamReader
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,14 @@ from devnet.forge.forger import Recipe
 
 def run_part(*arguments: str) -> dict[str, Any]:
     """Run a part; return the values that it prints. See `benchmarks.indexing_parts`."""
-    command = [sys.executable, "-m", "benchmarks.indexing_parts", *arguments]
+    return last_json_line([sys.executable, "-m", "benchmarks.indexing_parts", *arguments])
+
+
+def last_json_line(command: Sequence[str]) -> dict[str, Any]:
+    """Run a command until it ends; return the object in the last line that it prints.
+
+    Raises `subprocess.CalledProcessError` if the command fails.
+    """
     result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     values: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
     return values
