@@ -38,9 +38,9 @@ async def delivered_to_visible(
     is part of the measured load.
     """
     live = ("--live-from", str(live_from), "--live-rate", str(rate), "--announce")
-    async with peer_process(folder, channel, work / "tls", *live) as (port, announcements):
+    async with peer_process(folder, channel, work / "tls", *live) as peer:
         endpoint = Endpoint(
-            f"localhost:{port}",
+            f"localhost:{peer.port}",
             tls_ca=work / "tls" / "ca.pem",
             client_certificate=work / "tls" / "client.pem",
             client_key=work / "tls" / "client.key",
@@ -67,7 +67,7 @@ async def delivered_to_visible(
                 indexer.stop()
                 await running
                 await runner.cleanup()
-        released = [json.loads(await announcements.readline()) for _ in range(live_blocks)]
+        released = [json.loads(await peer.output.readline()) for _ in range(live_blocks)]
     return [(visible[line["block"]] - line["released"]) * 1000 for line in released]
 
 

@@ -18,7 +18,6 @@ FORGED_BLOCKS = 180
 LARGE_BLOCKS = 21
 LARGE_BLOCK_TRANSACTIONS = 2_400
 LIVE_FROM = 20
-LIVE_BLOCKS = 200
 TENS = Recipe(seed=4, transactions_per_block=10, bulk=True, invalid_share=0.001, signed=False)
 TENS_BLOCKS = 1_500
 
@@ -49,11 +48,6 @@ def forged_large() -> MeasuredLedger:
         seed=2, transactions_per_block=LARGE_BLOCK_TRANSACTIONS, bulk=True, signed=False
     )
     return _cached("forged-10MB-blocks", recipe, LARGE_BLOCKS)
-
-
-def forged_small() -> MeasuredLedger:
-    """Return a ledger with blocks of a few transactions, which a peer releases one by one."""
-    return _cached("forged-everyday", Recipe(seed=3, signed=False), LIVE_FROM + LIVE_BLOCKS)
 
 
 def forged_tens() -> MeasuredLedger:

@@ -16,6 +16,8 @@ earlier batch. `ledger.mongodb.store` explains why this order is safe against cr
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, TypeVar
 
 from msgspec import Struct
 
@@ -33,6 +35,9 @@ from ledger.mongodb.store import LedgerStore, StoredBlock
 from ledger.ownership import decide_owners, ids_to_look_up
 from ledger.position import BlockNumber, height_above
 from runtime.tasks import unwrap_exception_group
+
+_SMALL_BYTES: Final = 64 << 10
+T = TypeVar("T")
 
 
 class PipelineLimits(Struct, frozen=True):
@@ -125,9 +130,8 @@ class Pipeline:
     async def _accept(self, chunk: Sequence[DeliveredBlock]) -> list[ClaimedBlock]:
         """Append new blocks to the chain and return them; compare blocks that it already has."""
         with self._progress.timed(Stage.DECODE):
-            checked, self._error = await asyncio.to_thread(
-                _check, self._encoder, chunk, self._chain.next_number
-            )
+            check = partial(_check, self._encoder, chunk, self._chain.next_number)
+            checked, self._error = await _compute(check, sum(each.size for each in chunk))
         accepted = await self._accepted_blocks(
             [undecoded.number for undecoded, block in checked if block is None]
         )
@@ -166,9 +170,8 @@ class Pipeline:
             with self._progress.timed(Stage.OWNERS):
                 owned_below |= await self._owner_lookup.owned_ids(to_look_up, blocks[0].number)
         with self._progress.timed(Stage.ENCODE):
-            encoded, error = await asyncio.to_thread(
-                _encode_all, self._encoder, blocks, owned_below
-            )
+            encode = partial(_encode_all, self._encoder, blocks, owned_below)
+            encoded, error = await _compute(encode, sum(each.undecoded.size for each in blocks))
         self._error = error or self._error
         for block, owned_ids in encoded:
             self._uncommitted_owners |= dict.fromkeys(owned_ids, block.number)
@@ -214,6 +217,15 @@ class Pipeline:
             events=sum(len(block.events) for block in batch),
             undecodable=sum(block.undecodable for block in batch),
         )
+
+
+async def _compute(function: Callable[[], T], size: int) -> T:
+    """Return the result of a function that processes blocks of `size` bytes.
+
+    It runs in a thread, so that the event loop stays responsive. For small blocks a change of
+    threads takes longer than the function.
+    """
+    return function() if size <= _SMALL_BYTES else await asyncio.to_thread(function)
 
 
 def _check(
