@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 _OBSERVE_S: Final = 1.0
 _LOG_S: Final = 10.0
+_NEAR_HEAD_PART: Final = 20
 
 
 class IndexPolicy(Struct, frozen=True):
@@ -107,10 +108,20 @@ class DeferredIndexes:
         progress = self._progress
         return progress.peer_height is not None and progress.lag > self._policy.far_behind_blocks
 
+    @property
+    def is_near_head(self) -> bool:
+        """Whether so few blocks of the peer are missing that the builds can begin.
+
+        MongoDB stores the index entries of blocks that arrive during a build one by one at its end,
+        which takes several times longer than to build them in bulk.
+        """
+        near_blocks = self._policy.far_behind_blocks // _NEAR_HEAD_PART
+        return self._progress.peer_height is not None and self._progress.lag <= near_blocks
+
     async def complete_near_head(self) -> None:
         """Wait until the channel is near the head of its peer, then build the missing indexes."""
         await self._settled.wait()
-        while self._missing and (self._progress.peer_height is None or self.is_far_behind):
+        while self._missing and not self.is_near_head:
             await self._progress.wait_for_change()
         await self.complete()
 

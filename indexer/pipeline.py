@@ -43,13 +43,13 @@ T = TypeVar("T")
 class PipelineLimits(Struct, frozen=True):
     """Limits of the pipeline: sizes in bytes, times in seconds."""
 
-    delivered_bytes: int = 24 << 20
+    delivered_bytes: int = 16 << 20
     """The size of the delivered blocks that wait to be decoded."""
     decode_bytes: int = 4 << 20
     """The size of the blocks that are decoded together, in one chunk."""
-    encoded_bytes: int = 32 << 20
+    encoded_bytes: int = 16 << 20
     """The size of the encoded documents that wait to be written."""
-    batch_bytes: int = 16 << 20
+    batch_bytes: int = 8 << 20
     """The size of the documents that are written together, in one batch."""
     parallel_batches: int = 2
     store_retry_s: float = 600.0

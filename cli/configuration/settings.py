@@ -132,8 +132,8 @@ class ChannelSettings(Section):
 class IndexerSettings(Section):
     """The daemon's memory limits and timeouts, when indexes are built, and the optional ones."""
 
-    delivered_bytes: Bytes = 24 << 20
-    encoded_bytes: Bytes = 32 << 20
+    delivered_bytes: Bytes = 16 << 20
+    encoded_bytes: Bytes = 16 << 20
     parallel_batches: int = Field(default=2, ge=1, le=16)
     store_retry_s: Seconds = 600.0
     peer_retry_s: Seconds = 3600.0
