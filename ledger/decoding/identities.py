@@ -6,7 +6,6 @@ from hashlib import sha256
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.utils import CryptographyDeprecationWarning
 from google.protobuf.message import DecodeError
 
 from ledger.model import Identity
@@ -29,18 +28,20 @@ def decode_identity(serialized: bytes) -> Identity | None:
 def decode_certificate(msp_id: str, pem: bytes) -> Identity:
     """Return the identity of a PEM certificate.
 
-    Its kind is `unknown` if the bytes are no X.509 certificate.
+    Its kind is `unknown` if the bytes are no X.509 certificate, or if its subject cannot be read.
     """
     try:
-        with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
             certificate = x509.load_pem_x509_certificate(pem)
-        return Identity(
-            msp_id=msp_id,
-            kind="x509",
-            subject=certificate.subject.rfc4514_string(),
-            fingerprint=certificate.fingerprint(SHA256()).hex(),
-        )
-    except (ValueError, x509.InvalidVersion):
+            return Identity(
+                msp_id=msp_id,
+                kind="x509",
+                subject=certificate.subject.rfc4514_string(),
+                fingerprint=certificate.fingerprint(SHA256()).hex(),
+            )
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - anyone can write it, and the errors are of several types
         return Identity(msp_id=msp_id, kind="unknown", digest=sha256(pem).hexdigest())
 
 

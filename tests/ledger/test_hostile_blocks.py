@@ -218,6 +218,7 @@ def _version(number: int) -> Callable[[bytes], bytes]:
         (_version(3), "unknown"),
         (_version(127), "unknown"),
         (lambda der: der.replace(_SERIAL, b"\0" * 5), "unknown"),
+        (lambda der: der.replace(b"\x0c\x04name", b"\x03\x04\0ame"), "unknown"),
         (lambda der: der + b"\0", "unknown"),
         (lambda der: b"", "unknown"),
     ],
@@ -237,6 +238,11 @@ def test_an_unusual_certificate_is_decoded_or_kept_as_a_digest(
         }
     else:
         assert (identity["kind"], identity["digest"]) == ("unknown", sha256(_pem(der)).hexdigest())
+
+
+def test_a_country_with_four_letters_is_decoded_without_a_warning() -> None:
+    pem = _pem(_DER.replace(b"\x55\x04\x03", b"\x55\x04\x06"))
+    assert decode_certificate("MSP", pem).subject == "C=name"
 
 
 def test_a_truncated_certificate_is_of_an_unknown_kind() -> None:
