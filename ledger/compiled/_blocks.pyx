@@ -35,7 +35,7 @@ from ledger.compiled.identities cimport (
     clear_identities,
     find_identity,
 )
-from ledger.compiled.json cimport MAX_DEPTH, write_value
+from ledger.compiled.json cimport MAX_DEPTH, has_few_commas, write_value
 from ledger.compiled.read_write_sets cimport write_read_write_sets
 from ledger.compiled.utf8 cimport is_utf8
 from ledger.compiled.wire cimport (
@@ -388,6 +388,7 @@ cdef class TransactionEncoder:
             and is_utf8(rest.data, rest.size)
             and rest.size
             and rest.data[0] in (c"{", c"[")
+            and has_few_commas(rest)
             and write_value(&rest, buffer, name("payload"), MAX_DEPTH)
             and rest.size == 0
         ):

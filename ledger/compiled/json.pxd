@@ -27,6 +27,18 @@ cdef enum:
     MAX_DEPTH = 16
     MAX_KEYS = 32
     MAX_DIGITS = 18
+    MAX_COMMAS = 10_000  # the reference stores a payload with more of them as text
+
+
+cdef inline bint has_few_commas(Span text) noexcept nogil:
+    """Return whether the text has at most MAX_COMMAS commas, those inside strings included."""
+    cdef Py_ssize_t index
+    cdef int count = 0
+    if text.size <= MAX_COMMAS:
+        return True
+    for index in range(text.size):
+        count += text.data[index] == c","
+    return count <= MAX_COMMAS
 
 
 cdef inline bint _take(Span* rest, uint8_t byte) noexcept nogil:

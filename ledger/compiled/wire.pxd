@@ -36,14 +36,16 @@ cdef enum:
     FIXED64 = 1
     LENGTH_DELIMITED = 2
     FIXED32 = 5
+    MAX_VALUE_BYTES = 9  # of an integer; the reference decides about integers of 10 bytes
+    MAX_TAG_BYTES = 5  # of a tag or a length; the reference refuses longer ones
 
 
-cdef inline bint read_varint(Span* rest, uint64_t* value) noexcept nogil:
-    """Take an integer of at most 9 bytes from the beginning of `rest`."""
+cdef inline bint read_varint(Span* rest, int max_bytes, uint64_t* value) noexcept nogil:
+    """Take an integer of at most `max_bytes`, which are 9 or fewer, from the beginning of `rest`."""
     cdef uint64_t result = 0
     cdef int shift = 0
     cdef uint8_t byte
-    while rest.size > 0 and shift < 63:
+    while rest.size > 0 and shift < 7 * max_bytes:
         byte = rest.data[0]
         rest.data += 1
         rest.size -= 1
@@ -74,14 +76,14 @@ cdef inline bint read_field(
     value[0] = 0
     span.data = NULL
     span.size = 0
-    if not read_varint(rest, &tag) or tag >> 32 or tag < 8:
+    if not read_varint(rest, MAX_TAG_BYTES, &tag) or tag >> 32 or tag < 8:
         return False
     number[0] = <uint32_t>(tag >> 3)
     wire_type[0] = <int>(tag & 7)
     if wire_type[0] == VARINT:
-        return read_varint(rest, value)
+        return read_varint(rest, MAX_VALUE_BYTES, value)
     if wire_type[0] == LENGTH_DELIMITED:
-        return read_varint(rest, value) and read_span(rest, value[0], span)
+        return read_varint(rest, MAX_TAG_BYTES, value) and read_span(rest, value[0], span)
     if wire_type[0] == FIXED64:
         return read_span(rest, 8, span)
     if wire_type[0] == FIXED32:

@@ -11,11 +11,14 @@ from devnet.forge.forger import Recipe, forge
 from indexer.encoders import new_encoder
 from ledger.block_encoder import EncoderName
 from tests.ledger import forging
+from tests.ledger.compiled_inputs import Input, limits
 from tests.ledger.encoders import encode_with_both, required_compiled
 from tests.ledger.hypothesis_profiles import PROFILES
 from tests.ledger.mutations import damaged
+from tests.ledger.random_envelopes import made_envelope
 from tests.ledger.recorded import NAMES, Name, recorded
-from tests.ledger.wire_format import field
+from tests.ledger.seeded_mutations import overlong_varint
+from tests.ledger.wire_format import Message
 
 _small_blocks = st.sampled_from(
     [raw for name in NAMES for raw in recorded(name).blocks if len(raw) < 40_000]
@@ -104,13 +107,30 @@ def test_event_payloads_are_stored_alike(profile: settings) -> None:
     @example(b'{"":{}}', 0)
     @example(b"[]x", 0)
     def check(payload: bytes, code: int) -> None:
-        data = forging.action(
-            event=forging.event(payload), result_fields=field(4, field(2, b"chaincode"))
-        )
-        envelope = forging.envelope(data, creator=field(1, b"Org1MSP") + field(2, b"certificate"))
+        envelope = made_envelope(payload=payload)
         assert encode_with_both(forging.block([envelope], bytes([code]))) is not None
 
     check()
+
+
+@pytest.mark.parametrize("tag_bytes", range(2, 12))
+@pytest.mark.parametrize("length_bytes", range(2, 12))
+def test_overlong_tags_and_lengths_are_read_alike(tag_bytes: int, length_bytes: int) -> None:
+    message = made_envelope()
+    (payload,) = Message(message).each(1)
+    envelope = (
+        overlong_varint(1 << 3 | 2, tag_bytes)
+        + overlong_varint(len(payload), length_bytes)
+        + payload
+    )
+    encode_with_both(forging.block([envelope], b"\0"))
+    unknown = overlong_varint(9 << 3 | 2, tag_bytes) + overlong_varint(1, length_bytes) + b"x"
+    encode_with_both(forging.block([message], b"\0") + unknown)
+
+
+@pytest.mark.parametrize("raw", list(limits()), ids=lambda each: str(len(each.block)))
+def test_envelopes_at_the_limits_are_stored_alike(raw: Input) -> None:
+    encode_with_both(raw.block, raw.owned_below)
 
 
 def test_the_extension_encodes_ordinary_envelopes_itself() -> None:
