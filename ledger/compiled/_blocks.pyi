@@ -14,7 +14,7 @@ class TransactionEncoder:
         format: int,  # noqa: A002
         identity: Callable[[bytes], tuple[str, bytes] | None],
         payload: Callable[[bytes], bytes],
-        seed: int,
+        hash_key: bytes,
     ) -> None: ...
     def encode(
         self,

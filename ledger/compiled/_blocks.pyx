@@ -5,7 +5,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from ledger.compiled.bson cimport (
     ARRAY,
@@ -29,6 +29,8 @@ from ledger.compiled.bson cimport (
 )
 from ledger.compiled.envelopes cimport Action, Headers, read_action, read_headers
 from ledger.compiled.identities cimport (
+    KEPT_TABLE_BYTES,
+    MAX_TABLE_BYTES,
     Identity,
     IdentityTable,
     add_identity,
@@ -56,7 +58,6 @@ cdef enum:
     VALID = 0
     MAX_ENVELOPE_BYTES = 1 << 20  # so that no document comes near MongoDB's limit
     MAX_IDENTITY_BYTES = 8192
-    MAX_IDENTITIES = 4096
     MAX_ID_BYTES = 1 << 16
     MAX_ITEMS = 10_000  # of arguments and of endorsements
     KEPT_BYTES = 16 << 20
@@ -152,7 +153,7 @@ cdef class TransactionEncoder:
     `statuses` are the 256 names of validation codes in UTF-8, `type_name` the name of the type of
     endorser transactions. `identity` returns the MSP id and the encoded document of a serialized
     identity, or None if it cannot be decoded; `payload` returns the encoded document with the
-    fields of an event's payload.
+    fields of an event's payload. `hash_key` has 16 secret bytes.
     """
 
     cdef Buffer _transactions
@@ -174,15 +175,26 @@ cdef class TransactionEncoder:
         memset(&self._events, 0, sizeof(Buffer))
         memset(&self._identities, 0, sizeof(IdentityTable))
 
-    def __init__(self, *, list statuses, bytes type_name, int64_t format, identity, payload, uint64_t seed):
+    def __init__(
+        self,
+        *,
+        list statuses,
+        bytes type_name,
+        int64_t format,
+        identity,
+        payload,
+        bytes hash_key,
+    ):
+        if len(statuses) != 256 or len(hash_key) != sizeof(self._identities.key):
+            raise ValueError("256 statuses and a key of 16 bytes are needed")
         self._status_names = statuses
         for index in range(256):
-            self._statuses[index] = span_of(statuses[index])
+            self._statuses[index] = span_of(self._status_names[index])
         self._type_name = type_name
         self._type = span_of(type_name)
         self._format = format
         self._identity, self._payload = identity, payload
-        self._identities.seed = seed
+        memcpy(self._identities.key, PyBytes_AS_STRING(hash_key), sizeof(self._identities.key))
         self._organisations, self._organisation_indexes = [], {}
 
     def __dealloc__(self):
@@ -204,10 +216,10 @@ cdef class TransactionEncoder:
             raise ValueError("each envelope needs a code, an owner and a digest")
         if self._busy:
             raise RuntimeError("the encoder is used by another thread")
+        cdef const uint8_t* digest = span_of(digests).data
         cdef Envelope* parts = <Envelope*>calloc(max(count, 1), sizeof(Envelope))
         if parts == NULL:
             raise MemoryError
-        cdef const uint8_t* digest = span_of(digests).data
         self._busy = True
         try:
             for index in range(count):
@@ -226,7 +238,7 @@ cdef class TransactionEncoder:
 
     cdef int _begin(self) except -1:
         self._transactions.size = self._events.size = 0
-        if self._identities.count >= MAX_IDENTITIES:
+        if self._identities.size >= KEPT_TABLE_BYTES:
             clear_identities(&self._identities)
             self._organisations, self._organisation_indexes = [], {}
         return 0
@@ -431,7 +443,7 @@ cdef class TransactionEncoder:
         if not 0 < serialized.size <= MAX_IDENTITY_BYTES:
             return NULL
         identity = find_identity(&self._identities, serialized)
-        if identity == NULL:
+        if identity == NULL and self._identities.size < MAX_TABLE_BYTES:
             identity = self._decode_identity(serialized)
         return identity
 

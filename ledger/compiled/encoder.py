@@ -42,7 +42,7 @@ class CompiledEncoder:
             format=FORMAT,
             identity=_encode_identity,
             payload=_encode_payload,
-            seed=secrets.randbits(64),
+            hash_key=secrets.token_bytes(16),
         )
 
     def read(self, block_bytes: bytes | memoryview, name: str = "bytes") -> UndecodedBlock:

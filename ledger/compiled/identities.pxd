@@ -15,30 +15,63 @@ cdef struct Identity:
 
 cdef enum:
     BUCKETS = 4096
+    KEPT_TABLE_BYTES = 8 << 20  # from one block to the next: about 5,000 ordinary identities
+    MAX_TABLE_BYTES = 16 << 20  # within a block; then the reference decides about new identities
 
 cdef struct IdentityTable:
     Identity* buckets[BUCKETS]
-    Py_ssize_t count
-    uint64_t seed  # secret, so that nobody can choose identities with equal hashes
+    size_t size  # the bytes of all identities
+    uint64_t key[2]  # secret, so that nobody can choose identities with equal hashes
 
 
-cdef inline uint64_t hash_bytes(Span data, uint64_t seed) noexcept nogil:
-    """Return a hash of the bytes (multiplication and rotation, eight bytes at a time)."""
-    cdef uint64_t result = seed ^ <uint64_t>data.size
+cdef inline uint64_t _rotate(uint64_t value, int bits) noexcept nogil:
+    return value << bits | value >> (64 - bits)
+
+
+cdef inline void _mix(uint64_t* state) noexcept nogil:
+    state[0] += state[1]
+    state[1] = _rotate(state[1], 13) ^ state[0]
+    state[0] = _rotate(state[0], 32)
+    state[2] += state[3]
+    state[3] = _rotate(state[3], 16) ^ state[2]
+    state[0] += state[3]
+    state[3] = _rotate(state[3], 21) ^ state[0]
+    state[2] += state[1]
+    state[1] = _rotate(state[1], 17) ^ state[2]
+    state[2] = _rotate(state[2], 32)
+
+
+cdef inline uint64_t hash_bytes(Span data, const uint64_t* key) noexcept nogil:
+    """Return the SipHash-1-3 of the bytes: without the key, nobody finds bytes with equal hashes."""
+    cdef uint64_t state[4]
     cdef uint64_t word
     cdef Py_ssize_t at = 0
-    while at < data.size:
-        word = 0
-        memcpy(&word, data.data + at, min(8, data.size - at))
-        result = (result ^ word) * <uint64_t>0x9E3779B97F4A7C15
-        result ^= result >> 32
+    state[0] = key[0] ^ <uint64_t>0x736F6D6570736575
+    state[1] = key[1] ^ <uint64_t>0x646F72616E646F6D
+    state[2] = key[0] ^ <uint64_t>0x6C7967656E657261
+    state[3] = key[1] ^ <uint64_t>0x7465646279746573
+    while data.size - at >= 8:
+        memcpy(&word, data.data + at, 8)
+        state[3] ^= word
+        _mix(state)
+        state[0] ^= word
         at += 8
-    return result
+    word = 0
+    memcpy(&word, data.data + at, data.size - at)
+    word |= <uint64_t>data.size << 56
+    state[3] ^= word
+    _mix(state)
+    state[0] ^= word
+    state[2] ^= 0xFF
+    _mix(state)
+    _mix(state)
+    _mix(state)
+    return state[0] ^ state[1] ^ state[2] ^ state[3]
 
 
 cdef inline Identity* find_identity(IdentityTable* table, Span serialized) noexcept nogil:
     """Return the identity with these bytes, or NULL."""
-    cdef uint64_t hashed = hash_bytes(serialized, table.seed)
+    cdef uint64_t hashed = hash_bytes(serialized, table.key)
     cdef Identity* identity = table.buckets[hashed % BUCKETS]
     while identity != NULL:
         if (
@@ -55,14 +88,15 @@ cdef inline Identity* add_identity(
     IdentityTable* table, Span serialized, Span document, Py_ssize_t organisation
 ) noexcept nogil:
     """Add an identity, whose bytes are copied, and return it; NULL if memory is missing."""
-    cdef uint8_t* memory = <uint8_t*>malloc(sizeof(Identity) + serialized.size + document.size)
+    cdef size_t size = sizeof(Identity) + serialized.size + document.size
+    cdef uint8_t* memory = <uint8_t*>malloc(size)
     cdef Identity* identity = <Identity*>memory
     if memory == NULL:
         return NULL
     memory += sizeof(Identity)
     memcpy(memory, serialized.data, serialized.size)
     memcpy(memory + serialized.size, document.data, document.size)
-    identity.hash = hash_bytes(serialized, table.seed)
+    identity.hash = hash_bytes(serialized, table.key)
     identity.serialized.data = memory
     identity.serialized.size = serialized.size
     identity.document.data = memory + serialized.size
@@ -70,7 +104,7 @@ cdef inline Identity* add_identity(
     identity.organisation = organisation
     identity.next = table.buckets[identity.hash % BUCKETS]
     table.buckets[identity.hash % BUCKETS] = identity
-    table.count += 1
+    table.size += size
     return identity
 
 
@@ -86,4 +120,4 @@ cdef inline void clear_identities(IdentityTable* table) noexcept nogil:
             free(identity)
             identity = following
     memset(table.buckets, 0, sizeof(table.buckets))
-    table.count = 0
+    table.size = 0

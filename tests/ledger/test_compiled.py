@@ -11,14 +11,14 @@ from devnet.forge.forger import Recipe, forge
 from indexer.encoders import new_encoder
 from ledger.block_encoder import EncoderName
 from tests.ledger import forging
-from tests.ledger.compiled_inputs import Input, limits
+from tests.ledger.compiled_inputs import Input, limits, many_identities
 from tests.ledger.encoders import encode_with_both, required_compiled
 from tests.ledger.hypothesis_profiles import PROFILES
 from tests.ledger.mutations import damaged
 from tests.ledger.random_envelopes import made_envelope
 from tests.ledger.recorded import NAMES, Name, recorded
 from tests.ledger.seeded_mutations import overlong_varint
-from tests.ledger.wire_format import Message
+from tests.ledger.wire_format import Message, field
 
 _small_blocks = st.sampled_from(
     [raw for name in NAMES for raw in recorded(name).blocks if len(raw) < 40_000]
@@ -131,6 +131,22 @@ def test_overlong_tags_and_lengths_are_read_alike(tag_bytes: int, length_bytes: 
 @pytest.mark.parametrize("raw", list(limits()), ids=lambda each: str(len(each.block)))
 def test_envelopes_at_the_limits_are_stored_alike(raw: Input) -> None:
     encode_with_both(raw.block, raw.owned_below)
+
+
+def test_the_reference_takes_over_when_a_block_has_too_many_identities() -> None:
+    from ledger.compiled.encoder import CompiledEncoder  # noqa: PLC0415 - may be absent
+
+    encoder = CompiledEncoder()
+
+    def count_of_reference(raw: bytes) -> int:
+        before = encoder.reference_count
+        block = encoder.claims(encoder.read(raw))
+        encoder.encode(block, [False] * len(block.codes))
+        return encoder.reference_count - before
+
+    assert count_of_reference(forging.block([made_envelope(creator=field(1, b"first"))])) == 0
+    assert 0 < count_of_reference(many_identities()) < 5
+    assert count_of_reference(forging.block([made_envelope(creator=field(1, b"second"))])) == 0
 
 
 def test_the_extension_encodes_ordinary_envelopes_itself() -> None:
