@@ -69,8 +69,10 @@ cdef extern from *:
     const uint64_t MAX_SECONDS  # the end of year 9999
 
 
-cdef inline Span span_of(bytes data) noexcept:
+cdef inline Span span_of(bytes data) except *:
     cdef Span span
+    if data is None:
+        raise TypeError("bytes are needed, not None")
     span.data = <const uint8_t*>PyBytes_AS_STRING(data)
     span.size = PyBytes_GET_SIZE(data)
     return span
@@ -187,7 +189,7 @@ cdef class TransactionEncoder:
     ):
         if len(statuses) != 256 or len(hash_key) != sizeof(self._identities.key):
             raise ValueError("256 statuses and a key of 16 bytes are needed")
-        self._status_names = statuses
+        self._status_names = list(statuses)
         for index in range(256):
             self._statuses[index] = span_of(self._status_names[index])
         self._type_name = type_name
@@ -296,7 +298,8 @@ cdef class TransactionEncoder:
         return 0
 
     cdef int _append(self, Buffer* buffer, bytes encoded) except -1:
-        write_bytes(buffer, PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
+        cdef Span span = span_of(encoded)
+        write_bytes(buffer, span.data, span.size)
         return 0
 
     cdef int _write_envelope(
@@ -413,6 +416,8 @@ cdef class TransactionEncoder:
         """Write the fields of a payload as the reference gives them."""
         encoded = self._payload(bytes_of(payload))
         cdef Span document = span_of(encoded)
+        if document.size < 5:
+            raise ValueError("an encoded document has at least 5 bytes")
         write_bytes(buffer, document.data + 4, document.size - 5)
         return 1
 
