@@ -360,12 +360,10 @@ cdef class TransactionEncoder:
             ):
                 return 0
             if envelope.has_event:
-                if not self._write_event(number, index, envelope, tx_id, event):
-                    return 0
+                self._write_event(number, index, envelope, tx_id, event)
             else:
                 inner = begin_field(buffer, 0x03, name("event"))
-                if not self._write_event_fields(buffer, event):
-                    return 0
+                self._write_event_fields(buffer, event)
                 end(buffer, inner)
         digest.data = envelope.digest
         digest.size = 32
@@ -382,14 +380,13 @@ cdef class TransactionEncoder:
         cdef Buffer* buffer = &self._events
         cdef size_t start = begin(buffer)
         _write_position(buffer, number, index, envelope, tx_id)
-        if not self._write_event_fields(buffer, event):
-            return 0
+        self._write_event_fields(buffer, event)
         put_int(buffer, name("blockNumber"), number)
         put_int(buffer, name("txIndex"), index)
         _write_ts(buffer, envelope)
         put_int(buffer, name("format"), self._format)
         end(buffer, start)
-        return 1
+        return 0
 
     cdef int _write_event_fields(self, Buffer* buffer, const Field* event) except -1 nogil:
         """Write the fields of a ChaincodeEvent and of its payload."""
@@ -408,7 +405,7 @@ cdef class TransactionEncoder:
             and rest.size == 0
         ):
             put_text(buffer, name("payloadEncoding"), name("json"))
-            return 1
+            return 0
         buffer.size = size
         return self._write_other_payload(buffer, event[4].span)
 
@@ -419,7 +416,7 @@ cdef class TransactionEncoder:
         if document.size < 5:
             raise ValueError("an encoded document has at least 5 bytes")
         write_bytes(buffer, document.data + 4, document.size - 5)
-        return 1
+        return 0
 
     cdef int _write_endorsers(self, Buffer* buffer, Span endorsed) except -1 nogil:
         """Write the field `endorsers` from the endorsements of a ChaincodeEndorsedAction."""

@@ -123,8 +123,6 @@ cdef inline bint _write_version(Field field, Buffer* buffer) noexcept nogil:
         return True
     if not read_message(field.span, version, FIELD_1 | FIELD_2, NO_FIELD, NO_FIELD, NO_FIELD):
         return False
-    if (version[1].number | version[2].number) >> 63:  # beyond the integers of BSON
-        return False
     start = begin_field(buffer, DOCUMENT, name("version"))
     put_int(buffer, name("block"), version[1].number)
     put_int(buffer, name("tx"), version[2].number)

@@ -15,7 +15,7 @@ cdef struct Span:
 
 cdef struct Field:
     bint present
-    uint64_t number  # the value of an integer field
+    uint64_t number  # the value of an integer field; at most 9 bytes of 7 bits, so below 2^63
     Span span  # the content of a length-delimited field
 
 cdef enum:
