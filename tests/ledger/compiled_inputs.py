@@ -70,8 +70,7 @@ def limits() -> Iterator[Input]:
     """Yield envelopes at the limits of sizes and counts."""
     for count in (9_999, 10_000, 10_001, 20_001):
         yield _one(args=field(1, b"a") * count)
-        yield _one(results=forging.namespace(field(1, field(1, b"k")) * (count - 1)))
-        yield _one(results=forging.namespace(field(3, field(1, b"k")) * (count - 1)))
+        yield from (_one(results=results) for results in _read_write_sets(count - 1))
         yield _one(payload=b"[" + b"1," * (count - 1) + b"1]")
         yield _one(payload=b'["' + b"," * count + b'"]')
         yield _one(endorsements=field(2, field(1, field(1, b"m"))) * count)
@@ -90,6 +89,18 @@ def limits() -> Iterator[Input]:
     yield Input(forging.block(same_length))
     yield Input(many_identities())
     yield Input(many_identities())
+
+
+def _read_write_sets(count: int) -> Iterator[bytes]:
+    """Yield read/write sets with `count` elements of each kind."""
+    element = field(1, b"k")
+    yield forging.namespace() * count
+    for number in (1, 2, 3):  # reads, range queries, writes
+        yield forging.namespace(field(number, element) * count)
+    yield forging.namespace(field(2, field(4, field(1, element) * count)))
+    yield forging.namespace(collections=field(3, element) * count)
+    for number in (1, 2):  # hashed reads and writes
+        yield forging.namespace(collections=field(3, field(2, field(number, element) * count)))
 
 
 def many_identities() -> bytes:

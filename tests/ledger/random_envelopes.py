@@ -108,6 +108,8 @@ class RandomEnvelopes:
     def _namespace(self) -> bytes:
         """Return a read/write set of a namespace with all kinds of elements."""
         elements = self._some(1, self._read) + self._some(3, self._write)
+        if self._is_odd():
+            elements += field(4, self._metadata_write())
         return (
             field(1, self._text())
             + field(2, elements + self._maybe(self._some(2, self._range_query)))
@@ -134,7 +136,12 @@ class RandomEnvelopes:
 
     def _collection(self) -> bytes:
         hashed = self._some(1, self._hashed_read) + self._some(2, self._hashed_write)
+        if self._is_odd():
+            hashed += field(3, self._metadata_write())
         return field(1, self._text()) + field(2, hashed) + self._maybe(field(3, self._bytes()))
+
+    def _metadata_write(self) -> bytes:
+        return field(1, self._text()) + field(2, field(1, b"name") + field(2, self._bytes()))
 
     def _hashed_read(self) -> bytes:
         return field(1, self._random.randbytes(4)) + self._version()

@@ -52,10 +52,10 @@ def _mutate_inside(random: Random, message: bytes) -> bytes:
     nested = [at for at, (_, value) in enumerate(entries) if isinstance(value, bytes) and value]
     if not entries or (not nested and random.random() < 0.2):
         return _mutate_bytes(random, message)
-    if not nested or random.random() < 0.1:
-        return _mutate_fields(random, [field(number, value) for number, value in entries], message)
-    at = random.choice(nested)
     encoded = [field(number, value) for number, value in entries]
+    if not nested or random.random() < 0.1:
+        return _mutate_fields(random, encoded)
+    at = random.choices(nested, random.choice((None, [len(encoded[at]) for at in nested])))[0]
     number, value = entries[at]
     assert isinstance(value, bytes)
     encoded[at] = field(number, _mutate_inside(random, value))
@@ -69,7 +69,7 @@ def _fields_or_none(message: bytes) -> list[tuple[int, Value]]:
         return []
 
 
-def _mutate_fields(random: Random, encoded: list[bytes], message: bytes) -> bytes:
+def _mutate_fields(random: Random, encoded: list[bytes]) -> bytes:
     """Return the message after a change of one of its fields, which are given encoded."""
     at = random.randrange(len(encoded))
     ((number, value),) = fields(encoded[at])
