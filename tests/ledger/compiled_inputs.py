@@ -18,6 +18,9 @@ from tests.ledger.recorded import NAMES, recorded
 from tests.ledger.seeded_mutations import mutated
 from tests.ledger.wire_format import field
 
+CORPUS = Path(__file__).parent.parent / "fixtures" / "compiled_corpus"
+"""The inputs that a fuzzer found, which together reach most branches of the extension."""
+
 _IS_BLOCK, _OWNED_BELOW = 1, 2
 _MAX_SOURCE_BYTES = 20_000
 
