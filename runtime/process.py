@@ -46,7 +46,7 @@ def _collect_garbage_rarely() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(10_000, 50, 50)
 
 
 def _tune_malloc() -> None:
