@@ -36,7 +36,7 @@ help:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	echo "[make] Creating .venv, a few seconds"
 	$(PYTHON) -m venv .venv || { rm -rf .venv; echo "venv is missing: apt-get install python3-venv" >&2; exit 1; }
-	echo "[make] Installing the program and the demo's servers: 84 MB to download, 320 MB in .venv, about a minute"
+	echo "[make] Installing the program and the demo's servers: 88 MB to download, 340 MB in .venv, about a minute"
 	$(PIP) --require-hashes -r requirements-demo.lock
 	$(PIP) --no-build-isolation -e .
 	touch $@
