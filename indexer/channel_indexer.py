@@ -122,7 +122,7 @@ class ChannelIndexer:
         with unwrap_exception_group():
             async with asyncio.TaskGroup() as group:
                 completing = group.create_task(self._indexes.complete_near_head())
-                await pipeline.run(lambda _: self._until_stopped(self._deliver(pipeline)))
+                await pipeline.run(lambda each: self._until_stopped(self._deliver(each)))
                 completing.cancel()
         if not self._stop.is_set():
             await self._until_stopped(self._indexes.complete())

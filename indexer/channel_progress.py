@@ -34,6 +34,7 @@ class Stage(StrEnum):
     WAIT_FOR_ROOM = "wait_for_room"  # in the queue of documents that wait to be written
     WRITE_DOCUMENTS = "write_documents"  # transactions and events
     WRITE_BLOCKS = "write_blocks"
+    BUILD_INDEXES = "build_indexes"
 
 
 class ErrorSource(StrEnum):

@@ -15,7 +15,7 @@ import structlog
 from msgspec import Struct
 from pymongo.errors import PyMongoError
 
-from indexer.channel_progress import ChannelProgress
+from indexer.channel_progress import ChannelProgress, Stage
 from indexer.index_build_estimate import BuildEstimate
 from indexer.store_retry import StoreRetry
 from ledger.mongodb.index_builds import IndexModels, only_owner_index
@@ -144,7 +144,8 @@ class DeferredIndexes:
         async with self._building:
             indexes = select(self._missing)
             if indexes:
-                await self._build_and_report(indexes)
+                with self._progress.timed(Stage.BUILD_INDEXES):
+                    await self._build_and_report(indexes)
                 await self._read_missing()
 
     async def _build_and_report(self, indexes: IndexModels) -> None:

@@ -37,6 +37,7 @@ from ledger.position import BlockNumber, height_above
 from runtime.tasks import unwrap_exception_group
 
 _SMALL_BYTES: Final = 64 << 10
+"""The size of blocks up to which they are processed without a thread."""
 T = TypeVar("T")
 
 

@@ -24,8 +24,9 @@ _LIMITS: Final[Mapping[Stage, Limit]] = {
     Stage.ENCODE: Limit.PROCESSOR,
     Stage.OWNERS: Limit.MONGODB,
     Stage.WAIT_FOR_ROOM: Limit.MONGODB,
+    Stage.BUILD_INDEXES: Limit.MONGODB,
 }
-"""The stages of the task that decodes blocks, one of which is always active."""
+"""The stages of the task that decodes blocks, one of which is always active, and index builds."""
 
 _ADVICE: Final = {
     Limit.SOURCE: (

@@ -13,6 +13,7 @@ _MEANINGS = {
     Stage.WAIT_FOR_ROOM: "waiting for MongoDB to take documents",
     Stage.WRITE_DOCUMENTS: "MongoDB: transactions and events",
     Stage.WRITE_BLOCKS: "MongoDB: blocks",
+    Stage.BUILD_INDEXES: "MongoDB: building indexes",
 }
 
 

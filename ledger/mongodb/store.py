@@ -246,21 +246,13 @@ class LedgerStore:
                     self.database, name, remaining, concern, ordered=ordered
                 )
                 primaries.add(reply.primary)
-                remaining = await self._compare_stored(name, remaining, reply.duplicates)
-                if not ordered:
+                if not reply.duplicates:
                     break
+                sent = list(chain.from_iterable(remaining))
+                await self._compare(name, [sent[index] for index in reply.duplicates])
+                after = sent[reply.duplicates[-1] + 1 :] if ordered else []
+                remaining = [join(document.raw for document in after)] if after else []
         return primaries
-
-    async def _compare_stored(
-        self, name: str, sent: Sequence[JoinedDocuments], duplicates: Sequence[int]
-    ) -> list[JoinedDocuments]:
-        """Compare the documents that were stored before; return those after the last of them."""
-        if not duplicates:
-            return []
-        documents = list(chain.from_iterable(sent))
-        await self._compare(name, [documents[index] for index in duplicates])
-        rest = documents[duplicates[-1] + 1 :]
-        return [join(document.raw for document in rest)] if rest else []
 
     async def _compare(self, name: str, documents: Sequence[RawBSONDocument]) -> None:
         """Raise `StoreConflictError` unless each document equals the stored document.

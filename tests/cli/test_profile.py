@@ -14,6 +14,7 @@ from ledger.block_encoder import EncoderName
         (Stage.ENCODE, Limit.PROCESSOR),
         (Stage.OWNERS, Limit.MONGODB),
         (Stage.WAIT_FOR_ROOM, Limit.MONGODB),
+        (Stage.BUILD_INDEXES, Limit.MONGODB),
     ],
 )
 def test_the_part_that_the_others_wait_for_is_the_limit(slowest: Stage, limit: Limit) -> None:

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from devnet.peer import Ledger
 from devnet.servers import Mongod
+from indexer.channel_progress import Stage
 from indexer.deferred_indexes import IndexPolicy
 from ledger.decoding.blocks import decode_block, read_block
 from ledger.errors import StoreConflictError
@@ -101,6 +102,7 @@ async def test_a_store_whose_indexes_were_deferred_equals_any_other(
     policy = IndexPolicy(owned_ids_bytes=owned_ids_bytes)
     progress = await index(observed, EndingSource(CHAIN), policy=policy)
     assert progress.state is not ChannelState.STARTING
+    assert progress.stages[Stage.BUILD_INDEXES].sum > 0
     assert_equal_documents(await stored_documents(observed.database), expected_documents(CHAIN))
     assert await stored_indexes(observed.database) == await all_indexes(observed)
     builds = [sum(map(len, names.values())) for names in observed.builds]
