@@ -3,12 +3,13 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from ledger.compiled.bson cimport (
     ARRAY,
+    DOCUMENT,
     Buffer,
     Decimal,
     begin,
@@ -17,14 +18,10 @@ from ledger.compiled.bson cimport (
     name,
     position_name,
     put_bool,
-    put_datetime,
     put_document,
     put_hex,
     put_int,
-    put_int64,
-    put_null,
     put_text,
-    put_text_or_binary,
     write_bytes,
 )
 from ledger.compiled.envelopes cimport Action, Headers, read_action, read_headers
@@ -39,6 +36,16 @@ from ledger.compiled.identities cimport (
 )
 from ledger.compiled.json cimport MAX_DEPTH, has_few_commas, write_value
 from ledger.compiled.read_write_sets cimport write_read_write_sets
+from ledger.compiled.transaction_fields cimport (
+    MAX_ITEMS,
+    Envelope,
+    set_facts,
+    write_arguments,
+    write_position,
+    write_response,
+    write_timestamp,
+    write_ts,
+)
 from ledger.compiled.utf8 cimport is_utf8
 from ledger.compiled.wire cimport (
     FIELD_1,
@@ -59,15 +66,7 @@ cdef enum:
     MAX_ENVELOPE_BYTES = 1 << 20  # so that no document comes near MongoDB's limit
     MAX_IDENTITY_BYTES = 8192
     MAX_ID_BYTES = 1 << 16
-    MAX_ITEMS = 10_000  # of arguments and of endorsements
     KEPT_BYTES = 16 << 20
-
-cdef extern from *:
-    """
-    #define MAX_SECONDS 253402300799ULL
-    """
-    const uint64_t MAX_SECONDS  # the end of year 9999
-
 
 cdef inline Span span_of(bytes data) except *:
     cdef Span span
@@ -133,20 +132,6 @@ def claimed_ids(bytes envelope):
     if not read_headers(span_of(envelope), &headers):
         return None
     return text_of(headers.channel[5].span), text_of(headers.channel[4].span)
-
-
-cdef struct Envelope:
-    # What is known of an envelope, and what its block's document needs of it.
-    Span data
-    uint8_t code
-    bint owns_id
-    const uint8_t* digest
-    bint in_common_form
-    bint has_event
-    bint has_ts
-    int64_t ts
-    Span chaincode
-    Py_ssize_t organisation
 
 
 cdef class TransactionEncoder:
@@ -314,7 +299,7 @@ cdef class TransactionEncoder:
             return 0
         if headers.channel[5].span.size > MAX_ID_BYTES:
             return 0
-        if not read_action(&headers, &action) or not _set_facts(&headers, &action, envelope):
+        if not read_action(&headers, &action) or not set_facts(&headers, &action, envelope):
             return 0
         return self._write_transaction(number, index, envelope, &headers, &action)
 
@@ -332,24 +317,24 @@ cdef class TransactionEncoder:
         envelope.organisation = creator.organisation
         envelope.has_event = envelope.code == VALID and action.events.size > 0
         start = begin(buffer)
-        _write_position(buffer, number, index, envelope, tx_id)
+        write_position(buffer, number, index, envelope, tx_id)
         put_text(buffer, name("status"), self._statuses[envelope.code])
         put_int(buffer, name("validationCode"), envelope.code)
         put_text(buffer, name("chaincodeId"), envelope.chaincode)
         put_int(buffer, name("blockNumber"), number)
         put_int(buffer, name("txIndex"), index)
         put_text(buffer, name("type"), self._type)
-        _write_ts(buffer, envelope)
-        _write_timestamp(buffer, headers)
+        write_ts(buffer, envelope)
+        write_timestamp(buffer, headers)
         put_document(buffer, name("creator"), creator.document)
         if not envelope.owns_id:
             put_text(buffer, name("claimedTxId"), tx_id)
         put_text(buffer, name("chaincodeVersion"), action.chaincode[3].span)
         if not self._write_endorsers(buffer, action.endorsed):
             return 0
-        if not _write_arguments(buffer, action.input):
+        if not write_arguments(buffer, action.input):
             return 0
-        _write_response(buffer, action)
+        write_response(buffer, action)
         if not write_read_write_sets(action.results, buffer):
             return 0
         if action.is_init:
@@ -362,7 +347,7 @@ cdef class TransactionEncoder:
             if envelope.has_event:
                 self._write_event(number, index, envelope, tx_id, event)
             else:
-                inner = begin_field(buffer, 0x03, name("event"))
+                inner = begin_field(buffer, DOCUMENT, name("event"))
                 self._write_event_fields(buffer, event)
                 end(buffer, inner)
         digest.data = envelope.digest
@@ -379,11 +364,11 @@ cdef class TransactionEncoder:
         """Write the document of a ChaincodeEvent."""
         cdef Buffer* buffer = &self._events
         cdef size_t start = begin(buffer)
-        _write_position(buffer, number, index, envelope, tx_id)
+        write_position(buffer, number, index, envelope, tx_id)
         self._write_event_fields(buffer, event)
         put_int(buffer, name("blockNumber"), number)
         put_int(buffer, name("txIndex"), index)
-        _write_ts(buffer, envelope)
+        write_ts(buffer, envelope)
         put_int(buffer, name("format"), self._format)
         end(buffer, start)
         return 0
@@ -470,83 +455,3 @@ cdef void _release_if_large(Buffer* buffer) noexcept nogil:
     if buffer.capacity > KEPT_BYTES or buffer.failed:
         free(buffer.data)
         memset(buffer, 0, sizeof(Buffer))
-
-
-cdef bint _set_facts(Headers* headers, Action* action, Envelope* envelope) noexcept nogil:
-    """Set the chaincode and the time; return False if the reference must decide about them."""
-    cdef uint64_t seconds = headers.timestamp[1].number, nanos = headers.timestamp[2].number
-    envelope.chaincode = action.chaincode[2].span
-    if envelope.chaincode.size == 0 or _is_lifecycle(envelope.chaincode):
-        return False
-    if seconds > MAX_SECONDS or nanos >= 1_000_000_000:
-        return False
-    envelope.has_ts = headers.channel[3].present
-    envelope.ts = seconds * 1000 + nanos // 1_000_000
-    return action.response[1].number <= 0x7FFFFFFF
-
-
-cdef bint _is_lifecycle(Span chaincode) noexcept nogil:
-    """Return whether the chaincode is a system chaincode such as `_lifecycle`."""
-    return chaincode.data[0] == c"_"
-
-
-cdef void _write_position(
-    Buffer* buffer, int64_t number, Py_ssize_t index, const Envelope* envelope, Span tx_id
-) noexcept nogil:
-    """Write the fields `_id` and `txId`."""
-    cdef int64_t position = number << 20 | index
-    put_int64(buffer, name("_id"), position)
-    if envelope.owns_id:
-        put_text(buffer, name("txId"), tx_id)
-    else:
-        put_int64(buffer, name("txId"), position)
-
-
-cdef void _write_ts(Buffer* buffer, const Envelope* envelope) noexcept nogil:
-    if envelope.has_ts:
-        put_datetime(buffer, name("ts"), envelope.ts)
-    else:
-        put_null(buffer, name("ts"))
-
-
-cdef void _write_timestamp(Buffer* buffer, const Headers* headers) noexcept nogil:
-    cdef size_t start
-    if not headers.channel[3].present:
-        put_null(buffer, name("timestamp"))
-        return
-    start = begin_field(buffer, 0x03, name("timestamp"))
-    put_int(buffer, name("seconds"), headers.timestamp[1].number)
-    put_int(buffer, name("nanos"), headers.timestamp[2].number)
-    end(buffer, start)
-
-
-cdef bint _write_arguments(Buffer* buffer, Span chaincode_input) noexcept nogil:
-    """Write the fields `function` and `args` from a ChaincodeInput."""
-    cdef Decimal decimal
-    cdef Span argument
-    cdef size_t start
-    cdef int index = 0
-    if next_repeated(&chaincode_input, 1, &argument):
-        put_text_or_binary(buffer, name("function"), argument)
-    else:
-        put_null(buffer, name("function"))
-    start = begin_field(buffer, ARRAY, name("args"))
-    while next_repeated(&chaincode_input, 1, &argument):
-        if index >= MAX_ITEMS:
-            return False
-        put_text_or_binary(buffer, position_name(&decimal, index), argument)
-        index += 1
-    end(buffer, start)
-    return True
-
-
-cdef void _write_response(Buffer* buffer, const Action* action) noexcept nogil:
-    cdef size_t start
-    if not action.has_response:
-        put_null(buffer, name("response"))
-        return
-    start = begin_field(buffer, 0x03, name("response"))
-    put_int(buffer, name("status"), action.response[1].number)
-    put_text(buffer, name("message"), action.response[2].span)
-    put_text_or_binary(buffer, name("payload"), action.response[3].span)
-    end(buffer, start)

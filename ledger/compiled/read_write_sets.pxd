@@ -31,6 +31,10 @@ from ledger.compiled.wire cimport (
     read_message,
 )
 
+# Reads the message of an element and writes the element's fields; False if the reference must decide.
+# The last argument counts the elements of the envelope.
+ctypedef bint (*ElementWriter)(Span, Buffer*, int*) noexcept nogil
+
 cdef enum:
     MAX_ELEMENTS = 10_000  # the reference has a higher limit
 
@@ -41,77 +45,71 @@ cdef inline bint write_read_write_sets(Span results, Buffer* buffer) noexcept no
     Return False if a part is not in the common form; then the field is incomplete.
     """
     cdef Field[FIELDS] fields
-    cdef Decimal decimal
-    cdef Span namespace
-    cdef size_t start
-    cdef int elements = 0, index = 0
-    if not read_message(results, fields, FIELD_1, NO_FIELD, NO_FIELD, FIELD_2):
-        return False
-    start = begin_field(buffer, ARRAY, name("rwsets"))
-    while next_repeated(&results, 2, &namespace):
-        if not _write_namespace(namespace, buffer, position_name(&decimal, index), &elements):
-            return False
-        index += 1
-    end(buffer, start)
-    return True
+    cdef int elements = 0
+    return read_message(results, fields, FIELD_1, NO_FIELD, NO_FIELD, FIELD_2) and _write_list(
+        results, 2, name("rwsets"), _write_namespace, buffer, &elements
+    )
 
 
-cdef inline bint _count(int* elements) noexcept nogil:
-    """Count an element; return whether there are not too many."""
-    elements[0] += 1
-    return elements[0] <= MAX_ELEMENTS
-
-
-cdef inline bint _write_namespace(
-    Span message, Buffer* buffer, Span key, int* elements
+cdef inline bint _write_list(
+    Span message, int number, Span key, ElementWriter write, Buffer* buffer, int* elements
 ) noexcept nogil:
-    cdef Field[FIELDS] fields
-    cdef Field[FIELDS] sets
-    cdef size_t start
-    if not read_message(message, fields, NO_FIELD, FIELD_2, FIELD_1, FIELD_3):
-        return False
-    if not read_message(
-        fields[2].span, sets, NO_FIELD, NO_FIELD, NO_FIELD, FIELD_1 | FIELD_2 | FIELD_3 | FIELD_4
-    ):
-        return False
-    if sets[4].present or not _count(elements):  # metadata writes
-        return False
-    start = begin_field(buffer, DOCUMENT, key)
-    put_text(buffer, name("namespace"), fields[1].span)
-    if not _write_reads(fields[2].span, 1, buffer, elements):
-        return False
-    if not _write_writes(fields[2].span, buffer, elements):
-        return False
-    if sets[2].present and not _write_range_queries(fields[2].span, buffer, elements):
-        return False
-    if fields[3].present and not _write_collections(message, buffer, elements):
-        return False
-    end(buffer, start)
-    return True
+    """Write the field `key`, with an element for each field `number` of a message.
 
-
-cdef inline bint _write_reads(
-    Span message, int number, Buffer* buffer, int* elements
-) noexcept nogil:
-    """Write the field `reads` from the KVRead messages in the field `number` of a message."""
-    cdef Field[FIELDS] fields
+    Return False if an element is not in the common form, or if there are too many.
+    """
     cdef Decimal decimal
-    cdef Span read
-    cdef size_t item, start = begin_field(buffer, ARRAY, name("reads"))
+    cdef Span element
+    cdef size_t item, start = begin_field(buffer, ARRAY, key)
     cdef int index = 0
-    while next_repeated(&message, number, &read):
-        if not _count(elements):
-            return False
-        if not read_message(read, fields, NO_FIELD, FIELD_2, FIELD_1, NO_FIELD):
+    while next_repeated(&message, number, &element):
+        elements[0] += 1
+        if elements[0] > MAX_ELEMENTS:
             return False
         item = begin_field(buffer, DOCUMENT, position_name(&decimal, index))
-        put_text(buffer, name("key"), fields[1].span)
-        if not _write_version(fields[2], buffer):
+        if not write(element, buffer, elements):
             return False
         end(buffer, item)
         index += 1
     end(buffer, start)
     return True
+
+
+cdef inline bint _write_namespace(Span message, Buffer* buffer, int* elements) noexcept nogil:
+    """Write the fields of an NsReadWriteSet."""
+    cdef Field[FIELDS] fields
+    cdef Field[FIELDS] sets
+    cdef Span kv
+    if not read_message(message, fields, NO_FIELD, FIELD_2, FIELD_1, FIELD_3):
+        return False
+    kv = fields[2].span
+    if not read_message(
+        kv, sets, NO_FIELD, NO_FIELD, NO_FIELD, FIELD_1 | FIELD_2 | FIELD_3 | FIELD_4
+    ):
+        return False
+    if sets[4].present:  # metadata writes
+        return False
+    put_text(buffer, name("namespace"), fields[1].span)
+    if not _write_list(kv, 1, name("reads"), _write_read, buffer, elements):
+        return False
+    if not _write_list(kv, 3, name("writes"), _write_write, buffer, elements):
+        return False
+    if sets[2].present and not _write_list(
+        kv, 2, name("rangeQueries"), _write_range_query, buffer, elements
+    ):
+        return False
+    return not fields[3].present or _write_list(
+        message, 3, name("collections"), _write_collection, buffer, elements
+    )
+
+
+cdef inline bint _write_read(Span message, Buffer* buffer, int* elements) noexcept nogil:
+    """Write the fields of a KVRead."""
+    cdef Field[FIELDS] fields
+    if not read_message(message, fields, NO_FIELD, FIELD_2, FIELD_1, NO_FIELD):
+        return False
+    put_text(buffer, name("key"), fields[1].span)
+    return _write_version(fields[2], buffer)
 
 
 cdef inline bint _write_version(Field field, Buffer* buffer) noexcept nogil:
@@ -130,130 +128,75 @@ cdef inline bint _write_version(Field field, Buffer* buffer) noexcept nogil:
     return True
 
 
-cdef inline bint _write_writes(Span message, Buffer* buffer, int* elements) noexcept nogil:
-    """Write the field `writes` from the KVWrite messages of a KVRWSet."""
+cdef inline bint _write_write(Span message, Buffer* buffer, int* elements) noexcept nogil:
+    """Write the fields of a KVWrite."""
     cdef Field[FIELDS] fields
-    cdef Decimal decimal
-    cdef Span write
-    cdef size_t item, start = begin_field(buffer, ARRAY, name("writes"))
-    cdef int index = 0
-    while next_repeated(&message, 3, &write):
-        if not _count(elements):
-            return False
-        if not read_message(write, fields, FIELD_2, FIELD_3, FIELD_1, NO_FIELD):
-            return False
-        item = begin_field(buffer, DOCUMENT, position_name(&decimal, index))
-        put_text(buffer, name("key"), fields[1].span)
-        if not fields[2].number or fields[3].span.size:
-            put_text_or_binary(buffer, name("value"), fields[3].span)
-        put_bool(buffer, name("isDelete"), fields[2].number != 0)
-        end(buffer, item)
-        index += 1
-    end(buffer, start)
+    if not read_message(message, fields, FIELD_2, FIELD_3, FIELD_1, NO_FIELD):
+        return False
+    put_text(buffer, name("key"), fields[1].span)
+    if not fields[2].number or fields[3].span.size:
+        put_text_or_binary(buffer, name("value"), fields[3].span)
+    put_bool(buffer, name("isDelete"), fields[2].number != 0)
     return True
 
 
-cdef inline bint _write_range_queries(Span message, Buffer* buffer, int* elements) noexcept nogil:
-    """Write the field `rangeQueries` from the RangeQueryInfo messages of a KVRWSet."""
+cdef inline bint _write_range_query(Span message, Buffer* buffer, int* elements) noexcept nogil:
+    """Write the fields of a RangeQueryInfo."""
     cdef Field[FIELDS] fields
     cdef Field[FIELDS] reads
-    cdef Decimal decimal
-    cdef Span query
-    cdef size_t item, start = begin_field(buffer, ARRAY, name("rangeQueries"))
-    cdef int index = 0
-    while next_repeated(&message, 2, &query):
-        if not _count(elements):
-            return False
-        if not read_message(query, fields, FIELD_3, FIELD_4 | FIELD_5, FIELD_1 | FIELD_2, NO_FIELD):
-            return False
-        if fields[5].present:  # the summary of a large query
-            return False
-        if not read_message(fields[4].span, reads, NO_FIELD, NO_FIELD, NO_FIELD, FIELD_1):
-            return False
-        item = begin_field(buffer, DOCUMENT, position_name(&decimal, index))
-        put_text(buffer, name("startKey"), fields[1].span)
-        put_text(buffer, name("endKey"), fields[2].span)
-        put_bool(buffer, name("exhausted"), fields[3].number != 0)
-        if fields[4].present and not _write_reads(fields[4].span, 1, buffer, elements):
-            return False
-        end(buffer, item)
-        index += 1
-    end(buffer, start)
-    return True
+    if not read_message(message, fields, FIELD_3, FIELD_4 | FIELD_5, FIELD_1 | FIELD_2, NO_FIELD):
+        return False
+    if fields[5].present:  # the summary of a large query
+        return False
+    if not read_message(fields[4].span, reads, NO_FIELD, NO_FIELD, NO_FIELD, FIELD_1):
+        return False
+    put_text(buffer, name("startKey"), fields[1].span)
+    put_text(buffer, name("endKey"), fields[2].span)
+    put_bool(buffer, name("exhausted"), fields[3].number != 0)
+    return not fields[4].present or _write_list(
+        fields[4].span, 1, name("reads"), _write_read, buffer, elements
+    )
 
 
-cdef inline bint _write_collections(Span message, Buffer* buffer, int* elements) noexcept nogil:
-    """Write the field `collections` from the collections of an NsReadWriteSet."""
+cdef inline bint _write_collection(Span message, Buffer* buffer, int* elements) noexcept nogil:
+    """Write the fields of a CollectionHashedReadWriteSet."""
     cdef Field[FIELDS] fields
     cdef Field[FIELDS] hashed
-    cdef Decimal decimal
-    cdef Span collection
-    cdef size_t item, start = begin_field(buffer, ARRAY, name("collections"))
-    cdef int index = 0
-    while next_repeated(&message, 3, &collection):
-        if not _count(elements):
-            return False
-        if not read_message(collection, fields, NO_FIELD, FIELD_2 | FIELD_3, FIELD_1, NO_FIELD):
-            return False
-        if not read_message(
-            fields[2].span, hashed, NO_FIELD, NO_FIELD, NO_FIELD, FIELD_1 | FIELD_2 | FIELD_3
-        ):
-            return False
-        if hashed[3].present:  # metadata writes
-            return False
-        item = begin_field(buffer, DOCUMENT, position_name(&decimal, index))
-        put_text(buffer, name("collection"), fields[1].span)
-        if not _write_hashed_reads(fields[2].span, buffer, elements):
-            return False
-        if not _write_hashed_writes(fields[2].span, buffer, elements):
-            return False
-        put_hex_or_null(buffer, name("hash"), fields[3].span)
-        end(buffer, item)
-        index += 1
-    end(buffer, start)
+    cdef Span hashes
+    if not read_message(message, fields, NO_FIELD, FIELD_2 | FIELD_3, FIELD_1, NO_FIELD):
+        return False
+    hashes = fields[2].span
+    if not read_message(
+        hashes, hashed, NO_FIELD, NO_FIELD, NO_FIELD, FIELD_1 | FIELD_2 | FIELD_3
+    ):
+        return False
+    if hashed[3].present:  # metadata writes
+        return False
+    put_text(buffer, name("collection"), fields[1].span)
+    if not _write_list(hashes, 1, name("reads"), _write_hashed_read, buffer, elements):
+        return False
+    if not _write_list(hashes, 2, name("writes"), _write_hashed_write, buffer, elements):
+        return False
+    put_hex_or_null(buffer, name("hash"), fields[3].span)
     return True
 
 
-cdef inline bint _write_hashed_reads(Span message, Buffer* buffer, int* elements) noexcept nogil:
-    """Write the field `reads` from the KVReadHash messages of a HashedRWSet."""
+cdef inline bint _write_hashed_read(Span message, Buffer* buffer, int* elements) noexcept nogil:
+    """Write the fields of a KVReadHash."""
     cdef Field[FIELDS] fields
-    cdef Decimal decimal
-    cdef Span read
-    cdef size_t item, start = begin_field(buffer, ARRAY, name("reads"))
-    cdef int index = 0
-    while next_repeated(&message, 1, &read):
-        if not _count(elements):
-            return False
-        if not read_message(read, fields, NO_FIELD, FIELD_1 | FIELD_2, NO_FIELD, NO_FIELD):
-            return False
-        item = begin_field(buffer, DOCUMENT, position_name(&decimal, index))
-        put_hex(buffer, name("keyHash"), fields[1].span)
-        if not _write_version(fields[2], buffer):
-            return False
-        end(buffer, item)
-        index += 1
-    end(buffer, start)
-    return True
+    if not read_message(message, fields, NO_FIELD, FIELD_1 | FIELD_2, NO_FIELD, NO_FIELD):
+        return False
+    put_hex(buffer, name("keyHash"), fields[1].span)
+    return _write_version(fields[2], buffer)
 
 
-cdef inline bint _write_hashed_writes(Span message, Buffer* buffer, int* elements) noexcept nogil:
-    """Write the field `writes` from the KVWriteHash messages of a HashedRWSet."""
+cdef inline bint _write_hashed_write(Span message, Buffer* buffer, int* elements) noexcept nogil:
+    """Write the fields of a KVWriteHash."""
     cdef Field[FIELDS] fields
-    cdef Decimal decimal
-    cdef Span write
-    cdef size_t item, start = begin_field(buffer, ARRAY, name("writes"))
-    cdef int index = 0
-    while next_repeated(&message, 2, &write):
-        if not _count(elements):
-            return False
-        if not read_message(write, fields, FIELD_2 | FIELD_4, FIELD_1 | FIELD_3, NO_FIELD, NO_FIELD):
-            return False
-        item = begin_field(buffer, DOCUMENT, position_name(&decimal, index))
-        put_hex(buffer, name("keyHash"), fields[1].span)
-        put_hex_or_null(buffer, name("valueHash"), fields[3].span)
-        put_bool(buffer, name("isDelete"), fields[2].number != 0)
-        put_bool(buffer, name("isPurge"), fields[4].number != 0)
-        end(buffer, item)
-        index += 1
-    end(buffer, start)
+    if not read_message(message, fields, FIELD_2 | FIELD_4, FIELD_1 | FIELD_3, NO_FIELD, NO_FIELD):
+        return False
+    put_hex(buffer, name("keyHash"), fields[1].span)
+    put_hex_or_null(buffer, name("valueHash"), fields[3].span)
+    put_bool(buffer, name("isDelete"), fields[2].number != 0)
+    put_bool(buffer, name("isPurge"), fields[4].number != 0)
     return True

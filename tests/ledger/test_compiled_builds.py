@@ -62,13 +62,13 @@ _FAULTS = [
     ),
     Fault(
         "milliseconds are rounded to the nearest",
-        "_blocks.pyx",
+        "transaction_fields.pxd",
         "nanos // 1_000_000\n",
         "(nanos + 500_000) // 1_000_000\n",
     ),
     Fault(
         "a second has a billion and one nanoseconds",
-        "_blocks.pyx",
+        "transaction_fields.pxd",
         "nanos >= 1_000_000_000",
         "nanos > 1_000_000_000",
     ),
@@ -80,8 +80,8 @@ _FAULTS = [
     ),
     Fault(
         "the calls of _lifecycle are ordinary",
-        "_blocks.pyx",
-        "envelope.chaincode.size == 0 or _is_lifecycle(envelope.chaincode)",
+        "transaction_fields.pxd",
+        "envelope.chaincode.size == 0 or _may_be_lifecycle(envelope.chaincode)",
         "envelope.chaincode.size == 0",
     ),
     Fault(
