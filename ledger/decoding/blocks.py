@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from ledger import hashes
-from ledger.decoding.fields import length_delimited_fields
+from ledger.decoding.fields import length_delimited_fields, repeated_values
 from ledger.decoding.identities import decode_identity
 from ledger.decoding.parsing import DecodingErrors, parse
 from ledger.decoding.transactions import decode_claimed_ids, decode_transaction
@@ -22,8 +22,10 @@ from ledger.model import Block, ClaimedIds, Signer, Transaction
 from ledger.position import MAX_BLOCK_NUMBER, MAX_TRANSACTIONS
 from protos import common_pb2 as common
 
-_HEADER: Final = 1
-"""The number of the field `header` of `common.Block`."""
+_HEADER, _DATA, _METADATA = 1, 2, 3
+"""The numbers of the fields of `common.Block`."""
+
+_BLOCK_FIELDS: Final = {_HEADER, _DATA, _METADATA}
 
 
 class UndecodedBlock(Struct, frozen=True):
@@ -58,14 +60,35 @@ def read_block(block_bytes: bytes | memoryview, name: str = "bytes") -> Undecode
 
     Raises `CorruptBlockError`, which calls the bytes by `name`, when they cannot be parsed.
     """
-    block = _parse_block(block_bytes, name)
+    parts = _split_block(memoryview(block_bytes))
+    if parts is None:
+        block = _parse_block(block_bytes, name)
+        parts = block.header, block.data.data, block.metadata.metadata
+    header, envelopes, metadata = parts
     return check_block(
-        block.header.number,
-        block.header.previous_hash,
-        block.header.data_hash,
-        tuple(block.data.data),
-        tuple(block.metadata.metadata),
+        header.number, header.previous_hash, header.data_hash, tuple(envelopes), tuple(metadata)
     )
+
+
+def _split_block(
+    block_bytes: memoryview,
+) -> tuple[common.BlockHeader, Sequence[bytes], Sequence[bytes]] | None:
+    """Return the header, the envelopes and the metadata of a block with the usual fields only.
+
+    Return None for any other bytes. Protobuf would copy all envelopes once more, and give the
+    process's free memory back to the system each time.
+    """
+    fields = length_delimited_fields(block_bytes)
+    if fields is None or fields.keys() != _BLOCK_FIELDS:
+        return None
+    envelopes = repeated_values(fields[_DATA], 1)
+    metadata = repeated_values(fields[_METADATA], 1)
+    if envelopes is None or metadata is None:
+        return None
+    try:
+        return common.BlockHeader.FromString(bytes(fields[_HEADER])), envelopes, metadata
+    except DecodeError:
+        return None
 
 
 def _parse_block(block_bytes: bytes | memoryview, name: str) -> common.Block:
