@@ -1,17 +1,22 @@
 """A block is accepted only if its hashes and its number of validation codes are correct."""
 
 import re
+from random import Random
 
 import pytest
+from google.protobuf.message import DecodeError
 
-from ledger.decoding.blocks import read_block
+from ledger.decoding.blocks import UndecodedBlock, check_block, read_block
 from ledger.errors import CorruptBlockError
 from ledger.position import MAX_BLOCK_NUMBER
+from protos.common_pb2 import Block
 from tests.ledger import forging
 from tests.ledger.recorded import recorded
+from tests.ledger.seeded_mutations import mutated
 from tests.ledger.wire_format import Field, Message, field, fields, serialize
 
-_CORRECT = Message(forging.block([b"one", b"two"]))
+_CORRECT_BYTES = forging.block([b"one", b"two"])
+_CORRECT = Message(_CORRECT_BYTES)
 _HEADER = fields(_CORRECT.data(1))
 
 
@@ -71,3 +76,41 @@ def test_a_truncated_block_is_never_accepted() -> None:
     for length in range(metadata_at + 1):
         with pytest.raises(CorruptBlockError):
             read_block(raw[:length])
+
+
+def test_a_mutated_block_is_read_as_protobuf_reads_it() -> None:
+    random = Random(1)
+    accepted = 0
+    for _ in range(20_000):
+        raw = random.choice((mutated, _with_another_byte, _with_more_bytes))(random, _CORRECT_BYTES)
+        expected = _parsed_by_protobuf(raw)
+        try:
+            block: UndecodedBlock | None = read_block(raw)
+        except CorruptBlockError:
+            block = None
+        assert block == expected, raw.hex()
+        accepted += block is not None
+    assert 200 < accepted < 19_800
+
+
+def _with_another_byte(random: Random, raw: bytes) -> bytes:
+    at = random.randrange(len(raw))
+    return raw[:at] + bytes([random.randrange(256)]) + raw[at + 1 :]
+
+
+def _with_more_bytes(random: Random, raw: bytes) -> bytes:
+    return raw + bytes(random.choices((0, 1, 2, 10, 18, 26, 34), k=random.randint(1, 3)))
+
+
+def _parsed_by_protobuf(raw: bytes) -> UndecodedBlock | None:
+    try:
+        block = Block.FromString(raw)
+        return check_block(
+            block.header.number,
+            block.header.previous_hash,
+            block.header.data_hash,
+            tuple(block.data.data),
+            tuple(block.metadata.metadata),
+        )
+    except (DecodeError, CorruptBlockError):
+        return None
