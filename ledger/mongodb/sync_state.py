@@ -67,6 +67,8 @@ class DifferenceCounts(Struct, frozen=True, rename="camel"):
 
     It is null if documents were not compared.
     """
+    digests: int = 0
+    """Blocks whose stored documents do not have the digests that the block has."""
 
 
 class Verification(Struct, frozen=True, rename="camel"):
