@@ -1,6 +1,6 @@
 """Checks the stored documents of one block after the other, without a source."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -12,7 +12,6 @@ from ledger.documents.digests import NO_DIGEST, stored_digests
 from ledger.documents.format import FORMATS_WITHOUT_DIGESTS
 from ledger.hashes import block_hash
 from ledger.model import VALID
-from ledger.mongodb.collections import BLOCKS
 from ledger.mongodb.verification_queries import StoredBlockDocuments, StoredDocuments
 from ledger.position import BlockNumber, pack_position
 
@@ -44,9 +43,9 @@ class ConsistencyChecks:
         self.digest = _hex(previous, "digest") if previous is not None else NO_DIGEST
         """The digest of the last block, as it is stored; `NO_DIGEST` if it has none."""
 
-    def check_keys(self, name: str, foreign: Sequence[Any]) -> None:
+    def check_keys(self, foreign: Iterable[tuple[str, Any]]) -> None:
         """Record documents whose `_id` is no integer; no block has them."""
-        for key in foreign:
+        for name, key in foreign:
             what = f"{name}: {key!r} is stored, but is no document of a block"
             self._record(self._start, DifferenceKind.COUNTS, what)
 
@@ -168,9 +167,9 @@ class ConsistencyChecks:
             return  # the digest depends on the digest of the block before, which is missing
         digest, of_signers = stored_digests(block, previous)
         if digest != self.digest:
-            record(f"{BLOCKS}: the block's document or its digest was changed: {_MEANING}")
+            record(f"blocks: the block's document or its digest was changed: {_MEANING}")
         elif of_signers != block.get("signersDigest"):
-            record(f"{BLOCKS}: the signers or their digest were changed: {_MEANING}")
+            record(f"blocks: the signers or their digest were changed: {_MEANING}")
 
 
 def _hex(document: RawBSONDocument, field: str) -> bytes:

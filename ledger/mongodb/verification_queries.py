@@ -87,14 +87,24 @@ async def stored_documents_by_block(
             )
 
 
-async def foreign_keys(database: AsyncDatabase[Document], name: str) -> list[Any]:
-    """Return the `_id`s of a collection that are no block's number and no position.
+async def stored_block(database: AsyncDatabase[Document], number: int) -> RawBSONDocument | None:
+    """Return the stored document of a block, or None if it is not stored."""
+    return await database[BLOCKS].with_options(codec_options=_ANY).find_one({"_id": number})
 
-    The list has 100 at most.
+
+async def foreign_keys(database: AsyncDatabase[Document]) -> list[tuple[str, Any]]:
+    """Return the `_id`s that are no block's number and no position, each with its collection.
+
+    There are at most 100 of each collection.
     """
     query = {"_id": {"$not": {"$type": ["int", "long"]}}}
-    cursor = database[name].find(query, {"_id": 1}, limit=_MAX_FOREIGN, hint="_id_")
-    return [document["_id"] async for document in cursor]
+    return [
+        (name, document["_id"])
+        for name in (BLOCKS, TRANSACTIONS, EVENTS)
+        async for document in database[name].find(
+            query, {"_id": 1}, limit=_MAX_FOREIGN, hint="_id_"
+        )
+    ]
 
 
 async def comparable_documents(
