@@ -35,9 +35,6 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 NOT_EXPOSED_HERE: Final[Mapping[str, set[str]]] = {
     "kindledger_reconnects_total": {"channel", "reason"},
     "kindledger_postgres_replica_lag_seconds": {"channel", "server"},
-    "kindledger_scrub_height_blocks": {"channel"},
-    "kindledger_scrub_differences": {"channel"},
-    "kindledger_scrub_complete_timestamp_seconds": {"channel"},
     "kindledger_index_builds_left_seconds": {"channel"},
 }
 """Metrics that are exposed only after events that do not occur in these tests."""
