@@ -191,3 +191,37 @@ class ChaincodeEvent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChaincodeEvent: _TypeAlias = ChaincodeEvent  # noqa: Y015
+
+@_typing.final
+class ChaincodeData(_message.Message):
+    """A value in the lscc namespace, under the chaincode's name: a definition before Fabric 2.0."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ESCC_FIELD_NUMBER: _builtins.int
+    VSCC_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.str
+    escc: _builtins.str
+    vscc: _builtins.str
+    policy: _builtins.bytes
+    """SignaturePolicyEnvelope"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        escc: _builtins.str = ...,
+        vscc: _builtins.str = ...,
+        policy: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["escc", b"escc", "name", b"name", "policy", b"policy", "version", b"version", "vscc", b"vscc"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChaincodeData: _TypeAlias = ChaincodeData  # noqa: Y015

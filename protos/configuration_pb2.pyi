@@ -685,7 +685,7 @@ class MSPPrincipal(_message.Message):
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     principal_classification: Global___MSPPrincipal.Classification.ValueType
     principal: _builtins.bytes
-    """MSPRole, OrganizationUnit or SerializedIdentity, by classification"""
+    """the message that the classification names, or a SerializedIdentity"""
     def __init__(
         self,
         *,
@@ -765,3 +765,57 @@ class OrganizationUnit(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrganizationUnit: _TypeAlias = OrganizationUnit  # noqa: Y015
+
+@_typing.final
+class MSPIdentityAnonymity(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _MSPIdentityAnonymityType:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _MSPIdentityAnonymityTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MSPIdentityAnonymity._MSPIdentityAnonymityType.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        NOMINAL: MSPIdentityAnonymity._MSPIdentityAnonymityType.ValueType  # 0
+        ANONYMOUS: MSPIdentityAnonymity._MSPIdentityAnonymityType.ValueType  # 1
+
+    class MSPIdentityAnonymityType(_MSPIdentityAnonymityType, metaclass=_MSPIdentityAnonymityTypeEnumTypeWrapper): ...
+    NOMINAL: MSPIdentityAnonymity.MSPIdentityAnonymityType.ValueType  # 0
+    ANONYMOUS: MSPIdentityAnonymity.MSPIdentityAnonymityType.ValueType  # 1
+
+    ANONYMITY_TYPE_FIELD_NUMBER: _builtins.int
+    anonymity_type: Global___MSPIdentityAnonymity.MSPIdentityAnonymityType.ValueType
+    def __init__(
+        self,
+        *,
+        anonymity_type: Global___MSPIdentityAnonymity.MSPIdentityAnonymityType.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymity_type", b"anonymity_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MSPIdentityAnonymity: _TypeAlias = MSPIdentityAnonymity  # noqa: Y015
+
+@_typing.final
+class CombinedPrincipal(_message.Message):
+    """Principals that one identity satisfies together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRINCIPALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def principals(self) -> _containers.RepeatedCompositeFieldContainer[Global___MSPPrincipal]: ...
+    def __init__(
+        self,
+        *,
+        principals: _abc.Iterable[Global___MSPPrincipal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["principals", b"principals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CombinedPrincipal: _TypeAlias = CombinedPrincipal  # noqa: Y015

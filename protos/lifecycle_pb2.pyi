@@ -191,3 +191,28 @@ class StateData(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_Type) -> _WhichOneofReturnType_Type | None: ...
 
 Global___StateData: _TypeAlias = StateData  # noqa: Y015
+
+@_typing.final
+class ChaincodeValidationInfo(_message.Message):
+    """The Bytes of the field ValidationInfo."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALIDATION_PLUGIN_FIELD_NUMBER: _builtins.int
+    VALIDATION_PARAMETER_FIELD_NUMBER: _builtins.int
+    validation_plugin: _builtins.str
+    validation_parameter: _builtins.bytes
+    """ApplicationPolicy for the plugin vscc"""
+    def __init__(
+        self,
+        *,
+        validation_plugin: _builtins.str = ...,
+        validation_parameter: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["validation_parameter", b"validation_parameter", "validation_plugin", b"validation_plugin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChaincodeValidationInfo: _TypeAlias = ChaincodeValidationInfo  # noqa: Y015

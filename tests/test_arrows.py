@@ -30,7 +30,7 @@ FLOORS = {
         *("main", "command_line", "commands", "demo", "doctor", "assembly", "output"),
         *("configuration", "signals", "errors", "version"),
     ),
-    "ledger": ("mongodb", "documents", "decoding"),
+    "ledger": ("mongodb", "documents", "decoding", "trust"),
     "explorer_api": (
         *("app", "routes", "docs", "resources", "routing"),
         *("streams", "live", "http", "schemas", "options"),
@@ -41,7 +41,7 @@ FLOORS = {
 REPORTS = "reconciliation.reports"
 """The one module of reconciliation that the API may import."""
 
-PURE = ("model", "hashes", "ownership", "position", "decoding", "documents")
+PURE = ("model", "hashes", "ownership", "position", "decoding", "documents", "trust")
 IMPURE = {"asyncio", "os", "time", "random", "socket", "pathlib", "pymongo", "grpc", "structlog"}
 
 COLLECTIONS = "ledger.mongodb.collections"

@@ -1,0 +1,85 @@
+"""The answers of the verification: what was checked, what failed, and who signed."""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Result(StrEnum):
+    """The result of a check; `not_checked` is neither a yes nor a no."""
+
+    VALID = "valid"
+    INVALID = "invalid"
+    NOT_CHECKED = "not_checked"
+
+
+class Check(Struct, frozen=True):
+    """The result of one check; `reason` says in words why it is not valid, else it is empty."""
+
+    result: Result
+    reason: str = ""
+
+
+VALID = Check(Result.VALID)
+
+
+def invalid(reason: str) -> Check:
+    """Return the check that failed for this reason."""
+    return Check(Result.INVALID, reason)
+
+
+def not_checked(reason: str) -> Check:
+    """Return the check that could not be made for this reason."""
+    return Check(Result.NOT_CHECKED, reason)
+
+
+def combine(*checks: Check) -> Check:
+    """Return the first invalid check, else the first that was not made, else a valid one."""
+    for result in (Result.INVALID, Result.NOT_CHECKED):
+        for check in checks:
+            if check.result is result:
+                return check
+    return VALID
+
+
+class BlockVerdict(Struct, frozen=True):
+    """Whether the signatures of a block satisfy the channel's policy for blocks.
+
+    `organisations`: the MSP ids of the valid signers, sorted and distinct. `signers`: the number of
+    valid signatures of distinct identities. `last_config`: the number of the newest CONFIG block
+    that the signers name, or None if they name none; a CONFIG block names itself.
+    """
+
+    result: Result
+    reason: str
+    organisations: tuple[str, ...] = ()
+    signers: int = 0
+    last_config: int | None = None
+
+
+class EnvelopeVerdict(Struct, frozen=True):
+    """Whether the signatures of an envelope are those that its channel demands.
+
+    `result` and `reason` combine the checks. `creator`: the creator's identity and signature.
+    `transaction`: the id and the proposal, to which the signatures are bound. `endorsement`: the
+    endorsers' identities and signatures against the policies. `organisations`: the MSP ids of the
+    valid endorsers, sorted and distinct. `expired`: the MSP ids of signers whose certificate was
+    not valid at the time that the caller gave; peers do not look at this, so that it does not
+    change the result.
+    """
+
+    result: Result
+    reason: str
+    creator: Check
+    transaction: Check
+    endorsement: Check
+    organisations: tuple[str, ...] = ()
+    expired: tuple[str, ...] = ()
+
+
+class RefusedError(Exception):
+    """Something is invalid; the message says what, in words for a reader of a verdict."""
+
+
+class UncheckedError(Exception):
+    """Something cannot be checked here; the message says what, in words for a reader."""
