@@ -98,7 +98,7 @@ class StateChanges:
         """
         if transaction.code != VALID:
             return
-        if transaction.errors:
+        if transaction.errors and self.unchecked is None:
             self.unchecked = Unchecked.UNDECODABLE
         if transaction.actions:
             rwsets = transaction.actions[0].rwsets
@@ -117,8 +117,7 @@ class StateChanges:
         """Apply the operations of one transaction."""
         self._count += count
         if self._count > MAX_CHANGES:
-            self.unchecked = Unchecked.TOO_MANY_WRITES
-            self._changes.clear()
+            self.stop()
             return
         sums: dict[StateKey, tuple[int, bytes]] = {}
         for key, operation, value in operations:
@@ -138,13 +137,19 @@ class StateChanges:
                 if earlier_value is not None:
                     changes[key] = earlier_value, index
 
+    def stop(self) -> None:
+        """Forget all changes, because the block has more than `MAX_CHANGES` writes."""
+        self.unchecked = Unchecked.TOO_MANY_WRITES
+        self._changes.clear()
+
     def missing(self) -> set[StateKey]:
         """Return the keys whose values from before the block are needed."""
         return {key for key, (value, _) in self._changes.items() if value is _EARLIER_VALUE}
 
-    def is_certain(self) -> bool:
-        """Return whether the block alone tells all changes."""
-        return self.unchecked is None and not self.has_empty_private_value and not self.missing()
+    def updates(self, number: int) -> "bytes | StateChanges":
+        """Return the serialized changes if block `number` alone tells them, else this object."""
+        uncertain = self.unchecked is not None or self.has_empty_private_value or self.missing()
+        return self if uncertain else self.serialize(number)
 
     def serialize(self, number: int, values: Mapping[StateKey, bytes | None] = _NO_VALUES) -> bytes:
         """Return the serialized message `Updates` of block `number`.

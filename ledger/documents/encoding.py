@@ -15,6 +15,7 @@ from ledger.documents.size_limit import MAX_DOCUMENT_BYTES, fit_to_size_limit
 from ledger.documents.transactions import transaction_document
 from ledger.model import Block, Transaction
 from ledger.position import pack_position
+from ledger.state_changes import StateChanges
 
 _GROUP_BYTES: Final = 1 << 17
 """The size of the envelopes that are encoded together."""
@@ -23,7 +24,8 @@ _GROUP_BYTES: Final = 1 << 17
 class EncodedBlock(Struct, frozen=True):
     """The documents of a block as MongoDB stores them.
 
-    `undecodable` is the number of envelopes with parts that could not be decoded.
+    `undecodable` is the number of envelopes with parts that could not be decoded. `updates` are the
+    serialized changes of the state; where the block alone does not tell them, what it tells.
     """
 
     number: int
@@ -31,6 +33,7 @@ class EncodedBlock(Struct, frozen=True):
     transactions: JoinedDocuments
     events: JoinedDocuments
     undecodable: int
+    updates: bytes | StateChanges = b""
 
     @property
     def size(self) -> int:
@@ -47,6 +50,7 @@ def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
     transactions: list[bytes] = []
     events: list[bytes] = []
     undecodable = 0
+    changes = StateChanges()
     for group in _groups(block.transactions):
         documents = [
             transaction_document(
@@ -59,6 +63,7 @@ def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
         events += [_encode(event) for event in event_documents if event is not None]
         for transaction in group:
             counts.add(transaction)
+            changes.add(transaction)
             undecodable += bool(transaction.errors)
     return EncodedBlock(
         number=block.number,
@@ -66,6 +71,7 @@ def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
         transactions=join(transactions),
         events=join(events),
         undecodable=undecodable,
+        updates=changes.updates(block.number),
     )
 
 
