@@ -6,7 +6,7 @@ decide what a transaction does to a key, `deterministicBytesForPubAndHashUpdates
 (kvledger/txmgmt/rwsetutil) say what deletes a key.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum, StrEnum
 from hashlib import sha256
 from itertools import groupby
@@ -101,8 +101,11 @@ class StateChanges:
         if transaction.errors and self.unchecked is None:
             self.unchecked = Unchecked.UNDECODABLE
         if transaction.actions:
-            rwsets = transaction.actions[0].rwsets
-            self._apply(transaction.index, _operations(rwsets), sum(map(_write_count, rwsets)))
+            self.add_sets(transaction.index, transaction.actions[0].rwsets)
+
+    def add_sets(self, index: int, rwsets: Sequence[ReadWriteSet]) -> None:
+        """Add the changes of the VALID transaction at an index, which has these sets."""
+        self._apply(index, _operations(rwsets), sum(map(_write_count, rwsets)))
 
     def add_writes(self, writes: Iterable[Write]) -> None:
         """Add writes of VALID transactions, in the order of the block."""

@@ -59,12 +59,14 @@ Primaries: TypeAlias = set[ObjectId | None]
 class StoredBlock(Struct, frozen=True):
     """The number, the hash and the validation codes of a stored block, which identify it.
 
-    The hash depends on the envelopes; the codes are the peer's verdicts on them.
+    The hash depends on the envelopes; the codes are the peer's verdicts on them. The commit hash is
+    the peer's hash over codes and changes, b"" if it gave none.
     """
 
     number: int
     hash: bytes
     codes: bytes
+    commit_hash: bytes
 
 
 class Checkpoint(Struct, frozen=True):
@@ -155,11 +157,14 @@ class LedgerStore:
     async def stored_blocks(self, numbers: Sequence[int]) -> dict[int, StoredBlock]:
         """Return the stored blocks with these numbers, by number."""
         cursor = self.database[BLOCKS].find(
-            {"_id": {"$in": numbers}}, {"blockHash": 1, "validationCodes": 1}
+            {"_id": {"$in": numbers}}, {"blockHash": 1, "validationCodes": 1, "commitHash": 1}
         )
         return {
             document["_id"]: StoredBlock(
-                document["_id"], bytes.fromhex(document["blockHash"]), document["validationCodes"]
+                document["_id"],
+                bytes.fromhex(document["blockHash"]),
+                document["validationCodes"],
+                bytes.fromhex(document["commitHash"] or ""),
             )
             async for document in cursor
         }
