@@ -67,10 +67,13 @@ class Chain:
             raise ChainMismatchError(
                 number, "previous_hash", "none, as in a genesis block", previous_hash.hex(), _FORK
             )
-        self.tip = StoredBlock(
-            number, undecoded.hash, undecoded.codes, claimed_commit_hash(undecoded)
-        )
+        self.tip = identify(undecoded)
         return self.tip
+
+
+def identify(block: UndecodedBlock) -> StoredBlock:
+    """Return what identifies a block. Raises `CorruptBlockError`, see `claimed_commit_hash`."""
+    return StoredBlock(block.number, block.hash, block.codes, claimed_commit_hash(block))
 
 
 def compare_redelivered(undecoded: UndecodedBlock, accepted: StoredBlock) -> None:

@@ -27,6 +27,7 @@ from pymongo.write_concern import WriteConcern
 from ledger.documents.encoding import EncodedBlock
 from ledger.documents.format import Document
 from ledger.documents.joined import JoinedDocuments, join, messages
+from ledger.errors import StoreConflictError
 from ledger.mongodb.block_range import stored_range
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.comparison import compare_documents
@@ -164,7 +165,7 @@ class LedgerStore:
                 document["_id"],
                 bytes.fromhex(document["blockHash"]),
                 document["validationCodes"],
-                bytes.fromhex(document["commitHash"] or ""),
+                _commit_hash(document),
             )
             async for document in cursor
         }
@@ -275,6 +276,15 @@ class LedgerStore:
         }
         for document in documents:
             compare_documents(name, document, stored.get(document["_id"]))
+
+
+def _commit_hash(block: Document) -> bytes:
+    stored = block.get("commitHash")
+    try:
+        return bytes.fromhex(stored or "")
+    except (TypeError, ValueError):
+        expected = "a hash in hex, or null"
+        raise StoreConflictError(BLOCKS, block["_id"], "commitHash", expected, stored) from None
 
 
 def _chunks(tx_ids: Iterable[str], limit: int) -> Iterator[list[str]]:
