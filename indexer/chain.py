@@ -3,6 +3,7 @@
 from typing import Final
 
 from ledger.block_encoder import ClaimedBlock
+from ledger.commit_hash import claimed_commit_hash
 from ledger.decoding.blocks import UndecodedBlock
 from ledger.errors import ChainMismatchError
 from ledger.model import VALID
@@ -40,8 +41,11 @@ class Chain:
         """The number of the next block of the chain."""
         return self.first if self.tip is None else BlockNumber(self.tip.number + 1)
 
-    def extend(self, block: ClaimedBlock) -> None:
-        """Accept a block. Raises `ChainMismatchError` if it is not the next block of this chain."""
+    def extend(self, block: ClaimedBlock) -> StoredBlock:
+        """Accept a block and return what identifies it.
+
+        Raises `ChainMismatchError` if it is not the next block of this chain.
+        """
         undecoded = block.undecoded
         number, previous_hash = undecoded.number, undecoded.previous_hash
         if number != self.next_number:
@@ -63,14 +67,20 @@ class Chain:
             raise ChainMismatchError(
                 number, "previous_hash", "none, as in a genesis block", previous_hash.hex(), _FORK
             )
-        self.tip = StoredBlock(number, undecoded.hash, undecoded.codes)
+        self.tip = identify(undecoded)
+        return self.tip
+
+
+def identify(block: UndecodedBlock) -> StoredBlock:
+    """Return what identifies a block. Raises `CorruptBlockError`, see `claimed_commit_hash`."""
+    return StoredBlock(block.number, block.hash, block.codes, claimed_commit_hash(block))
 
 
 def compare_redelivered(undecoded: UndecodedBlock, accepted: StoredBlock) -> None:
     """Raise `ChainMismatchError` unless a delivered block equals the accepted block of its number.
 
-    Header hashes and validation codes are compared. The bytes may differ, because each peer may
-    hold other signatures of the same block.
+    Header hashes, validation codes and, if both have one, commit hashes are compared. The bytes may
+    differ, because each peer may hold other signatures of the same block.
     """
     if undecoded.hash != accepted.hash:
         raise ChainMismatchError(
@@ -82,5 +92,14 @@ def compare_redelivered(undecoded: UndecodedBlock, accepted: StoredBlock) -> Non
             "validation codes",
             accepted.codes.hex(),
             undecoded.codes.hex(),
+            _FORK,
+        )
+    commit_hash = claimed_commit_hash(undecoded)
+    if commit_hash and accepted.commit_hash and commit_hash != accepted.commit_hash:
+        raise ChainMismatchError(
+            undecoded.number,
+            "commit hash",
+            accepted.commit_hash.hex(),
+            commit_hash.hex(),
             _FORK,
         )

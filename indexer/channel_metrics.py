@@ -122,6 +122,13 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
         family=CounterMetricFamily,
     ),
     MetricDefinition(
+        "kindledger_unchecked_commit_hashes_total",
+        "Blocks whose commit hashes were not checked, by reason.",
+        lambda channel: channel.unchecked_commit_hashes,
+        "reason",
+        CounterMetricFamily,
+    ),
+    MetricDefinition(
         "kindledger_delivered_bytes_total",
         "Bytes of blocks that were delivered.",
         lambda channel: channel.delivered_bytes,

@@ -12,6 +12,7 @@ from indexer.byte_queue import ByteQueue
 from ledger.block_encoder import EncoderName
 from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError, ScrubState
 from ledger.position import BlockNumber, Height, height_above
+from ledger.state_changes import Unchecked
 from runtime.broadcast import Broadcast
 from runtime.histogram import SECONDS, Histogram
 
@@ -68,6 +69,8 @@ class ChannelProgress:
         self.events = 0
         self.undecodable = 0
         self.redelivered_blocks = 0
+        self.unchecked_commit_hashes: Counter[str] = Counter(dict.fromkeys(Unchecked, 0))
+        """The blocks whose commit hashes were not checked, by reason."""
         self.error: LastError | None = None
         self.defers_indexes = False
         """Whether indexes are missing, and will be built near the head."""

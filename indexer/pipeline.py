@@ -3,8 +3,8 @@
 There are three stages, connected by queues that are bounded in bytes:
 
 1. the source puts delivered blocks in;
-2. `_prepare` checks them against the chain, decodes them and decides which transaction owns each
-   transaction id, strictly in ascending order;
+2. `_prepare` checks them against the chain, decodes them, decides which transaction owns each
+   transaction id, and checks their commit hashes, strictly in ascending order;
 3. `_write` stores them.
 
 All blocks that wait to be written make up one batch, up to a limit. So a single live block is
@@ -20,11 +20,13 @@ from functools import partial
 from typing import Final, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from indexer.block_source import DeliveredBlock
 from indexer.byte_queue import ByteQueue
 from indexer.chain import Chain, compare_redelivered
 from indexer.channel_progress import ChannelProgress, Stage
+from indexer.commit_hashes import CommitHashes, UncheckedHashes, Values
 from indexer.owner_lookup import OwnerLookup
 from indexer.store_retry import StoreRetry
 from ledger.block_encoder import BlockEncoder, ClaimedBlock
@@ -32,9 +34,11 @@ from ledger.decoding.blocks import UndecodedBlock
 from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock
 from ledger.errors import LedgerError
+from ledger.mongodb.earlier_values import earlier_values
 from ledger.mongodb.store import LedgerStore, StoredBlock
 from ledger.ownership import decide_owners, ids_to_look_up
 from ledger.position import BlockNumber, height_above
+from ledger.state_changes import StateKey
 from runtime.tasks import unwrap_exception_group
 
 _SMALL_BYTES: Final = 64 << 10
@@ -82,6 +86,8 @@ class Pipeline:
         """The accepted blocks that are not committed yet, by number."""
         self._uncommitted_owners: dict[str, int] = {}
         """The transaction ids that uncommitted blocks own, with the number of the block."""
+        self._commit_hashes = CommitHashes(self._earlier_values, chain.tip)
+        self._unchecked_hashes = UncheckedHashes(progress)
         self._free_batches = asyncio.Semaphore(limits.parallel_batches)
         self._digest = chain.tip.digest if chain.tip is not None else NO_DIGEST
         """The digest of the highest encoded block."""
@@ -144,9 +150,7 @@ class Pipeline:
             for undecoded, block in checked:
                 number = undecoded.number
                 if block is not None and number >= self._chain.next_number:
-                    self._chain.extend(block)
-                    accepted[number] = StoredBlock(number, undecoded.hash, undecoded.codes)
-                    self._uncommitted[number] = accepted[number]
+                    accepted[number] = self._uncommitted[number] = self._chain.extend(block)
                     new_blocks.append(block)
                 elif number in accepted:
                     compare_redelivered(undecoded, accepted[number])
@@ -178,11 +182,28 @@ class Pipeline:
             encoded, error = await _compute(encode, sum(each.undecoded.size for each in blocks))
         self._error = error or self._error
         for block, owned_ids in encoded:
+            try:
+                await self._check_commit_hash(block)
+            except LedgerError as mismatch:
+                self._error = mismatch
+                return
             self._digest = block.digest
             self._uncommitted_owners |= dict.fromkeys(owned_ids, block.number)
             await self._owner_lookup.add(block.number, owned_ids)
             with self._progress.timed(Stage.WAIT_FOR_ROOM):
-                await self._encoded.put(block, block.size)
+                await self._encoded.put(replace(block, updates=b""), block.size)
+
+    async def _check_commit_hash(self, block: EncodedBlock) -> None:
+        accepted = self._uncommitted[block.number]
+        reason = await self._commit_hashes.check(accepted, block.updates)
+        if reason is not None:
+            self._unchecked_hashes.record(block.number, reason)
+
+    async def _earlier_values(self, number: int, keys: set[StateKey]) -> Values | None:
+        """Return the values of keys before a block, when all lower blocks are committed."""
+        await self._progress.wait_for_height(number)
+        start, database = self._chain.first, self._store.database
+        return await self._store_retry.run(lambda: earlier_values(database, start, number, keys))
 
     async def _write(self) -> None:
         async with asyncio.TaskGroup() as batches:

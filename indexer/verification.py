@@ -16,13 +16,16 @@ from typing import Final
 from msgspec import Struct
 
 from indexer.block_source import DeliveredBlock
+from indexer.chain import identify
+from indexer.commit_hashes import CommitHashes
 from indexer.consistency import ConsistencyChecks, DifferenceKind
-from ledger.decoding.blocks import decode_block, read_block
+from ledger.decoding.blocks import UndecodedBlock, decode_block, read_block
 from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock, encode_block
-from ledger.errors import StoreConflictError
+from ledger.errors import ChainMismatchError, StoreConflictError
 from ledger.mongodb.block_range import stored_range
 from ledger.mongodb.comparison import compare_documents
+from ledger.mongodb.earlier_values import earlier_values
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DifferenceCounts
 from ledger.mongodb.verification_queries import (
@@ -111,6 +114,7 @@ class Verifier:
         """
         compared, self._compared = start, True
         digest = NO_DIGEST
+        hashes = CommitHashes(partial(earlier_values, self._database, start), None)
         async for delivered in blocks:
             undecoded = read_block(delivered.data, delivered.name)
             if undecoded.number < compared:
@@ -126,6 +130,7 @@ class Verifier:
             block = decode_block(undecoded)
             owned_below = await self._store.owned_ids(ids_to_look_up(block), block.number)
             encoded = encode_block(block, decide_owners(block, owned_below), digest)
+            await self._check_commit_hash(hashes, undecoded, encoded)
             digest = encoded.digest if await self._compare_block(encoded) else NO_DIGEST
             compared = undecoded.number + 1
             if compared % _PROGRESS_INTERVAL == 0:
@@ -139,6 +144,15 @@ class Verifier:
                 f"the source ends here, {height} blocks are stored",
             )
         return compared
+
+    async def _check_commit_hash(
+        self, hashes: CommitHashes, undecoded: UndecodedBlock, encoded: EncodedBlock
+    ) -> None:
+        try:
+            await hashes.check(identify(undecoded), encoded.updates)
+        except ChainMismatchError as error:
+            what = f"the source's {error.field} is {error.got}, the block gives {error.expected}"
+            self._record(undecoded.number, DifferenceKind.DOCUMENTS, what)
 
     async def _compare_block(self, encoded: EncodedBlock) -> bool:
         """Compare the documents of a block. Return whether the stored block has a digest."""

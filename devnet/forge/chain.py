@@ -1,7 +1,6 @@
 """Cuts envelopes into blocks: chained and signed as by the orderer, validated as by a peer."""
 
 from collections.abc import Sequence
-from hashlib import sha256
 
 from devnet import wire_format
 from devnet.forge.config_updates import config_envelope
@@ -9,6 +8,8 @@ from devnet.forge.genesis import channel_group, genesis_envelope
 from devnet.forge.identities import Signer
 from devnet.forge.network import Network
 from devnet.forge.random_stream import RandomStream
+from devnet.forge.state_updates import state_updates
+from ledger.commit_hash import commit_hash
 from ledger.hashes import block_hash, data_hash, header_bytes
 from protos.common_pb2 import (
     Block,
@@ -73,9 +74,8 @@ class Chain:
         envelopes = [envelope for envelope, _ in transactions]
         codes = bytes(code for _, code in transactions)
         header = self._append(envelopes)
-        self._commit_hash = sha256(
-            wire_format.varint(len(codes)) + codes + header.data_hash + self._commit_hash
-        ).digest()
+        updates = state_updates(number, transactions)
+        self._commit_hash = commit_hash(codes, updates, self._commit_hash)
         metadata = [
             self._signatures(header),
             Metadata(

@@ -1,5 +1,7 @@
 from collections.abc import Callable
 
+from ledger.state_changes import Write
+
 def split_block(
     data: bytes | memoryview,
 ) -> tuple[int, bytes, bytes, tuple[bytes, ...], tuple[bytes, ...]] | None: ...
@@ -12,6 +14,7 @@ class TransactionEncoder:
         statuses: list[bytes],
         type_name: bytes,
         format: int,  # noqa: A002
+        max_writes: int,
         identity: Callable[[bytes], tuple[str, bytes] | None],
         payload: Callable[[bytes], bytes],
         hash_key: bytes,
@@ -24,4 +27,5 @@ class TransactionEncoder:
         owns: list[bool],
         digests: bytes,
         reference: Callable[[int], tuple[bytes, bytes | None]],
-    ) -> tuple[bytes, bytes, int, list[str], list[str], list[int]]: ...
+    ) -> tuple[bytes, bytes, int, list[str], list[str], list[int], bytes | list[Write] | None]: ...
+    def take_writes(self) -> list[Write]: ...

@@ -36,6 +36,13 @@ from ledger.compiled.identities cimport (
 )
 from ledger.compiled.json cimport MAX_DEPTH, has_few_commas, write_value
 from ledger.compiled.read_write_sets cimport write_read_write_sets
+from ledger.compiled.state_changes cimport (
+    Write,
+    Writes,
+    clear_writes,
+    collect_writes,
+    serialize_changes,
+)
 from ledger.compiled.transaction_fields cimport (
     MAX_ITEMS,
     Envelope,
@@ -67,6 +74,7 @@ cdef enum:
     MAX_IDENTITY_BYTES = 8192
     MAX_ID_BYTES = 1 << 16
     KEPT_BYTES = 16 << 20
+    KEPT_WRITES = 1 << 16
 
 cdef inline Span span_of(bytes data) except *:
     cdef Span span
@@ -145,6 +153,9 @@ cdef class TransactionEncoder:
 
     cdef Buffer _transactions
     cdef Buffer _events
+    cdef Buffer _updates
+    cdef Writes _writes
+    cdef size_t _max_writes
     cdef IdentityTable _identities
     cdef Span _statuses[256]
     cdef list _status_names
@@ -160,6 +171,8 @@ cdef class TransactionEncoder:
     def __cinit__(self):
         memset(&self._transactions, 0, sizeof(Buffer))
         memset(&self._events, 0, sizeof(Buffer))
+        memset(&self._updates, 0, sizeof(Buffer))
+        memset(&self._writes, 0, sizeof(Writes))
         memset(&self._identities, 0, sizeof(IdentityTable))
 
     def __init__(
@@ -168,6 +181,7 @@ cdef class TransactionEncoder:
         list statuses,
         bytes type_name,
         int64_t format,
+        size_t max_writes,
         identity,
         payload,
         bytes hash_key,
@@ -179,7 +193,7 @@ cdef class TransactionEncoder:
             self._statuses[index] = span_of(self._status_names[index])
         self._type_name = type_name
         self._type = span_of(type_name)
-        self._format = format
+        self._format, self._max_writes = format, max_writes
         self._identity, self._payload = identity, payload
         memcpy(self._identities.key, PyBytes_AS_STRING(hash_key), sizeof(self._identities.key))
         self._organisations, self._organisation_indexes = [], {}
@@ -187,6 +201,8 @@ cdef class TransactionEncoder:
     def __dealloc__(self):
         free(self._transactions.data)
         free(self._events.data)
+        free(self._updates.data)
+        clear_writes(&self._writes, 0)
         clear_identities(&self._identities)
 
     def encode(self, int64_t number, tuple envelopes, bytes codes, list owns, bytes digests, reference):
@@ -195,8 +211,10 @@ cdef class TransactionEncoder:
         `owns` tells for each envelope whether it owns its id; `digests` has the joined SHA-256 of
         the envelopes. `reference(index)` returns the encoded documents of an envelope that is not
         in the common form: of its transaction, and of its event or None. The result is a tuple: the
-        joined transactions, the joined events, the number of events, and for the envelopes in the
-        common form the chaincodes, the MSP ids of the creators, and the times that are known.
+        joined transactions, the joined events, the number of events, for the envelopes in the
+        common form the chaincodes, the MSP ids of the creators, and the times that are known, and
+        the serialized changes of the state. In place of these stands a list of writes, see
+        `take_writes`, if the reference must make the changes, and None if there are too many.
         """
         cdef Py_ssize_t index, count = len(envelopes)
         if not len(codes) == len(owns) == count or len(digests) != 32 * count:
@@ -217,6 +235,8 @@ cdef class TransactionEncoder:
             self._begin()
             with nogil:
                 self._write_all(number, parts, count, reference)
+                if not self._writes.needs_reference:
+                    serialize_changes(&self._writes, number, &self._updates)
             return self._result(parts, count)
         finally:
             self._busy = False
@@ -224,7 +244,7 @@ cdef class TransactionEncoder:
             free(parts)
 
     cdef int _begin(self) except -1:
-        self._transactions.size = self._events.size = 0
+        self._transactions.size = self._events.size = self._updates.size = 0
         if self._identities.size >= KEPT_TABLE_BYTES:
             clear_identities(&self._identities)
             self._organisations, self._organisation_indexes = [], {}
@@ -233,12 +253,50 @@ cdef class TransactionEncoder:
     cdef int _release_large_buffers(self) except -1:
         _release_if_large(&self._transactions)
         _release_if_large(&self._events)
+        _release_if_large(&self._updates)
+        clear_writes(&self._writes, KEPT_WRITES)
         return 0
+
+    def take_writes(self):
+        """Return the writes of VALID envelopes that were collected since the last call.
+
+        A write is a tuple: the index of the envelope, the namespace, the collection, the key,
+        whether it is a deletion, and the value. Call it only from `reference`, before the writes
+        of the envelope there: the changes are then left to the caller.
+        """
+        self._writes.needs_reference = True
+        return self._take_writes()
+
+    cdef list _take_writes(self):
+        cdef size_t at
+        cdef Write* write
+        cdef list taken = []
+        for at in range(self._writes.count):
+            write = &self._writes.items[at]
+            taken.append((
+                write.index,
+                text_of(write.space),
+                text_of(write.collection),
+                bytes_of(write.key),
+                bool(write.is_delete),
+                bytes_of(write.value),
+            ))
+        self._writes.count = 0
+        return taken
+
+    cdef object _changes(self):
+        if self._writes.total > self._max_writes:
+            return None
+        if self._writes.needs_reference:
+            return self._take_writes()
+        return PyBytes_FromStringAndSize(<const char*>self._updates.data, self._updates.size)
 
     cdef tuple _result(self, const Envelope* parts, Py_ssize_t count):
         cdef list chaincodes = [], organisations = [], times = []
         cdef Py_ssize_t events = 0, index
-        if self._transactions.failed or self._events.failed:
+        if self._transactions.failed or self._events.failed or self._updates.failed:
+            raise MemoryError
+        if self._writes.failed:
             raise MemoryError
         for index in range(count):
             events += parts[index].has_event
@@ -255,6 +313,7 @@ cdef class TransactionEncoder:
             chaincodes,
             organisations,
             times,
+            self._changes(),
         )
 
     cdef int _write_all(
@@ -356,6 +415,8 @@ cdef class TransactionEncoder:
         put_int(buffer, name("envelopeSize"), envelope.data.size)
         put_int(buffer, name("format"), self._format)
         end(buffer, start)
+        if envelope.code == VALID:
+            collect_writes(action.results, index, &self._writes, self._max_writes)
         return 1
 
     cdef int _write_event(

@@ -1,7 +1,7 @@
 """The encoder that uses the compiled extension."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 import bson
@@ -24,7 +24,8 @@ from ledger.documents.format import FORMAT
 from ledger.documents.identities import identity_document
 from ledger.documents.joined import JoinedDocuments
 from ledger.documents.payloads import payload_fields
-from ledger.model import Block, ClaimedIds
+from ledger.model import VALID, Block, ClaimedIds
+from ledger.state_changes import MAX_CHANGES, StateChanges, Write
 from protos import common_pb2 as common
 
 _TYPE = type_name(common.ENDORSER_TRANSACTION) or ""
@@ -45,6 +46,7 @@ class CompiledEncoder:
             statuses=[status_name(code).encode() for code in VALIDATION_CODES],
             type_name=_TYPE.encode(),
             format=FORMAT,
+            max_writes=MAX_CHANGES,
             identity=_encode_identity,
             payload=_encode_payload,
             hash_key=secrets.token_bytes(16),
@@ -65,8 +67,8 @@ class CompiledEncoder:
         """Return the block's documents."""
         undecoded = block.undecoded
         decoded = decode_block(undecoded, block.claims)
-        others = _OtherEnvelopes(decoded, owns)
-        transactions, events, event_count, chaincodes, organisations, times = (
+        others = _OtherEnvelopes(decoded, owns, self._transactions.take_writes)
+        transactions, events, event_count, chaincodes, organisations, times, updates = (
             self._transactions.encode(
                 undecoded.number,
                 undecoded.envelopes,
@@ -83,6 +85,7 @@ class CompiledEncoder:
             JoinedDocuments(events, event_count),
             others.counts,
             others.undecodable,
+            updates if isinstance(updates, bytes) else others.updates(updates),
         )
         return add_block_document(decoded, encoded, previous_digest)
 
@@ -90,8 +93,11 @@ class CompiledEncoder:
 class _OtherEnvelopes:
     """Encodes and counts the envelopes of a block that are not in the common form."""
 
-    def __init__(self, block: Block, owns: Sequence[bool]) -> None:
-        self._block, self._owns = block, owns
+    def __init__(
+        self, block: Block, owns: Sequence[bool], take_writes: Callable[[], list[Write]]
+    ) -> None:
+        self._block, self._owns, self._take_writes = block, owns, take_writes
+        self._changes = StateChanges()
         self.counts = BlockCounts()
         self.undecodable = 0
 
@@ -100,7 +106,21 @@ class _OtherEnvelopes:
         transaction = self._block.transactions[index]
         self.counts.add(transaction)
         self.undecodable += bool(transaction.errors)
+        if transaction.code == VALID:
+            self._changes.add_writes(self._take_writes())
+            self._changes.add(transaction)
         return encode_transaction(transaction, self._block.number, owns_id=self._owns[index])
+
+    def updates(self, writes: Sequence[Write] | None) -> bytes | StateChanges:
+        """Return the changes of the state, with the writes after the last VALID one of these.
+
+        None means that the block has too many writes.
+        """
+        if writes is None:
+            self._changes.stop()
+        else:
+            self._changes.add_writes(writes)
+        return self._changes.updates(self._block.number)
 
 
 def _claimed_ids(envelope: bytes) -> ClaimedIds:

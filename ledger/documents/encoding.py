@@ -16,6 +16,7 @@ from ledger.documents.size_limit import MAX_DOCUMENT_BYTES, MAX_SIGNERS_BYTES, f
 from ledger.documents.transactions import transaction_document
 from ledger.model import Block, Transaction
 from ledger.position import pack_position
+from ledger.state_changes import StateChanges
 
 _GROUP_BYTES: Final = 1 << 17
 """The size of the envelopes that are encoded together."""
@@ -25,7 +26,8 @@ class EncodedBlock(Struct, frozen=True):
     """The documents of a block as MongoDB stores them.
 
     The digest of the next block depends on `digest`. `undecodable` is the number of envelopes with
-    parts that could not be decoded.
+    parts that could not be decoded. `updates` are the serialized changes of the state; where the
+    block alone does not tell them, what it tells.
     """
 
     number: int
@@ -34,6 +36,7 @@ class EncodedBlock(Struct, frozen=True):
     transactions: JoinedDocuments
     events: JoinedDocuments
     undecodable: int
+    updates: bytes | StateChanges = b""
 
     @property
     def size(self) -> int:
@@ -45,12 +48,14 @@ class EncodedTransactions(Struct, frozen=True):
     """The documents of a block's transactions and events.
 
     `counts` has counted the transactions, `undecodable` those with parts that could not be decoded.
+    `updates` are those of the block.
     """
 
     transactions: JoinedDocuments
     events: JoinedDocuments
     counts: BlockCounts
     undecodable: int
+    updates: bytes | StateChanges
 
 
 def encode_block(
@@ -65,6 +70,7 @@ def encode_block(
     transactions: list[bytes] = []
     events: list[bytes] = []
     undecodable = 0
+    changes = StateChanges()
     for group in _groups(block.transactions):
         documents = [
             transaction_document(
@@ -80,8 +86,11 @@ def encode_block(
         events += [_encode(event) for event in event_documents if event is not None]
         for transaction in group:
             counts.add(transaction)
+            changes.add(transaction)
             undecodable += bool(transaction.errors)
-    encoded = EncodedTransactions(join(transactions), join(events), counts, undecodable)
+    encoded = EncodedTransactions(
+        join(transactions), join(events), counts, undecodable, changes.updates(block.number)
+    )
     return add_block_document(block, encoded, previous_digest)
 
 
@@ -129,6 +138,7 @@ def add_block_document(
         transactions=transactions,
         events=events,
         undecodable=encoded.undecodable,
+        updates=encoded.updates,
     )
 
 

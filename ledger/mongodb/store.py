@@ -61,12 +61,15 @@ Primaries: TypeAlias = set[ObjectId | None]
 class StoredBlock(Struct, frozen=True):
     """The number, the hash and the validation codes of a stored block, which identify it.
 
-    The hash depends on the envelopes; the codes are the peer's verdicts on them.
+    The hash depends on the envelopes; the codes are the peer's verdicts on them. The commit hash is
+    the peer's hash over codes and changes, b"" if it gave none.
     """
 
     number: int
     hash: bytes
     codes: bytes
+    commit_hash: bytes = b""
+    """Fabric's commit hash; empty if the block has none."""
     digest: bytes = NO_DIGEST
     """The digest of the block's documents; `NO_DIGEST` if an older program stored the block."""
 
@@ -159,7 +162,8 @@ class LedgerStore:
     async def stored_blocks(self, numbers: Sequence[int]) -> dict[int, StoredBlock]:
         """Return the stored blocks with these numbers, by number."""
         cursor = self.database[BLOCKS].find(
-            {"_id": {"$in": numbers}}, {"blockHash": 1, "validationCodes": 1, "digest": 1}
+            {"_id": {"$in": numbers}},
+            {"blockHash": 1, "validationCodes": 1, "commitHash": 1, "digest": 1},
         )
         return {document["_id"]: _stored_block(document) async for document in cursor}
 
@@ -280,12 +284,16 @@ class LedgerStore:
 def _stored_block(document: Document) -> StoredBlock:
     number = document["_id"]
     try:
-        block_hash = bytes.fromhex(document["blockHash"])
-        codes = bytes(document["validationCodes"])
-        return StoredBlock(number, block_hash, codes, bytes.fromhex(document.get("digest", "")))
+        return StoredBlock(
+            number,
+            bytes.fromhex(document["blockHash"]),
+            bytes(document["validationCodes"]),
+            bytes.fromhex(document["commitHash"] or ""),
+            bytes.fromhex(document.get("digest", "")),
+        )
     except (KeyError, TypeError, ValueError) as error:
-        fields = "blockHash, validationCodes, digest"
-        expected = "two hashes in hex, and binary codes"
+        fields = "blockHash, validationCodes, commitHash, digest"
+        expected = "hashes in hex, and binary codes"
         raise StoreConflictError(BLOCKS, number, fields, expected, repr(error)) from error
 
 

@@ -9,6 +9,7 @@ from ledger.block_encoder import BlockEncoder, PythonEncoder
 from ledger.documents.encoding import EncodedBlock
 from ledger.errors import CorruptBlockError
 from ledger.ownership import decide_owners
+from ledger.state_changes import StateChanges, Unchecked
 
 REFERENCE = PythonEncoder()
 
@@ -58,4 +59,20 @@ def _facts(encoded: EncodedBlock | str) -> object:
         (len(transactions), transactions.raw),
         (len(events), events.raw),
         encoded.undecodable,
+        _changes(encoded.updates),
+    )
+
+
+def _changes(updates: bytes | StateChanges) -> object:
+    """Return the changes of the state, or what the block tells about them."""
+    if isinstance(updates, bytes):
+        return updates
+    if updates.unchecked is Unchecked.TOO_MANY_WRITES:
+        return updates.unchecked
+    earlier = dict.fromkeys(updates.missing(), b"earlier")
+    return (
+        updates.unchecked,
+        updates.has_empty_private_value,
+        earlier,
+        updates.serialize(5, earlier),
     )
