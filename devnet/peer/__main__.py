@@ -80,7 +80,8 @@ def main(
         raise click.UsageError("--lie and --lie-from need each other")
     ledger, held_back = _split_blocks(folder, live_from)
     if lie is not None and lie_from is not None:
-        ledger, held_back = _lie(ledger, Lie(lie), lie_from), []
+        ledger = _lie(ledger, Lie(lie), lie_from)
+        held_back = held_back if lie == Lie.FLIP else []
     tls = None if tls_dir is None else server_tls_from(tls_dir, mutual=mutual_tls)
     peer = Peer({channel: ledger}, tls=tls, port=port)
     release = partial(_release, ledger, held_back, live_rate or math.inf, announce=announce)

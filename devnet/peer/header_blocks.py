@@ -10,7 +10,10 @@ from protos.common_pb2 import CONFIG, Block, ChannelHeader, Envelope, Payload
 
 
 def without_envelopes(serialized: bytes) -> bytes:
-    """Return the block without its envelopes; a configuration block, and broken bytes, unchanged."""
+    """Return the block without its envelopes.
+
+    A configuration block, and bytes that are no block, are returned unchanged.
+    """
     try:
         block = Block.FromString(serialized)
     except DecodeError:
