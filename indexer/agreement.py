@@ -24,13 +24,13 @@ class DivergenceError(LedgerError):
         self.stored_from, self.peer = stored_from, peer
         super().__init__(
             f"block {block}: {difference.field}: {stored_from} says {difference.stored}, "
-            f"{peer} says {difference.given}. It is the first block on which they differ, so one of them lies, "
-            "or has another chain or damaged data. The channel has stopped, and no row of this "
-            "block or a later one is settled any more. Find out which peer is right: run "
-            "`kindledger verify --source peer:NAME` with a peer of a third organisation, or ask "
-            "the organisations. If the stored blocks are right, remove the other peer from the "
-            "configuration. If they are wrong, remove the peer that gave them, and put the store "
-            "right with `kindledger repair`."
+            f"{peer} says {difference.given}. It is the first block on which they differ, so one "
+            "of them lies, or has another chain or damaged data. The channel has stopped, and no "
+            "row of this block or a later one is settled any more. Find out which peer is right: "
+            "run `kindledger verify --source peer:NAME` with a peer of a third organisation, or "
+            "ask the organisations. If the stored blocks are right, remove the other peer from "
+            "the configuration. If they are wrong, remove the peer that gave them, and put the "
+            "store right with `kindledger repair`."
         )
 
 

@@ -13,7 +13,7 @@ from pymongo.errors import PyMongoError
 
 from indexer.channel_indexer import ChannelIndexer
 from indexer.channel_progress import ChannelProgress, ErrorSource
-from indexer.peer_comparison import PeerComparisons
+from indexer.peer_comparisons import PeerComparisons
 from indexer.reconciliation_state import ReconciliationState
 from indexer.time_shares import stage_times, time_shares
 from ledger.errors import ChainMismatchError, LedgerError
@@ -154,8 +154,8 @@ class Daemon:
 async def _index_and_compare(channel: DaemonChannel) -> None:
     """Run the indexer to its end, beside the comparisons; each stops the other by its error.
 
-    If the followed peer has another chain than the stored one, the error names the first block that
-    differs, and the peers that gave it.
+    If a peer has another chain than the stored one, the error names the first block that differs,
+    and the peers that gave it.
     """
     comparisons = channel.comparisons
     if comparisons is None:
@@ -169,7 +169,7 @@ async def _index_and_compare(channel: DaemonChannel) -> None:
                 comparing.cancel()
     except ChainMismatchError as error:
         last_stored = channel.progress.committed_height - 1
-        located = await comparisons.locate(channel.progress.peer, min(error.block, last_stored))
+        located = await comparisons.locate(min(error.block, last_stored))
         raise located or error from error
 
 

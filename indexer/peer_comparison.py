@@ -1,19 +1,17 @@
-"""Compares the stored blocks of a channel with the blocks of every configured peer, while it runs.
+"""Compares the stored blocks of a channel with the blocks of one peer, while the channel runs.
 
-Each peer is asked for headers without envelopes, on one stream, from the height up to which it was
+The peer is asked for headers without envelopes, on one stream, from the height up to which it was
 compared; a peer before Fabric 3.0 sends whole blocks instead. A comparison is never ahead of the
 stored blocks. A peer that is down, behind or sends rubbish delays only its own comparison.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-import msgspec
-import structlog
 from msgspec import Struct
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
@@ -25,13 +23,11 @@ from ledger.decoding.block_identities import BlockIdentity
 from ledger.documents.format import Document
 from ledger.errors import LedgerError
 from ledger.mongodb.block_identities import stored_identities
-from ledger.mongodb.sync_state import LastError, PeerComparisonReport, PeerState, read_sync_state
+from ledger.mongodb.sync_state import LastError, PeerComparisonReport, PeerState
 from ledger.position import BlockNumber, Height, height_above
 from runtime.backoff import Backoff
 from runtime.cancellation import raise_if_cancelled
 from runtime.throttled_log import ThrottledLog
-
-log = structlog.get_logger()
 
 _STORED_BLOCKS: Final = 200
 """The number of stored blocks that are read together."""
@@ -69,64 +65,8 @@ class ComparisonTimings(Struct, frozen=True):
     """The bounds of the delays between two attempts."""
 
 
-class PeerComparisons:
-    """Compares one channel with its peers, and reports how far each of them agrees."""
-
-    def __init__(
-        self,
-        database: AsyncDatabase[Document],
-        peers: Sequence[IdentitySource],
-        progress: ChannelProgress,
-        timings: ComparisonTimings = ComparisonTimings(),  # noqa: B008 - frozen
-    ) -> None:
-        self._database, self._progress, self._timings = database, progress, timings
-        self._peers = [_PeerComparison(database, peer, progress, timings) for peer in peers]
-
-    async def run(self) -> None:
-        """Compare until cancelled. Raises `DivergenceError` when a peer gives another block."""
-        await self._resume()
-        async with asyncio.TaskGroup() as group:
-            for peer in self._peers:
-                group.create_task(peer.run())
-
-    async def locate(self, name: str | None, number: int) -> DivergenceError | None:
-        """Return the first block that differs if this peer gives another block `number`.
-
-        Return None if it does not, or if it cannot be asked.
-        """
-        for peer in self._peers:
-            if peer.name == name:
-                return await peer.locate(number)
-        return None
-
-    def reports(self) -> list[PeerComparisonReport] | None:
-        """Return the state of each peer; None until it is known what was compared earlier."""
-        if not self._progress.agreement.resumed:
-            return None
-        return [peer.report() for peer in self._peers]
-
-    async def _resume(self) -> None:
-        """Read from `sync_state` up to which height each peer was compared."""
-        await self._progress.wait_until_resumed()
-        backoff = Backoff(self._timings.first_retry_s, self._timings.last_retry_s)
-        while True:
-            try:
-                state = await read_sync_state(self._database)
-                break
-            except PyMongoError as error:
-                log.debug("comparisons_not_read", error=str(error))
-            except msgspec.ValidationError:  # a newer version wrote it: compare from the start
-                state = None
-                break
-            raise_if_cancelled()
-            await asyncio.sleep(backoff.next_delay())
-        compared = {peer.name: peer.agreed_height for peer in (state.peers or ())} if state else {}
-        self._progress.agreement.resume(self._progress.start_block, compared)
-        self._progress.announce_agreement()
-
-
-class _PeerComparison:
-    """Compares one peer."""
+class PeerComparison:
+    """Compares one peer, from the height on that the channel's agreement has for it."""
 
     def __init__(
         self,
@@ -254,8 +194,9 @@ class _PeerComparison:
                 await self._check(identity, known_equal=expected > first)
                 expected += 1
                 self._agreement.record_equal(self._source.name, expected)
-                self._failures.recovered()
-                self._error = None
+                if expected > first + 1 or self._height == self._progress.committed_height:
+                    self._failures.recovered()
+                    self._error = None
                 self._progress.announce_agreement()
 
     async def _next(
@@ -269,8 +210,11 @@ class _PeerComparison:
                 if done:
                     break
                 if expected < self._progress.committed_height:
+                    has_it = (self._peer_height or 0) > expected
                     raise SourceUnavailableError(
-                        "behind", f"{self._source.name} gives no block {expected} yet"
+                        "stalled" if has_it else "behind",
+                        f"{self._source.name} gave no block {expected} within "
+                        f"{self._timings.stall_s:.0f} s",
                     )
         finally:
             waiting.cancel()
@@ -365,10 +309,3 @@ class _PeerComparison:
     def _describe(self, peer: str) -> str:
         organisation = self._agreement.organisations.get(peer)
         return f"{peer} ({organisation or 'organisation not known'})"
-
-
-def warn_of_unknown(organisations: Mapping[str, str | None], channel: str) -> None:
-    """Log the peers whose organisation is not known, since they count as one organisation."""
-    unknown = [peer for peer, organisation in organisations.items() if organisation is None]
-    if unknown and len(organisations) > 1:
-        log.warning("peer_organisation_unknown", channel=channel, peers=unknown)

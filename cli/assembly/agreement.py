@@ -6,7 +6,8 @@ from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError
 from indexer.agreement import Agreement
 from indexer.channel_progress import ChannelProgress
-from indexer.peer_comparison import ComparisonTimings, PeerComparisons, warn_of_unknown
+from indexer.peer_comparison import ComparisonTimings
+from indexer.peer_comparisons import PeerComparisons, warn_of_unknown
 from indexer.peer_source import Endpoint, PeerSource
 from ledger.mongodb.store import LedgerStore
 

@@ -80,10 +80,10 @@ def reconciled_channel(settings: Settings) -> str | None:
 async def reconciliation(
     settings: Settings, store: LedgerStore, ledger: ChannelProgress
 ) -> AsyncIterator[Reconciliation]:
-    """Yield the reconciliation of the channel whose ledger is in `store`; agreed blocks settle rows.
+    """Yield the reconciliation of the channel whose ledger is in `store`.
 
-    Its connections are closed at the end. Raises `ConfigurationError` for an address that cannot
-    be used.
+    Only agreed blocks settle rows. Its connections are closed at the end. Raises
+    `ConfigurationError` for an address that cannot be used.
     """
     business = configured_mapping(settings.reconcile)
     progress = ReconciliationProgress(ledger.channel, lambda: datetime.now(UTC), ledger.changed.set)
