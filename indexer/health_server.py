@@ -15,7 +15,8 @@ from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError
 from runtime.http_server import SECURITY_HEADERS
 
 HealthStatus = Literal["ok", "degraded", "catching_up", "broken"]
-"""From best to worst. A degraded channel is indexed, but its business rows are not settled."""
+"""From best to worst. A degraded channel is indexed, but its business rows are not settled, for
+example because too few peers gave the last blocks."""
 
 _HTTP_STATUS: Final[dict[HealthStatus, int]] = {
     "ok": 200,
@@ -27,6 +28,8 @@ _SEVERITY: Final = list(_HTTP_STATUS)
 _BLOCKED_STATES: Final = (ChannelState.WAITING, ChannelState.FAILED)
 _MAX_LAG_S: Final = 10.0
 """The lag above which a channel counts as catching up."""
+_MAX_AGREEMENT_DELAY_S: Final = 60.0
+"""The time without progress of the agreement after which a channel counts as degraded."""
 _SHUTDOWN_S: Final = 1.0
 _HEADERS: Final = SECURITY_HEADERS | {"Cache-Control": "no-store"}
 
@@ -49,6 +52,8 @@ class ChannelHealth(Struct, frozen=True, rename="camel"):
     error: LastError | None
     peer_height: int | None
     committed_height: int
+    agreed_height: int
+    peers_required: int
     index_build: IndexBuild | None
     reconciliation: ReconciliationHealth | None
 
@@ -134,6 +139,8 @@ class HealthServer:
             error=progress.error if progress.state in _BLOCKED_STATES else None,
             peer_height=progress.peer_height,
             committed_height=progress.committed_height,
+            agreed_height=progress.agreed_height,
+            peers_required=progress.agreement.required,
             index_build=progress.index_build,
             reconciliation=_reconciliation_health(reconciliation)
             if reconciliation is not None
@@ -151,6 +158,8 @@ def _health_status(
     if progress.state is not ChannelState.FOLLOWING or progress.lag_s > _MAX_LAG_S:
         return "catching_up"
     if reconciliation is not None and reconciliation.state in _BLOCKED_STATES:
+        return "degraded"
+    if progress.agreement_delay_s > _MAX_AGREEMENT_DELAY_S:
         return "degraded"
     return "ok"
 

@@ -208,6 +208,7 @@ async def reconcile_once(settings: Settings, *, everything: bool, as_json: bool)
             raise ConfigurationError(
                 f"{channel}: no block is stored yet; `kindledger run` or `import` stores them"
             )
+        ledger = await _agreed_ledger(store, ledger, settings.trust.peers_required)
         if not ledger.caught_up:
             messages.print(
                 "no daemon reports that the stored ledger has all blocks of its peer: rows whose "
@@ -292,3 +293,33 @@ async def _stored_ledger(store: LedgerStore, channel: str) -> ChannelProgress:
         progress.record_peer_height(Height(report.peer_height))
         progress.set_state(ChannelState.FOLLOWING)
     return progress
+
+
+async def _agreed_ledger(
+    store: LedgerStore, stored: ChannelProgress, required: int
+) -> ChannelProgress:
+    """Return the part of the stored ledger that is agreed, as the daemon reported it.
+
+    Raises `ConfigurationError` if no block is agreed although several peers are required.
+    """
+    report = await read_sync_state(store.database)
+    height = stored.committed_height
+    if report is not None:
+        height = Height(report.agreed_below(height))
+    elif required > 1:
+        height = Height(0)
+    if height == stored.committed_height:
+        return stored
+    if height == 0:
+        raise ConfigurationError(
+            f"{stored.channel}: {required} peers must give a block before rows are settled, and no "
+            "block is agreed yet: `kindledger run` compares the peers"
+        )
+    agreed = new_progress(stored.channel)
+    agreed.resume(stored.start_block, height)
+    messages.print(
+        f"the peers agree only on the blocks below {height}: rows of later blocks are not settled",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return agreed
