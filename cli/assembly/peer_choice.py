@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from cli.errors import ConfigurationError
 from indexer.block_source import SourceUnavailableError
 from indexer.peer_source import PeerSource
+from ledger.errors import LedgerError
 
 
 def named_peer(sources: Sequence[PeerSource], name: str) -> PeerSource:
@@ -36,7 +37,7 @@ async def other_peer(
                 await source.newest_identity()
         except TimeoutError:
             failures.append(f"{source.name}: no answer within {limit_s:g} s")
-        except SourceUnavailableError as error:
+        except (SourceUnavailableError, LedgerError) as error:
             failures.append(str(error))
         else:
             return source

@@ -41,8 +41,8 @@ _PEER = "peer"
 @click.option(
     "--source",
     metavar=f"PATH|{_PEER}[:NAME]",
-    help="Also compare with block files, or with the blocks of a configured peer: the one with this "
-    "name or address, or else another one than the data came from.",
+    help="Also compare with block files, or with the blocks of a configured peer: the one with "
+    "this name or address, or else another one than the data came from.",
 )
 @json_option
 @click.pass_obj
@@ -75,9 +75,9 @@ async def verify(
 ) -> Exit:
     """Verify one channel or all channels, print the outcome, and return the exit code.
 
-    The source is a path of block files, `peer`, or `peer:` and the name of a peer. Block files belong to one channel, and only
-    this channel is verified. The exit code is DATA if there is a difference, else CONFIGURATION if
-    no block of a channel is stored.
+    The source is a path of block files, `peer`, or `peer:` and the name of a peer. Block files
+    belong to one channel, and only this channel is verified. The exit code is DATA if there is a
+    difference, else CONFIGURATION if no block of a channel is stored.
     """
     if source is not None and not _is_peer(source):
         channel = await _channel_of_files(source, channel)

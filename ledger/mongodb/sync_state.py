@@ -102,7 +102,9 @@ class Reconciliation(Struct, frozen=True, rename="camel"):
     """The progress of reconciliation: the rows of all blocks below `height` are settled.
 
     `settled` counts the rows that were settled since the daemon's start, `discrepancies` the open
-    discrepancies.
+    discrepancies. Every transaction below `audited_height` was searched for in the rows; those
+    below `due_height` should have been, since their grace period is over. Both are null until the
+    first grace period of this daemon is over.
     """
 
     state: ChannelState
@@ -111,6 +113,8 @@ class Reconciliation(Struct, frozen=True, rename="camel"):
     discrepancies: int
     error: LastError | None
     servers: list[DatabaseServer]
+    audited_height: int | None = None
+    due_height: int | None = None
 
 
 class PeerState(StrEnum):
