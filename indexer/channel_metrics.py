@@ -60,8 +60,8 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
         "peer",
     ),
     MetricDefinition(
-        "kindledger_divergence_block",
-        "The first block on which peers of the channel differ; absent if there is none.",
+        "kindledger_divergence_height_blocks",
+        "Blocks from 0 up to the last one before peers of the channel differ; absent if none does.",
         lambda channel: channel.agreement.diverged_at,
     ),
     MetricDefinition(

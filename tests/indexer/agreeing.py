@@ -1,10 +1,10 @@
 """A daemon of one channel that compares its peers, for the tests of agreement."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
 
-from devnet.peer import Peer
 from indexer.agreement import Agreement
 from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
 from indexer.channel_progress import ChannelProgress
@@ -15,6 +15,9 @@ from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import PeerComparisonReport, PeerState
 from tests.indexer.network import QUICK, WITHIN_S, Client, wait_until
 from tests.indexer.support import CHANNEL, SMALL, new_progress
+
+Peers: TypeAlias = Mapping[Any, str | None]
+"""Peers, or their addresses, each with its organisation; None if that is not known."""
 
 TIMINGS = ComparisonTimings(stall_s=1.0, first_retry_s=0.05, last_retry_s=0.2)
 
@@ -29,7 +32,7 @@ class ComparingDaemon:
         self,
         store: LedgerStore,
         client: Client,
-        peers: dict[Peer | str, str | None],
+        peers: Peers,
         required: int,
         timeouts: PeerTimeouts = QUICK,
     ) -> None:
@@ -73,7 +76,7 @@ class ComparingDaemon:
 async def comparing(
     store: LedgerStore,
     client: Client,
-    peers: dict[Peer | str, str | None],
+    peers: Peers,
     required: int = 1,
     timeouts: PeerTimeouts = QUICK,
 ) -> AsyncIterator[ComparingDaemon]:

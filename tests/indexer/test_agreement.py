@@ -11,7 +11,7 @@ from ledger.decoding.blocks import read_block
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState, PeerState, read_sync_state
 from protos.common_pb2 import COMMIT_HASH, TRANSACTIONS_FILTER, Block, Status
-from tests.indexer.agreeing import comparing
+from tests.indexer.agreeing import Peers, comparing
 from tests.indexer.network import (
     BRANCH,
     FORK,
@@ -40,7 +40,7 @@ def liar(lie: Lie, first: int = LIE_FROM) -> Peer:
 
 
 async def divergence(
-    store: LedgerStore, client: Client, peers: dict[Peer | str, str | None], required: int = 1
+    store: LedgerStore, client: Client, peers: Peers, required: int = 1
 ) -> DivergenceError:
     """Return the divergence that stops the channel."""
     async with comparing(store, client, peers, required) as daemon:
