@@ -107,14 +107,15 @@ class PeerComparison:
 
     def report(self) -> PeerComparisonReport:
         """Return how far the peer agrees, and what holds the comparison up."""
+        followed = self._progress.peer == self._source.name
         return PeerComparisonReport(
             name=self._source.name,
             organisation=self._organisation,
             state=self._state(),
-            height=self._peer_height,
+            height=self._progress.peer_height if followed else self._peer_height,
             agreed_height=self._height,
             error=self._error,
-            contact_at=self._contact_at,
+            contact_at=self._progress.committed_at if followed else self._contact_at,
         )
 
     def _state(self) -> PeerState:
