@@ -3,8 +3,9 @@
 The folder holds the chain, so a second start continues where the first ended. With `--postgres`
 the simulated business application runs too and writes a row for each transaction.
 
-The process prints one line of JSON once it listens: `{"port", "channel", "height"}`. It ends at
-SIGTERM, at SIGINT, or when its parent process ends.
+Two peers, of two organisations, serve the chain. The process prints one line of JSON once they
+listen: `{"port", "second_port", "channel", "height"}`. It ends at SIGTERM, at SIGINT, or when its
+parent process ends.
 """
 
 import asyncio
@@ -76,14 +77,22 @@ async def _run(
     recipe.network().client.write(folder / IDENTITY)
     blocks = folder / _BLOCKS
     chain, ledger, recent = await asyncio.to_thread(_resume, recipe, blocks, initial_blocks)
-    peer = Peer(
-        {recipe.channel: ledger},
-        tls=server_tls_from(folder / TLS, mutual=True),
-        organisations=organisations(ledger.block(0)),
+    peer, second_peer = (
+        Peer(
+            {recipe.channel: ledger},
+            tls=server_tls_from(folder / TLS, mutual=True),
+            organisations=organisations(ledger.block(0)),
+        )
+        for _ in range(2)
     )
     interval = timedelta(milliseconds=recipe.interval_milliseconds)
-    async with peer, asyncio.TaskGroup() as tasks:
-        ready = {"port": peer.port, "channel": recipe.channel, "height": ledger.height}
+    async with peer, second_peer, asyncio.TaskGroup() as tasks:
+        ready = {
+            "port": peer.port,
+            "second_port": second_peer.port,
+            "channel": recipe.channel,
+            "height": ledger.height,
+        }
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
         application = None if dsn is None else BusinessApplication(dsn)

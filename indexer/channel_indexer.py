@@ -227,6 +227,9 @@ class ChannelIndexer:
         if number == pipeline.next_number:
             self._peer_failures.recovered()
             self._skipped_in_a_row = 0
+            self._progress.agreement.record_delivery(
+                source.name, number, self._progress.committed_height
+            )
         elif (
             number > pipeline.next_number
             and not source.finite

@@ -40,6 +40,31 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
         lambda channel: channel.committed_height,
     ),
     MetricDefinition(
+        "kindledger_agreed_height_blocks",
+        "Blocks from 0 up to the highest one that the required number of peers gave.",
+        lambda channel: channel.agreed_height,
+    ),
+    MetricDefinition(
+        "kindledger_agreement_delay_seconds",
+        "Seconds since the agreement of the peers last moved; 0 if every stored block is agreed.",
+        lambda channel: channel.agreement_delay_s,
+    ),
+    MetricDefinition(
+        "kindledger_compared_height_blocks",
+        "Blocks from 0 up to the highest one that the peer gave as it is stored; absent with one "
+        "peer only.",
+        lambda channel: {
+            peer: channel.agreement.height_of(peer, channel.committed_height)
+            for peer in channel.agreement.organisations
+        },
+        "peer",
+    ),
+    MetricDefinition(
+        "kindledger_divergence_height_blocks",
+        "Blocks from 0 up to the last one before peers of the channel differ; absent if none does.",
+        lambda channel: channel.agreement.diverged_at,
+    ),
+    MetricDefinition(
         "kindledger_lag_blocks",
         "Blocks that are known to exist but are not stored yet.",
         lambda channel: channel.lag,

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from indexer.agreement import Agreement
 from indexer.byte_queue import ByteQueue
 from ledger.block_encoder import EncoderName
 from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError, ScrubState
@@ -51,9 +52,15 @@ class ChannelProgress:
     """The progress of one channel. A height is a number of blocks: the highest number plus one."""
 
     def __init__(
-        self, channel: str, clock: Callable[[], float], now: Callable[[], datetime]
+        self,
+        channel: str,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        agreement: Agreement | None = None,
     ) -> None:
         self.channel = channel
+        self.agreement: Final = agreement or Agreement()
+        """How far the channel's peers gave the same blocks."""
         self.state = ChannelState.STARTING
         self.peer: str | None = None
         self.encoder: EncoderName | None = None
@@ -98,12 +105,14 @@ class ChannelProgress:
         self._missing: deque[tuple[float, int]] = deque()
         """Heights above the committed one, each with the time when it became known."""
         self._changes = Broadcast()
+        self._agreed_height = Height(0)
+        self._agreed_at = clock()
 
     def resume(self, start: BlockNumber, height: Height) -> None:
         """Set the start block and the height that the store has when indexing begins."""
         self.start_block, self.seen_height, self.committed_height = start, height, height
         self.resumed = True
-        self._announce_change()
+        self.announce_agreement()
 
     def record_peer_height(self, height: Height) -> None:
         """Record the height that a peer reports."""
@@ -140,7 +149,7 @@ class ChannelProgress:
     ) -> None:
         """Record that a batch of blocks was stored, up to this height."""
         self.committed_height = height
-        self._announce_change()
+        self.announce_agreement()
         self.blocks += blocks
         self.transactions += transactions
         self.events += events
@@ -183,10 +192,37 @@ class ChannelProgress:
         while self.committed_height < height:
             await self._changes.wait()
 
+    async def wait_until_resumed(self) -> None:
+        """Wait until the stored part of the ledger has been read."""
+        while not self.resumed:
+            await self._changes.wait()
+
+    async def wait_for_agreed_height(self, height: int) -> None:
+        """Wait until every block below `height` is agreed."""
+        while self.agreed_height < height:
+            await self._changes.wait()
+
     async def wait_until_caught_up(self) -> None:
         """Wait until the channel has caught up with its peer."""
         while not self.caught_up:
             await self._changes.wait()
+
+    def announce_agreement(self) -> None:
+        """Announce that blocks were stored, or that a comparison of peers has gone on."""
+        if self.agreed_height != self._agreed_height or self.agreed_height == self.committed_height:
+            self._agreed_height, self._agreed_at = self.agreed_height, self._clock()
+        self._announce_change()
+
+    @property
+    def agreed_height(self) -> Height:
+        """The height below which every block is agreed; see `indexer.agreement`."""
+        return self.agreement.height(self.committed_height)
+
+    @property
+    def agreement_delay_s(self) -> float:
+        """The seconds without progress of the agreement; 0 if all stored blocks are agreed."""
+        behind = self.agreed_height < self.committed_height
+        return self._clock() - self._agreed_at if behind else 0.0
 
     def _announce_change(self) -> None:
         self._changes.announce()

@@ -13,9 +13,10 @@ from pymongo.errors import PyMongoError
 
 from indexer.channel_indexer import ChannelIndexer
 from indexer.channel_progress import ChannelProgress, ErrorSource
+from indexer.peer_comparisons import PeerComparisons
 from indexer.reconciliation_state import ReconciliationState
 from indexer.time_shares import stage_times, time_shares
-from ledger.errors import LedgerError
+from ledger.errors import ChainMismatchError, LedgerError
 from ledger.mongodb.sync_state import ChannelState, SyncState, write_sync_state
 from runtime.cancellation import raise_if_cancelled
 from runtime.tasks import unwrap_exception_group
@@ -39,6 +40,8 @@ class DaemonChannel:
     reconciliation: ReconciliationState | None = None
     background_tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
     """Tasks that run beside the indexers, and are cancelled when all indexers have ended."""
+    comparisons: PeerComparisons | None = None
+    """The comparisons with all configured peers, if there are several."""
 
 
 class Daemon:
@@ -86,7 +89,7 @@ class Daemon:
     async def _run_indexer(self, channel: DaemonChannel) -> LedgerError | None:
         """Run the channel's indexer to its end. Return the error with which it failed."""
         try:
-            await channel.indexer.run()
+            await _index_and_compare(channel)
         except LedgerError as error:
             log.error(  # noqa: TRY400 - the message is complete, a traceback would bury it
                 "channel_failed", channel=channel.progress.channel, error=str(error)
@@ -143,7 +146,32 @@ class Daemon:
             reconciliation=reconciliation.snapshot() if reconciliation is not None else None,
             index_build=progress.index_build,
             scrub=progress.scrub,
+            agreed_height=progress.agreed_height if progress.agreement.resumed else None,
+            peers_required=progress.agreement.required,
+            peers=channel.comparisons.reports() if channel.comparisons is not None else None,
         )
+
+
+async def _index_and_compare(channel: DaemonChannel) -> None:
+    """Run the indexer to its end, beside the comparisons; each stops the other by its error.
+
+    If a peer has another chain than the stored one, the error names the first block that differs,
+    and the peers that gave it.
+    """
+    comparisons = channel.comparisons
+    if comparisons is None:
+        await channel.indexer.run()
+        return
+    try:
+        with unwrap_exception_group():
+            async with asyncio.TaskGroup() as group:
+                comparing = group.create_task(comparisons.run())
+                await channel.indexer.run()
+                comparing.cancel()
+    except ChainMismatchError as error:
+        last_stored = channel.progress.committed_height - 1
+        located = await comparisons.locate(min(error.block, last_stored))
+        raise located or error from error
 
 
 async def _log_catch_up(progress: ChannelProgress) -> None:

@@ -17,8 +17,8 @@ from runtime.http_server import SECURITY_HEADERS
 HealthStatus = Literal["ok", "degraded", "catching_up", "broken"]
 """From best to worst.
 
-A degraded channel is indexed, but its business rows are not settled, or the scrub found stored
-documents that differ from what was written.
+A degraded channel is indexed, but its business rows are not settled, for example because too few
+peers gave the last blocks, or the scrub found stored documents that differ from what was written.
 """
 
 _HTTP_STATUS: Final[dict[HealthStatus, int]] = {
@@ -31,6 +31,8 @@ _SEVERITY: Final = list(_HTTP_STATUS)
 _BLOCKED_STATES: Final = (ChannelState.WAITING, ChannelState.FAILED)
 _MAX_LAG_S: Final = 10.0
 """The lag above which a channel counts as catching up."""
+_MAX_AGREEMENT_DELAY_S: Final = 60.0
+"""The time without progress of the agreement after which a channel counts as degraded."""
 _SHUTDOWN_S: Final = 1.0
 _HEADERS: Final = SECURITY_HEADERS | {"Cache-Control": "no-store"}
 
@@ -53,6 +55,8 @@ class ChannelHealth(Struct, frozen=True, rename="camel"):
     error: LastError | None
     peer_height: int | None
     committed_height: int
+    agreed_height: int
+    peers_required: int
     index_build: IndexBuild | None
     scrub: ScrubState | None
     reconciliation: ReconciliationHealth | None
@@ -139,6 +143,8 @@ class HealthServer:
             error=progress.error if progress.state in _BLOCKED_STATES else None,
             peer_height=progress.peer_height,
             committed_height=progress.committed_height,
+            agreed_height=progress.agreed_height,
+            peers_required=progress.agreement.required,
             index_build=progress.index_build,
             scrub=progress.scrub,
             reconciliation=_reconciliation_health(reconciliation)
@@ -156,11 +162,12 @@ def _health_status(
         return "degraded"
     if progress.state is not ChannelState.FOLLOWING or progress.lag_s > _MAX_LAG_S:
         return "catching_up"
-    if reconciliation is not None and reconciliation.state in _BLOCKED_STATES:
-        return "degraded"
-    if progress.scrub is not None and progress.scrub.has_differences:
-        return "degraded"
-    return "ok"
+    is_degraded = (
+        (reconciliation is not None and reconciliation.state in _BLOCKED_STATES)
+        or progress.agreement_delay_s > _MAX_AGREEMENT_DELAY_S
+        or (progress.scrub is not None and progress.scrub.has_differences)
+    )
+    return "degraded" if is_degraded else "ok"
 
 
 def _reconciliation_health(reconciliation: ReconciliationState) -> ReconciliationHealth:

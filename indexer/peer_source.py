@@ -24,6 +24,7 @@ from indexer.block_source import (
     SourceUnavailableError,
     delivered_block,
 )
+from ledger.decoding.block_identities import BlockIdentity, read_identity
 from ledger.decoding.fields import length_delimited_fields
 from ledger.errors import CorruptBlockError
 from ledger.signing import IdentityError, SigningIdentity
@@ -78,7 +79,8 @@ class Endpoint(Struct, frozen=True):
     """A peer's address and TLS files. Without `tls_ca` the connection is plaintext.
 
     `tls_ca` may also be the PEM bytes themselves. `tls_name` is the name in the peer's certificate,
-    if it differs from the address.
+    if it differs from the address. `label` is the peer's name in the configuration, and `msp_id`
+    its organisation, if they are known.
     """
 
     address: str
@@ -86,6 +88,8 @@ class Endpoint(Struct, frozen=True):
     tls_name: str | None = None
     client_certificate: Path | None = None
     client_key: Path | None = None
+    label: str | None = None
+    msp_id: str | None = None
 
 
 class _Credentials(Struct, frozen=True):
@@ -118,6 +122,8 @@ class PeerSource:
     ) -> None:
         self._endpoint, self._channel, self._identity = endpoint, channel, identity
         self.name = endpoint.address
+        self.label = endpoint.label
+        self.organisation = endpoint.msp_id
 
     async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
         """Yield the blocks from the tip on, without end.
@@ -148,6 +154,34 @@ class PeerSource:
         async with aclosing(self._deliver(orderer.SeekInfo(start=newest, stop=newest))) as delivery:
             async for delivered in delivery:
                 return delivered
+        raise BlockNotAvailableError(f"{self.name} has no block of channel {self._channel}")
+
+    async def identities(
+        self, first: int, last: int | None = None
+    ) -> AsyncGenerator[BlockIdentity, None]:
+        """Yield the identities of the blocks from `first` on, up to `last` or without end.
+
+        Raises the errors of `blocks`, and `CorruptBlockError` for a block of an unusual form.
+        """
+        seek = orderer.SeekInfo(
+            start=_specified(first),
+            stop=_specified(_NO_LIMIT if last is None else last),
+            behavior=orderer.SeekInfo.BLOCK_UNTIL_READY,
+            content_type=orderer.SeekInfo.HEADER_WITH_SIG,
+        )
+        async with aclosing(self._deliver(seek)) as delivery:
+            async for delivered in delivery:
+                yield read_identity(delivered.data, delivered.name)
+
+    async def newest_identity(self) -> BlockIdentity:
+        """Return the identity of the peer's highest block."""
+        newest = orderer.SeekPosition(newest=orderer.SeekNewest())
+        seek = orderer.SeekInfo(
+            start=newest, stop=newest, content_type=orderer.SeekInfo.HEADER_WITH_SIG
+        )
+        async with aclosing(self._deliver(seek)) as delivery:
+            async for delivered in delivery:
+                return read_identity(delivered.data, delivered.name)
         raise BlockNotAvailableError(f"{self.name} has no block of channel {self._channel}")
 
     async def _deliver(self, seek: orderer.SeekInfo) -> AsyncGenerator[DeliveredBlock, None]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ledger.position import BlockNumber, Height
 from reconciliation.channel_cursor import ChannelCursor
 from reconciliation.ledger_transactions import LedgerTransactions
+from reconciliation.reconciliation_progress import ReconciliationProgress
 from reconciliation.settlement import Settlement, SettlementResult
 
 
@@ -23,12 +24,14 @@ class MissingRowAudit:
         cursor: ChannelCursor,
         settlement: Settlement,
         blocks: LedgerTransactions,
+        progress: ReconciliationProgress,
         *,
         grace_s: float,
         interval_s: float,
         report: Callable[[SettlementResult], None],
     ) -> None:
         self._cursor, self._settlement, self._blocks = cursor, settlement, blocks
+        self._progress = progress
         self._grace_s, self._interval_s, self._report = grace_s, interval_s, report
         self._reached: deque[tuple[float, Height]] = deque()
         """Times, and the height that the cursor reached at each."""
@@ -53,8 +56,10 @@ class MissingRowAudit:
     async def audit_below(self, height: Height) -> None:
         """Audit every block below `height` that was not audited yet."""
         if height:
+            self._progress.audit_due(height)
             audited_height = (await self._cursor.read()).audited_height
             await self._audit(BlockNumber(audited_height), height)
+            self._progress.audited((await self._cursor.read()).audited_height)
 
     async def audit_again(self) -> None:
         """Audit every block again that was audited: rows may have been deleted or changed since."""

@@ -242,6 +242,7 @@ class Reconciler:
             cursor,
             settlement,
             self._transactions,
+            self.progress,
             grace_s=grace_s,
             interval_s=self._intervals.audit_s,
             report=self._report_result,

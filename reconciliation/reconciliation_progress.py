@@ -29,6 +29,10 @@ class ReconciliationProgress:
         """The unsettled rows and open discrepancies at the last sweep; None if they are unknown."""
         self.last_sweep_at: datetime | None = None
         self.servers: Callable[[], list[DatabaseServer]] = list
+        self.audited_height: Height | None = None
+        """Every transaction below it was searched for in the rows; None if that is not known."""
+        self.due_height: Height | None = None
+        """The height that was settled a grace period ago; None if there is none in this run."""
         self.pool_size = 0
         """The maximum number of connections to each server."""
         self._now, self._changed = now, changed
@@ -49,6 +53,15 @@ class ReconciliationProgress:
     def sweep_finished(self, status: SettlementStatus | None) -> None:
         """Note the end of a sweep, and the status after it."""
         self.status, self.last_sweep_at = status, self._now()
+
+    def audit_due(self, height: Height) -> None:
+        """Note that the grace period of the blocks below `height` is over."""
+        self.due_height = max(height, self.due_height or height)
+
+    def audited(self, height: Height) -> None:
+        """Note that every transaction below `height` was searched for in the rows."""
+        self.audited_height = height
+        self._changed()
 
     def set_state(self, state: ChannelState) -> None:
         """Set the state, and the time since when it holds."""
@@ -71,4 +84,6 @@ class ReconciliationProgress:
             self.open_discrepancies,
             self.error,
             self.servers(),
+            self.audited_height,
+            self.due_height,
         )

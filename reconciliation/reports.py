@@ -7,7 +7,7 @@ reconciliation.
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from msgspec import Struct
 
@@ -129,6 +129,25 @@ class SettlementStatus(Struct, frozen=True, rename="camel"):
     moved_at: datetime | None
     waiting: list[WaitingRows]
     discrepancies: list[DiscrepancyCount]
+
+
+RowsVerdict = Literal["equal", "different", "unknown"]
+"""Whether the rows agree with the ledger, as far as transactions were searched for in them."""
+
+
+def rows_verdict(
+    discrepancies: int, *, start: int, audited: int | None, target: int | None
+) -> RowsVerdict:
+    """Return the verdict on the rows of the blocks from `start` to `audited` - 1.
+
+    It is unknown until the transactions of the blocks below `target` were searched for in the rows,
+    and of at least one block: a row that is missing is found only by this search.
+    """
+    if discrepancies:
+        return "different"
+    if audited is None or target is None or audited <= start or audited < target:
+        return "unknown"
+    return "equal"
 
 
 class BusinessReports(Protocol):

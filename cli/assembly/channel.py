@@ -10,9 +10,11 @@ from prometheus_client import CollectorRegistry
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
+from cli.assembly.agreement import channel_agreement, peer_comparisons
 from cli.assembly.network import peer_sources
 from cli.assembly.reconciliation import reconciled_channel, reconciliation
 from cli.configuration.settings import IndexerSettings, Settings, VerificationSettings
+from indexer.agreement import Agreement
 from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
 from indexer.channel_progress import ChannelProgress
 from indexer.daemon import DaemonChannel
@@ -26,9 +28,9 @@ from reconciliation.reconciliation_metrics import RECONCILIATION_METRICS
 from runtime.metrics import MetricCollector
 
 
-def new_progress(channel: str) -> ChannelProgress:
+def new_progress(channel: str, agreement: Agreement | None = None) -> ChannelProgress:
     """Return the progress of a channel, measured by this machine's clocks."""
-    return ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
+    return ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC), agreement)
 
 
 def pipeline_limits(
@@ -77,10 +79,12 @@ async def daemon_channel(
     cannot be used.
     """
     store = LedgerStore(client, settings.database_of(channel))
-    progress = new_progress(channel)
+    sources = peer_sources(settings.fabric, channel)
+    progress = new_progress(channel, channel_agreement(settings, channel, sources))
+    comparisons = peer_comparisons(settings, store, sources, progress)
     indexer = ChannelIndexer(
         store,
-        peer_sources(settings.fabric, channel),
+        sources,
         progress,
         first=settings.channels[channel].start_block,
         limits=pipeline_limits(settings.indexer),
@@ -97,10 +101,14 @@ async def daemon_channel(
     if redis is not None:
         tasks += (HeadPublisher(redis, store.database.name, progress).run,)
     if channel != reconciled_channel(settings):
-        yield DaemonChannel(indexer, progress, store.database, background_tasks=tasks)
+        yield DaemonChannel(
+            indexer, progress, store.database, background_tasks=tasks, comparisons=comparisons
+        )
         return
     async with reconciliation(settings, store, progress) as part:
         reconciled = part.reconciler.progress
         registry.register(MetricCollector(RECONCILIATION_METRICS, "channel", {channel: reconciled}))
         background_tasks = (*part.background_tasks, *tasks)
-        yield DaemonChannel(indexer, progress, store.database, reconciled, background_tasks)
+        yield DaemonChannel(
+            indexer, progress, store.database, reconciled, background_tasks, comparisons
+        )

@@ -75,6 +75,8 @@ def _endpoint(peer: PeerSettings, settings: FabricSettings) -> Endpoint:
         tls_name=peer.tls_name,
         client_certificate=settings.client_tls_certificate if tls else None,
         client_key=settings.client_tls_key if tls else None,
+        label=peer.name,
+        msp_id=peer.msp_id,
     )
 
 
@@ -105,7 +107,8 @@ def _profile_peers(path: Path, channel: str) -> list[PeerSettings]:
         names = [
             name for name in listed or peers if (listed.get(name) or {}).get("ledgerQuery", True)
         ]
-        return [_profile_peer(peers[name], path) for name in names]
+        organisations = _profile_organisations(profile)
+        return [_profile_peer(name, peers[name], organisations.get(name), path) for name in names]
     except OSError as error:
         raise ConfigurationError(
             f"fabric.connection_profile: {path}: cannot be read: {error.strerror}"
@@ -121,12 +124,26 @@ def _profile_peers(path: Path, channel: str) -> list[PeerSettings]:
         ) from error
 
 
-def _profile_peer(peer: dict[str, Any], profile: Path) -> PeerSettings:
+def _profile_organisations(profile: dict[str, Any]) -> dict[str, str]:
+    """Return the MSP id of each peer that an organisation of the profile lists."""
+    return {
+        name: str(organisation["mspid"])
+        for organisation in (profile.get("organizations") or {}).values()
+        if organisation.get("mspid")
+        for name in organisation.get("peers") or ()
+    }
+
+
+def _profile_peer(
+    name: str, peer: dict[str, Any], msp_id: str | None, profile: Path
+) -> PeerSettings:
     options = peer.get("grpcOptions") or {}
     certificates = peer.get("tlsCACerts") or {}
     pem = certificates.get("pem")
     return PeerSettings(
         address=str(peer["url"]),
+        name=name,
+        msp_id=msp_id,
         tls_ca=profile.parent / certificates["path"] if "path" in certificates else None,
         tls_ca_pem="".join(pem) if isinstance(pem, list) else pem,
         tls_name=options.get("ssl-target-name-override") or options.get("hostnameOverride"),

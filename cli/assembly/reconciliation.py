@@ -13,6 +13,7 @@ from cli.assembly.redis import redis_client
 from cli.configuration.server_settings import PostgresSettings
 from cli.configuration.settings import ReconcileSettings, Settings
 from cli.errors import ConfigurationError
+from indexer.agreed_ledger import AgreedLedger
 from indexer.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DatabaseServer
@@ -81,8 +82,8 @@ async def reconciliation(
 ) -> AsyncIterator[Reconciliation]:
     """Yield the reconciliation of the channel whose ledger is in `store`.
 
-    Its connections are closed at the end. Raises `ConfigurationError` for an address that cannot
-    be used.
+    Only agreed blocks settle rows. Its connections are closed at the end. Raises
+    `ConfigurationError` for an address that cannot be used.
     """
     business = configured_mapping(settings.reconcile)
     progress = ReconciliationProgress(ledger.channel, lambda: datetime.now(UTC), ledger.changed.set)
@@ -101,7 +102,7 @@ async def reconciliation(
             servers,
             LedgerTransactions(store, business),
             business,
-            ledger,
+            AgreedLedger(ledger),
             progress,
             check_schema=partial(check_schema, migrations=load_migrations()),
             rows_settled=caches.rows_settled if caches is not None else lambda _: None,

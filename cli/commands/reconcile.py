@@ -2,13 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 import msgspec
 
-from cli.assembly.channel import new_progress
 from cli.assembly.mongo import mongo_client
 from cli.assembly.postgres import postgres_failures
 from cli.assembly.reconciliation import (
@@ -18,6 +16,7 @@ from cli.assembly.reconciliation import (
     reconciled_channel,
     reconciliation,
 )
+from cli.assembly.stored_ledger import agreed_ledger, stored_ledger
 from cli.commands.options import LoadSettings, json_option
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, Exit, exit_on_failure
@@ -26,17 +25,21 @@ from cli.output.discrepancies import print_discrepancies
 from cli.output.progress_bars import block_progress
 from indexer.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
-from ledger.mongodb.sync_state import ChannelState, DatabaseServer, read_sync_state
-from ledger.position import Height, height_above
+from ledger.mongodb.sync_state import DatabaseServer, read_sync_state
+from ledger.position import Height
 from reconciliation.discrepancies import read_newest
 from reconciliation.migrations.migrator import check_schema
 from reconciliation.migrations.scripts import load_migrations
 from reconciliation.reconciliation_progress import ReconciliationProgress
-from reconciliation.reports import DiscrepancyCount, DiscrepancyKind, SettlementStatus
+from reconciliation.reports import (
+    DiscrepancyCount,
+    DiscrepancyKind,
+    RowsVerdict,
+    SettlementStatus,
+    rows_verdict,
+)
 from reconciliation.settlement_status import read_settlement_status
 
-_MAX_REPORT_AGE_S = 30.0
-"""A running daemon reports its progress more often than this."""
 _REDRAW_S = 0.25
 
 
@@ -52,7 +55,11 @@ def reconcile_group() -> None:
 @json_option
 @click.pass_obj
 def reconcile_status_command(load: LoadSettings, /, *, as_json: bool) -> None:
-    """Show up to which height rows are settled, which rows wait, what differs, and the servers."""
+    """Show up to which height rows are settled, which rows wait, what differs, and the servers.
+
+    The rows are `equal` to the ledger as far as it was audited, `different`, or `unknown` while the
+    audit has not reached the blocks whose grace period is over.
+    """
     with exit_on_failure():
         asyncio.run(show_settlement_status(load(), as_json=as_json))
 
@@ -99,7 +106,9 @@ async def show_settlement_status(settings: Settings, *, as_json: bool) -> None:
     """Print the settled height, the waiting rows, the open discrepancies and the servers."""
     channel = _reconciled_channel(settings)
     async with mongo_client(settings) as client:
-        ledger = await _stored_ledger(LedgerStore(client, settings.database_of(channel)), channel)
+        store = LedgerStore(client, settings.database_of(channel))
+        ledger = await stored_ledger(store, channel)
+        report = await read_sync_state(store.database)
     with postgres_failures():
         async with postgres_servers(settings.postgres) as servers:
             async with servers.primary.acquire() as connection:
@@ -109,27 +118,44 @@ async def show_settlement_status(settings: Settings, *, as_json: bool) -> None:
                     connection, channel, business, settings.reconcile.grace_s
                 )
             states = await measure_servers(servers)
+    reported = report.reconciliation if report is not None else None
+    due = reported.due_height if reported is not None else None
+    verdict = rows_verdict(
+        sum(count.count for count in status.discrepancies),
+        start=ledger.start_block,
+        audited=status.audited_height,
+        target=status.height if due is None else due,
+    )
     if as_json:
         print_json(
             {
                 "channel": channel,
+                "verdict": verdict,
                 "committedHeight": ledger.committed_height,
                 **msgspec.to_builtins(status),
                 "servers": [_json_of_server(state) for state in states],
             }
         )
     else:
-        _print_settlement_status(channel, ledger.committed_height, status, states)
+        _print_settlement_status(channel, verdict, ledger.committed_height, status, states)
 
 
 def _print_settlement_status(
-    channel: str, height: Height, status: SettlementStatus, servers: Sequence[DatabaseServer]
+    channel: str,
+    verdict: RowsVerdict,
+    height: Height,
+    status: SettlementStatus,
+    servers: Sequence[DatabaseServer],
 ) -> None:
     print_table(
-        ("channel", "height", "settled height", "audited height", "unusable ids", "updated"),
+        (
+            *("channel", "rows", "height", "settled height", "audited height"),
+            *("unusable ids", "updated"),
+        ),
         [
             (
                 channel,
+                verdict,
                 height,
                 status.height,
                 status.audited_height,
@@ -203,11 +229,12 @@ async def reconcile_once(settings: Settings, *, everything: bool, as_json: bool)
     channel = _reconciled_channel(settings)
     async with mongo_client(settings) as client:
         store = LedgerStore(client, settings.database_of(channel))
-        ledger = await _stored_ledger(store, channel)
+        ledger = await stored_ledger(store, channel)
         if ledger.committed_height == 0:
             raise ConfigurationError(
                 f"{channel}: no block is stored yet; `kindledger run` or `import` stores them"
             )
+        ledger = await agreed_ledger(store, ledger, settings.trust.peers_required)
         if not ledger.caught_up:
             messages.print(
                 "no daemon reports that the stored ledger has all blocks of its peer: rows whose "
@@ -271,24 +298,3 @@ def _reconciled_channel(settings: Settings) -> str:
             "postgresql://user:password@host:5432/database"
         )
     return channel
-
-
-async def _stored_ledger(store: LedgerStore, channel: str) -> ChannelProgress:
-    """Return the progress of the ledger as it is stored now.
-
-    The ledger has caught up with its peer only if a daemon reported this a few seconds ago.
-    """
-    progress = new_progress(channel)
-    checkpoint = await store.checkpoint()
-    if checkpoint is not None:
-        progress.resume(checkpoint.start, height_above(checkpoint.head.number))
-    report = await read_sync_state(store.database)
-    if (
-        report is not None
-        and report.peer_height is not None
-        and report.state is ChannelState.FOLLOWING
-        and (datetime.now(UTC) - report.updated_at).total_seconds() < _MAX_REPORT_AGE_S
-    ):
-        progress.record_peer_height(Height(report.peer_height))
-        progress.set_state(ChannelState.FOLLOWING)
-    return progress

@@ -14,6 +14,7 @@ from cli.output.console import print_json, print_table
 from ledger.mongodb.block_range import stored_height
 from ledger.mongodb.sync_state import (
     LastError,
+    PeerComparisonReport,
     Reconciliation,
     SyncState,
     describe_build,
@@ -25,11 +26,22 @@ _CHANNEL_COLUMNS = (
     "channel",
     "state",
     "height",
+    "agreed height",
     "seen height",
     "peer height",
     "tx/s",
     "encoder",
     "updated",
+    "last error",
+)
+_PEER_COLUMNS = (
+    "channel",
+    "peer",
+    "organisation",
+    "comparison",
+    "peer height",
+    "agrees below",
+    "last contact",
     "last error",
 )
 _RECONCILIATION_COLUMNS = (
@@ -72,6 +84,15 @@ async def show_status(settings: Settings, *, as_json: bool) -> None:
         return
     rows = (_row_of(channel, height, state) for channel, _, height, state in channels)
     print_table(_CHANNEL_COLUMNS, rows)
+    peers = [
+        _peer_row(channel, peer)
+        for channel, _, _, state in channels
+        if state is not None
+        for peer in state.peers or ()
+    ]
+    if peers:
+        click.echo()
+        print_table(_PEER_COLUMNS, peers)
     reconciled = [
         _reconciliation_row(channel, state.reconciliation)
         for channel, _, _, state in channels
@@ -89,23 +110,38 @@ def _json_of(
         "channel": channel,
         "database": database,
         "committedHeight": height,
+        "agreedHeight": state.agreed_below(height) if state is not None else height,
         "sync": msgspec.to_builtins(state),
     }
 
 
 def _row_of(channel: str, height: Height, state: SyncState | None) -> tuple[object, ...]:
     if state is None:
-        return channel, "never indexed", height, None, None, None, None, None, None
+        return channel, "never indexed", height, None, None, None, None, None, None, None
     return (
         channel,
         state.state if state.index_build is None else describe_build(state.index_build),
         height,
+        state.agreed_below(height),
         state.seen_height,
         state.peer_height,
         state.transactions_per_second,
         state.encoder,
         state.updated_at,
         _describe_error(state.error),
+    )
+
+
+def _peer_row(channel: str, peer: PeerComparisonReport) -> tuple[object, ...]:
+    return (
+        channel,
+        peer.name,
+        peer.organisation,
+        peer.state,
+        peer.height,
+        peer.agreed_height,
+        peer.contact_at,
+        _describe_error(peer.error),
     )
 
 

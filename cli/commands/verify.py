@@ -12,6 +12,7 @@ from pymongo import AsyncMongoClient
 
 from cli.assembly.mongo import mongo_client, stored_channels
 from cli.assembly.network import peer_sources
+from cli.assembly.peer_choice import named_peer, other_peer
 from cli.commands.import_files import channel_of
 from cli.commands.options import LoadSettings, json_option
 from cli.configuration.settings import Settings
@@ -32,15 +33,16 @@ from ledger.position import Height
 
 _MAX_SHOWN = 100
 _PEER = "peer"
-"""The value of `--source` for the configured peer."""
+"""The value of `--source` for a configured peer, alone or before `:` and the peer's name."""
 
 
 @click.command("verify", short_help="Check stored ledgers, also against blocks.")
 @click.option("--channel", help="Verify this channel only.")
 @click.option(
     "--source",
-    metavar=f"PATH|{_PEER}",
-    help="Also compare with block files, or with the blocks of the configured peer.",
+    metavar=f"PATH|{_PEER}[:NAME]",
+    help="Also compare with block files, or with the blocks of a configured peer: the one with "
+    "this name or address, or else another one than the data came from.",
 )
 @json_option
 @click.pass_obj
@@ -77,11 +79,11 @@ async def verify(
 ) -> Exit:
     """Verify one channel or all channels, print the outcome, and return the exit code.
 
-    The source is a path of block files, or `peer`. Block files belong to one channel, and only
-    this channel is verified. The exit code is DATA if there is a difference, else CONFIGURATION if
-    no block of a channel is stored.
+    The source is a path of block files, `peer`, or `peer:` and the name of a peer. Block files
+    belong to one channel, and only this channel is verified. The exit code is DATA if there is a
+    difference, else CONFIGURATION if no block of a channel is stored.
     """
-    if source is not None and source != _PEER:
+    if source is not None and not _is_peer(source):
         channel = await _channel_of_files(source, channel)
     async with mongo_client(settings) as client:
         channels = await stored_channels(client, settings)
@@ -154,7 +156,8 @@ async def _verify_channel(
         height = await verifier.check_consistency(known_height)
         checkpoint = await store.checkpoint()
         if source is not None and checkpoint is not None:
-            blocks = _block_source(settings, channel, source)
+            blocks = await _block_source(settings, channel, source, store)
+            source = f"peer {blocks.name}" if _is_peer(source) else source
             async with aclosing(blocks.blocks(checkpoint.start, None)) as delivered:
                 await verifier.compare(delivered, checkpoint.start, height)
     if height:
@@ -173,10 +176,22 @@ async def _verify_channel(
     )
 
 
-def _block_source(settings: Settings, channel: str, source: str) -> BlockSource:
-    if source == _PEER:
-        return peer_sources(settings.fabric, channel)[0]
-    return _file_source(source)
+def _is_peer(source: str) -> bool:
+    return source == _PEER or source.startswith(f"{_PEER}:")
+
+
+async def _block_source(
+    settings: Settings, channel: str, source: str, store: LedgerStore
+) -> BlockSource:
+    if not _is_peer(source):
+        return _file_source(source)
+    peers = peer_sources(settings.fabric, channel)
+    name = source.removeprefix(_PEER).removeprefix(":")
+    if name:
+        return named_peer(peers, name)
+    state = await read_sync_state(store.database)
+    followed = state.peer if state is not None else None
+    return await other_peer(peers, followed, settings.indexer.stall_s)
 
 
 def _file_source(source: str) -> FileSource:
@@ -184,6 +199,6 @@ def _file_source(source: str) -> FileSource:
     if not path.exists():
         raise click.UsageError(
             f"--source: {path}: no such file or folder; give a folder or archive of *.block files, "
-            f"or {_PEER!r}"
+            f"{_PEER!r}, or {_PEER + ':NAME'!r}"
         )
     return FileSource([path])

@@ -96,10 +96,13 @@ class LogSettings(Section):
 class PeerSettings(Section):
     """A peer: `grpcs://host:port`, `grpc://host:port` (no TLS), or `host:port`.
 
-    An address without a scheme means TLS if `tls_ca` or `tls_ca_pem` is given.
+    An address without a scheme means TLS if `tls_ca` or `tls_ca_pem` is given. `name` is another
+    name for it in commands, and `msp_id` the id of its organisation's MSP.
     """
 
     address: str
+    name: str | None = None
+    msp_id: str | None = None
     tls_ca: Path | None = None
     tls_ca_pem: str | None = None
     tls_name: str | None = None
@@ -121,6 +124,12 @@ class FabricSettings(Section):
         if (self.client_tls_certificate is None) != (self.client_tls_key is None):
             raise ValueError("client_tls_certificate and client_tls_key go together")
         return self
+
+
+class TrustSettings(Section):
+    """The number of peers of distinct organisations that must give a block before it is agreed."""
+
+    peers_required: int = Field(default=1, ge=1, le=100)
 
 
 class ChannelSettings(Section):
@@ -210,6 +219,7 @@ class Settings(Section):
     monitoring: MonitoringSettings = MonitoringSettings()
     log: LogSettings = LogSettings()
     fabric: FabricSettings = FabricSettings()
+    trust: TrustSettings = TrustSettings()
     channels: dict[str, ChannelSettings] = Field(default_factory=dict)
     indexer: IndexerSettings = IndexerSettings()
     verification: VerificationSettings = VerificationSettings()

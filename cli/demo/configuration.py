@@ -19,12 +19,19 @@ url = {redis}
 port = {port}
 
 [fabric]
-peers = [{{ address = {peer}, tls_ca = {ca} }}]
+peers = [
+    {{ name = "peer0.org1", address = {peer}, msp_id = "Org1MSP", tls_ca = {ca} }},
+    {{ name = "peer0.org2", address = {second_peer}, msp_id = "Org2MSP", tls_ca = {ca} }},
+]
 msp_id = "Org1MSP"
 certificate = {certificate}
 key = {key}
 client_tls_certificate = {tls_certificate}
 client_tls_key = {tls_key}
+
+# A block settles rows when both organisations gave it.
+[trust]
+peers_required = 2
 
 [channels.{channel}]
 

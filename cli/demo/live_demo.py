@@ -75,6 +75,7 @@ def _write_configuration(
             "redis": servers.redis_url,
             "port": api_port,
             "peer": f"grpcs://localhost:{network.port}",
+            "second_peer": f"grpcs://localhost:{network.second_port}",
             "ca": tls / "ca.pem",
             "certificate": identity / "cert.pem",
             "key": identity / "key.pem",
@@ -93,11 +94,12 @@ def _print_addresses(
     channel = f"{api}/channels/{network.channel}"
     command = shlex.join([sys.argv[0], "--config", str(configuration)])
     messages.print(
-        f"the peer of channel {network.channel} has {network.height} blocks and gets a new one "
+        f"the peers of channel {network.channel} have {network.height} blocks and get a new one "
         f"every {interval_ms} ms; the applications write a row for each donation, sometimes a "
         "wrong one\n"
         f"  documentation  {server}/docs\n"
         f"  status         {api}/status\n"
+        f"  agreement      {command} status\n"
         f"  blocks         {channel}/blocks\n"
         f"  newest block   {channel}/blocks/latest\n"
         f"  events         {channel}/events\n"

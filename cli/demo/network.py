@@ -16,9 +16,10 @@ _STOP_TIMEOUT_S = 5.0
 
 
 class LiveNetwork(Struct, frozen=True):
-    """What the network's process prints when its peer listens."""
+    """What the network's process prints when its two peers listen."""
 
     port: int
+    second_port: int
     channel: str
     height: int
 

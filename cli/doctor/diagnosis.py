@@ -10,6 +10,7 @@ from cli.doctor.mongodb import check_mongodb
 from cli.doctor.peers import check_peers
 from cli.doctor.postgresql import check_postgresql
 from cli.doctor.redis import check_redis
+from cli.doctor.trust import check_trust
 from cli.errors import ConfigurationError, Exit
 from indexer.encoders import PURE_VARIABLE, new_encoder
 from ledger.block_encoder import EncoderName
@@ -28,6 +29,7 @@ async def diagnose(settings: Settings, limit_s: float) -> list[Check]:
     return [
         _check_encoder(),
         _check_channels(settings),
+        *check_trust(settings),
         *identity,
         *client_tls,
         *(check for checks in servers for check in checks),

@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import structlog
 
+from devnet.peer.lies import Lie, lying_ledger
 from devnet.peer.peer_ledger import Ledger, block_files
 from devnet.peer.server import Peer
 from devnet.peer.tls import server_tls_from
@@ -42,6 +43,13 @@ from devnet.shutdown import wait_for_shutdown
     type=click.FloatRange(min=0, min_open=True),
     help="Blocks to release per second.",
 )
+@click.option(
+    "--lie",
+    type=click.Choice([lie.value for lie in Lie]),
+    help="Serve another chain than the folder's: flip calls a failed transaction VALID, forge "
+    "makes up a block, surplus adds a transaction to a block.",
+)
+@click.option("--lie-from", type=click.IntRange(1), help="The first block that may be a lie.")
 @click.option("--announce", is_flag=True, help="Print the time when each block is released.")
 def main(
     *,
@@ -52,6 +60,8 @@ def main(
     mutual_tls: bool,
     live_from: int | None,
     live_rate: float | None,
+    lie: str | None,
+    lie_from: int | None,
     announce: bool,
 ) -> None:
     """Serve the files NNNNNN.block of FOLDER.
@@ -66,7 +76,12 @@ def main(
         )
     if mutual_tls and tls_dir is None:
         raise click.UsageError("--mutual-tls needs --tls-dir")
+    if (lie is None) != (lie_from is None):
+        raise click.UsageError("--lie and --lie-from need each other")
     ledger, held_back = _split_blocks(folder, live_from)
+    if lie is not None and lie_from is not None:
+        ledger = _lie(ledger, Lie(lie), lie_from)
+        held_back = held_back if lie == Lie.FLIP else []
     tls = None if tls_dir is None else server_tls_from(tls_dir, mutual=mutual_tls)
     peer = Peer({channel: ledger}, tls=tls, port=port)
     release = partial(_release, ledger, held_back, live_rate or math.inf, announce=announce)
@@ -107,6 +122,13 @@ def _split_blocks(folder: Path, live_from: int | None) -> tuple[Ledger, list[Pat
             f"--live-from {split} is not among the blocks of the folder: {first} to {height - 1}"
         )
     return Ledger(files[: split - first], first=first), files[split - first :]
+
+
+def _lie(honest: Ledger, lie: Lie, first: int) -> Ledger:
+    try:
+        return lying_ledger(honest, lie, first)
+    except (LookupError, ValueError) as error:
+        raise click.UsageError(f"--lie {lie} --lie-from {first}: {error}") from error
 
 
 async def _release(ledger: Ledger, held_back: list[Path], rate: float, *, announce: bool) -> None:

@@ -11,13 +11,15 @@ from devnet.peer.access_control import AccessControl
 from devnet.peer.deliver_responses import block_response, status_response
 from devnet.peer.faults import Abort, Fault, SendBlock, SendStatus, Step, Wait, plan
 from devnet.peer.filtered_blocks import filtered_response
+from devnet.peer.header_blocks import without_envelopes
 from devnet.peer.peer_ledger import Ledger
 from devnet.peer.seek_request import RefusedError, SeekRequest, parse_request, resolve
 from protos.common_pb2 import NOT_FOUND, SUCCESS, Status
 from protos.events_pb2 import DESCRIPTOR
+from protos.orderer_pb2 import SeekInfo
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
-Responder = Callable[[SendBlock], bytes]
+Responder = Callable[[SendBlock, SeekInfo], bytes]
 
 _SERVICE = DESCRIPTOR.services_by_name["Deliver"]
 _log = structlog.get_logger()
@@ -26,7 +28,9 @@ _log = structlog.get_logger()
 class DeliverService:
     """Serves `Deliver` and `DeliverFiltered`.
 
-    The service reads `ledgers` and `faults` at each request and block.
+    The service reads `ledgers` and `faults` at each request and block. `knows_headers`: whether it
+    sends blocks without envelopes to clients that ask for this, as peers do from Fabric 3.0 on;
+    earlier ones send whole blocks.
     """
 
     def __init__(
@@ -34,10 +38,13 @@ class DeliverService:
         ledgers: Mapping[str, Ledger],
         access: AccessControl,
         faults: Mapping[str, Sequence[Fault]],
+        *,
+        knows_headers: bool = True,
     ) -> None:
         self._ledgers = ledgers
         self._access = access
         self._faults = faults
+        self._knows_headers = knows_headers
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return the handler of the service, which receives and sends messages as bytes."""
@@ -49,10 +56,17 @@ class DeliverService:
         return grpc.method_handlers_generic_handler(_SERVICE.full_name, methods)
 
     async def _deliver(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        await self._serve_stream(requests, context, _full_response)
+        await self._serve_stream(requests, context, self._block_response)
 
     async def _deliver_filtered(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        await self._serve_stream(requests, context, lambda send: filtered_response(_edited(send)))
+        await self._serve_stream(
+            requests, context, lambda send, _: filtered_response(_edited(send))
+        )
+
+    def _block_response(self, send: SendBlock, info: SeekInfo) -> bytes:
+        if self._knows_headers and info.content_type == SeekInfo.HEADER_WITH_SIG:
+            return block_response(without_envelopes(_edited(send)))
+        return block_response(_edited(send)) if send.edits else send.ledger.response(send.number)
 
     async def _serve_stream(
         self, requests: AsyncIterator[bytes], context: Context, respond: Responder
@@ -98,13 +112,13 @@ class DeliverService:
             self._access.check_expiry(expiry)
             send = SendBlock(number, ledger, number - requested.start)
             for step in plan(send, self._faults.get(channel, ())):
-                await _perform(step, context, respond)
+                await _perform(step, context, lambda each: respond(each, request.info))
             if number == requested.stop:
                 return
             number += 1
 
 
-async def _perform(step: Step, context: Context, respond: Responder) -> None:
+async def _perform(step: Step, context: Context, respond: Callable[[SendBlock], bytes]) -> None:
     match step:
         case SendBlock():
             await step.ledger.wait_for_block(step.number)
@@ -115,10 +129,6 @@ async def _perform(step: Step, context: Context, respond: Responder) -> None:
             raise RefusedError(status, "a configured fault of this peer")
         case Abort(code):
             await context.abort(code, "a configured fault of this peer")
-
-
-def _full_response(send: SendBlock) -> bytes:
-    return block_response(_edited(send)) if send.edits else send.ledger.response(send.number)
 
 
 def _edited(send: SendBlock) -> bytes:

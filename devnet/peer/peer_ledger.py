@@ -51,6 +51,12 @@ class Ledger:
             )
         return Ledger(self._blocks[start - self.first : end - self.first], first=start)
 
+    def replaced(self, number: int, block: bytes) -> "Ledger":
+        """Return a copy of the ledger in which one block is another one."""
+        blocks = list(self._blocks)
+        blocks[number - self.first] = block
+        return Ledger(blocks, first=self.first)
+
     def block(self, number: int) -> bytes:
         """Return the bytes of a block. Raises LookupError if the ledger does not have it."""
         if not self.first <= number < self.height:

@@ -28,7 +28,8 @@ class Peer:
     `organisations`: the authorities' certificates (PEM) for each MSP id, as returned by
     `channel_config.organisations`; None serves every client without a signature.
     `faults`: the faults of each channel, in their order; see `devnet.peer.faults`.
-    `clock`: returns seconds since 1970. `port`: 0 takes a free port.
+    `clock`: returns seconds since 1970. `port`: 0 takes a free port. `knows_headers`: False for a
+    peer before Fabric 3.0, which sends whole blocks to a client that asks for their headers.
 
     The peer reads `ledgers` and `faults` at each request and block, so callers can change them
     while the peer runs. A peer that is stopped and started again keeps its port. As a context
@@ -44,12 +45,15 @@ class Peer:
         faults: Mapping[str, Sequence[Fault]] | None = None,
         clock: Callable[[], float] = time.time,
         port: int = 0,
+        knows_headers: bool = True,
     ) -> None:
         self.port = port
         """The port on 127.0.0.1, known once the peer has started."""
         mutual_tls = tls is not None and tls.client_authority is not None
         access = AccessControl(organisations, mutual_tls=mutual_tls, clock=clock)
-        self._service = DeliverService(ledgers, access, {} if faults is None else faults)
+        self._service = DeliverService(
+            ledgers, access, {} if faults is None else faults, knows_headers=knows_headers
+        )
         self._tls = tls
         self._server: grpc.aio.Server | None = None
 

@@ -55,6 +55,20 @@ class HeadSnapshot(Struct, frozen=True):
         return highest_block_below(self.height)
 
     @property
+    def agreed_height(self) -> int:
+        """The height below which the required number of peers gave every block."""
+        return self.sync.agreed_below(self.height) if self.sync is not None else self.height
+
+    @property
+    def content_version(self) -> str:
+        """Identifies what responses say of the chain up to the head, in all processes.
+
+        While the last blocks are not agreed, the blocks that are agreed belong to it.
+        """
+        agreed = self.agreed_height
+        return self.version if agreed == self.height else f"{self.version}.{agreed}"
+
+    @property
     def peer_height(self) -> int | None:
         """The highest known height of a peer, at least our own; None if no peer was asked yet."""
         if self.sync is None or self.sync.peer_height is None:

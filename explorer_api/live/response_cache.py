@@ -18,7 +18,7 @@ class _CacheEntry(Struct):
     expires_at: float | None
 
     def is_valid(self, snapshot: HeadSnapshot, now: float) -> bool:
-        version = snapshot.chain if self.response.immutable else snapshot.version
+        version = snapshot.chain if self.response.immutable else snapshot.content_version
         return self.version == version and (self.expires_at is None or now < self.expires_at)
 
 
@@ -26,7 +26,8 @@ class ResponseCache:
     """Caches the most recently used responses by raw path and query, up to `max_bytes` in total.
 
     A response is returned only while a new one would be equal: an immutable response while the
-    chain stays the same, any other while the head stays the same and was read recently enough.
+    chain stays the same, any other while the head and the agreed blocks stay the same and were read
+    recently enough.
     """
 
     def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,7 +65,7 @@ class ResponseCache:
             return
         expires_at = self._clock() + response.seconds if response.seconds is not None else None
         self._drop(key)
-        version = snapshot.chain if response.immutable else snapshot.version
+        version = snapshot.chain if response.immutable else snapshot.content_version
         self._entries[key] = _CacheEntry(route, response, watch, version, expires_at)
         self.bytes += size
         while self.bytes > self._max_bytes:

@@ -66,12 +66,18 @@ class StateCollector(Collector):
             "Blocks that a peer is known to have.",
             labels=("channel",),
         )
+        agreed = GaugeMetricFamily(
+            "kindledger_api_agreed_height",
+            "Blocks of the channel that the required number of peers gave.",
+            labels=("channel",),
+        )
         for channel in self._channels():
             snapshot = channel.watch.latest
             if snapshot is None:
                 continue
             ages.add_metric((channel.name,), max(0.0, self._clock() - snapshot.read_at))
             heights.add_metric((channel.name,), snapshot.height)
+            agreed.add_metric((channel.name,), snapshot.agreed_height)
             if snapshot.peer_height is not None:
                 peers.add_metric((channel.name,), snapshot.peer_height)
-        yield from (ages, heights, peers)
+        yield from (ages, heights, agreed, peers)

@@ -11,7 +11,6 @@ from explorer_api.schemas.audit import (
     LedgerAudit,
     LedgerVerdict,
     RowsAudit,
-    RowsVerdict,
 )
 from explorer_api.schemas.paging import PageInfo
 from ledger.mongodb.sync_state import ChannelState, Reconciliation, ScrubState, Verification
@@ -21,6 +20,7 @@ from reconciliation.reports import (
     DiscrepancyKind,
     DiscrepancyState,
     SettlementStatus,
+    rows_verdict,
 )
 
 KIND = equality_filter(choice("kind", *DiscrepancyKind))
@@ -35,7 +35,8 @@ async def get_audit(call: ChannelCall) -> ApiResponse:
     reports = call.business_reports
     rows = None
     if reports is not None or reported is not None:
-        rows = await _audit_rows(reports, reported)
+        first = call.snapshot.first
+        rows = await _audit_rows(reports, reported, first["number"] if first is not None else 0)
     scrub = sync.scrub if sync is not None else None
     ledger = _audit_ledger(verification, scrub)
     return ApiResponse(Audit(call.snapshot.height, ledger, rows), NO_STORE)
@@ -60,8 +61,12 @@ def _audit_ledger(verification: Verification | None, scrub: ScrubState | None) -
 
 
 async def _audit_rows(
-    reports: BusinessReports | None, reported: Reconciliation | None
+    reports: BusinessReports | None, reported: Reconciliation | None, start: int
 ) -> RowsAudit:
+    """Return the audit of the rows.
+
+    Without the business database, the last report of a daemon that follows the ledger counts.
+    """
     status: SettlementStatus | None = None
     is_unavailable = False
     if reports is not None:
@@ -69,25 +74,19 @@ async def _audit_rows(
             status = await reports.status()
         except BusinessUnavailableError:
             is_unavailable = True
-    open_discrepancies = _count_open_discrepancies(status, reported)
-    if open_discrepancies is None:
-        return RowsAudit("unknown", reported, status, is_unavailable)
-    verdict: RowsVerdict = "different" if open_discrepancies else "equal"
-    return RowsAudit(verdict, reported, status, is_unavailable)
-
-
-def _count_open_discrepancies(
-    status: SettlementStatus | None, reported: Reconciliation | None
-) -> int | None:
-    """Return the number of open discrepancies, None if it is not known.
-
-    The number that the daemon reported is used only if the daemon follows the ledger.
-    """
+    due = reported.due_height if reported is not None else None
+    audited: int | None
+    target: int | None
     if status is not None:
-        return sum(count.count for count in status.discrepancies)
-    if reported is not None and reported.state is ChannelState.FOLLOWING:
-        return reported.discrepancies
-    return None
+        audited = status.audited_height
+        discrepancies = sum(count.count for count in status.discrepancies)
+        target = status.height if due is None else due
+    elif reported is not None and reported.state is ChannelState.FOLLOWING:
+        audited, discrepancies, target = reported.audited_height, reported.discrepancies, due
+    else:
+        return RowsAudit("unknown", None, reported, status, is_unavailable)
+    verdict = rows_verdict(discrepancies, start=start, audited=audited, target=target)
+    return RowsAudit(verdict, audited, reported, status, is_unavailable)
 
 
 async def list_discrepancies(call: ChannelCall) -> ApiResponse:

@@ -75,7 +75,7 @@ async def list_blocks(
     else:
         last = page_request.last(filters.last)
         page = await reader.blocks(filters.first or 0, last, page_request.window)
-    rows = [block_row(document) for document in page.documents]
+    rows = [block_row(document, call.snapshot.agreed_height) for document in page.documents]
     cache_control = page_request.cache_control(
         page, call, filters.last, by_time=filters.times.is_bounded
     )
@@ -94,12 +94,13 @@ async def _read_by_time(reader: LedgerReader, times: TimeRange, page_request: Pa
 
 
 async def get_block(call: ChannelCall) -> ApiResponse:
-    """Return a block. The response to the number or the hash of a block never changes."""
+    """Return a block. The response to the number or hash of an agreed block never changes."""
     document = await find_block(call)
     transactions = None
     if call.query.get(INCLUDE) is not None:
         transactions = await call.channel.reader.transaction_rows(document["number"])
-    return ApiResponse(block_detail(document, transactions), block_cache_control(call))
+    detail = block_detail(document, transactions, call.snapshot.agreed_height)
+    return ApiResponse(detail, block_cache_control(call, document["number"]))
 
 
 async def get_raw_block(call: ChannelCall) -> ApiResponse:
@@ -118,9 +119,10 @@ async def get_raw_block(call: ChannelCall) -> ApiResponse:
     )
 
 
-def block_cache_control(call: ChannelCall) -> str:
-    """Return the Cache-Control of a response about the block in the path."""
-    return NO_CACHE if call.path["block"] == LATEST else IMMUTABLE
+def block_cache_control(call: ChannelCall, number: int) -> str:
+    """Return the Cache-Control of a response about the block in the path, which has this number."""
+    is_final = call.path["block"] != LATEST and number < call.snapshot.agreed_height
+    return IMMUTABLE if is_final else NO_CACHE
 
 
 async def find_block(call: ChannelCall) -> Document:

@@ -156,7 +156,11 @@ def _check_daemon(sync: SyncState, lag_blocks: int | None, now: datetime) -> _Re
     if sync.state is ChannelState.BUILDING_INDEXES:
         return "catching_up", describe_missing(sync)
     is_following = sync.state is ChannelState.FOLLOWING and not lag_blocks
-    return "ok" if is_following else "catching_up", None
+    agreed = sync.agreed_below(sync.committed_height)
+    detail = None
+    if agreed < sync.committed_height:
+        detail = f"the peers agree on the blocks below {agreed} of {sync.committed_height}"
+    return "ok" if is_following else "catching_up", detail
 
 
 async def _check_postgresql(business: BusinessReports) -> _Result:

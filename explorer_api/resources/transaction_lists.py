@@ -35,7 +35,7 @@ async def list_transactions(
     cache_control = page_request.cache_control(
         page, call, filters.last, by_time=filters.times.is_bounded
     )
-    return _page_response(page_request, page, cache_control)
+    return _page_response(call, page_request, page, cache_control)
 
 
 async def _read_by_time(
@@ -65,10 +65,12 @@ async def list_block_transactions(call: ChannelCall) -> ApiResponse:
         call, "block transactions", (number,), order="asc", height=min(number, call.last) + 1
     )
     page = await call.channel.reader.block_transactions(number, page_request.window)
-    return _page_response(page_request, page, block_cache_control(call))
+    return _page_response(call, page_request, page, block_cache_control(call, number))
 
 
-def _page_response(page_request: PageRequest, page: Page, cache_control: str) -> ApiResponse:
-    rows = [transaction_row(document) for document in page.documents]
+def _page_response(
+    call: ChannelCall, page_request: PageRequest, page: Page, cache_control: str
+) -> ApiResponse:
+    rows = [transaction_row(document, call.snapshot.agreed_height) for document in page.documents]
     body = TransactionPage(rows, page_request.page_info(page), page_request.height)
     return ApiResponse(body, cache_control)

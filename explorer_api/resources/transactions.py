@@ -20,8 +20,8 @@ _BUSINESS_CACHE_S: Final = 1.0
 async def get_block_transaction(call: ChannelCall) -> ApiResponse:
     """Return the transaction with an index in a block, whether or not it owns an id.
 
-    This response never changes. So `repeats` and `business`, which can change, are null; the
-    response to a request by transaction id has them.
+    The response for an agreed block never changes. So `repeats` and `business`, which can change,
+    are null; the response to a request by transaction id has them.
     """
     index = call.path["index"].decode(errors="replace")
     if not _INDEX.fullmatch(index) or int(index) > MAX_INDEX:
@@ -36,8 +36,9 @@ async def get_block_transaction(call: ChannelCall) -> ApiResponse:
             f"Block {block['number']} has {block['transactionCount']} transactions.",
             f"Give an index from 0 to {block['transactionCount'] - 1}.",
         )
-    detail = transaction_detail(record.transaction, record.event, None)
-    return ApiResponse(detail, block_cache_control(call))
+    agreed_height = call.snapshot.agreed_height
+    detail = transaction_detail(record.transaction, record.event, None, agreed_height=agreed_height)
+    return ApiResponse(detail, block_cache_control(call, block["number"]))
 
 
 async def get_transaction(call: ChannelCall) -> ApiResponse:
@@ -49,14 +50,23 @@ async def get_transaction(call: ChannelCall) -> ApiResponse:
         raise transaction_not_found(tx_id)
     reports = call.business_reports
     if reports is None:
-        return ApiResponse(
-            transaction_detail(record.transaction, record.event, record.repeats), NO_CACHE
+        detail = transaction_detail(
+            record.transaction,
+            record.event,
+            record.repeats,
+            agreed_height=call.snapshot.agreed_height,
         )
+        return ApiResponse(detail, NO_CACHE)
     rows: BusinessRows | None = None
     with suppress(BusinessUnavailableError):  # the ledger's part of the response does not need it
         rows = (await reports.rows([tx_id]))[tx_id]
     detail = transaction_detail(
-        record.transaction, record.event, record.repeats, rows, business_unavailable=rows is None
+        record.transaction,
+        record.event,
+        record.repeats,
+        rows,
+        agreed_height=call.snapshot.agreed_height,
+        business_unavailable=rows is None,
     )
     return ApiResponse(detail, NO_CACHE, seconds=_BUSINESS_CACHE_S)
 

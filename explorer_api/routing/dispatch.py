@@ -93,7 +93,7 @@ class Dispatcher:
     ) -> EncodedResponse:
         """Compute the response once for all requests that ask for it at the same time."""
         return await self._services.single_flight.once(
-            (cache_key, call.snapshot.version, call.head_is_fresh),
+            (cache_key, call.snapshot.content_version, call.head_is_fresh),
             partial(self._respond, route, call, cache_key),
         )
 
@@ -103,7 +103,9 @@ class Dispatcher:
         redis_cache, snapshot = self._services.redis_cache, call.snapshot
         if route.costly and redis_cache is not None:
             compute = partial(_compute, route, call)
-            response = await redis_cache.get_or_compute(snapshot.version, cache_key, compute)
+            response = await redis_cache.get_or_compute(
+                snapshot.content_version, cache_key, compute
+            )
         else:
             response = await _compute(route, call)
         self._services.response_cache.put(

@@ -52,11 +52,13 @@ class PageRequest(Struct, frozen=True):
 
         No later block changes a page after the first one, a page whose upper bound `highest` is
         stored, or, in ascending order of blocks, a page that is followed by another. In an order
-        `by_time`, a later block can come before stored ones.
+        `by_time`, a later block can come before stored ones. A page of blocks that are not agreed
+        yet changes when they are.
         """
         ends_at_stored_block = highest is not None and highest <= call.last
         is_full = page.more and not self.window.descending and not by_time
         is_final = self.window.after is not None or ends_at_stored_block or is_full
+        is_final = is_final and call.snapshot.agreed_height > self.last(highest)
         return ONE_DAY if is_final else NO_CACHE
 
 

@@ -7,10 +7,9 @@ from msgspec import Struct
 
 from explorer_api.schemas.paging import PageInfo
 from ledger.mongodb.sync_state import DifferenceCounts, Reconciliation, ScrubState
-from reconciliation.reports import Discrepancy, SettlementStatus
+from reconciliation.reports import Discrepancy, RowsVerdict, SettlementStatus
 
 LedgerVerdict = Literal["equal", "consistent", "different", "unknown"]
-RowsVerdict = Literal["equal", "different", "unknown"]
 
 
 class LedgerAudit(Struct, frozen=True, rename="camel"):
@@ -38,11 +37,16 @@ class RowsAudit(Struct, frozen=True, rename="camel"):
 
     `reported` is the last report of the daemon. `standing` is the settlement status in the business
     database now; it is null if the API has no business database, or if the database does not
-    answer. `unavailable` is true in the second case. `verdict` is `unknown` if neither the business
-    database nor a daemon that follows the ledger knows the number of open discrepancies.
+    answer. `unavailable` is true in the second case.
+
+    `verdict` is about the rows of the blocks below `height`: only their transactions were searched
+    for in the rows, and so only their missing rows are known. It is `unknown` if no block was
+    searched, if the search has not reached the blocks whose grace period is over, or if neither the
+    business database nor a daemon that follows the ledger knows the discrepancies.
     """
 
     verdict: RowsVerdict
+    height: int | None
     reported: Reconciliation | None
     standing: SettlementStatus | None
     unavailable: bool

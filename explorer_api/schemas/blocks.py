@@ -9,7 +9,7 @@ from msgspec import Struct
 from explorer_api.schemas.identities import Identity, read_identity
 from explorer_api.schemas.paging import PageInfo
 from explorer_api.schemas.stored_values import Omitted, read_integer, read_list
-from explorer_api.schemas.transactions import TransactionRow, transaction_row
+from explorer_api.schemas.transactions import TransactionRow, is_agreed, transaction_row
 from ledger.documents.format import Document
 
 
@@ -28,7 +28,8 @@ class BlockRow(Struct, frozen=True, rename="camel"):
     """A block in a list.
 
     `ts` is the lower median of the times that the clients of its transactions claimed. `size` is
-    the number of bytes of its envelopes.
+    the number of bytes of its envelopes. `agreed` says whether the required number of peers gave
+    the block; it is null in a stream.
     """
 
     number: int
@@ -40,6 +41,7 @@ class BlockRow(Struct, frozen=True, rename="camel"):
     valid_count: int
     event_count: int
     size: int
+    agreed: bool | None
 
 
 class BlockDetail(BlockRow, frozen=True, rename="camel"):
@@ -80,17 +82,21 @@ class BlockPage(Struct, frozen=True):
     height: int
 
 
-def block_row(document: Document) -> BlockRow:
+def block_row(document: Document, agreed_height: int | None = None) -> BlockRow:
     """Return a block document as a row of a list."""
-    return BlockRow(**_row_fields(document))
+    return BlockRow(**_row_fields(document, agreed_height))
 
 
-def block_detail(document: Document, transactions: Sequence[Document] | None) -> BlockDetail:
+def block_detail(
+    document: Document, transactions: Sequence[Document] | None, agreed_height: int
+) -> BlockDetail:
     """Return a block document with all its fields, and its transactions unless they are None."""
     last_config = document["lastConfig"]
-    rows = [transaction_row(row) for row in transactions] if transactions is not None else None
+    rows = None
+    if transactions is not None:
+        rows = [transaction_row(row, agreed_height) for row in transactions]
     return BlockDetail(
-        **_row_fields(document),
+        **_row_fields(document, agreed_height),
         commit_hash=document["commitHash"],
         last_config=read_integer(last_config) if last_config is not None else None,
         signers=read_list(document["signers"], _read_signer),
@@ -99,7 +105,7 @@ def block_detail(document: Document, transactions: Sequence[Document] | None) ->
     )
 
 
-def _row_fields(document: Document) -> dict[str, Any]:
+def _row_fields(document: Document, agreed_height: int | None) -> dict[str, Any]:
     return {
         "number": document["number"],
         "hash": document["blockHash"],
@@ -110,6 +116,7 @@ def _row_fields(document: Document) -> dict[str, Any]:
         "valid_count": document["validCount"],
         "event_count": document["eventCount"],
         "size": document["size"],
+        "agreed": is_agreed(document["number"], agreed_height),
     }
 
 

@@ -8,11 +8,13 @@ from msgspec import Struct
 class ChannelRow(Struct, frozen=True, rename="camel"):
     """A channel in a list. A height is the number of the highest block plus one.
 
-    `peer_height` and `lag_blocks` are null until the daemon has asked a peer.
+    `peer_height` and `lag_blocks` are null until the daemon has asked a peer. The blocks below
+    `agreed_height` were given by the required number of peers, and settle business rows.
     """
 
     name: str
     height: int
+    agreed_height: int
     peer_height: int | None
     lag_blocks: int | None
     state: str | None

@@ -4,13 +4,15 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from ledger.mongodb.sync_state import IndexBuild, LastError, Reconciliation
+from ledger.mongodb.sync_state import IndexBuild, LastError, PeerComparisonReport, Reconciliation
 
 
 class ChannelStatus(Struct, frozen=True, rename="camel"):
     """The progress of a channel, as the daemon last reported it.
 
     `committed_height` is the height of the store itself, which can be above the reported heights.
+    The blocks below `agreed_height` were given by `peers_required` peers of distinct organisations.
+    `peers` has every peer that is compared; it is null if there is one peer only.
     """
 
     name: str
@@ -19,6 +21,9 @@ class ChannelStatus(Struct, frozen=True, rename="camel"):
     peer_height: int | None
     seen_height: int | None
     committed_height: int
+    agreed_height: int
+    peers_required: int | None
+    peers: list[PeerComparisonReport] | None
     lag_blocks: int | None
     transactions_per_second: float | None
     eta_seconds: float | None

@@ -14,6 +14,7 @@ class StreamState(Struct, frozen=True, rename="camel"):
     """
 
     height: int
+    agreed_height: int
     peer_height: int | None
     lag_blocks: int | None
     state: str | None

@@ -36,6 +36,8 @@ class TransactionRow(Struct, frozen=True, rename="camel"):
 
     An envelope does not own a transaction id if it has no id, or if an earlier envelope has the
     same id. Then `tx_id` is null, and `claimed_tx_id` is the id in the envelope.
+
+    `agreed` says whether the required number of peers gave its block; it is null in a stream.
     """
 
     block: int
@@ -50,6 +52,7 @@ class TransactionRow(Struct, frozen=True, rename="camel"):
     function_encoding: Encoding | None
     creator_msp: Text | None
     ts: datetime | None
+    agreed: bool | None
 
 
 class TransactionPage(Struct, frozen=True):
@@ -120,9 +123,14 @@ def read_transaction_id(stored: str | int | Document) -> Text | None:
     return None if isinstance(stored, int) else read_text(stored)
 
 
-def transaction_row(document: Document) -> TransactionRow:
+def is_agreed(number: int, agreed_height: int | None) -> bool | None:
+    """Return whether block `number` is agreed; None if that is not known."""
+    return None if agreed_height is None else number < agreed_height
+
+
+def transaction_row(document: Document, agreed_height: int | None = None) -> TransactionRow:
     """Return a transaction document as a row of a list."""
-    return TransactionRow(**_row_fields(document))
+    return TransactionRow(**_row_fields(document, agreed_height))
 
 
 def transaction_detail(
@@ -131,6 +139,7 @@ def transaction_detail(
     repeats: Sequence[Document] | None,
     business: BusinessRows | None = None,
     *,
+    agreed_height: int,
     business_unavailable: bool = False,
 ) -> TransactionDetail:
     """Return a transaction document with all its fields.
@@ -142,7 +151,7 @@ def transaction_detail(
     creator = document["creator"]
     action = action_fields(document, event if event is not None else document.get("event"))
     return TransactionDetail(
-        **_row_fields(document) | action,
+        **_row_fields(document, agreed_height) | action,
         timestamp=_read_claimed_time(timestamp) if timestamp is not None else None,
         creator=read_identity(creator) if creator is not None else None,
         further_actions=read_list(document.get("furtherActions"), read_action),
@@ -157,7 +166,7 @@ def transaction_detail(
     )
 
 
-def _row_fields(document: Document) -> dict[str, Any]:
+def _row_fields(document: Document, agreed_height: int | None) -> dict[str, Any]:
     function = read_value(document.get("function"))
     creator = document.get("creator")
     return {
@@ -173,6 +182,7 @@ def _row_fields(document: Document) -> dict[str, Any]:
         "function_encoding": function.encoding,
         "creator_msp": read_text(creator["mspId"]) if creator is not None else None,
         "ts": document["ts"],
+        "agreed": is_agreed(document["blockNumber"], agreed_height),
     }
 
 

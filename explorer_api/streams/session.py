@@ -178,7 +178,9 @@ class StreamSession:
 
 def _first_message(position: int, snapshot: HeadSnapshot) -> bytes:
     state = snapshot.sync.state if snapshot.sync is not None else None
-    body = StreamState(snapshot.height, snapshot.peer_height, snapshot.lag_blocks, state)
+    body = StreamState(
+        snapshot.height, snapshot.agreed_height, snapshot.peer_height, snapshot.lag_blocks, state
+    )
     return b"retry: %d\n" % _RECONNECT_MS + server_sent_event("state", position, body)
 
 

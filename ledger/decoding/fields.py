@@ -43,6 +43,25 @@ def repeated_values(message: memoryview, number: int) -> list[bytes] | None:
     return values
 
 
+def first_values(message: memoryview, number: int, count: int) -> list[bytes] | None:
+    """Return at most `count` values of a length-delimited field, as `repeated_values` does.
+
+    The other values are not read, so that a message of very many small ones takes no memory.
+    """
+    tag = number << 3 | _LENGTH_DELIMITED
+    values: list[bytes] = []
+    at = 0
+    while at < len(message) and len(values) < count:
+        if message[at] != tag:
+            return None
+        size, at = _varint(message, at + 1)
+        if not 0 <= size <= len(message) - at:
+            return None
+        values.append(bytes(message[at : at + size]))
+        at += size
+    return values
+
+
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
     """Return the number at an index, and the index behind it; -1 for a number over 5 bytes."""
     value = 0

@@ -1,7 +1,7 @@
 """The progress of each channel for operators, in one small document for each channel.
 
-It is the only document that is ever updated. No decision of the daemon depends on it: the
-checkpoint is read from the blocks themselves.
+It is the only document that is ever updated. The checkpoint is not read from it, but from the
+blocks themselves. The daemon reads only how far peers were compared, and goes on from there.
 """
 
 from datetime import datetime
@@ -129,7 +129,9 @@ class Reconciliation(Struct, frozen=True, rename="camel"):
     """The progress of reconciliation: the rows of all blocks below `height` are settled.
 
     `settled` counts the rows that were settled since the daemon's start, `discrepancies` the open
-    discrepancies.
+    discrepancies. Every transaction below `audited_height` was searched for in the rows; those
+    below `due_height` should have been, since their grace period is over. Both are null until the
+    first grace period of this daemon is over.
     """
 
     state: ChannelState
@@ -138,6 +140,34 @@ class Reconciliation(Struct, frozen=True, rename="camel"):
     discrepancies: int
     error: LastError | None
     servers: list[DatabaseServer]
+    audited_height: int | None = None
+    due_height: int | None = None
+
+
+class PeerState(StrEnum):
+    """How a peer's blocks compare with the stored ones."""
+
+    COMPARING = "comparing"
+    AGREES = "agrees"  # it gave every stored block
+    BEHIND = "behind"  # it agrees as far as it has blocks
+    UNAVAILABLE = "unavailable"  # the error says why
+    DIFFERS = "differs"
+
+
+class PeerComparisonReport(Struct, frozen=True, rename="camel"):
+    """How far a peer agrees: it gave every stored block below `agreed_height`.
+
+    `organisation` is its MSP id, null if it is not known. `height` is the number of blocks that the
+    peer was seen to have.
+    """
+
+    name: str
+    organisation: str | None
+    state: PeerState
+    height: int | None
+    agreed_height: int
+    error: LastError | None
+    contact_at: datetime | None
 
 
 class SyncState(Struct, frozen=True, rename="camel"):
@@ -161,12 +191,37 @@ class SyncState(Struct, frozen=True, rename="camel"):
     """The encoder of blocks that the daemon uses: `compiled` or `python`."""
     index_build: IndexBuild | None = None
     scrub: ScrubState | None = None
+    agreed_height: int | None = None
+    """The height below which every block is agreed; None if an older version wrote the state."""
+    peers_required: int = 1
+    """The number of peers of distinct organisations that must give a block."""
+    peers: list[PeerComparisonReport] | None = None
+    """The peers that are compared; None if there is one peer only."""
+
+    def agreed_below(self, stored_height: int) -> int:
+        """Return the height below which the stored blocks are agreed.
+
+        The store may be higher than this report. Without requirement every stored block is agreed,
+        unless peers were found to differ.
+        """
+        if self.agreed_height is None:
+            return stored_height if self.peers_required == 1 else 0
+        if self.peers_required == 1 and self.agreed_height >= self.committed_height:
+            return stored_height
+        return min(self.agreed_height, stored_height)
 
 
 async def write_sync_state(database: Any, state: SyncState) -> None:
-    """Replace the channel's progress; the result of the last verification is not changed."""
+    """Replace the channel's progress; the result of the last verification is not changed.
+
+    The comparisons of peers are kept too while the state does not have them.
+    """
     fields = msgspec.to_builtins(state, builtin_types=(datetime,))
     del fields["verification"]
+    if state.peers is None:
+        del fields["peers"]
+    if state.agreed_height is None:
+        del fields["agreedHeight"]
     await database[SYNC_STATE].update_one({"_id": state.channel}, {"$set": fields}, upsert=True)
 
 

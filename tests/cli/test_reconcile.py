@@ -55,6 +55,7 @@ async def test_each_mistake_is_a_discrepancy_until_it_is_corrected(
 
     before = reconcile("status", settings=settings)
     assert (before["committedHeight"], before["height"], before["discrepancies"]) == (HEIGHT, 0, [])
+    assert before["verdict"] == "unknown"
 
     done = reconcile("once", "--full", settings=settings, code=Exit.DATA)
     assert (done["height"], done["settled"], done["closed"]) == (HEIGHT, 2, 0)
@@ -75,6 +76,7 @@ async def test_each_mistake_is_a_discrepancy_until_it_is_corrected(
         [{"name": "primary", "reachable": True, "lagSeconds": None}],
     )
     assert status["discrepancies"] == done["open"]
+    assert status["verdict"] == "different"
     waiting = {table.pop("table"): table for table in status["waiting"]}
     assert waiting["donations"] == {"rows": 0, "overdue": 0, "oldest": None, "withoutHash": 1}
     assert waiting["transactions"] | {"oldest": None} == {

@@ -22,6 +22,7 @@ class FailingBusinessReports:
     def __init__(self) -> None:
         self.is_available = True
         self.hangs = False
+        self.settlement = SettlementStatus(1, 1, 0, None, [], [])
 
     async def check(self) -> None:
         if self.hangs:
@@ -41,4 +42,4 @@ class FailingBusinessReports:
 
     async def status(self) -> SettlementStatus:
         await self.check()
-        return SettlementStatus(1, 1, 0, None, [], [])
+        return self.settlement

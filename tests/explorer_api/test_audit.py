@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from pymongo import AsyncMongoClient
 
 from ledger.mongodb.sync_state import (
@@ -12,6 +13,7 @@ from ledger.mongodb.sync_state import (
     Verification,
     record_verification,
 )
+from reconciliation.reports import SettlementStatus
 from tests.explorer_api.business_database import FailingBusinessReports
 from tests.explorer_api.support import CHANNEL, Api, report_state, running_api
 
@@ -44,14 +46,45 @@ async def test_rows_are_unknown_without_a_business_database_and_a_following_daem
 ) -> None:
     business = FailingBusinessReports()
     async with running_api(client, {CHANNEL: database_name}, business_reports=business) as api:
-        for is_available, state, discrepancies, verdict in (
-            (True, ChannelState.STARTING, 1, "equal"),
-            (False, ChannelState.STARTING, 0, "unknown"),
-            (False, ChannelState.STOPPED, 0, "unknown"),
-            (False, ChannelState.FOLLOWING, 0, "equal"),
-            (False, ChannelState.FOLLOWING, 1, "different"),
+        for is_available, state, discrepancies, audited, verdict in (
+            (True, ChannelState.STARTING, 1, None, "equal"),
+            (False, ChannelState.STARTING, 0, 5, "unknown"),
+            (False, ChannelState.STOPPED, 0, 5, "unknown"),
+            (False, ChannelState.FOLLOWING, 0, 5, "equal"),
+            (False, ChannelState.FOLLOWING, 0, 4, "unknown"),
+            (False, ChannelState.FOLLOWING, 0, None, "unknown"),
+            (False, ChannelState.FOLLOWING, 1, None, "different"),
         ):
             business.is_available = is_available
-            reported = Reconciliation(state, 0, 0, discrepancies, None, [])
+            due = None if audited is None else 5
+            reported = Reconciliation(state, 0, 0, discrepancies, None, [], audited, due)
             await report_state(client, database_name, reconciliation=reported)
             assert (await api.channel("/audit"))["rows"]["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("audited", "due", "verdict"),
+    [
+        (0, None, "unknown"),
+        (0, 0, "unknown"),
+        (5, None, "unknown"),
+        (5, 6, "unknown"),
+        (6, 6, "equal"),
+        (9, None, "equal"),
+    ],
+)
+async def test_rows_are_unknown_until_the_audit_has_reached_them(
+    client: AsyncMongoClient[Any],
+    database_name: str,
+    audited: int,
+    due: int | None,
+    verdict: str,
+) -> None:
+    """Without a due height by the daemon, the audit must have reached the settled height."""
+    business = FailingBusinessReports()
+    business.settlement = SettlementStatus(9, audited, 0, None, [], [])
+    async with running_api(client, {CHANNEL: database_name}, business_reports=business) as api:
+        reported = Reconciliation(ChannelState.FOLLOWING, 9, 0, 0, None, [], None, due)
+        await report_state(client, database_name, reconciliation=reported)
+        rows = (await api.channel("/audit"))["rows"]
+        assert (rows["verdict"], rows["height"]) == (verdict, audited)

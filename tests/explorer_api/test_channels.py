@@ -31,7 +31,14 @@ async def test_the_recorded_channel_is_described(
 ) -> None:
     rows = (await recorded_api.get("/api/v1/channels")).json["items"]
     assert rows == [
-        {"name": CHANNEL, "height": 136, "peerHeight": None, "lagBlocks": None, "state": None}
+        {
+            "name": CHANNEL,
+            "height": 136,
+            "agreedHeight": 136,
+            "peerHeight": None,
+            "lagBlocks": None,
+            "state": None,
+        }
     ]
     for _ in range(2):  # the second time the totals are known
         detail = await recorded_api.channel()
@@ -58,6 +65,7 @@ async def test_an_empty_channel_is_described(api: Api) -> None:
     assert await api.channel() == {
         "name": CHANNEL,
         "height": 0,
+        "agreedHeight": 0,
         "peerHeight": None,
         "lagBlocks": None,
         "state": None,
@@ -100,6 +108,7 @@ async def test_heights_and_progress_are_shown(
     assert row == {
         "name": CHANNEL,
         "height": 10,
+        "agreedHeight": 10,
         "peerHeight": 20,
         "lagBlocks": 10,
         "state": "catching_up",
@@ -117,6 +126,9 @@ async def test_heights_and_progress_are_shown(
             "peerHeight": 20,
             "seenHeight": 12,
             "committedHeight": 10,
+            "agreedHeight": 10,
+            "peersRequired": 1,
+            "peers": None,
             "lagBlocks": 10,
             "transactionsPerSecond": 8.0,
             "etaSeconds": 5.0,
@@ -152,6 +164,8 @@ async def test_status_shows_the_reconciliation(
             {"name": "primary", "connections": 2, "idle": 1, "lagSeconds": None},
             {"name": "replica 1", "connections": 1, "idle": 1, "lagSeconds": 0.5},
         ],
+        "auditedHeight": None,
+        "dueHeight": None,
     }
 
 

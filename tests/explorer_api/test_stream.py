@@ -48,7 +48,13 @@ async def test_a_stream_says_what_it_is_and_where_it_begins(live: Api, chain: Ch
         await receive(response, received, "3")
         await chain.mint()
         await receive(response, received, "4")
-        state = {"height": 3, "peerHeight": None, "lagBlocks": None, "state": None}
+        state = {
+            "height": 3,
+            "agreedHeight": 3,
+            "peerHeight": None,
+            "lagBlocks": None,
+            "state": None,
+        }
         assert received.messages[0] == Message("state", "3", state)
         assert received.ids == ["3.0.e", "4"]
         head = await live.request("HEAD", STREAM)

@@ -100,11 +100,12 @@ class Client:
 
     folder: Path
     msp_id: str = "Org1MSP"
+    tls: bool = True
 
     @classmethod
-    def enrolled(cls, folder: Path) -> "Client":
+    def enrolled(cls, folder: Path, *, tls: bool = True) -> "Client":
         """Return a client with every file that a peer of the network requires."""
-        client = cls(folder)
+        client = cls(folder, tls=tls)
         NETWORK.client.write(folder)
         client.use_tls(CLIENT)
         (folder / "ca.pem").write_bytes(TLS_AUTHORITY.certificate)
@@ -120,7 +121,9 @@ class Client:
         return load_signing_identity(self.msp_id, self.folder / "cert.pem", self.folder / "key.pem")
 
     def endpoint(self, address: str) -> Endpoint:
-        """Return the endpoint of a peer, with this client's TLS files."""
+        """Return the endpoint of a peer, with this client's TLS files if it uses TLS."""
+        if not self.tls:
+            return Endpoint(address)
         return Endpoint(
             address=address,
             tls_ca=self.folder / "ca.pem",

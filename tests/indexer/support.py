@@ -13,6 +13,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.database import AsyncDatabase
 
 from devnet.forge.forger import Recipe, forge
+from indexer.agreement import Agreement
 from indexer.block_source import DeliveredBlock, delivered_block
 from indexer.channel_indexer import ChannelIndexer
 from indexer.channel_progress import ChannelProgress
@@ -192,9 +193,9 @@ class EndingSource(ScriptedSource):
             yield delivered_block(data, self.name)
 
 
-def new_progress(channel: str = CHANNEL) -> ChannelProgress:
+def new_progress(channel: str = CHANNEL, agreement: Agreement | None = None) -> ChannelProgress:
     """Return a progress with the machine's clocks."""
-    return ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
+    return ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC), agreement)
 
 
 DEFERRED = IndexPolicy(far_behind_blocks=5, owned_ids_bytes=8 << 20)

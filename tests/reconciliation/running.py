@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
+from ledger.mongodb.store import LedgerStore
 from reconciliation.connection import Connection
+from reconciliation.ledger_progress import LedgerProgress
 from reconciliation.ledger_transactions import BATCH_BLOCKS, LedgerTransactions
 from reconciliation.mapping import KINDLEDGER, BusinessMapping
 from reconciliation.migrations.migrator import check_schema
@@ -14,7 +16,7 @@ from reconciliation.migrations.scripts import load_migrations
 from reconciliation.postgres_servers import PoolOptions, PostgresServers
 from reconciliation.reconciler import Reconciler, ReconciliationIntervals
 from reconciliation.reconciliation_progress import ReconciliationProgress
-from tests.reconciliation.growing_ledger import CHANNEL, GrowingLedger
+from tests.reconciliation.growing_ledger import CHANNEL
 
 INTERVALS = ReconciliationIntervals(sweep_s=0.2, grace_s=0.5, recheck_s=0.2)
 POOL_OPTIONS = PoolOptions(statement_timeout_s=5.0, lock_timeout_s=0.5)
@@ -26,9 +28,19 @@ WHERE datname = current_database() AND application_name = 'kindledger-explorer'
 """Breaks off every connection of the daemon to the database."""
 
 
+class ReconciledLedger(Protocol):
+    """A stored ledger, and how far its blocks may settle rows."""
+
+    @property
+    def store(self) -> LedgerStore: ...
+
+    @property
+    def progress(self) -> LedgerProgress: ...
+
+
 def new_reconciler(
     servers: PostgresServers,
-    ledger: GrowingLedger,
+    ledger: ReconciledLedger,
     *,
     business: BusinessMapping = KINDLEDGER,
     intervals: ReconciliationIntervals = INTERVALS,
@@ -55,7 +67,7 @@ def new_reconciler(
 @asynccontextmanager
 async def reconciling(
     dsn: str,
-    ledger: GrowingLedger,
+    ledger: ReconciledLedger,
     *,
     replicas: Sequence[str] = (),
     pool_options: PoolOptions = POOL_OPTIONS,
@@ -73,7 +85,7 @@ async def reconciling(
             await asyncio.gather(running, return_exceptions=True)
 
 
-async def reconcile_once(dsn: str, ledger: GrowingLedger, **options: Any) -> Reconciler:
+async def reconcile_once(dsn: str, ledger: ReconciledLedger, **options: Any) -> Reconciler:
     """Settle and compare everything once. Keyword arguments go to `new_reconciler`."""
     async with PostgresServers(dsn, (), POOL_OPTIONS) as servers:
         reconciler = new_reconciler(servers, ledger, **options)
