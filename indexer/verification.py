@@ -23,7 +23,7 @@ from ledger.decoding.blocks import UndecodedBlock, decode_block, read_block
 from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.errors import ChainMismatchError, StoreConflictError
-from ledger.mongodb.block_range import stored_range
+from ledger.mongodb.block_range import first_digest, stored_range
 from ledger.mongodb.comparison import compare_documents
 from ledger.mongodb.earlier_values import earlier_values
 from ledger.mongodb.store import LedgerStore
@@ -113,7 +113,7 @@ class Verifier:
         `blocks` must come in ascending order. Return the height that was compared.
         """
         compared, self._compared = start, True
-        digest = NO_DIGEST
+        digest, digests_begin = NO_DIGEST, await first_digest(self._database)
         hashes = CommitHashes(partial(earlier_values, self._database, start), None)
         async for delivered in blocks:
             undecoded = read_block(delivered.data, delivered.name)
@@ -129,9 +129,11 @@ class Verifier:
                 )
             block = decode_block(undecoded)
             owned_below = await self._store.owned_ids(ids_to_look_up(block), block.number)
-            encoded = encode_block(block, decide_owners(block, owned_below), digest)
+            previous = digest if undecoded.number > digests_begin else NO_DIGEST
+            encoded = encode_block(block, decide_owners(block, owned_below), previous)
+            digest = encoded.digest
             await self._check_commit_hash(hashes, undecoded, encoded)
-            digest = encoded.digest if await self._compare_block(encoded) else NO_DIGEST
+            await self._compare_block(encoded)
             compared = undecoded.number + 1
             if compared % _PROGRESS_INTERVAL == 0:
                 self._advance(compared)
@@ -154,9 +156,7 @@ class Verifier:
             what = f"the source's {error.field} is {error.got}, the block gives {error.expected}"
             self._record(undecoded.number, DifferenceKind.DOCUMENTS, what)
 
-    async def _compare_block(self, encoded: EncodedBlock) -> bool:
-        """Compare the documents of a block. Return whether the stored block has a digest."""
-        has_digest = True
+    async def _compare_block(self, encoded: EncodedBlock) -> None:
         record = partial(self._record, encoded.number, DifferenceKind.DOCUMENTS)
         async for comparable in comparable_documents(self._database, encoded):
             name, stored_by_id = comparable.collection, comparable.stored
@@ -165,8 +165,6 @@ class Verifier:
                 if stored is None:
                     record(f"{name}: {expected['_id']} is missing")
                     continue
-                if "digest" in expected:
-                    has_digest = "digest" in stored
                 try:
                     compare_documents(name, expected, stored)
                 except StoreConflictError as error:
@@ -176,4 +174,3 @@ class Verifier:
                     )
             for key in stored_by_id:
                 record(f"{name}: {key} is stored, but not on the chain")
-        return has_digest
