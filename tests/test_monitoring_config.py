@@ -36,7 +36,6 @@ NOT_EXPOSED_HERE: Final[Mapping[str, set[str]]] = {
     "kindledger_reconnects_total": {"channel", "reason"},
     "kindledger_postgres_replica_lag_seconds": {"channel", "server"},
     "kindledger_index_builds_left_seconds": {"channel"},
-    "kindledger_compared_height_blocks": {"channel", "peer"},
     "kindledger_divergence_height_blocks": {"channel"},
 }
 """Metrics that are exposed only after events that do not occur in these tests."""
