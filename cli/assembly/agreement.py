@@ -24,7 +24,7 @@ def channel_agreement(settings: Settings, channel: str, sources: Sequence[PeerSo
     if problem is not None:
         raise ConfigurationError(problem)
     warn_of_unknown(organisations, channel)
-    return Agreement(organisations if len(organisations) > 1 else {}, settings.trust.peers_required)
+    return Agreement(organisations, settings.trust.peers_required)
 
 
 def peer_comparisons(
