@@ -87,14 +87,22 @@ class Agreement:
         self.resumed = not self.organisations
         """Whether it is known how far the peers were compared before the start."""
         self.diverged_at: BlockNumber | None = None
-        """The first block on which peers differ."""
+        """The first block on which peers were found to differ in this run."""
+        self._differed_at: int | None = None
+        """The same of an earlier run."""
         self._start = BlockNumber(0)
         self._compared: dict[str, int] = {}
         self._delivered: dict[str, _Delivery] = {}
 
-    def resume(self, start: BlockNumber, compared: Mapping[str, int]) -> None:
-        """Set the start block, and the heights up to which peers were compared earlier."""
-        self._start, self.resumed = start, True
+    def resume(
+        self, start: BlockNumber, compared: Mapping[str, int], differed_at: int | None = None
+    ) -> None:
+        """Set the start block, and what was found before the start.
+
+        `compared` has the heights up to which peers were compared; `differed_at` is the first block
+        on which peers differed.
+        """
+        self._start, self.resumed, self._differed_at = start, True, differed_at
         for peer, height in compared.items():
             if peer in self.organisations:
                 self._compared[peer] = max(start, height)
@@ -129,12 +137,21 @@ class Agreement:
 
         It falls only when peers are found to differ: to the first block on which they do.
         """
-        agreed = int(committed)
-        if self.required > 1:
-            agreed = self._required_height(committed) if self.resumed else 0
-        if self.diverged_at is not None:
-            agreed = min(agreed, self.diverged_at)
-        return Height(agreed)
+        if not self.resumed:
+            return Height(0)
+        agreed = int(committed) if self.required == 1 else self._required_height(committed)
+        disputed = self.disputed_at(committed)
+        return Height(agreed if disputed is None else min(agreed, disputed))
+
+    def disputed_at(self, committed: int) -> int | None:
+        """Return the first block on which peers differ, None if there is none.
+
+        A difference that was found before a restart counts until all peers gave this block.
+        """
+        if self.diverged_at is not None or self._differed_at is None:
+            return self.diverged_at
+        heights = (self.height_of(peer, committed) for peer in self.organisations)
+        return self._differed_at if min(heights, default=0) <= self._differed_at else None
 
     def _required_height(self, committed: int) -> int:
         """Return the height that the required number of organisations gave."""

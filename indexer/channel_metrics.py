@@ -51,8 +51,7 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
     ),
     MetricDefinition(
         "kindledger_compared_height_blocks",
-        "Blocks from 0 up to the highest one that the peer gave as it is stored; absent with one "
-        "peer only.",
+        "Blocks from 0 up to the highest one that the peer gave as it is stored.",
         lambda channel: {
             peer: channel.agreement.height_of(peer, channel.committed_height)
             for peer in channel.agreement.organisations
@@ -62,7 +61,7 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
     MetricDefinition(
         "kindledger_divergence_height_blocks",
         "Blocks from 0 up to the last one before peers of the channel differ; absent if none does.",
-        lambda channel: channel.agreement.diverged_at,
+        lambda channel: channel.agreement.disputed_at(channel.committed_height),
     ),
     MetricDefinition(
         "kindledger_lag_blocks",

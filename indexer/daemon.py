@@ -41,7 +41,7 @@ class DaemonChannel:
     background_tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
     """Tasks that run beside the indexers, and are cancelled when all indexers have ended."""
     comparisons: PeerComparisons | None = None
-    """The comparisons with all configured peers, if there are several."""
+    """The comparisons of the stored blocks with all configured peers."""
 
 
 class Daemon:
@@ -148,6 +148,7 @@ class Daemon:
             scrub=progress.scrub,
             agreed_height=progress.agreed_height if progress.agreement.resumed else None,
             peers_required=progress.agreement.required,
+            disputed_at=progress.agreement.disputed_at(progress.committed_height),
             peers=channel.comparisons.reports() if channel.comparisons is not None else None,
         )
 

@@ -71,8 +71,10 @@ class PeerComparisons:
                 break
             raise_if_cancelled()
             await asyncio.sleep(backoff.next_delay())
-        compared = {peer.name: peer.agreed_height for peer in (state.peers or ())} if state else {}
-        self._progress.agreement.resume(self._progress.start_block, compared)
+        peers = state.peers if state is not None else None
+        compared = {peer.name: peer.agreed_height for peer in peers or ()}
+        differed_at = state.disputed_at if state is not None else None
+        self._progress.agreement.resume(self._progress.start_block, compared, differed_at)
         self._progress.announce_agreement()
 
 

@@ -36,6 +36,7 @@ NOT_EXPOSED_HERE: Final[Mapping[str, set[str]]] = {
     "kindledger_reconnects_total": {"channel", "reason"},
     "kindledger_postgres_replica_lag_seconds": {"channel", "server"},
     "kindledger_index_builds_left_seconds": {"channel"},
+    "kindledger_divergence_height_blocks": {"channel"},
 }
 """Metrics that are exposed only after events that do not occur in these tests."""
 EXPOSED_LATER: Final = ("kindledger_reconciliation_pending_rows", "kindledger_api_peer_height")
@@ -262,7 +263,7 @@ def test_alerts_have_unique_names_and_cover_all_failures() -> None:
     required = (
         "Down ChannelFailed NotMoving LagGrowing NoPeer MongodbUnavailable ReconciliationStopped "
         "RowsOverdue DiscrepanciesOpen ReplicaLagging EventLoopLag ApiErrors ApiSlow ApiHeadStale "
-        "RedisUnavailable"
+        "RedisUnavailable PeersDiffer AgreementDelayed"
     )
     assert {f"Kindledger{name}" for name in required.split()} <= set(names)
 

@@ -24,7 +24,7 @@ def channel_agreement(settings: Settings, channel: str, sources: Sequence[PeerSo
     if problem is not None:
         raise ConfigurationError(problem)
     warn_of_unknown(organisations, channel)
-    return Agreement(organisations if len(organisations) > 1 else {}, settings.trust.peers_required)
+    return Agreement(organisations, settings.trust.peers_required)
 
 
 def peer_comparisons(
@@ -32,10 +32,11 @@ def peer_comparisons(
     store: LedgerStore,
     sources: Sequence[PeerSource],
     progress: ChannelProgress,
-) -> PeerComparisons | None:
-    """Return the comparisons with all peers; None if there is one peer only."""
-    if not progress.agreement.organisations:
-        return None
+) -> PeerComparisons:
+    """Return the comparisons of the stored blocks with all peers.
+
+    The followed peer is one of them: it may not have given the blocks of an earlier start.
+    """
     by_name = {source.name: source for source in sources}
     timings = ComparisonTimings(stall_s=settings.indexer.stall_s)
     return PeerComparisons(store.database, list(by_name.values()), progress, timings)

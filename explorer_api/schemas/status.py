@@ -12,7 +12,7 @@ class ChannelStatus(Struct, frozen=True, rename="camel"):
 
     `committed_height` is the height of the store itself, which can be above the reported heights.
     The blocks below `agreed_height` were given by `peers_required` peers of distinct organisations.
-    `peers` has every peer that is compared; it is null if there is one peer only.
+    `peers` has every configured peer; it is null if no daemon has compared peers.
     """
 
     name: str

@@ -195,8 +195,10 @@ class SyncState(Struct, frozen=True, rename="camel"):
     """The height below which every block is agreed; None if an older version wrote the state."""
     peers_required: int = 1
     """The number of peers of distinct organisations that must give a block."""
+    disputed_at: int | None = None
+    """The first block on which peers differ, or differed and have not been compared again."""
     peers: list[PeerComparisonReport] | None = None
-    """The peers that are compared; None if there is one peer only."""
+    """The peers that are compared; None if an older version wrote the state."""
 
     def agreed_below(self, stored_height: int) -> int:
         """Return the height below which the stored blocks are agreed.
@@ -221,7 +223,7 @@ async def write_sync_state(database: Any, state: SyncState) -> None:
     if state.peers is None:
         del fields["peers"]
     if state.agreed_height is None:
-        del fields["agreedHeight"]
+        del fields["agreedHeight"], fields["disputedAt"]
     await database[SYNC_STATE].update_one({"_id": state.channel}, {"$set": fields}, upsert=True)
 
 

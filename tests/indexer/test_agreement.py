@@ -111,6 +111,24 @@ async def test_a_lie_is_found_long_after_the_switch_to_an_honest_peer(
     assert (error.block, error.stored_from) == (FLIPPED, f"{address} (Org1MSP)")
 
 
+async def test_a_restart_does_not_make_peers_agree(store: LedgerStore, client: Client) -> None:
+    """The honest peer is down after the restart, so that nobody contradicts the liar at first."""
+    async with liar(Lie.FLIP) as lying:
+        async with peer_of(TRUNK) as honest:
+            address = honest.address
+            await divergence(store, client, {lying: ORG1, honest: ORG2})
+        async with comparing(store, client, {lying: ORG1, honest: ORG2}) as daemon:
+            await daemon.until(lambda progress: progress.committed_height == HEIGHT)
+            await daemon.until_peer(address, PeerState.UNAVAILABLE)
+            assert daemon.progress.agreed_height == FLIPPED
+            await daemon.stop()
+        again = peer_of(TRUNK)
+        again.port = honest.port
+        async with again:
+            error = await divergence(store, client, {lying: ORG1, again: ORG2})
+    assert error.block == FLIPPED
+
+
 async def test_a_fork_that_is_seen_at_the_head_is_named_by_its_first_block(
     store: LedgerStore, client: Client
 ) -> None:
