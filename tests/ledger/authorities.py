@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from ledger.trust.keys import order_of
+from ledger.trust.msp import Msp, MspVersion, set_up_msp
 from protos.msp_pb2 import (
     FabricCryptoConfig,
     FabricMSPConfig,
@@ -168,6 +169,20 @@ def _name(common_name: str, units: Sequence[str]) -> x509.Name:
             x509.NameAttribute(NameOID.COMMON_NAME, common_name),
         ]
     )
+
+
+def msp(config: FabricMSPConfig, version: MspVersion = MspVersion.V1_4_3) -> Msp:
+    """Return the MSP of a definition that can be used."""
+    found = set_up_msp(config.SerializeToString(), version)
+    assert isinstance(found, Msp), found
+    return found
+
+
+def fault(config: FabricMSPConfig, version: MspVersion = MspVersion.V1_4_3) -> str:
+    """Return why an MSP cannot be used."""
+    found = set_up_msp(config.SerializeToString(), version)
+    assert isinstance(found, str)
+    return found
 
 
 SHA3 = SHA3_256()

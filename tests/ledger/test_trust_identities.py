@@ -3,43 +3,20 @@
 import base64
 from datetime import timedelta
 
-import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import (
-    decode_dss_signature,
-    encode_dss_signature,
-)
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from ledger.trust.keys import order_of
 from ledger.trust.limits import MAX_MSP_CERTIFICATES
 from ledger.trust.msp import Msp, MspVersion, set_up_msp
-from ledger.trust.msp_identity import MspIdentity
-from ledger.trust.principals import satisfies
 from ledger.trust.signers import Signed, find_signers
 from ledger.trust.verdicts import RefusedError
-from protos.configuration_pb2 import (
-    CombinedPrincipal,
-    MSPIdentityAnonymity,
-    MSPPrincipal,
-    MSPRole,
-    OrganizationUnit,
-)
 from protos.msp_pb2 import FabricMSPConfig, SerializedIdentity
-from tests.ledger.authorities import END, SHA3, START, Authority, Member, msp_config
+from tests.ledger.authorities import END, START, Authority, Member, fault, msp, msp_config
 from tests.ledger.trusted_chain import flipped
 
 ROOT = Authority()
 V1_4_3, V3_0 = MspVersion.V1_4_3, MspVersion.V3_0
-
-
-def msp(config: FabricMSPConfig, version: MspVersion = V1_4_3) -> Msp:
-    found = set_up_msp(config.SerializeToString(), version)
-    assert isinstance(found, Msp), found
-    return found
 
 
 def refusal(member: Member, organisation: Msp | None = None) -> str | None:
@@ -48,13 +25,6 @@ def refusal(member: Member, organisation: Msp | None = None) -> str | None:
         return (organisation or msp(msp_config(ROOT))).identity(member.pem).refusal
     except RefusedError as error:
         return str(error)
-
-
-def fault(config: FabricMSPConfig, version: MspVersion = V1_4_3) -> str:
-    """Return why an MSP cannot be used."""
-    found = set_up_msp(config.SerializeToString(), version)
-    assert isinstance(found, str)
-    return found
 
 
 def test_a_member_of_the_authority_is_valid() -> None:
@@ -185,168 +155,6 @@ def test_units_of_an_msp_are_demanded() -> None:
 
 def _plain() -> FabricMSPConfig:
     return msp_config(ROOT, node_units=False, admins=[ROOT.issue(name="admin")])
-
-
-def _role(role: MSPRole.MSPRoleType.ValueType, msp_id: str = "Org1MSP") -> MSPPrincipal:
-    message = MSPRole(msp_identifier=msp_id, role=role)
-    return MSPPrincipal(
-        principal_classification=MSPPrincipal.ROLE, principal=message.SerializeToString()
-    )
-
-
-def _satisfies(principal: MSPPrincipal, member: Member, organisation: Msp | None = None) -> bool:
-    own = organisation or msp(msp_config(ROOT))
-    identity: MspIdentity = own.identity(member.pem)
-    return satisfies(own, identity, (principal.principal_classification, principal.principal))
-
-
-@pytest.mark.parametrize("version", [MspVersion.V1_1, MspVersion.V1_3, V1_4_3, V3_0])
-def test_roles_follow_from_units_by_the_version(version: MspVersion) -> None:
-    modern = version >= V1_4_3
-    organisation = msp(msp_config(ROOT), version)
-    for unit in ("client", "peer", "admin", "orderer"):
-        member = ROOT.issue(units=[unit])
-        found = {
-            name
-            for name, role in MSPRole.MSPRoleType.items()
-            if _satisfies(_role(role), member, organisation)
-        }
-        known = modern or unit in ("client", "peer")
-        assert found == ({"MEMBER", unit.upper()} if known else set())
-        assert not _satisfies(_role(MSPRole.MEMBER, "Org2MSP"), member, organisation)
-
-
-def test_listed_administrators_are_administrators() -> None:
-    admin, client = ROOT.issue(units=["client"]), ROOT.issue(units=["client"])
-    for units in (True, False):
-        organisation = msp(msp_config(ROOT, admins=[admin], node_units=units))
-        assert _satisfies(_role(MSPRole.ADMIN), admin, organisation)
-        assert not _satisfies(_role(MSPRole.ADMIN), client, organisation)
-        assert _satisfies(_role(MSPRole.CLIENT), client, organisation) is units
-        assert not _satisfies(_role(MSPRole.ORDERER), client, organisation)
-    assert "neither client nor administrator" in fault(msp_config(ROOT, admins=[ROOT.issue()]))
-    foreign = Authority("other").issue(units=["admin"])
-    assert "no valid chain" in fault(msp_config(ROOT, admins=[foreign]))
-    assert "no administrators" in fault(msp_config(ROOT, node_units=False))
-
-
-def test_principals_of_other_kinds() -> None:
-    member, other = ROOT.issue(units=["peer", "sales"]), ROOT.issue()
-
-    def principal(kind: MSPPrincipal.Classification.ValueType, data: bytes) -> MSPPrincipal:
-        return MSPPrincipal(principal_classification=kind, principal=data)
-
-    path = dict(msp(msp_config(ROOT)).identity(member.pem).units)["sales"]
-    unit = OrganizationUnit(
-        msp_identifier="Org1MSP", organizational_unit_identifier="sales", certifiers_identifier=path
-    )
-    sales = principal(MSPPrincipal.ORGANIZATION_UNIT, unit.SerializeToString())
-    identity = principal(MSPPrincipal.IDENTITY, member.serialized())
-    foreign = principal(MSPPrincipal.IDENTITY, member.serialized("Org2MSP"))
-    for asked, by_member, by_other in (
-        (sales, True, False),
-        (identity, True, False),
-        (foreign, False, False),
-        (_combined(identity, sales, _role(MSPRole.PEER)), True, False),
-        (_combined(identity, _role(MSPRole.CLIENT)), False, False),
-        (_combined(), False, False),
-        (principal(MSPPrincipal.ANONYMITY, b""), True, True),
-        (principal(MSPPrincipal.ANONYMITY, _ANONYMOUS), False, False),
-        (principal(MSPPrincipal.ROLE, b"\xff"), False, False),
-    ):
-        assert (_satisfies(asked, member), _satisfies(asked, other)) == (by_member, by_other)
-    unit.certifiers_identifier = b"another authority"
-    assert not _satisfies(
-        principal(MSPPrincipal.ORGANIZATION_UNIT, unit.SerializeToString()), member
-    )
-
-
-_ANONYMOUS = MSPIdentityAnonymity(anonymity_type=MSPIdentityAnonymity.ANONYMOUS).SerializeToString()
-
-
-def _combined(*parts: MSPPrincipal) -> MSPPrincipal:
-    return MSPPrincipal(
-        principal_classification=MSPPrincipal.COMBINED,
-        principal=CombinedPrincipal(principals=parts).SerializeToString(),
-    )
-
-
-def _signs(member: Member, signature: bytes, organisation: Msp | None = None) -> bool:
-    signed = Signed(member.serialized(), b"message", signature)
-    return bool(find_signers({"Org1MSP": organisation or msp(msp_config(ROOT))}, [signed]).members)
-
-
-@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()])
-def test_only_the_low_s_is_a_signature(curve: ec.EllipticCurve) -> None:
-    member = ROOT.issue(key=ec.generate_private_key(curve))
-    low = member.sign(b"message")
-    r, s = decode_dss_signature(low)
-    order = order_of(member.key.public_key())
-    assert order is not None
-    high = encode_dss_signature(r, order - s)
-    member.key.public_key().verify(high, b"message", ec.ECDSA(SHA256()))
-    assert _signs(member, low)
-    assert not _signs(member, high)
-    assert not _signs(member, member.sign(b"another message"))
-    assert not _signs(member, encode_dss_signature(r, 0))
-    assert not _signs(member, b"")
-    # Go's ASN.1 library, by which Fabric reads signatures, ignores what follows them.
-    assert _signs(member, low + b"rest")
-    assert not _signs(member, low[:-1])
-
-
-def test_every_flipped_bit_of_a_signature_is_found() -> None:
-    member = ROOT.issue()
-    signature = member.sign(b"message")
-    for bit in range(8 * len(signature)):
-        assert not _signs(member, flipped(signature, bit))
-
-
-def test_keys_by_the_capabilities_and_the_crypto_configuration() -> None:
-    member = ROOT.issue(key=ed25519.Ed25519PrivateKey.generate())
-    signature = member.sign(b"message")
-    assert not _signs(member, signature)
-    assert _signs(member, signature, msp(msp_config(ROOT), V3_0))
-    assert not _signs(member, flipped(signature, 9), msp(msp_config(ROOT), V3_0))
-    unusual = Authority(key=ed25519.Ed25519PrivateKey.generate())
-    assert _signs(*_signed(unusual.issue()), msp(msp_config(unusual)))
-    rsa_authority = Authority(key=rsa.generate_private_key(65537, 2048))
-    assert _signs(*_signed(rsa_authority.issue()), msp(msp_config(rsa_authority)))
-    with_rsa = ROOT.issue(key=rsa.generate_private_key(65537, 2048))
-    assert not _signs(with_rsa, b"x")
-    with_unknown_curve = ROOT.issue(key=ec.generate_private_key(ec.SECP256K1()))
-    assert not _signs(with_unknown_curve, b"x")
-    sha3 = msp(msp_config(ROOT, family="SHA3"))
-    plain = ROOT.issue()
-    assert _signs(plain, plain.sign(b"message", SHA3), sha3)
-    assert not _signs(plain, plain.sign(b"message"), sha3)
-    assert not _signs(plain, plain.sign(b"message", SHA3))
-    assert "unknown hash" in fault(msp_config(ROOT, family="MD5"))
-
-
-def _signed(member: Member) -> tuple[Member, bytes]:
-    return member, member.sign(b"message")
-
-
-def test_one_certificate_in_two_forms_is_one_identity() -> None:
-    member = ROOT.issue()
-    der = member.certificate.public_bytes(Encoding.DER)
-    r, s = decode_dss_signature(member.certificate.signature)
-    order = order_of(ROOT.key.public_key())
-    assert order is not None
-    other = encode_dss_signature(r, order - s)
-    head = member.certificate.tbs_certificate_bytes
-    body = der[der.index(head) : -len(member.certificate.signature) - 3]
-    bits = b"\x03" + bytes((len(other) + 1,)) + b"\0" + other
-    content = body + bits
-    changed = b"\x30\x82" + len(content).to_bytes(2, "big") + content
-    twin = Member(x509.load_der_x509_certificate(changed), member.key)
-    assert twin.pem != member.pem
-    signature = member.sign(b"m")
-    signed = [Signed(m.serialized(), b"m", signature) for m in (member, twin, member)]
-    found = find_signers({"Org1MSP": msp(msp_config(ROOT))}, signed)
-    assert len(found.members) == 1
-    assert len(find_signers({"Org1MSP": msp(msp_config(ROOT))}, signed[1:2]).members) == 1
 
 
 def test_msps_that_cannot_be_used_say_why() -> None:
