@@ -141,10 +141,16 @@ def with_event(name: str, payload: bytes, context: HostileContext) -> HostileEnv
 
 
 def with_event_of_another_transaction(context: HostileContext) -> HostileEnvelope:
-    """Return a transaction whose event names another transaction and chaincode."""
+    """Return a transaction whose event names another transaction.
+
+    A peer checks only that the event names the invoked chaincode.
+    """
     transaction = context.transaction()
     event = ChaincodeEvent(
-        chaincode_id="token", tx_id=context.other_id, event_name="Mint", payload=b"{}"
+        chaincode_id=transaction.chaincode.name,
+        tx_id=context.other_id,
+        event_name="Mint",
+        payload=b"{}",
     )
     transaction.event = event.SerializeToString()
     return HostileEnvelope(transaction.seal(), VALID)
@@ -194,9 +200,9 @@ def with_unparsable_creator(context: HostileContext) -> HostileEnvelope:
 
 
 def with_idemix_creator(context: HostileContext) -> HostileEnvelope:
-    """Return a transaction of an Idemix identity, which is valid on a channel with an Idemix MSP.
+    """Return a transaction of an Idemix identity with a random proof.
 
-    Its zero-knowledge proof is random.
+    The channel has no MSP of Idemix.
     """
     transaction = context.transaction()
     identity = SerializedIdemixIdentity(
@@ -210,7 +216,7 @@ def with_idemix_creator(context: HostileContext) -> HostileEnvelope:
         "IdemixMSP", identity.SerializeToString(), derive_key(context.network.seed, "idemix")
     )
     transaction.use_computed_id()
-    return HostileEnvelope(transaction.seal(), VALID)
+    return HostileEnvelope(transaction.seal(), BAD_CREATOR_SIGNATURE)
 
 
 def without_endorsements(context: HostileContext) -> HostileEnvelope:

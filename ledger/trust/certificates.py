@@ -129,8 +129,11 @@ def _read(parsed: x509.Certificate) -> Certificate:
         if extension.critical and extension.oid not in _UNDERSTOOD:
             is_understood = False
     names = parsed.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+    der = parsed.public_bytes(Encoding.DER)
+    if der[-len(parsed.signature) - 1]:  # the number of bits to drop, which the library ignores
+        raise ValueError("the signature is not a whole number of bytes")
     return Certificate(
-        der=parsed.public_bytes(Encoding.DER),
+        der=der,
         parsed=parsed,
         public_key=parsed.public_key(),
         subject=parsed.subject.public_bytes(),

@@ -1,13 +1,16 @@
 """Follows the trust of a chain from its genesis block on, as a user of `ledger.trust` does."""
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 from ledger.decoding.blocks import UndecodedBlock, read_block
 from ledger.model import VALID
 from ledger.trust.block_signatures import verify_block_signatures
+from ledger.trust.chaincode_definitions import ChaincodeDefinitions
 from ledger.trust.channel_trust import ChannelTrust, from_config_envelope
-from ledger.trust.verdicts import BlockVerdict
+from ledger.trust.envelopes import verify_envelopes
+from ledger.trust.verdicts import BlockVerdict, EnvelopeVerdict
 from protos.common_pb2 import CONFIG, ChannelHeader, Envelope, Payload
 
 
@@ -56,3 +59,28 @@ def flipped(data: bytes, bit: int) -> bytes:
     changed = bytearray(data)
     changed[bit // 8] ^= 1 << bit % 8
     return bytes(changed)
+
+
+class TrustedEnvelope(NamedTuple):
+    """An envelope, its code, its verdict, and the definitions in force at it."""
+
+    trust: ChannelTrust
+    definitions: ChaincodeDefinitions
+    number: int
+    envelope: bytes
+    code: int
+    verdict: EnvelopeVerdict
+
+
+def follow_envelopes(
+    blocks: Iterable[bytes], at: datetime | None = None
+) -> Iterator[TrustedEnvelope]:
+    """Yield each envelope of a chain from its genesis block on."""
+    definitions = ChaincodeDefinitions()
+    for block, trust, _, _ in follow(blocks):
+        verdicts, after = verify_envelopes(
+            trust, definitions, block.number, block.envelopes, block.codes, at=at
+        )
+        for envelope, code, verdict in zip(block.envelopes, block.codes, verdicts, strict=True):
+            yield TrustedEnvelope(trust, definitions, block.number, envelope, code, verdict)
+        definitions = after
