@@ -10,7 +10,13 @@ from typing import Any, Final
 import structlog
 from msgspec import Struct
 
-from indexer.block_source import BlockSource, DeliveredBlock, SourceUnavailableError
+from indexer.block_signatures import BlockSignatures
+from indexer.block_source import (
+    BlockNotAvailableError,
+    BlockSource,
+    DeliveredBlock,
+    SourceUnavailableError,
+)
 from indexer.chain import Chain
 from indexer.channel_progress import ChannelProgress, ErrorSource
 from indexer.deferred_indexes import DeferredIndexes, IndexPolicy
@@ -75,10 +81,11 @@ class ChannelIndexer:
         indexes: IndexOptions = IndexOptions(),  # noqa: B008 - frozen
         index_policy: IndexPolicy = IndexPolicy(),  # noqa: B008 - frozen
         encoder: BlockEncoder | None = None,
+        signatures: BlockSignatures | None = None,
     ) -> None:
         self._store, self._sources, self._progress, self._first = store, sources, progress, first
         self._limits, self._timeouts = limits, timeouts
-        self._encoder = encoder or new_encoder()
+        self._encoder, self._signatures = encoder or new_encoder(), signatures
         progress.encoder = self._encoder.name
         self._store_retry = StoreRetry(limits.store_retry_s, progress)
         self._indexes = DeferredIndexes(store, self._store_retry, progress, indexes, index_policy)
@@ -118,7 +125,10 @@ class ChannelIndexer:
             limits=self._limits,
             encoder=self._encoder,
             owner_lookup=self._owner_lookup,
+            signatures=self._signatures,
         )
+        if self._signatures is not None:
+            self._signatures.resume(chain.first, await self._last_config(chain))
         with unwrap_exception_group():
             async with asyncio.TaskGroup() as group:
                 completing = group.create_task(self._indexes.complete_near_head())
@@ -143,6 +153,13 @@ class ChannelIndexer:
                 configured=self._first,
             )
         return Chain(channel, checkpoint.start, checkpoint.head)
+
+    async def _last_config(self, chain: Chain) -> int | None:
+        """Return the number of the CONFIG block in force after the stored part of the chain."""
+        tip = chain.tip
+        if tip is None:
+            return None
+        return await self._store_retry.run(lambda: self._store.last_config(tip.number))
 
     async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` to its end, but not further than until the indexer is stopped."""
@@ -191,6 +208,7 @@ class ChannelIndexer:
         """Put the source's blocks into the pipeline, from the last accepted block on."""
         self._progress.peer = source.name
         await self._check_height(source, pipeline)
+        await self._deliver_config_block(source, pipeline)
         await self._indexes.settle(source_ends=source.finite)
         start = pipeline.next_number
         tip = start - 1 if start > self._progress.start_block else None
@@ -237,6 +255,32 @@ class ChannelIndexer:
         ):
             self._skipped_in_a_row += 1
             raise _BlockSkippedError
+        await pipeline.put(delivered)
+
+    async def _deliver_config_block(self, source: BlockSource, pipeline: Pipeline) -> None:
+        """Put the stored CONFIG block in force into the pipeline, if signatures need it.
+
+        The pipeline compares it with the stored block. Files are read from the first one on anyway.
+        """
+        number = self._signatures.needed_config if self._signatures is not None else None
+        if number is None or source.finite:
+            return
+        delivered: DeliveredBlock | None = None
+        try:
+            async with (
+                asyncio.timeout(self._timeouts.stall_s),
+                aclosing(source.blocks(number, None)) as blocks,
+            ):
+                delivered = await anext(blocks, None)
+        except (BlockNotAvailableError, TimeoutError):
+            pass
+        if delivered is None or delivered.number != number:
+            raise SourceUnavailableError(
+                "no_config_block",
+                f"{source.name} does not have the CONFIG block {number}, without which the "
+                "signatures of the next blocks cannot be verified. Give the block as config_block "
+                "of the channel, or follow a peer that has it",
+            )
         await pipeline.put(delivered)
 
     async def _check_height(self, source: BlockSource, pipeline: Pipeline) -> None:

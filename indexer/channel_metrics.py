@@ -92,6 +92,12 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
         ),
     ),
     MetricDefinition(
+        "kindledger_unchecked_block_signatures_total",
+        "Blocks whose orderers' signatures could not be checked; the log has the reason.",
+        lambda channel: channel.unchecked_signatures,
+        family=CounterMetricFamily,
+    ),
+    MetricDefinition(
         "kindledger_scrub_height_blocks",
         "Blocks that the present pass of the scrub has checked; absent before the first step.",
         lambda channel: channel.scrub.height if channel.scrub is not None else None,

@@ -51,6 +51,9 @@ class ErrorSource(StrEnum):
 class ChannelProgress:
     """The progress of one channel. A height is a number of blocks: the highest number plus one."""
 
+    unchecked_signatures = 0
+    """The number of blocks whose orderers' signatures were not checked."""
+
     def __init__(
         self,
         channel: str,

@@ -22,6 +22,7 @@ from typing import Final, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from indexer.block_signatures import BlockSignatures
 from indexer.block_source import DeliveredBlock
 from indexer.byte_queue import ByteQueue
 from indexer.chain import Chain, compare_redelivered
@@ -75,10 +76,11 @@ class Pipeline:
         limits: PipelineLimits,
         encoder: BlockEncoder,
         owner_lookup: OwnerLookup,
+        signatures: BlockSignatures | None,
     ) -> None:
         self._store, self._store_retry, self._owner_lookup = store, store_retry, owner_lookup
         self._chain, self._progress, self._limits = chain, progress, limits
-        self._encoder = encoder
+        self._encoder, self._signatures = encoder, signatures
         self._delivered: ByteQueue[DeliveredBlock] = ByteQueue(limits.delivered_bytes)
         self._encoded: ByteQueue[EncodedBlock] = ByteQueue(limits.encoded_bytes)
         progress.queues = {"delivered": self._delivered, "encoded": self._encoded}
@@ -154,6 +156,8 @@ class Pipeline:
                     new_blocks.append(block)
                 elif number in accepted:
                     compare_redelivered(undecoded, accepted[number])
+                    if self._signatures is not None:
+                        self._signatures.recognize(undecoded)
                     self._progress.redelivered_blocks += 1
         except LedgerError as error:
             self._error = error
@@ -178,7 +182,8 @@ class Pipeline:
             with self._progress.timed(Stage.OWNERS):
                 owned_below |= await self._owner_lookup.owned_ids(to_look_up, blocks[0].number)
         with self._progress.timed(Stage.ENCODE):
-            encode = partial(_encode_all, self._encoder, blocks, owned_below, self._digest)
+            check = self._signatures.check if self._signatures is not None else None
+            encode = partial(_encode_all, self._encoder, check, blocks, owned_below, self._digest)
             encoded, error = await _compute(encode, sum(each.undecoded.size for each in blocks))
         self._error = error or self._error
         for block, owned_ids in encoded:
@@ -274,17 +279,24 @@ def _check(
 
 
 def _encode_all(
-    encoder: BlockEncoder, blocks: Sequence[ClaimedBlock], owned_below: set[str], digest: bytes
+    encoder: BlockEncoder,
+    check_signatures: Callable[[UndecodedBlock], None] | None,
+    blocks: Sequence[ClaimedBlock],
+    owned_below: set[str],
+    digest: bytes,
 ) -> tuple[list[tuple[EncodedBlock, dict[str, int]]], LedgerError | None]:
-    """Decide ownership in ascending order and encode; return with each block the ids that it owns.
+    """Check signatures, decide ownership in ascending order, and encode.
 
-    Each owned id has the index of its owner. `owned_below` holds the ids that lower blocks own, as
-    far as these blocks have them; the ids that these blocks own are added. `digest` is the digest
-    of the block before. Return also the error that ended the encoding.
+    Return with each block the ids that it owns, each with the index of its owner. `owned_below`
+    holds the ids that lower blocks own, as far as these blocks have them; the ids that these blocks
+    own are added. `digest` is the digest of the block before. Return also the error that ended the
+    encoding.
     """
     encoded: list[tuple[EncodedBlock, dict[str, int]]] = []
     try:
         for block in blocks:
+            if check_signatures is not None:
+                check_signatures(block.undecoded)
             owners = decide_owners(block, owned_below)
             claims = enumerate(zip(block.claims, owners, strict=True))
             owned_ids = {claim.tx_id: index for index, (claim, is_owner) in claims if is_owner}

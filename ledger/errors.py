@@ -26,6 +26,18 @@ class ChainMismatchError(LedgerError):
         super().__init__(f"block {block}: {field}: expected {expected}, got {got}. {meaning}")
 
 
+class UnsignedBlockError(LedgerError):
+    """A block whose orderers' signatures do not satisfy the channel's policy for blocks."""
+
+    def __init__(self, block: int, reason: str) -> None:
+        self.block, self.reason = block, reason
+        super().__init__(
+            f"block {block}: the orderers' signatures do not satisfy the channel's policy: "
+            f"{reason}. The source forged or changed the block, or is broken; this block and the "
+            "blocks after it were not stored. Compare the block with the block of another peer."
+        )
+
+
 class StoreFormatError(LedgerError):
     """A stored ledger in a format that this program does not know."""
 

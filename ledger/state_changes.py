@@ -1,9 +1,9 @@
 """The final change of each key by a block, in the form that Fabric's commit hash covers.
 
-The rules are those of Fabric's peer: `prepareTxOps` and `applyWriteSet` (kvledger/txmgmt/validation)
-decide what a transaction does to a key, `deterministicBytesForPubAndHashUpdates`
-(kvledger/txmgmt/txmgr) serializes the changes, `IsKVWriteDelete` and `IsKVWriteHashDelete`
-(kvledger/txmgmt/rwsetutil) say what deletes a key.
+The rules are those of Fabric's peer: `prepareTxOps` and `applyWriteSet`
+(kvledger/txmgmt/validation) decide what a transaction does to a key,
+`deterministicBytesForPubAndHashUpdates` (kvledger/txmgmt/txmgr) serializes the changes,
+`IsKVWriteDelete` and `IsKVWriteHashDelete` (kvledger/txmgmt/rwsetutil) say what deletes a key.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

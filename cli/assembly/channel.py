@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from cli.assembly.agreement import channel_agreement, peer_comparisons
 from cli.assembly.network import peer_sources
 from cli.assembly.reconciliation import reconciled_channel, reconciliation
+from cli.assembly.signatures import block_signatures
 from cli.configuration.settings import IndexerSettings, Settings, VerificationSettings
 from indexer.agreement import Agreement
 from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
@@ -95,6 +96,7 @@ async def daemon_channel(
         ),
         indexes=index_options(settings.indexer),
         index_policy=index_policy(settings.indexer),
+        signatures=block_signatures(settings, channel, progress),
     )
     scrub = Scrub(store, progress, scrub_rate(settings.verification), lambda: datetime.now(UTC))
     tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (scrub.run,)

@@ -11,6 +11,7 @@ import click
 from cli.assembly.channel import index_options, index_policy, new_progress, pipeline_limits
 from cli.assembly.daemon import run_until_signal
 from cli.assembly.mongo import mongo_client
+from cli.assembly.signatures import block_signatures
 from cli.commands.options import LoadSettings, indexes_option, json_option, profile_option
 from cli.configuration.settings import IndexCreation, Settings
 from cli.errors import Exit, exit_on_failure
@@ -119,6 +120,7 @@ async def import_files(
             limits=pipeline_limits(settings.indexer, store_retry_s=_STORE_RETRY_S),
             indexes=index_options(settings.indexer),
             index_policy=index_policy(settings.indexer),
+            signatures=block_signatures(settings, channel, progress),
         )
         began = stage_times(progress, time.monotonic())
         bar = asyncio.create_task(_show_progress(source, progress))

@@ -137,6 +137,8 @@ class ChannelSettings(Section):
 
     database: str | None = None
     start_block: int = Field(default=0, ge=0)
+    genesis_hash: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    config_block: Path | None = None
 
 
 class IndexerSettings(Section):
@@ -169,8 +171,9 @@ class IndexerSettings(Section):
 
 
 class VerificationSettings(Section):
-    """How fast the daemon checks stored documents again and again; 0 turns this off."""
+    """Whether orderers' signatures are verified, and how fast the scrub is; 0 turns it off."""
 
+    block_signatures: bool = True
     scrub_documents_per_s: float = Field(default=ScrubRate().documents_per_s, ge=0)
     scrub_pause_s: Seconds = ScrubRate().pause_s
 

@@ -43,6 +43,15 @@ def decode_claimed_ids(envelope_bytes: bytes) -> ClaimedIds:
     return ClaimedIds(header.tx_id, header.channel_id)
 
 
+def decode_header_type(envelope_bytes: bytes) -> int | None:
+    """Return the type of an envelope, `common.HeaderType`, or None if it cannot be decoded."""
+    try:
+        payload = common.Payload.FromString(common.Envelope.FromString(envelope_bytes).payload)
+        return common.ChannelHeader.FromString(payload.header.channel_header).type
+    except DecodeError:
+        return None
+
+
 def decode_transaction(envelope_bytes: bytes, index: int, code: int) -> Transaction:
     """Return the transaction in an envelope.
 

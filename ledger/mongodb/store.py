@@ -167,6 +167,12 @@ class LedgerStore:
         )
         return {document["_id"]: _stored_block(document) async for document in cursor}
 
+    async def last_config(self, number: int) -> int | None:
+        """Return the number of the CONFIG block in force after a stored block, if it names one."""
+        block = await self.database[BLOCKS].find_one({"_id": number}, {"lastConfig": 1})
+        config = block["lastConfig"] if block is not None else None
+        return config if isinstance(config, int) and 0 <= config <= number else None
+
     async def check_format(self) -> None:
         """Raise `StoreFormatError` unless this program knows the format of the highest block."""
         highest = await highest_block(self.database, {"format": 1})

@@ -53,7 +53,7 @@ def verify_block_signatures(
         return BlockVerdict(Result.INVALID, "the block's signatures cannot be parsed")
     if len(metadata.signatures) > MAX_SIGNATURES:
         reason = f"the block has more than {MAX_SIGNATURES} signatures"
-        return BlockVerdict(Result.NOT_CHECKED, reason, last_config=last_config)
+        return BlockVerdict(Result.INVALID, reason, last_config=last_config)
     header = header_bytes(number, previous_hash, data_hash)
     try:
         signed = [_signed(trust, metadata.value, item, header) for item in metadata.signatures]
