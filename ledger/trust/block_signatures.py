@@ -70,7 +70,9 @@ def _evaluate(trust: ChannelTrust, signers: Signers) -> tuple[Result, str]:
         return Result.NOT_CHECKED, f"the channel has no policy {BLOCK_VALIDATION}"
     try:
         if trust.policies.is_satisfied(BLOCK_VALIDATION, signers):
-            return Result.VALID, ""
+            if signers.members:
+                return Result.VALID, ""
+            return Result.NOT_CHECKED, f"{BLOCK_VALIDATION} demands no signature at all"
     except UncheckedError as error:
         return Result.NOT_CHECKED, str(error)
     reason = f"{len(signers.members)} valid signatures do not satisfy {BLOCK_VALIDATION}"

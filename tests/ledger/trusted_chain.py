@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
+from devnet.forge.genesis import channel_group, genesis_envelope
+from devnet.forge.network import Network
 from ledger.decoding.blocks import UndecodedBlock, read_block
 from ledger.model import VALID
 from ledger.trust.block_signatures import verify_block_signatures
@@ -12,6 +14,7 @@ from ledger.trust.channel_trust import ChannelTrust, from_config_envelope
 from ledger.trust.envelopes import verify_envelopes
 from ledger.trust.verdicts import BlockVerdict, EnvelopeVerdict
 from protos.common_pb2 import CONFIG, ChannelHeader, Envelope, Payload
+from protos.configuration_pb2 import Config
 
 
 class Trusted(NamedTuple):
@@ -84,3 +87,8 @@ def follow_envelopes(
         for envelope, code, verdict in zip(block.envelopes, block.codes, verdicts, strict=True):
             yield TrustedEnvelope(trust, definitions, block.number, envelope, code, verdict)
         definitions = after
+
+
+def channel_trust(network: Network) -> ChannelTrust:
+    """Return the trust that the genesis block of a forged network establishes."""
+    return trust_of(genesis_envelope(network, Config(channel_group=channel_group(network)), 0))
