@@ -154,13 +154,18 @@ async def read_cut(
 
 
 async def read_lists(api: Api, first: int) -> list[Message]:
-    """Return the items of the lists, in blocks from `first` on, as messages of a stream."""
+    """Return the items of the lists, in blocks from `first` on, as messages of a stream.
+
+    A message is sent once, so it cannot tell whether its block is agreed.
+    """
     blocks = await api.items("/blocks", order="asc", number__ge=first)
     transactions = await api.items("/transactions", order="asc", block__ge=first)
     events = await api.items("/events", order="asc", block__ge=first)
-    messages = [Message("block", str(row["number"] + 1), row) for row in blocks]
+    unknown = {"agreed": None}
+    messages = [Message("block", str(row["number"] + 1), row | unknown) for row in blocks]
     messages += [
-        Message("transaction", f"{row['block']}.{row['txIndex']}.t", row) for row in transactions
+        Message("transaction", f"{row['block']}.{row['txIndex']}.t", row | unknown)
+        for row in transactions
     ]
     messages += [
         Message("event", f"{row['block']}.{row['txIndex']}.e", shortened(row)) for row in events

@@ -1,6 +1,7 @@
 """Every configured peer is compared with the stored blocks while the daemon runs."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.indexer.network import (
     fill,
     peer_of,
 )
+from tests.indexer.processes import configuration, result
 from tests.indexer.support import CHANNEL
 
 ORG1, ORG2 = "Org1MSP", "Org2MSP"
@@ -231,3 +233,24 @@ async def test_a_hostile_peer_delays_only_its_own_comparison(
         assert report.error is not None
         assert len(report.error.message) <= 1000
         assert not daemon.task.done()
+
+
+async def test_the_daemon_ends_with_65_when_the_peers_of_its_only_channel_differ(
+    mongo_uri: str, store: LedgerStore, client: Client, tmp_path: Path
+) -> None:
+    """The followed peer lies; nothing says to which organisations the peers belong."""
+    async with liar(Lie.FLIP) as lying, peer_of(TRUNK) as honest:
+        file = configuration(
+            tmp_path / "kindledger.toml", mongo_uri, store.database.name, client, lying, honest
+        )
+        ended = await result("--config", file, "run")
+        shown = await result("--config", file, "status")
+    assert ended.code == 65
+    for text in (
+        f"block {FLIPPED}: validation code of transaction",
+        f"{lying.address} (organisation not known) says VALID",
+        f"{honest.address} (organisation not known) says ENDORSEMENT_POLICY_FAILURE",
+        "peer_organisation_unknown",
+    ):
+        assert text in ended.stderr
+    assert "differs" in shown.stdout
