@@ -16,21 +16,19 @@ from typing import Final
 from msgspec import Struct
 
 from indexer.block_source import DeliveredBlock
+from indexer.document_differences import differing_documents
 from ledger.decoding.blocks import decode_block, read_block
 from ledger.documents.code_names import status_name
 from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.documents.format import Document
-from ledger.errors import StoreConflictError
 from ledger.hashes import block_hash
 from ledger.model import VALID
 from ledger.mongodb.block_range import stored_range
-from ledger.mongodb.comparison import compare_documents
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DifferenceCounts
 from ledger.mongodb.verification_queries import (
     StoredBlockDocuments,
     StoredDocuments,
-    comparable_documents,
     stored_documents_by_block,
 )
 from ledger.ownership import decide_owners, ids_to_look_up
@@ -226,20 +224,5 @@ class Verifier:
         return compared
 
     async def _compare_block(self, encoded: EncodedBlock) -> None:
-        record = partial(self._record, encoded.number, DifferenceKind.DOCUMENTS)
-        async for comparable in comparable_documents(self._database, encoded):
-            name, stored_by_id = comparable.collection, comparable.stored
-            for expected in comparable.expected:
-                stored = stored_by_id.pop(expected["_id"], None)
-                if stored is None:
-                    record(f"{name}: {expected['_id']} is missing")
-                    continue
-                try:
-                    compare_documents(name, expected, stored)
-                except StoreConflictError as error:
-                    record(
-                        f"{name}: {error.key}: {error.field}: "
-                        f"chain {error.expected!r}, stored {error.got!r}"
-                    )
-            for key in stored_by_id:
-                record(f"{name}: {key} is stored, but not on the chain")
+        async for difference in differing_documents(self._database, encoded):
+            self._record(encoded.number, DifferenceKind.DOCUMENTS, difference.what)

@@ -169,3 +169,18 @@ def _file_source(source: str) -> FileSource:
             f"or {_PEER!r}"
         )
     return FileSource([path])
+
+
+def block_source(settings: Settings, channel: str, source: str) -> BlockSource:
+    """Return the source of blocks that the option `--source` names."""
+    return _block_source(settings, channel, source)
+
+
+async def channel_of_source(source: str | None, expected: str | None) -> str | None:
+    """Return the channel of the source's files, or the expected one if the source is a peer.
+
+    Raises `ConfigurationError` if the files belong to another channel than the expected one.
+    """
+    if source is None or source.startswith(_PEER):
+        return expected
+    return await _channel_of_files(source, expected)
