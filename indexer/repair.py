@@ -98,7 +98,8 @@ class Repairer:
     async def inspect(self, begin: Callable[[int], None] = lambda _: None) -> int:
         """Find everything that is wrong, and return the number of findings; change nothing.
 
-        Calls `begin` with the number of the highest block that is looked at. Raises `ChainMismatchError` if source and store are different chains.
+        Calls `begin` with the number of the highest block that is looked at. Raises
+        `ChainMismatchError` if source and store are different chains.
         """
         stored = await self._repairs.lowest_and_highest()
         if stored is not None:

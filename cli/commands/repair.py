@@ -93,10 +93,10 @@ class TruncationReport(Struct, frozen=True, rename="camel"):
     """The outcome of a truncation: the number of removed documents; 0 if it was only shown."""
 
     channel: str
-    applied: bool
     truncation: Truncation
-    removed: int
-    settled_height_lowered: bool
+    applied: bool = False
+    removed: int = 0
+    settled_height_lowered: bool = False
 
 
 async def repair(settings: Settings, options: Options) -> tuple[Exit, Report | TruncationReport]:
@@ -106,7 +106,8 @@ async def repair(settings: Settings, options: Options) -> tuple[Exit, Report | T
         store = LedgerStore(client, settings.database_of(channel))
         if options.apply:
             await _check_no_daemon(store, channel)
-        reason = options.reason or (f"truncate to {options.last}" if options.last else "")
+        truncates = f"truncate to block {options.last}" if options.last is not None else ""
+        reason = options.reason or truncates
         repairs, may_change = await repair_store(client, store, options.source, reason)
         if options.last is not None:
             return await _truncate(settings, channel, repairs, options, may_change=may_change)
@@ -196,8 +197,8 @@ def _print_verdict(report: Report, *, may_change: bool) -> None:
         verdict = f"{report.repaired:,} of {report.findings:,} findings repaired"
     if report.applied and report.remaining and not may_change:
         verdict += (
-            ". This user of MongoDB may only add documents; name one with the role kindledgerRepair "
-            "in mongo.repair_uri"
+            ". This user of MongoDB may only add documents; name one with the role "
+            "kindledgerRepair in mongo.repair_uri"
         )
     messages.print(f"{report.channel}: {verdict}", markup=False, highlight=False, soft_wrap=True)
 
@@ -214,27 +215,30 @@ async def _truncate(
     lost = f"{channel}: the blocks {plan.last + 1} to {plan.highest} of {channel}"
     if not options.apply:
         messages.print(f"{lost} would be removed; --apply removes them", highlight=False)
-        return Exit.DATA, TruncationReport(channel, False, plan, 0, False)
+        return Exit.DATA, TruncationReport(channel, plan)
     if not may_change:
         raise ConfigurationError(
             "mongo.repair_uri: this user may not remove documents, so nothing was changed; name "
             "one with the role kindledgerRepair (config/mongo-roles.js)"
         )
     _confirm(channel, lost, options.confirmed)
+    # First, so that nothing was changed if PostgreSQL is unavailable; to settle again does no harm.
+    lowered = await lower_settled_height(settings, channel, height_above(plan.last), plan.last_hash)
     with _progress(channel) as (start, advance):
         start("truncating", plan.highest - plan.last)
         removed = await truncate(repairs, plan, lambda number: advance(plan.highest - number))
-    lowered = await lower_settled_height(settings, channel, height_above(plan.last), plan.last_hash)
     messages.print(f"{lost} were removed: {removed:,} documents", highlight=False, soft_wrap=True)
     if lowered:
         messages.print(
             f"{channel}: rows are settled again from block {plan.last + 1} on. Rows that were "
-            "settled by removed blocks stay as they are; `kindledger reconcile run --all` records "
-            "them as discrepancies",
+            "settled by removed blocks stay as they are; `kindledger reconcile once --full` "
+            "records them as discrepancies",
             highlight=False,
             soft_wrap=True,
         )
-    return Exit.OK, TruncationReport(channel, True, plan, removed, lowered)
+    return Exit.OK, TruncationReport(
+        channel, plan, applied=True, removed=removed, settled_height_lowered=lowered
+    )
 
 
 def _confirm(channel: str, lost: str, confirmed: str | None) -> None:

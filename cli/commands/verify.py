@@ -181,6 +181,6 @@ async def channel_of_source(source: str | None, expected: str | None) -> str | N
 
     Raises `ConfigurationError` if the files belong to another channel than the expected one.
     """
-    if source is None or source.startswith(_PEER):
+    if source is None or source == _PEER or source.startswith(f"{_PEER}:"):
         return expected
     return await _channel_of_files(source, expected)
