@@ -16,13 +16,14 @@ from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore, Primaries
 from ledger.position import pack_position
 from protos.common_pb2 import TRANSACTIONS_FILTER, Block
-from tests.indexer.crashing import CrashError
-from tests.indexer.network import BRANCH, TRUNK
+from tests.indexer.crashing import CrashError, CrashingStore
+from tests.indexer.network import BRANCH, FORK, TRUNK
 from tests.indexer.support import (
     Documents,
     ScriptedSource,
     assert_equal_documents,
     below,
+    delete_all_documents,
     expected_documents,
     index,
     stored_documents,
@@ -171,6 +172,35 @@ def foreign(stored: Documents) -> set[tuple[str, int]]:
         for key, document in below(height, name, stored[name]).items()
         if expected[name].get(key) != document
     }
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["midway", *(pytest.param(each, marks=pytest.mark.long) for each in ("before", "after"))],
+)
+async def test_an_importer_of_a_fork_killed_at_any_call_leaves_no_visible_document(
+    mongo: MongoClient, database_name: str, moment: str
+) -> None:
+    """Afterwards the trunk is stored completely, or its channel stops; then a repair cures it."""
+    store = CrashingStore(mongo, database_name)
+    await store.prepare()
+    stopped, call, crashed = 0, 1, True
+    while crashed:
+        await delete_all_documents(store)
+        await index(store.plan_crash(0, ""), ScriptedSource(TRUNK[:FORK]))
+        try:
+            await index(store.plan_crash(call, moment), ScriptedSource(BRANCH[: FORK + 6]))
+            crashed = False
+        except CrashError:
+            await store.wait_for_sent()
+        try:
+            await index(store.plan_crash(0, ""), ScriptedSource(TRUNK))
+        except LedgerError:
+            stopped += 1
+        assert not foreign(await stored_documents(store.database)), (call, moment)
+        call += 1
+    assert call > 3
+    assert stopped > 1
 
 
 @pytest.mark.parametrize("seed", range(10))
