@@ -11,10 +11,10 @@ random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 write_if_missing() { [ -s "secrets/$1" ] || { printf '%s' "$2" >"secrets/$1"; chmod 644 "secrets/$1"; }; }
 
 write_if_missing mongo_keyfile "$(random 96)"
-for name in mongo_root mongo_indexer mongo_api postgres postgres_indexer postgres_api redis; do
+for name in mongo_root mongo_indexer mongo_repair mongo_api postgres postgres_indexer postgres_api redis; do
     write_if_missing "${name}_password" "$(random 24)"
 done
-for user in indexer api; do
+for user in indexer repair api; do
     write_if_missing "mongo_${user}_uri" \
         "mongodb://kindledger_${user}:$(cat "secrets/mongo_${user}_password")@mongo:27017/?replicaSet=rs0&authSource=admin"
 done

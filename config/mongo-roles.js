@@ -3,10 +3,11 @@
 //
 //   mongosh "mongodb://admin@HOST:27017/admin?replicaSet=NAME" --file config/mongo-roles.js
 //
-// The passwords are read from MONGO_INDEXER_PASSWORD and MONGO_API_PASSWORD; mongosh asks for a
-// password that is not set. The daemon, `import` and `verify` use kindledger_indexer, which can add
-// documents to the ledger but can neither change nor delete them. `api` uses kindledger_api, which
-// can only read. Both are users of the database admin. The privilege inprog shows the daemon how far
+// The passwords are read from MONGO_INDEXER_PASSWORD, MONGO_REPAIR_PASSWORD and MONGO_API_PASSWORD;
+// mongosh asks for a password that is not set. The daemon, `import` and `verify` use
+// kindledger_indexer, which can add documents to the ledger but can neither change nor delete them.
+// `repair --apply` uses kindledger_repair, which can change and delete them, and can only add to the
+// records of repairs. `api` uses kindledger_api, which can only read. All are users of the database admin. The privilege inprog shows the daemon how far
 // the builds of its indexes are; without it, the daemon works and does not know the time left.
 
 const fs = require("fs");

@@ -5,8 +5,9 @@ set -euo pipefail
 password() { cat "/run/secrets/mongo_$1_password"; }
 MONGO_ROOT_PASSWORD=$(password root)
 MONGO_INDEXER_PASSWORD=$(password indexer)
+MONGO_REPAIR_PASSWORD=$(password repair)
 MONGO_API_PASSWORD=$(password api)
-export MONGO_ROOT_PASSWORD MONGO_INDEXER_PASSWORD MONGO_API_PASSWORD MONGO_HOST
+export MONGO_ROOT_PASSWORD MONGO_INDEXER_PASSWORD MONGO_REPAIR_PASSWORD MONGO_API_PASSWORD MONGO_HOST
 
 # Passwords are passed in the environment, because every process can read command lines.
 mongosh --quiet --nodb --eval '

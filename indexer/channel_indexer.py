@@ -21,6 +21,7 @@ from indexer.chain import Chain
 from indexer.channel_progress import ChannelProgress, ErrorSource
 from indexer.deferred_indexes import DeferredIndexes, IndexPolicy
 from indexer.encoders import new_encoder
+from indexer.leftovers import inspect_leftovers
 from indexer.owner_lookup import OwnerLookup
 from indexer.pipeline import Pipeline, PipelineLimits
 from indexer.store_retry import StoreRetry
@@ -110,6 +111,7 @@ class ChannelIndexer:
         """
         chain = await self._stored_chain()
         await self._indexes.begin(store_is_empty=chain.tip is None)
+        await self._store_retry.run(lambda: inspect_leftovers(self._store, chain))
         self._progress.resume(chain.first, Height(chain.next_number))
         log.info(
             "channel_started",

@@ -28,13 +28,14 @@ from indexer.byte_queue import ByteQueue
 from indexer.chain import Chain, compare_redelivered
 from indexer.channel_progress import ChannelProgress, Stage
 from indexer.commit_hashes import CommitHashes, UncheckedHashes, Values
+from indexer.leftovers import describe_leftovers
 from indexer.owner_lookup import OwnerLookup
 from indexer.store_retry import StoreRetry
 from ledger.block_encoder import BlockEncoder, ClaimedBlock
 from ledger.decoding.blocks import UndecodedBlock
 from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, StoreConflictError
 from ledger.mongodb.earlier_values import earlier_values
 from ledger.mongodb.store import LedgerStore, StoredBlock
 from ledger.ownership import decide_owners, ids_to_look_up
@@ -105,11 +106,15 @@ class Pipeline:
         stored; `GaveUpError` when MongoDB is unavailable for too long; and the errors of `deliver`.
         Blocks that were not committed by then are invisible to readers.
         """
-        with unwrap_exception_group():
-            async with asyncio.TaskGroup() as stages:
-                delivering = stages.create_task(self._deliver(deliver))
-                stages.create_task(self._prepare(delivering))
-                stages.create_task(self._write())
+        try:
+            with unwrap_exception_group():
+                async with asyncio.TaskGroup() as stages:
+                    delivering = stages.create_task(self._deliver(deliver))
+                    stages.create_task(self._prepare(delivering))
+                    stages.create_task(self._write())
+        except StoreConflictError as conflict:
+            conflict.append(await describe_leftovers(self._store, list(self._uncommitted)))
+            raise
         error = self._error or self._source_error
         if error is not None:
             raise error
@@ -224,10 +229,12 @@ class Pipeline:
         self, batch: list[EncodedBlock], previous: asyncio.Task[None] | None
     ) -> None:
         with self._progress.timed(Stage.WRITE_DOCUMENTS):
+            await self._store_retry.run(lambda: self._store.check_committed(batch))
             await self._store_retry.run(lambda: self._store.insert_documents(batch))
         if previous is not None:
             await previous
         with self._progress.timed(Stage.WRITE_BLOCKS):
+            await self._store_retry.run(lambda: self._store.check_surplus(batch))
             await self._store_retry.run(lambda: self._store.insert_blocks(batch))
         self._progress.batch_bytes.observe(sum(block.size for block in batch))
         self._record_commit(batch)

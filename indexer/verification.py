@@ -19,17 +19,17 @@ from indexer.block_source import DeliveredBlock
 from indexer.chain import identify
 from indexer.commit_hashes import CommitHashes
 from indexer.consistency import ConsistencyChecks, DifferenceKind
+from indexer.document_differences import differing_documents
 from ledger.decoding.blocks import UndecodedBlock, decode_block, read_block
 from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock, encode_block
-from ledger.errors import ChainMismatchError, StoreConflictError
-from ledger.mongodb.block_range import first_digest, stored_range
-from ledger.mongodb.comparison import compare_documents
+from ledger.errors import ChainMismatchError
+from ledger.mongodb.block_range import stored_range
 from ledger.mongodb.earlier_values import earlier_values
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DifferenceCounts
 from ledger.mongodb.verification_queries import (
-    comparable_documents,
+    digests_begin,
     foreign_keys,
     stored_documents_by_block,
 )
@@ -113,7 +113,7 @@ class Verifier:
         `blocks` must come in ascending order. Return the height that was compared.
         """
         compared, self._compared = start, True
-        digest, digests_begin = NO_DIGEST, await first_digest(self._database)
+        digest, begin = NO_DIGEST, await digests_begin(self._database)
         hashes = CommitHashes(partial(earlier_values, self._database, start), None)
         async for delivered in blocks:
             undecoded = read_block(delivered.data, delivered.name)
@@ -127,9 +127,11 @@ class Verifier:
                     DifferenceKind.DOCUMENTS,
                     f"the source has no blocks up to {undecoded.number - 1}",
                 )
+                before = await self._store.block(undecoded.number - 1)
+                digest = before.digest if before is not None else NO_DIGEST
             block = decode_block(undecoded)
             owned_below = await self._store.owned_ids(ids_to_look_up(block), block.number)
-            previous = digest if undecoded.number > digests_begin else NO_DIGEST
+            previous = digest if undecoded.number > begin else NO_DIGEST
             encoded = encode_block(block, decide_owners(block, owned_below), previous)
             digest = encoded.digest
             await self._check_commit_hash(hashes, undecoded, encoded)
@@ -157,20 +159,5 @@ class Verifier:
             self._record(undecoded.number, DifferenceKind.DOCUMENTS, what)
 
     async def _compare_block(self, encoded: EncodedBlock) -> None:
-        record = partial(self._record, encoded.number, DifferenceKind.DOCUMENTS)
-        async for comparable in comparable_documents(self._database, encoded):
-            name, stored_by_id = comparable.collection, comparable.stored
-            for expected in comparable.expected:
-                stored = stored_by_id.pop(expected["_id"], None)
-                if stored is None:
-                    record(f"{name}: {expected['_id']} is missing")
-                    continue
-                try:
-                    compare_documents(name, expected, stored)
-                except StoreConflictError as error:
-                    record(
-                        f"{name}: {error.key}: {error.field}: "
-                        f"chain {error.expected!r}, stored {error.got!r}"
-                    )
-            for key in stored_by_id:
-                record(f"{name}: {key} is stored, but not on the chain")
+        async for difference in differing_documents(self._database, encoded):
+            self._record(encoded.number, DifferenceKind.DOCUMENTS, difference.what)

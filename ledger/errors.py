@@ -1,8 +1,16 @@
 """Errors of a ledger. A retry does not mend them: the cause is in the data, not in a server."""
 
+from collections.abc import Sequence
+
+from ledger.position import MAX_INDEX
+
 
 class LedgerError(Exception):
     """The base class; the message says what happened, what it means and what to do."""
+
+    def append(self, sentence: str) -> None:
+        """Add a sentence to the message."""
+        self.args = (f"{self} {sentence}", *self.args[1:])
 
 
 class CorruptBlockError(LedgerError):
@@ -61,5 +69,28 @@ class StoreConflictError(LedgerError):
         super().__init__(
             f"{collection} {key}: {field}: the chain says {expected}, stored is {got}. Stored data "
             "was changed, or belongs to another chain or start block; nothing was overwritten. "
-            "Run `kindledger verify`, then index into an empty database."
+            "`kindledger repair` shows what is stored in place of the chain's documents."
         )
+
+
+class SurplusDocumentsError(StoreConflictError):
+    """Documents that are stored at positions of a block where the block has none.
+
+    `positions` are the first of them, as far as they are in block `block`; `count` counts all that
+    were found.
+    """
+
+    def __init__(self, collection: str, block: int, positions: Sequence[int], count: int) -> None:
+        super().__init__(collection, positions[0], "_id", "no document is here", "a document")
+        self.block, self.positions, self.count = block, tuple(positions), count
+        indexes = ", ".join(
+            f"index {position & MAX_INDEX} (_id {position})" for position in positions
+        )
+        message = (
+            f"block {block}: {collection}: {count:,} documents are stored that the chain does not "
+            f"have, the first at {indexes}. Another chain, or a block of a lying peer, was being "
+            "written into this database. Readers would see them as part of the block, so nothing "
+            "further was committed. Find out which chain is right, then run `kindledger repair`, "
+            "which shows such documents, and removes them with --apply."
+        )
+        self.args = (message,)

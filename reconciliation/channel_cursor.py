@@ -35,6 +35,11 @@ WHERE channel = $1
 _SET_AUDITED_HEIGHT = """
 UPDATE ledger_cursor SET audited_height = $2, updated_at = now() WHERE channel = $1
 """
+_LOWER = """
+UPDATE ledger_cursor
+SET height = $2, block_hash = $3, audited_height = least(audited_height, $2), updated_at = now()
+WHERE channel = $1 AND height > $2
+"""
 
 
 class SettlementCursor(Struct, frozen=True):
@@ -82,6 +87,16 @@ class ChannelCursor:
         """Return the cursor. Raises `ReconciliationError` if it was deleted."""
         async with self._pool.acquire() as connection:
             return await self._select(connection)
+
+    async def lower(self, height: Height, block_hash: str) -> bool:
+        """Move the cursor down to `height`, because the stored blocks above were cut off.
+
+        `block_hash` is the hash of the last block below. Rows are not changed: those that name a
+        transaction that is gone become discrepancies when they are compared. Return whether the
+        cursor was higher.
+        """
+        done: str = await self._pool.execute(_LOWER, self._channel, height, block_hash)
+        return done == "UPDATE 1"
 
     async def locked(self, work: Callable[[LockedCursor], Awaitable[T]]) -> T:
         """Do the work in a transaction that holds the lock, and return its result.

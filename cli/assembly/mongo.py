@@ -24,13 +24,14 @@ _CLOSE_TIMEOUT_S = 1.0
 
 @asynccontextmanager
 async def mongo_client(
-    settings: Settings, registry: CollectorRegistry | None = None
+    settings: Settings, registry: CollectorRegistry | None = None, *, repairs: bool = False
 ) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
     """Yield a client with time limits, whose connections are counted in the registry.
 
-    Raises `ConfigurationError` if no address is configured, or one that cannot be used.
+    With `repairs` it logs in as the user that may change the ledger, if one is configured. Raises
+    `ConfigurationError` if no address is configured, or one that cannot be used.
     """
-    uri = settings.mongo.reveal()
+    uri = settings.mongo.reveal_for_repairs() if repairs else settings.mongo.reveal()
     if uri is None:
         raise ConfigurationError(
             f"{_KEY}: not set; give the address of the replica set, for example "

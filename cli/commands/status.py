@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 import msgspec
+from msgspec import Struct
+from pymongo.asynchronous.database import AsyncDatabase
 
 from cli.assembly.mongo import mongo_client, stored_channels
 from cli.commands.options import LoadSettings, json_option
@@ -12,6 +14,7 @@ from cli.configuration.settings import Settings
 from cli.errors import exit_on_failure
 from cli.output.console import print_json, print_table
 from ledger.mongodb.block_range import stored_height
+from ledger.mongodb.leftovers import UncommittedDocuments, uncommitted_documents
 from ledger.mongodb.sync_state import (
     LastError,
     PeerComparisonReport,
@@ -27,6 +30,7 @@ _CHANNEL_COLUMNS = (
     "state",
     "height",
     "agreed height",
+    "uncommitted",
     "seen height",
     "peer height",
     "tx/s",
@@ -54,6 +58,16 @@ _RECONCILIATION_COLUMNS = (
 )
 
 
+class _Channel(Struct, frozen=True):
+    """What is stored of a channel, and what its daemon reported last."""
+
+    channel: str
+    database: str
+    height: Height
+    uncommitted: UncommittedDocuments
+    state: SyncState | None
+
+
 @click.command("status", short_help="Show the height, state and last error of each channel.")
 @json_option
 @click.pass_obj
@@ -71,58 +85,67 @@ async def show_status(settings: Settings, *, as_json: bool) -> None:
     """Print the height of each channel, and what its daemon reported last."""
     async with mongo_client(settings) as client:
         channels = [
-            (
-                channel,
-                database,
-                await stored_height(client[database]),
-                await read_sync_state(client[database]),
-            )
+            await _read(client[database], channel)
             for channel, database in (await stored_channels(client, settings)).items()
         ]
     if as_json:
-        print_json({"channels": [_json_of(*channel) for channel in channels]})
+        print_json({"channels": [_json_of(channel) for channel in channels]})
         return
-    rows = (_row_of(channel, height, state) for channel, _, height, state in channels)
-    print_table(_CHANNEL_COLUMNS, rows)
+    print_table(_CHANNEL_COLUMNS, map(_row_of, channels))
     peers = [
-        _peer_row(channel, peer)
-        for channel, _, _, state in channels
-        if state is not None
-        for peer in state.peers or ()
+        _peer_row(each.channel, peer)
+        for each in channels
+        if each.state is not None
+        for peer in each.state.peers or ()
     ]
     if peers:
         click.echo()
         print_table(_PEER_COLUMNS, peers)
     reconciled = [
-        _reconciliation_row(channel, state.reconciliation)
-        for channel, _, _, state in channels
-        if state is not None and state.reconciliation is not None
+        _reconciliation_row(each.channel, each.state.reconciliation)
+        for each in channels
+        if each.state is not None and each.state.reconciliation is not None
     ]
     if reconciled:
         click.echo()
         print_table(_RECONCILIATION_COLUMNS, reconciled)
 
 
-def _json_of(
-    channel: str, database: str, height: Height, state: SyncState | None
-) -> dict[str, Any]:
+async def _read(database: AsyncDatabase[dict[str, Any]], channel: str) -> _Channel:
+    height = await stored_height(database)
+    return _Channel(
+        channel,
+        database.name,
+        height,
+        await uncommitted_documents(database, height),
+        await read_sync_state(database),
+    )
+
+
+def _json_of(each: _Channel) -> dict[str, Any]:
     return {
-        "channel": channel,
-        "database": database,
-        "committedHeight": height,
-        "agreedHeight": state.agreed_below(height) if state is not None else height,
-        "sync": msgspec.to_builtins(state),
+        "channel": each.channel,
+        "database": each.database,
+        "committedHeight": each.height,
+        "agreedHeight": each.state.agreed_below(each.height)
+        if each.state is not None
+        else each.height,
+        "uncommitted": msgspec.to_builtins(each.uncommitted),
+        "sync": msgspec.to_builtins(each.state),
     }
 
 
-def _row_of(channel: str, height: Height, state: SyncState | None) -> tuple[object, ...]:
+def _row_of(each: _Channel) -> tuple[object, ...]:
+    uncommitted = str(each.uncommitted) if each.uncommitted else None
+    state = each.state
     if state is None:
-        return channel, "never indexed", height, None, None, None, None, None, None, None
+        return each.channel, "never indexed", each.height, None, uncommitted, *[None] * 6
     return (
-        channel,
+        each.channel,
         state.state if state.index_build is None else describe_build(state.index_build),
-        height,
-        state.agreed_below(height),
+        each.height,
+        state.agreed_below(each.height),
+        uncommitted,
         state.seen_height,
         state.peer_height,
         state.transactions_per_second,

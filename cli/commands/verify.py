@@ -156,7 +156,7 @@ async def _verify_channel(
         height = await verifier.check_consistency(known_height)
         checkpoint = await store.checkpoint()
         if source is not None and checkpoint is not None:
-            blocks = await _block_source(settings, channel, source, store)
+            blocks = await block_source(settings, channel, source, store)
             source = f"peer {blocks.name}" if _is_peer(source) else source
             async with aclosing(blocks.blocks(checkpoint.start, None)) as delivered:
                 await verifier.compare(delivered, checkpoint.start, height)
@@ -180,9 +180,10 @@ def _is_peer(source: str) -> bool:
     return source == _PEER or source.startswith(f"{_PEER}:")
 
 
-async def _block_source(
+async def block_source(
     settings: Settings, channel: str, source: str, store: LedgerStore
 ) -> BlockSource:
+    """Return the source of blocks that the option `--source` names."""
     if not _is_peer(source):
         return _file_source(source)
     peers = peer_sources(settings.fabric, channel)
@@ -202,3 +203,13 @@ def _file_source(source: str) -> FileSource:
             f"{_PEER!r}, or {_PEER + ':NAME'!r}"
         )
     return FileSource([path])
+
+
+async def channel_of_source(source: str | None, expected: str | None) -> str | None:
+    """Return the channel of the source's files, or the expected one if the source is a peer.
+
+    Raises `ConfigurationError` if the files belong to another channel than the expected one.
+    """
+    if source is None or source == _PEER or source.startswith(f"{_PEER}:"):
+        return expected
+    return await _channel_of_files(source, expected)

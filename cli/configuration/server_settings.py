@@ -32,7 +32,13 @@ class Address(Section):
 class MongoSettings(Address):
     """The database of the ledger, `mongodb://…`, and the time limit of one call."""
 
+    repair_uri: SecretStr | None = None
+    repair_uri_file: Path | None = None
     timeout_s: Seconds = 30.0
+
+    def reveal_for_repairs(self) -> str | None:
+        """Return the address for the user that may change the ledger, else the daemon's address."""
+        return Address(uri=self.repair_uri, uri_file=self.repair_uri_file).reveal() or self.reveal()
 
 
 class PostgresSettings(Section):

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias
 from cli.doctor.checks import FailedStepError
 from cli.errors import Exit
 from ledger.mongodb.collections import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS
+from ledger.mongodb.rights import granted_actions
 
 Rights: TypeAlias = Mapping[str, frozenset[str]]
 """Actions by collection."""
@@ -30,7 +31,9 @@ def describe_rights(
     The privileges have the form of MongoDB's `connectionStatus`. Raises `FailedStepError` if rights
     are missing.
     """
-    granted = {collection: _granted(privileges, database, collection) for collection in needed}
+    granted = {
+        collection: granted_actions(privileges, database, collection) for collection in needed
+    }
     missing = {collection: needed[collection] - granted[collection] for collection in needed}
     if any(missing.values()):
         list_of_missing = "; ".join(
@@ -49,19 +52,3 @@ def describe_rights(
             "collections of the ledger"
         )
     return f"exactly the needed rights on database {database}"
-
-
-def _granted(
-    privileges: Iterable[Mapping[str, Any]], database: str, collection: str
-) -> frozenset[str]:
-    """Return the granted actions on a collection; an empty name in a privilege stands for all."""
-    actions: set[str] = set()
-    for privilege in privileges:
-        resource = privilege["resource"]
-        if resource.get("anyResource", False) or (
-            resource.get("db") in ("", database) and resource.get("collection") in ("", collection)
-        ):
-            actions.update(privilege["actions"])
-    if "anyAction" in actions:
-        return _APPENDING | _CHANGING
-    return frozenset(actions)

@@ -27,6 +27,7 @@ from cli.doctor.checks import (
     skipped,
 )
 from cli.doctor.mongo_indexes import check_indexes
+from cli.doctor.mongo_leftovers import check_leftovers
 from cli.doctor.mongo_rights import NEEDED_TO_INDEX, NEEDED_TO_READ, describe_rights
 from cli.doctor.mongo_selection import SELECTION, explain_no_server
 from cli.doctor.network import DNS, TCP, connect, resolve
@@ -83,6 +84,7 @@ async def check_mongodb(settings: Settings, limit_s: float) -> list[Check]:
     for channel in settings.channels:
         checks += await _check_rights(settings, channel, login)
         checks += await check_indexes(settings, channel, limit_s, reachable=login is not None)
+        checks += await check_leftovers(settings, channel, limit_s, reachable=login is not None)
     return checks
 
 

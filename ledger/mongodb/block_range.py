@@ -45,17 +45,6 @@ async def lowest_block_number(database: AsyncDatabase[Document]) -> BlockNumber 
     return BlockNumber(lowest["_id"]) if lowest is not None else None
 
 
-async def first_digest(database: AsyncDatabase[Document]) -> BlockNumber:
-    """Return the number of the lowest block that has a digest, or 0 if no block has one.
-
-    An older program stored the blocks below it, if there are any.
-    """
-    block = await database[BLOCKS].find_one(
-        {"digest": {"$exists": True}}, _NUMBER, sort=[("_id", ASCENDING)]
-    )
-    return BlockNumber(block["_id"]) if block is not None else BlockNumber(0)
-
-
 async def stored_height(database: AsyncDatabase[Document]) -> Height:
     """Return the number of blocks up to the highest stored one, or 0 if no block is stored."""
     highest = await highest_block(database, _NUMBER)

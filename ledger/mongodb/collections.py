@@ -6,6 +6,8 @@ BLOCKS: Final = "blocks"
 TRANSACTIONS: Final = "transactions_ledger"
 EVENTS: Final = "chaincode_events"
 SYNC_STATE: Final = "sync_state"
+REPAIRS: Final = "repairs"
+"""What `kindledger repair` changed, in documents that are never changed themselves."""
 
 RESERVED_DATABASES: Final = frozenset({"admin", "config", "local"})
 """MongoDB's own databases."""

@@ -5,6 +5,9 @@ documents are written in ascending order. The block document is the commit marke
 killed at any time, the documents of every stored block are complete. The checkpoint is read from
 the documents themselves.
 
+Before a block document is written, the documents at the block's positions are counted: a document
+too many was left there by another chain, and readers would show it (`ledger.mongodb.leftovers`).
+
 Documents are only inserted. If a document is stored already, it is compared with the document that
 the chain gives. Equal documents mean that the block was delivered twice; other documents are an
 error.
@@ -29,6 +32,7 @@ from ledger.documents.encoding import EncodedBlock
 from ledger.documents.format import READABLE_FORMATS, Document
 from ledger.documents.joined import JoinedDocuments, join, messages
 from ledger.errors import StoreConflictError, StoreFormatError
+from ledger.mongodb import leftovers
 from ledger.mongodb.block_range import highest_block, stored_range
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.comparison import compare_documents
@@ -46,6 +50,7 @@ from ledger.mongodb.insert_command import (
     MAX_COMMAND_DOCUMENTS,
     insert_joined,
 )
+from ledger.mongodb.leftovers import UncommittedDocuments
 from ledger.mongodb.paging import RAW
 from ledger.position import BlockNumber, pack_position
 
@@ -238,6 +243,25 @@ class LedgerStore:
         no gap can arise.
         """
         await self._insert(BLOCKS, [join(block.block.raw for block in blocks)], ordered=True)
+
+    async def check_committed(self, blocks: Sequence[EncodedBlock]) -> None:
+        """Raise `StoreConflictError` if other blocks are committed at the numbers of these."""
+        await leftovers.check_committed(self.database, blocks)
+
+    async def check_surplus(self, blocks: Sequence[EncodedBlock]) -> None:
+        """Raise `SurplusDocumentsError` if more is stored at the positions of these blocks.
+
+        All their transactions and events must be inserted.
+        """
+        await leftovers.check_surplus(self.database, blocks)
+
+    async def check_committed_surplus(self, first: int, last: int) -> None:
+        """Raise `SurplusDocumentsError` if more is stored at committed blocks than they count."""
+        await leftovers.check_committed_surplus(self.database, first, last)
+
+    async def uncommitted_documents(self, first: int) -> UncommittedDocuments:
+        """Return what is stored at the positions of block `first` and above."""
+        return await leftovers.uncommitted_documents(self.database, first)
 
     async def _insert(
         self,

@@ -6,13 +6,16 @@ blocks themselves. The daemon reads only how far peers were compared, and goes o
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct, field
 
 from ledger.documents.format import Document
 from ledger.mongodb.collections import SYNC_STATE
+
+MAX_SILENCE_OF_WORK_S: Final = 30.0
+"""A daemon that has not reported for longer does not work on the channel."""
 
 
 class ChannelState(StrEnum):
@@ -211,6 +214,17 @@ class SyncState(Struct, frozen=True, rename="camel"):
         if self.peers_required == 1 and self.agreed_height >= self.committed_height:
             return stored_height
         return min(self.agreed_height, stored_height)
+
+
+def reports_work(state: SyncState, now: datetime) -> bool:
+    """Return whether a daemon or an import reported a moment ago that it works on the channel.
+
+    Both report at least every ten seconds, and at their end that they have stopped. A process that
+    was killed counts as working for `MAX_SILENCE_OF_WORK_S` seconds.
+    """
+    if state.state in (ChannelState.STOPPED, ChannelState.FAILED):
+        return False
+    return abs((now - state.updated_at).total_seconds()) < MAX_SILENCE_OF_WORK_S
 
 
 async def write_sync_state(database: Any, state: SyncState) -> None:

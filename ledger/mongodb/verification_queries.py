@@ -11,6 +11,7 @@ from msgspec import Struct
 from pymongo import ASCENDING
 from pymongo.asynchronous.database import AsyncDatabase
 
+from ledger.documents.digests import NO_DIGEST, stored_digests
 from ledger.documents.encoding import EncodedBlock
 from ledger.documents.format import Document
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
@@ -90,6 +91,22 @@ async def stored_documents_by_block(
 async def stored_block(database: AsyncDatabase[Document], number: int) -> RawBSONDocument | None:
     """Return the stored document of a block, or None if it is not stored."""
     return await database[BLOCKS].with_options(codec_options=_ANY).find_one({"_id": number})
+
+
+async def digests_begin(database: AsyncDatabase[Document]) -> BlockNumber:
+    """Return the number of the block at which the digests begin, 0 if at the start block.
+
+    They begin at a higher block only if an older program stored the blocks below it. Its digest
+    then depends on no other digest.
+    """
+    blocks = database[BLOCKS].with_options(codec_options=_ANY)
+    ascending = [("_id", ASCENDING)]
+    lowest = await blocks.find_one({}, sort=ascending)
+    first = await blocks.find_one({"digest": {"$exists": True}}, sort=ascending)
+    if lowest is None or first is None or lowest["_id"] == first["_id"]:
+        return BlockNumber(0)
+    digest, _ = stored_digests(first, NO_DIGEST)
+    return BlockNumber(first["_id"] if digest.hex() == first["digest"] else 0)
 
 
 async def foreign_keys(database: AsyncDatabase[Document]) -> list[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from explorer_api.options import Options, ServiceLimits
 from ledger.head_topic import head_topic
 from ledger.model import Block
+from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import write_sync_state
 from tests.eventually import LIMIT_S, eventually
 from tests.explorer_api.support import (
@@ -23,6 +24,7 @@ from tests.explorer_api.support import (
     sync_state,
     transaction,
 )
+from tests.indexer.repairing import cut_off
 
 PATHS = [
     "",
@@ -74,6 +76,34 @@ async def test_a_reindexed_ledger_is_shown_as_it_is(
                         response = await api.get(C + path)
                         assert response.json == expected.json, (name, path)
                         assert response.headers["Ledger-Height"] == str(height)
+
+
+async def test_a_truncated_ledger_is_shown_with_its_lower_height(
+    client: AsyncMongoClient[Any], database_name: str, redis: Redis
+) -> None:
+    """An operator cuts off blocks: a stream ends, and a new one gets the blocks in their place."""
+    channels, options = {CHANNEL: database_name}, Options(head_age_s=0.1)
+    await append(client, database_name, chain("lie", 6, "same"))
+    async with (
+        running_api(client, channels, options, redis=redis) as api,
+        api.session.get(f"{api.base}{C}/stream") as stream,
+        asyncio.timeout(LIMIT_S),
+    ):
+        for path in PATHS:
+            await api.get(C + path)
+        await stream.content.readuntil(b"\n\n")
+        await cut_off(LedgerStore(client, database_name), 2)
+        assert b"event:" not in await stream.content.read(), "the stream ends without a message"
+        async with running_api(client, channels, FRESH) as fresh:
+            for path in PATHS * 2:
+                response = await api.get(C + path)
+                assert response.json == (await fresh.get(C + path)).json, path
+                assert response.headers["Ledger-Height"] == "3"
+        async with api.session.get(f"{api.base}{C}/stream") as resumed:
+            await resumed.content.readuntil(b"\n\n")
+            await append(client, database_name, chain("lie", 4, "same")[3:])
+            await redis.publish(head_topic(database_name), "4")
+            await resumed.content.readuntil(b"event: block\nid: 4\n")
 
 
 LIMITS = ServiceLimits(discovery_s=0.2)

@@ -1,0 +1,35 @@
+"""The user who repairs a stored ledger, and what that user may do in MongoDB."""
+
+import getpass
+from datetime import UTC, datetime
+from typing import Any
+
+from pymongo import AsyncMongoClient
+
+from ledger.mongodb.repairs import LEDGER, RepairedBy, RepairStore
+from ledger.mongodb.rights import granted_actions
+from ledger.mongodb.store import LedgerStore
+
+_CHANGING = frozenset({"update", "remove"})
+
+
+async def repair_store(
+    client: AsyncMongoClient[dict[str, Any]], store: LedgerStore, source: str | None, reason: str
+) -> tuple[RepairStore, bool]:
+    """Return the store for repairs, and whether its user may change and remove documents."""
+    status = await client.admin.command("connectionStatus", showPrivileges=True)
+    users = status["authInfo"]["authenticatedUsers"]
+    privileges = status["authInfo"]["authenticatedUserPrivileges"]
+    names = ", ".join(f"{user['user']}@{user['db']}" for user in users) or "without access control"
+    may_change = not users or all(
+        granted_actions(privileges, store.database.name, name) >= _CHANGING for name in LEDGER
+    )
+    by = RepairedBy(_os_user(), names, source, reason)
+    return RepairStore(store, by, lambda: datetime.now(UTC)), may_change
+
+
+def _os_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,272 @@
+"""`kindledger repair`: puts a stored ledger right with the blocks of a source."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from msgspec import Struct
+from pymongo import AsyncMongoClient
+
+from cli.assembly.mongo import mongo_client, stored_channels
+from cli.assembly.repairs import repair_store
+from cli.assembly.settled_rows import lower_settled_height
+from cli.commands.options import LoadSettings, json_option
+from cli.commands.verify import block_source, channel_of_source
+from cli.configuration.settings import Settings
+from cli.errors import ConfigurationError, Exit, UnavailableError, exit_on_failure
+from cli.output.console import escape_control_characters, messages, print_json
+from cli.output.progress_bars import block_progress
+from indexer.repair import Cause, Finding, Repairer
+from indexer.truncation import Truncation, plan_truncation, truncate
+from ledger.mongodb.index_builds import has_owner_index
+from ledger.mongodb.repairs import RepairStore
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import MAX_SILENCE_OF_WORK_S, read_sync_state, reports_work
+from ledger.position import height_above
+
+_MAX_SHOWN = 100
+
+
+@click.command("repair", short_help="Put a stored ledger right with the blocks of a source.")
+@click.option("--channel", help="The channel to repair; needed if several are stored.")
+@click.option(
+    "--source",
+    metavar="PATH|peer",
+    help="Block files, or the configured peer; without it only leftovers are found.",
+)
+@click.option("--apply", is_flag=True, help="Make the changes, and record them in `repairs`.")
+@click.option(
+    "--truncate-to",
+    "last",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Cut off the blocks above block N, instead of comparing.",
+)
+@click.option("--yes", "confirmed", metavar="CHANNEL", help="Confirm a truncation of this channel.")
+@click.option("--reason", default="", help="A note for the records.")
+@json_option
+@click.pass_obj
+def repair_command(load: LoadSettings, /, *, as_json: bool, **options: Any) -> None:
+    """Show what is wrong with a stored ledger, and put it right with --apply.
+
+    Missing documents are inserted, altered ones replaced, and documents that the chain does not
+    have are removed. Nothing is changed if source and store are different chains. Exits 65 if
+    something was found and not repaired. To change and remove documents, mongo.repair_uri must name
+    a user with the role kindledgerRepair. Stop the channel's daemon before.
+    """
+    with exit_on_failure():
+        code, result = asyncio.run(repair(load(), Options(**options)))
+        if as_json:
+            print_json(result)
+        raise SystemExit(code)
+
+
+class Options(Struct, frozen=True):
+    """The options of the command; `last` is the block that becomes the highest one."""
+
+    channel: str | None
+    source: str | None
+    apply: bool
+    last: int | None
+    confirmed: str | None
+    reason: str
+
+
+class Report(Struct, frozen=True, rename="camel"):
+    """The outcome for the channel; `shown` holds the first findings, `remaining` counts them."""
+
+    channel: str
+    source: str | None
+    applied: bool
+    findings: int
+    causes: dict[Cause, int]
+    repaired: int
+    remaining: int
+    shown: list[Finding]
+
+
+class TruncationReport(Struct, frozen=True, rename="camel"):
+    """The outcome of a truncation: the number of removed documents; 0 if it was only shown."""
+
+    channel: str
+    truncation: Truncation
+    applied: bool = False
+    removed: int = 0
+    settled_height_lowered: bool = False
+
+
+async def repair(settings: Settings, options: Options) -> tuple[Exit, Report | TruncationReport]:
+    """Repair or truncate one channel; return the exit code and the outcome."""
+    async with mongo_client(settings, repairs=options.apply) as client:
+        channel = await _channel(client, settings, options)
+        store = LedgerStore(client, settings.database_of(channel))
+        if options.apply:
+            await _check_no_daemon(store, channel)
+        truncates = f"truncate to block {options.last}" if options.last is not None else ""
+        reason = options.reason or truncates
+        repairs, may_change = await repair_store(client, store, options.source, reason)
+        if options.last is not None:
+            return await _truncate(settings, channel, repairs, options, may_change=may_change)
+        if options.source is not None and not await has_owner_index(store.database):
+            raise UnavailableError(
+                f"{channel}: the index of transaction ids does not exist, so the ledger cannot be "
+                "compared with its source yet. `kindledger run` and `import` build missing indexes"
+            )
+        return await _repair(settings, channel, store, repairs, options, may_change=may_change)
+
+
+async def _channel(
+    client: AsyncMongoClient[dict[str, Any]], settings: Settings, options: Options
+) -> str:
+    """Return the channel to repair. Raises `ConfigurationError` if it is not clear."""
+    channel = await channel_of_source(options.source, options.channel)
+    if channel is not None:
+        return channel
+    channels = await stored_channels(client, settings)
+    if len(channels) != 1:
+        raise ConfigurationError(
+            f"--channel: name the channel to repair, one of: {', '.join(channels) or 'none stored'}"
+        )
+    return next(iter(channels))
+
+
+async def _check_no_daemon(store: LedgerStore, channel: str) -> None:
+    state = await read_sync_state(store.database)
+    if state is not None and reports_work(state, datetime.now(UTC)):
+        raise UnavailableError(
+            f"{channel}: a daemon or an import reported at {state.updated_at.isoformat()} that it "
+            f"works on this channel ({state.state}), so nothing was changed. Stop it; if it was "
+            f"killed, wait {MAX_SILENCE_OF_WORK_S:.0f} s"
+        )
+
+
+async def _repair(
+    settings: Settings,
+    channel: str,
+    store: LedgerStore,
+    repairs: RepairStore,
+    options: Options,
+    *,
+    may_change: bool,
+) -> tuple[Exit, Report]:
+    shown: list[Finding] = []
+
+    def report(finding: Finding) -> None:
+        if len(shown) < _MAX_SHOWN:
+            shown.append(finding)
+            act = finding.repair if finding.repair is not None else "cannot be repaired"
+            at = f"block {finding.block}: " if finding.block is not None else ""
+            messages.print(
+                escape_control_characters(f"{channel}: {at}{finding.what}: {act}"),
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    source = (
+        await block_source(settings, channel, options.source, store)
+        if options.source is not None
+        else None
+    )
+    with _progress(channel) as (start, advance):
+        repairer = Repairer(store, repairs, source, report, advance)
+        found = remaining = await repairer.inspect(lambda last: start("comparing", last))
+        if options.apply and found:
+            start("repairing", repairer.last)
+            remaining = await repairer.apply(may_change=may_change)
+    result = Report(
+        channel,
+        options.source,
+        options.apply,
+        found,
+        dict(repairer.counts),
+        repairer.repaired,
+        remaining,
+        shown,
+    )
+    _print_verdict(result, may_change=may_change)
+    return Exit.DATA if remaining else Exit.OK, result
+
+
+def _print_verdict(report: Report, *, may_change: bool) -> None:
+    if not report.findings:
+        verdict = "nothing to repair"
+    elif not report.applied:
+        verdict = f"{report.findings:,} findings; --apply repairs them"
+    else:
+        verdict = f"{report.repaired:,} of {report.findings:,} findings repaired"
+    if report.applied and report.remaining and not may_change:
+        verdict += (
+            ". This user of MongoDB may only add documents; name one with the role "
+            "kindledgerRepair in mongo.repair_uri"
+        )
+    messages.print(f"{report.channel}: {verdict}", markup=False, highlight=False, soft_wrap=True)
+
+
+async def _truncate(
+    settings: Settings,
+    channel: str,
+    repairs: RepairStore,
+    options: Options,
+    *,
+    may_change: bool,
+) -> tuple[Exit, TruncationReport]:
+    plan = await plan_truncation(repairs, options.last or 0)
+    lost = f"{channel}: the blocks {plan.last + 1} to {plan.highest} of {channel}"
+    if not options.apply:
+        messages.print(f"{lost} would be removed; --apply removes them", highlight=False)
+        return Exit.DATA, TruncationReport(channel, plan)
+    if not may_change:
+        raise ConfigurationError(
+            "mongo.repair_uri: this user may not remove documents, so nothing was changed; name "
+            "one with the role kindledgerRepair (config/mongo-roles.js)"
+        )
+    _confirm(channel, lost, options.confirmed)
+    # First, so that nothing was changed if PostgreSQL is unavailable; to settle again does no harm.
+    lowered = await lower_settled_height(settings, channel, height_above(plan.last), plan.last_hash)
+    with _progress(channel) as (start, advance):
+        start("truncating", plan.highest - plan.last)
+        removed = await truncate(repairs, plan, lambda number: advance(plan.highest - number))
+    messages.print(f"{lost} were removed: {removed:,} documents", highlight=False, soft_wrap=True)
+    if lowered:
+        messages.print(
+            f"{channel}: rows are settled again from block {plan.last + 1} on. Rows that were "
+            "settled by removed blocks stay as they are; `kindledger reconcile once --full` "
+            "records them as discrepancies",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return Exit.OK, TruncationReport(
+        channel, plan, applied=True, removed=removed, settled_height_lowered=lowered
+    )
+
+
+def _confirm(channel: str, lost: str, confirmed: str | None) -> None:
+    """Ask for the channel's name, unless it was given. Raises `UsageError` for another name."""
+    if confirmed is None and sys.stdin.isatty():
+        confirmed = click.prompt(f"{lost} will be removed. Type the channel's name", err=True)
+    if confirmed != channel:
+        raise click.UsageError(f"nothing was changed: confirm the truncation with --yes {channel}")
+
+
+@contextmanager
+def _progress(
+    channel: str,
+) -> Iterator[tuple[Callable[[str, int], None], Callable[[int], None]]]:
+    """Show a bar of blocks on a terminal; yield what begins a phase, and what advances it."""
+    with block_progress() as bar:
+        task = bar.add_task(channel, total=None, rate="")
+
+        def start(phase: str, last: int) -> None:
+            bar.reset(task, total=last + 1, description=f"{phase} {channel}", rate="")
+
+        def advance(number: int) -> None:
+            speed = bar.tasks[0].speed
+            rate = f"{speed:,.0f} blocks/s" if speed else ""
+            bar.update(task, completed=number + 1, rate=rate)
+
+        yield start, advance

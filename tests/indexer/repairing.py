@@ -1,0 +1,69 @@
+"""Runs repairs on a store, also such that the process dies at a chosen change."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from indexer.block_source import BlockSource
+from indexer.repair import Finding, Repairer
+from indexer.truncation import plan_truncation, truncate
+from ledger.mongodb.repairs import Change, RepairedBy, RepairStore
+from ledger.mongodb.store import LedgerStore
+from tests.indexer.crashing import CrashError
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+BY = RepairedBy("operator", "kindledger_repair@admin", "files", "a test")
+
+
+class CrashingRepairs(RepairStore):
+    """A store for repairs that crashes at one of its changes: before it, midway, or after it."""
+
+    _calls, crash_at, moment = 0, 0, ""
+
+    async def _apply(self, changes: Sequence[Change]) -> None:
+        self._calls += bool(changes)
+        if not changes or self._calls != self.crash_at:
+            await super()._apply(changes)
+            return
+        if self.moment == "after":
+            await super()._apply(changes)
+        elif self.moment == "midway":
+            await super()._apply(changes[: len(changes) // 2])
+        raise CrashError
+
+
+def repairs_of(store: LedgerStore, crash_at: int = 0, moment: str = "") -> CrashingRepairs:
+    """Return the store for repairs, which crashes at change number `crash_at`; 0 for never."""
+    repairs = CrashingRepairs(store, BY, lambda: AT)
+    repairs.crash_at, repairs.moment = crash_at, moment
+    return repairs
+
+
+async def repair(
+    store: LedgerStore,
+    source: BlockSource | None,
+    *,
+    apply: bool = True,
+    may_change: bool = True,
+    repairs: RepairStore | None = None,
+) -> tuple[list[Finding], int]:
+    """Repair, or only show; return the findings, and the number of those that remain."""
+    findings: list[Finding] = []
+    repairer = Repairer(
+        store, repairs or repairs_of(store), source, findings.append, lambda _: None
+    )
+    remaining = await repairer.inspect()
+    if apply:
+        remaining = await repairer.apply(may_change=may_change)
+    return findings, remaining
+
+
+async def cut_off(store: LedgerStore, last: int, repairs: RepairStore | None = None) -> int:
+    """Cut off the blocks above block `last`; return the number of removed documents."""
+    repairs = repairs or repairs_of(store)
+    return await truncate(repairs, await plan_truncation(repairs, last), lambda _: None)
+
+
+async def recorded(store: LedgerStore) -> list[dict[str, Any]]:
+    """Return the records of all repairs, in their order."""
+    return [each async for each in store.database["repairs"].find().sort("_id")]
