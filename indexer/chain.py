@@ -7,7 +7,7 @@ from ledger.commit_hash import claimed_commit_hash
 from ledger.decoding.blocks import UndecodedBlock
 from ledger.errors import ChainMismatchError
 from ledger.model import VALID
-from ledger.mongodb.store import StoredBlock
+from ledger.mongodb.stored_blocks import StoredBlock
 from ledger.position import BlockNumber
 
 _FORK: Final = (

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 from indexer.channel_progress import ChannelProgress
 from ledger.commit_hash import commit_hash
 from ledger.errors import ChainMismatchError
-from ledger.mongodb.store import StoredBlock
+from ledger.mongodb.stored_blocks import StoredBlock
 from ledger.state_changes import StateChanges, StateKey, Unchecked
 from runtime.throttled_log import ThrottledLog
 

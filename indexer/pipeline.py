@@ -37,7 +37,8 @@ from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock
 from ledger.errors import LedgerError, StoreConflictError
 from ledger.mongodb.earlier_values import earlier_values
-from ledger.mongodb.store import LedgerStore, StoredBlock
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.stored_blocks import StoredBlock
 from ledger.ownership import decide_owners, ids_to_look_up
 from ledger.position import BlockNumber, height_above
 from ledger.state_changes import StateKey

@@ -20,18 +20,16 @@ from typing import Any, Final, TypeAlias
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
-from msgspec import Struct
 from pymongo import ASCENDING, AsyncMongoClient, ReadPreference
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock
 from ledger.documents.format import READABLE_FORMATS, Document
 from ledger.documents.joined import JoinedDocuments, join, messages
-from ledger.errors import StoreConflictError, StoreFormatError
+from ledger.errors import StoreFormatError
 from ledger.mongodb import leftovers
 from ledger.mongodb.block_range import highest_block, stored_range
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
@@ -52,7 +50,8 @@ from ledger.mongodb.insert_command import (
 )
 from ledger.mongodb.leftovers import UncommittedDocuments
 from ledger.mongodb.paging import RAW
-from ledger.position import BlockNumber, pack_position
+from ledger.mongodb.stored_blocks import Checkpoint, StoredBlock, read_stored_block
+from ledger.position import pack_position
 
 _QUERY_BYTES: Final = 4 << 20
 _ACKNOWLEDGED: Final = WriteConcern(1)
@@ -61,29 +60,6 @@ _BY_TX_ID: Final = [("txId", ASCENDING)]
 
 Primaries: TypeAlias = set[ObjectId | None]
 """The ids of the elections that made servers primaries; None for a server without elections."""
-
-
-class StoredBlock(Struct, frozen=True):
-    """The number, the hash and the validation codes of a stored block, which identify it.
-
-    The hash depends on the envelopes; the codes are the peer's verdicts on them. The commit hash is
-    the peer's hash over codes and changes, b"" if it gave none.
-    """
-
-    number: int
-    hash: bytes
-    codes: bytes
-    commit_hash: bytes = b""
-    """Fabric's commit hash; empty if the block has none."""
-    digest: bytes = NO_DIGEST
-    """The digest of the block's documents; `NO_DIGEST` if an older program stored the block."""
-
-
-class Checkpoint(Struct, frozen=True):
-    """A range of stored blocks without a gap: from `start` to `head.number`."""
-
-    start: BlockNumber
-    head: StoredBlock
 
 
 class LedgerStore:
@@ -170,7 +146,7 @@ class LedgerStore:
             {"_id": {"$in": numbers}},
             {"blockHash": 1, "validationCodes": 1, "commitHash": 1, "digest": 1},
         )
-        return {document["_id"]: _stored_block(document) async for document in cursor}
+        return {document["_id"]: read_stored_block(document) async for document in cursor}
 
     async def last_config(self, number: int) -> int | None:
         """Return the number of the CONFIG block in force after a stored block, if it names one."""
@@ -309,22 +285,6 @@ class LedgerStore:
         }
         for document in documents:
             compare_documents(name, document, stored.get(document["_id"]))
-
-
-def _stored_block(document: Document) -> StoredBlock:
-    number = document["_id"]
-    try:
-        return StoredBlock(
-            number,
-            bytes.fromhex(document["blockHash"]),
-            bytes(document["validationCodes"]),
-            bytes.fromhex(document["commitHash"] or ""),
-            bytes.fromhex(document.get("digest", "")),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        fields = "blockHash, validationCodes, commitHash, digest"
-        expected = "hashes in hex, and binary codes"
-        raise StoreConflictError(BLOCKS, number, fields, expected, repr(error)) from error
 
 
 def _chunks(tx_ids: Iterable[str], limit: int) -> Iterator[list[str]]:

@@ -88,12 +88,11 @@ def test_missing_documents_need_no_right_to_change_and_everything_else_needs_the
         ]
         assert records[1]["reason"] == "ticket 7"
     with MongoClient[Json](uri_of(guarded_mongod, "kindledger_repair")) as client:
-        for change in (
-            lambda each: each.update_one({}, {"$set": {"act": "none"}}),
-            lambda each: each.delete_one({}),
-        ):
-            with pytest.raises(OperationFailure):
-                change(client["repaired"][REPAIRS])
+        records_of_repairs = client["repaired"][REPAIRS]
+        with pytest.raises(OperationFailure):
+            records_of_repairs.update_one({}, {"$set": {"act": "none"}})
+        with pytest.raises(OperationFailure):
+            records_of_repairs.delete_one({})
 
 
 def test_a_working_daemon_and_a_missing_confirmation_change_nothing(

@@ -1,7 +1,7 @@
 """Blocks of a lying peer: they are consistent in themselves, and have a transaction too many."""
 
 from ledger.hashes import data_hash
-from protos.common_pb2 import TRANSACTIONS_FILTER, Block
+from protos.common_pb2 import COMMIT_HASH, TRANSACTIONS_FILTER, Block
 
 
 def with_surplus(serialized: bytes, later: bytes) -> bytes:
@@ -13,4 +13,5 @@ def with_surplus(serialized: bytes, later: bytes) -> bytes:
     block.data.data.append(other.data.data[-1])
     block.header.data_hash = data_hash(block.data.data)
     block.metadata.metadata[TRANSACTIONS_FILTER] += b"\x00"
+    block.metadata.metadata[COMMIT_HASH] = b""  # it would tell
     return block.SerializeToString()
