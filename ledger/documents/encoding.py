@@ -54,7 +54,10 @@ def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
     for group in _groups(block.transactions):
         documents = [
             transaction_document(
-                each, block.number, pack_position(block.number, each.index), owns_id=owns[each.index]
+                each,
+                block.number,
+                pack_position(block.number, each.index),
+                owns_id=owns[each.index],
             )
             for each in group
         ]

@@ -42,7 +42,7 @@ async def earlier_values(
     wanted = list(keys)
     if any(collection for _, collection, _ in wanted):
         return None
-    if not _INDEX_NAMES <= (await ready_indexes(database, TRANSACTIONS)).keys():
+    if not (await ready_indexes(database, TRANSACTIONS)).keys() >= _INDEX_NAMES:
         return None
     values: dict[StateKey, bytes | None] = {}
     for state_key in wanted:

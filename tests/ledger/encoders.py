@@ -69,7 +69,7 @@ def _changes(updates: bytes | StateChanges) -> object:
         return updates
     if updates.unchecked is Unchecked.TOO_MANY_WRITES:
         return updates.unchecked
-    earlier = {key: b"earlier" for key in updates.missing()}
+    earlier = dict.fromkeys(updates.missing(), b"earlier")
     return (
         updates.unchecked,
         updates.has_empty_private_value,

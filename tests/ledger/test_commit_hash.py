@@ -31,8 +31,10 @@ def recomputed(raw: bytes, previous: bytes) -> bytes:
     block = read_block(raw)
     encoded = encode_with_both(raw)
     assert encoded is not None
-    assert isinstance(encoded.updates, bytes)
-    return commit_hash(block.codes, encoded.updates, previous)
+    updates = encoded.updates
+    if isinstance(updates, StateChanges):  # metadata without the dropped write
+        updates = updates.serialize(block.number, dict.fromkeys(updates.missing(), b"earlier"))
+    return commit_hash(block.codes, updates, previous)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,7 +46,9 @@ def test_the_commit_hash_of_each_recorded_block_is_that_of_the_peer(name: Name) 
         previous = claimed
 
 
-_recorded = st.sampled_from([(name, n) for name in NAMES for n in range(1, len(recorded(name).blocks))])
+_recorded = st.sampled_from(
+    [(name, n) for name in NAMES for n in range(1, len(recorded(name).blocks))]
+)
 
 
 @given(_recorded, st.data())
@@ -156,9 +160,7 @@ def test_namespaces_collections_and_keys_are_in_the_order_of_their_bytes() -> No
             field(3, field(1, c) + field(2, field(2, field(1, b"h") + field(3, b"x"))))
             for c in collections
         )
-        return field(
-            2, field(1, name) + field(2, b"".join(_write(k, b"v") for k in keys)) + hashes
-        )
+        return field(2, field(1, name) + field(2, b"".join(_write(k, b"v") for k in keys)) + hashes)
 
     results = (
         namespace(b"b", [b"\xc3\xa9", b"a"], [b"d", b"c"])
