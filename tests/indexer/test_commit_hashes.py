@@ -1,6 +1,7 @@
 """Blocks whose commit hash does not follow from their codes, their writes and their chain."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ from devnet.forge.chaincodes import KINDLEDGER
 from devnet.forge.envelopes import EndorserTransaction
 from indexer.channel_indexer import ChannelIndexer
 from indexer.deferred_indexes import IndexPolicy
+from indexer.verification import Difference, Verifier
 from ledger.decoding.blocks import read_block
 from ledger.errors import ChainMismatchError, LedgerError
 from ledger.model import VALID
@@ -214,3 +216,14 @@ async def test_an_altered_commit_hash_in_the_store_is_an_error(
     await store.database["blocks"].update_one({"_id": 13}, {"$set": {"commitHash": value}})
     with pytest.raises(LedgerError, match="blocks 13: commitHash: the chain says"):
         await index(store, EndingSource(TRUNK))
+
+
+async def test_verification_checks_the_commit_hashes_of_the_source(store: LedgerStore) -> None:
+    await index(store, EndingSource(TRUNK))
+    changed = [*TRUNK[:14], with_code(TRUNK[14], VALID_IN_14, 11), *TRUNK[15:]]
+    differences: list[Difference] = []
+    verifier = Verifier(store, differences.append, lambda _: None)
+    async with aclosing(EndingSource(changed).blocks(0, None)) as blocks:
+        await verifier.compare(blocks, 0, len(changed))
+    assert {each.block for each in differences} == {14}
+    assert any("the source's commit hash is" in each.what for each in differences)
