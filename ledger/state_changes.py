@@ -1,9 +1,9 @@
 """The final change of each key by a block, in the form that Fabric's commit hash covers.
 
-The rules are those of Fabric's peer: `prepareTxOps` and `applyWriteSet`
-(kvledger/txmgmt/validation) decide what a transaction does to a key,
-`deterministicBytesForPubAndHashUpdates` (kvledger/txmgmt/txmgr) serializes the changes,
-`IsKVWriteDelete` and `IsKVWriteHashDelete` (kvledger/txmgmt/rwsetutil) say what deletes a key.
+The rules are those of Fabric's peer, in `core/ledger/kvledger/txmgmt`: `prepareTxOps` and
+`applyWriteSet` (validation) decide what a transaction does to a key, `IsKVWriteDelete` and
+`IsKVWriteHashDelete` (rwsetutil) what deletes it, and `deterministicBytesForPubAndHashUpdates`
+(txmgr) serializes the changes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

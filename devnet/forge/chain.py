@@ -1,6 +1,7 @@
 """Cuts envelopes into blocks: chained and signed as by the orderer, validated as by a peer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from devnet import wire_format
 from devnet.forge.config_updates import config_envelope
@@ -11,6 +12,7 @@ from devnet.forge.random_stream import RandomStream
 from devnet.forge.state_updates import state_updates
 from ledger.commit_hash import commit_hash
 from ledger.hashes import block_hash, data_hash, header_bytes
+from ledger.state_changes import StateKey
 from protos.common_pb2 import (
     Block,
     BlockData,
@@ -26,6 +28,7 @@ from protos.configuration_pb2 import Config, ConfigUpdate
 from protos.transaction_pb2 import VALID
 
 _RAFT_ENTRIES_BEFORE_GENESIS = 2
+_NO_VALUES: Final[Mapping[StateKey, bytes | None]] = {}
 
 
 class Chain:
@@ -63,10 +66,15 @@ class Chain:
             header, envelopes, [signatures.SerializeToString(), b"", bytes((VALID,)), b"", b""]
         )
 
-    def cut(self, transactions: Sequence[tuple[bytes, int]]) -> bytes:
+    def cut(
+        self,
+        transactions: Sequence[tuple[bytes, int]],
+        earlier: Mapping[StateKey, bytes | None] = _NO_VALUES,
+    ) -> bytes:
         """Return the next block, made of serialized envelopes and validation codes (0 to 255).
 
-        Raises RuntimeError if the chain has no block 0 yet.
+        `earlier` has the earlier values of the keys of which only the metadata is written. Raises
+        RuntimeError if the chain has no block 0 yet.
         """
         number = self.height
         if not number:
@@ -74,7 +82,7 @@ class Chain:
         envelopes = [envelope for envelope, _ in transactions]
         codes = bytes(code for _, code in transactions)
         header = self._append(envelopes)
-        updates = state_updates(number, transactions)
+        updates = state_updates(number, transactions, earlier)
         self._commit_hash = commit_hash(codes, updates, self._commit_hash)
         metadata = [
             self._signatures(header),

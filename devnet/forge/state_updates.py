@@ -1,27 +1,32 @@
 """The changes of the state by the VALID transactions of a block, as a peer hashes them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from google.protobuf.message import DecodeError
 
 from ledger.decoding.parsing import DecodingErrors
 from ledger.decoding.read_write_sets import decode_read_write_sets
-from ledger.state_changes import StateChanges
+from ledger.state_changes import StateChanges, StateKey
 from protos import common_pb2 as common
 from protos import transaction_pb2 as transaction_pb
 
 
-def state_updates(number: int, transactions: Sequence[tuple[bytes, int]]) -> bytes:
+def state_updates(
+    number: int,
+    transactions: Sequence[tuple[bytes, int]],
+    earlier: Mapping[StateKey, bytes | None],
+) -> bytes:
     """Return the serialized changes of a block of envelopes with their validation codes.
 
-    Metadata is written together with the value of its key only.
+    `earlier` has the values of the keys of which only the metadata is written; None means that a
+    key does not exist.
     """
     changes = StateChanges()
     for index, (envelope, code) in enumerate(transactions):
         if code == transaction_pb.VALID:
             sets = decode_read_write_sets(_results(envelope), DecodingErrors(), "results")
             changes.add_sets(index, sets)
-    return changes.serialize(number)
+    return changes.serialize(number, earlier)
 
 
 def _results(envelope: bytes) -> bytes:

@@ -167,6 +167,7 @@ cdef class TransactionEncoder:
     cdef object _identity
     cdef object _payload
     cdef bint _busy
+    cdef bint _in_reference
 
     def __cinit__(self):
         memset(&self._transactions, 0, sizeof(Buffer))
@@ -261,9 +262,11 @@ cdef class TransactionEncoder:
         """Return the writes of VALID envelopes that were collected since the last call.
 
         A write is a tuple: the index of the envelope, the namespace, the collection, the key,
-        whether it is a deletion, and the value. Call it only from `reference`, before the writes
-        of the envelope there: the changes are then left to the caller.
+        whether it is a deletion, and the value. From then on the changes of the block are left to
+        the caller. Raises RuntimeError outside a call of `reference`.
         """
+        if not self._in_reference:
+            raise RuntimeError("writes can be taken by the function `reference` only")
         self._writes.needs_reference = True
         return self._take_writes()
 
@@ -334,7 +337,11 @@ cdef class TransactionEncoder:
 
     cdef int _write_reference(self, Py_ssize_t index, Envelope* envelope, object reference) except -1 with gil:
         """Write the documents that the reference gives."""
-        transaction, event = reference(index)
+        self._in_reference = True
+        try:
+            transaction, event = reference(index)
+        finally:
+            self._in_reference = False
         self._append(&self._transactions, transaction)
         envelope.has_event = event is not None
         if event is not None:

@@ -43,6 +43,30 @@ _FAULTS = [
         "if -0x80000000 <= value and value >> 32 <= 0:",
     ),
     Fault(
+        "the first write of a key counts",
+        "state_changes.pxd",
+        "return (a > b) - (a < b)",
+        "return (a < b) - (a > b)",
+    ),
+    Fault(
+        "collections are not in order",
+        "state_changes.pxd",
+        "        order = _compare_spans(&a.collection, &b.collection)\n",
+        "        order = _compare_spans(&b.collection, &a.collection)\n",
+    ),
+    Fault(
+        "an empty value is no deletion",
+        "state_changes.pxd",
+        "write.is_delete or write.value.size == 0",
+        "write.is_delete",
+    ),
+    Fault(
+        "writes of an invalid transaction count",
+        "_blocks.pyx",
+        "        if envelope.code == VALID:\n            collect_writes(",
+        "        if True:\n            collect_writes(",
+    ),
+    Fault(
         "an incomplete transaction remains",
         "_blocks.pyx",
         "            self._transactions.size = transactions_size\n",

@@ -9,11 +9,12 @@ from functools import partial
 import bson
 import pytest
 
+from ledger.state_changes import Write
 from tests.ledger import forging
 from tests.ledger.encoders import required_compiled
 from tests.ledger.wire_format import field
 
-Result = tuple[bytes, bytes, int, list[str], list[str], list[int]]
+Result = tuple[bytes, bytes, int, list[str], list[str], list[int], bytes | list[Write] | None]
 _DATA = forging.action(event=forging.event(b"text"), result_fields=field(4, field(2, b"chaincode")))
 _COMMON = forging.envelope(_DATA, creator=field(1, b"Org1MSP"))
 _OTHER = forging.envelope(b"\xff")
@@ -30,6 +31,7 @@ class _Callbacks:
             statuses=[b"STATUS"] * 256,
             type_name=b"TYPE",
             format=1,
+            max_writes=10,
             identity=self._identity,
             payload=self._payload,
             hash_key=bytes(16),
@@ -40,6 +42,9 @@ class _Callbacks:
         return self._encoder.encode(
             7, envelopes, bytes(count), [True] * count, bytes(32 * count), self._reference
         )
+
+    def take_writes(self) -> list[Write]:
+        return self._encoder.take_writes()
 
     def _identity(self, serialized: bytes) -> tuple[str, bytes]:
         self.before("identity")
@@ -114,3 +119,22 @@ def test_no_object_is_kept_after_a_block() -> None:
         assert use(1_000) - before < 1_000, "less than one byte for each block"
     finally:
         tracemalloc.stop()
+
+
+def test_writes_can_be_taken_by_the_reference_only() -> None:
+    callbacks = _Callbacks()
+    taken: list[list[Write]] = []
+
+    def take_at(wanted: str, name: str) -> None:
+        if name == wanted:
+            taken.append(callbacks.take_writes())
+
+    with pytest.raises(RuntimeError, match="reference"):
+        callbacks.take_writes()
+    callbacks.before = partial(take_at, "reference")
+    callbacks.encode()
+    assert taken == [[]]
+    callbacks.before = partial(take_at, "identity")
+    other = forging.envelope(_DATA, creator=field(1, b"Org2MSP"))
+    with pytest.raises(RuntimeError, match="reference"):
+        callbacks.encode((other,))
