@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from ledger.trust.chaincode_definitions import LIFECYCLE, ChaincodeDefinitions, Definition
 from ledger.trust.channel_trust import ChannelTrust
 from ledger.trust.envelope_parts import EnvelopeParts, NamespaceWrites
+from ledger.trust.limits import MAX_CACHED_POLICY_BYTES
 from ledger.trust.signature_policies import (
     Budget,
     OutOf,
@@ -153,13 +154,13 @@ def _application_policy(serialized: bytes) -> Policy:
 
     Raises `UncheckedError` when it cannot be used.
     """
-    policy, fault = _read_application_policy(serialized)
+    cached = len(serialized) <= MAX_CACHED_POLICY_BYTES
+    policy, fault = (_read_cached if cached else _read_application_policy)(serialized)
     if fault:
         raise UncheckedError(fault)
     return policy
 
 
-@lru_cache(_POLICIES)
 def _read_application_policy(serialized: bytes) -> tuple[Policy, str]:
     """Return the policy, or a text that says why it cannot be used."""
     try:
@@ -173,6 +174,9 @@ def _read_application_policy(serialized: bytes) -> tuple[Policy, str]:
             rule = compile_policy(policy.signature_policy.SerializeToString())
             return ("", rule) if isinstance(rule, str) else (rule, "")
     return "", "its policy has no content"
+
+
+_read_cached = lru_cache(_POLICIES)(_read_application_policy)
 
 
 def _is_satisfied(trust: ChannelTrust, policy: Policy, signers: Signers) -> bool:

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from ledger.hashes import transaction_id
 from ledger.trust.limits import MAX_SIGNATURES
-from ledger.trust.signers import Signed
 from ledger.trust.verdicts import VALID, Check, RefusedError, invalid
 from protos.chaincode_pb2 import ChaincodeEvent
 from protos.common_pb2 import (
@@ -83,6 +82,8 @@ class EnvelopeParts(Struct, frozen=True):
 
     `header_fault` says why the headers are unusable; then there is nothing else. `transaction`: the
     check of what an endorser transaction binds together; an envelope of another type has none.
+    `endorsements`: each endorser's serialized identity and signature, over `endorsed` and the
+    identity.
     """
 
     header_fault: str = ""
@@ -92,7 +93,8 @@ class EnvelopeParts(Struct, frozen=True):
     signature: bytes = b""
     creator: bytes = b""
     transaction: Check = VALID
-    endorsements: tuple[Signed, ...] = ()
+    endorsements: tuple[tuple[bytes, bytes], ...] = ()
+    endorsed: bytes = b""
     chaincode: str = ""
     namespaces: tuple[NamespaceWrites, ...] = ()
 
@@ -147,13 +149,13 @@ def _endorsed(
         return _refused(parts, "a part of the transaction cannot be parsed")
     except RefusedError as error:
         return _refused(parts, str(error))
-    signed = action.action.proposal_response_payload
     parts = replace(
         parts,
         endorsements=tuple(
-            Signed(item.endorser, signed + item.endorser, item.signature)
+            (item.endorser, item.signature)
             for item in action.action.endorsements[: MAX_SIGNATURES + 1]
         ),
+        endorsed=action.action.proposal_response_payload,
         chaincode=result.chaincode_id.name,
         namespaces=namespaces,
     )

@@ -12,7 +12,7 @@ from tests.ledger.compiled_builds import Fault
 pytestmark = pytest.mark.long
 
 _ROOT = Path(__file__).parent.parent.parent
-_PACKAGES = ("config", "protos", "runtime", "ledger", "indexer", "devnet", "tests")
+_PACKAGES = ("protos", "runtime", "ledger", "devnet", "tests")
 _TESTS = tuple(
     f"tests/ledger/test_trust_{name}.py"
     for name in (
@@ -20,6 +20,7 @@ _TESTS = tuple(
         *("identities", "blocks", "envelopes", "limits"),
     )
 )
+_OPTIONS = ("-x", "-q", "-n", "0", "-m", "not long", "--noconftest", "-p", "no:cacheprovider")
 
 FAULTS = [
     Fault("a high S is accepted", "keys.py", "not 0 < s <= half", "not 0 < s"),
@@ -250,7 +251,7 @@ def run(folder: Path, fault: Fault | None) -> subprocess.CompletedProcess[str]:
     if fault is not None:
         fault.apply(folder / "ledger" / "trust")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-m", "not long", *_TESTS],
+        [sys.executable, "-m", "pytest", *_OPTIONS, *_TESTS],
         cwd=folder,
         capture_output=True,
         text=True,
