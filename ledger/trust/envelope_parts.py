@@ -8,8 +8,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ledger.hashes import transaction_id
-from ledger.trust.limits import MAX_SIGNATURES
-from ledger.trust.verdicts import VALID, Check, RefusedError, invalid
+from ledger.trust.limits import MAX_NAMESPACES, MAX_SIGNATURES
+from ledger.trust.verdicts import VALID, Check, RefusedError, UncheckedError, invalid, not_checked
 from protos.chaincode_pb2 import ChaincodeEvent
 from protos.common_pb2 import (
     CONFIG,
@@ -144,11 +144,13 @@ def _endorsed(
         extension = ChaincodeHeaderExtension.FromString(channel.extension)
         result = ChaincodeAction.FromString(response.extension)
         event = ChaincodeEvent.FromString(result.events)
-        namespaces = tuple(map(_namespace, TxReadWriteSet.FromString(result.results).ns_rwset))
+        namespaces = _namespaces(TxReadWriteSet.FromString(result.results))
     except DecodeError:
         return _refused(parts, "a part of the transaction cannot be parsed")
     except RefusedError as error:
         return _refused(parts, str(error))
+    except UncheckedError as error:
+        return replace(parts, transaction=not_checked(str(error)))
     parts = replace(
         parts,
         endorsements=tuple(
@@ -190,6 +192,16 @@ def _action(payload: Payload) -> tuple[bytes, ChaincodeActionPayload]:
     if not header.nonce or not header.creator:
         raise RefusedError("the action has no creator or no nonce")
     return actions[0].header, ChaincodeActionPayload.FromString(actions[0].payload)
+
+
+def _namespaces(results: TxReadWriteSet) -> tuple[NamespaceWrites, ...]:
+    """Return the read/write sets; raise `UncheckedError` when there are too many."""
+    count = len(results.ns_rwset)
+    if count <= MAX_NAMESPACES:
+        count += sum(len(namespace.collection_hashed_rwset) for namespace in results.ns_rwset)
+    if count > MAX_NAMESPACES:
+        raise UncheckedError(f"the transaction has over {MAX_NAMESPACES} namespaces or collections")
+    return tuple(map(_namespace, results.ns_rwset))
 
 
 def _namespace(message: NsReadWriteSet) -> NamespaceWrites:

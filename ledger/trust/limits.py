@@ -44,6 +44,9 @@ MAX_SIGNATURES_BYTES = 1 << 20
 MAX_SIGNED_BYTES = 1 << 28
 """The most bytes that the endorsers of a transaction sign together: they take a second to hash."""
 
+MAX_NAMESPACES = 1_000
+"""The most namespaces and collections that a transaction reads or writes."""
+
 MAX_REMEMBERED_PRINCIPALS = 256
 """The most principals of which an identity remembers whether it satisfies them."""
 
