@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from ledger.hashes import header_bytes
 from ledger.trust.channel_trust import ChannelTrust
-from ledger.trust.limits import MAX_SIGNATURES
+from ledger.trust.limits import MAX_SIGNATURES, MAX_SIGNATURES_BYTES
 from ledger.trust.signers import Signed, Signers, find_signers
 from ledger.trust.verdicts import BlockVerdict, Result, UncheckedError
 from protos.common_pb2 import (
@@ -46,6 +46,8 @@ def verify_block_signatures(
     if number == 0:
         reason = "nobody signs the genesis block: it is trusted as the anchor, or by its hash"
         return BlockVerdict(Result.NOT_CHECKED, reason)
+    if len(signatures_metadata) > MAX_SIGNATURES_BYTES:
+        return BlockVerdict(Result.NOT_CHECKED, "the signatures of the block are too long")
     try:
         metadata = Metadata.FromString(signatures_metadata)
         last_config = _last_config(metadata.value)

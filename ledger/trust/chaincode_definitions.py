@@ -55,30 +55,48 @@ class ChaincodeDefinitions(Struct, frozen=True):
         """Return the definition of a chaincode, or None if none is known."""
         return self.current.get(chaincode) or self.legacy.get(chaincode)
 
-    def has_own_policy(self, writes: NamespaceWrites) -> bool:
-        """Return whether a key that is written may have an endorsement policy of its own."""
-        if not self.complete or writes.name in self.crowded:
-            return any(True for _ in writes.written_keys())
-        return bool(self.keys) and any(key in self.keys for key in writes.written_keys())
+    def ordinary_writes(self, writes: NamespaceWrites) -> tuple[tuple[str, ...], bool]:
+        """Return the collections with written keys that have no endorsement policy of their own.
+
+        The empty name stands for the public keys. The second value says whether other keys are
+        written, which may have such a policy.
+        """
+        if self.complete and not self.crowded and not self.keys:
+            public = ("",) if writes.writes_public else ()
+            return public + writes.written_collections, False
+        ordinary: dict[str, None] = {}
+        has_own_policies = False
+        for key in writes.written_keys():
+            if not self.complete or writes.name in self.crowded or key in self.keys:
+                has_own_policies = True
+            else:
+                ordinary[key[1]] = None
+        return tuple(ordinary), has_own_policies
 
     def with_keys(self, transactions: Iterable[EnvelopeParts]) -> "ChaincodeDefinitions":
         """Return the definitions with the keys whose policies the transactions set or remove.
 
         A key stays among them also when its policy is removed.
         """
-        found = {
-            key
-            for transaction in transactions
-            for namespace in transaction.namespaces
-            for key in namespace.keys_with_metadata()
-        }
-        if found <= self.keys:
+        keys = set(self.keys)
+        full: set[str] = set()
+        for transaction in transactions:
+            for namespace in transaction.namespaces:
+                if namespace.name in self.crowded:
+                    continue
+                for key in namespace.keys_with_metadata():
+                    if len(keys) > MAX_KEYS_WITH_POLICY:
+                        full.add(namespace.name)
+                        break
+                    keys.add(key)
+        if len(keys) == len(self.keys):
             return self
-        keys = self.keys | found
-        if len(keys) <= MAX_KEYS_WITH_POLICY:
-            return replace(self, keys=keys)
+        if len(keys) > MAX_KEYS_WITH_POLICY:
+            full |= {key[0] for key in keys - self.keys}
         return replace(
-            self, keys=frozenset(), crowded=self.crowded | {namespace for namespace, _, _ in keys}
+            self,
+            keys=frozenset(key for key in keys if key[0] not in full),
+            crowded=self.crowded | full,
         )
 
     def after(self, transactions: Iterable[EnvelopeParts]) -> "ChaincodeDefinitions":
@@ -88,15 +106,20 @@ class ChaincodeDefinitions(Struct, frozen=True):
         """
         valid = tuple(transactions)
         result = self.with_keys(valid)
-        current, legacy = dict(self.current), dict(self.legacy)
-        for transaction in valid:
-            for namespace in transaction.namespaces:
-                if namespace.name == LIFECYCLE:
-                    _apply_lifecycle(current, namespace)
-                elif namespace.name == _LEGACY:
-                    _apply_legacy(legacy, namespace)
-        if current == self.current and legacy == self.legacy:
+        written = [
+            namespace
+            for transaction in valid
+            for namespace in transaction.namespaces
+            if namespace.name in (LIFECYCLE, _LEGACY) and namespace.public.writes
+        ]
+        if not written:
             return result
+        current, legacy = dict(self.current), dict(self.legacy)
+        for namespace in written:
+            if namespace.name == LIFECYCLE:
+                _apply_lifecycle(current, namespace)
+            else:
+                _apply_legacy(legacy, namespace)
         complete = self.complete and len(current) + len(legacy) <= MAX_CHAINCODES
         if len(current) + len(legacy) > MAX_CHAINCODES:
             current, legacy = self.current, self.legacy

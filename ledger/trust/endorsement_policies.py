@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from ledger.trust.chaincode_definitions import LIFECYCLE, ChaincodeDefinitions, Definition
 from ledger.trust.channel_trust import ChannelTrust
 from ledger.trust.envelope_parts import EnvelopeParts, NamespaceWrites
+from ledger.trust.limits import MAX_CACHED_POLICY_BYTES
 from ledger.trust.signature_policies import (
     Budget,
     OutOf,
@@ -69,43 +70,62 @@ def _check(
 ) -> Check:
     """Return whether the signers satisfy the policies of one namespace."""
     try:
-        policies = _policies(trust, definitions, writes)
-        for policy in policies:
-            if not _is_satisfied(trust, policy, signers):
-                raise RefusedError(_unsatisfied(writes.name, signers))
+        definition = _definition(definitions, writes.name)
+        collections, has_own_policies = definitions.ordinary_writes(writes)
+        checks = [
+            _check_policy(trust, definition, writes.name, collection, signers)
+            for collection in (collections if collections or has_own_policies else ("",))
+        ]
+        if has_own_policies:
+            reason = f"{writes.name[:64]}: a written key may have an endorsement policy of its own"
+            checks.append(not_checked(reason))
+        return combine(*checks)
     except RefusedError as error:
         return invalid(str(error))
     except UncheckedError as error:
         return not_checked(f"{writes.name[:64]}: {error}")
-    return VALID
 
 
-def _policies(
-    trust: ChannelTrust, definitions: ChaincodeDefinitions, writes: NamespaceWrites
-) -> set[Policy]:
-    """Return the policies that must be satisfied for the writes to a namespace."""
-    definition = definitions.find(writes.name)
-    if writes.name == LIFECYCLE:
-        definition = Definition(_BUILT_IN, b"", {})
-    elif definition is None and definitions.complete:
-        raise RefusedError(f"no definition of the chaincode {writes.name[:64]!r} is committed")
-    elif definition is None:
-        raise UncheckedError("its definition was committed before the first known block")
-    elif definition.fault:
+def _check_policy(
+    trust: ChannelTrust, definition: Definition, name: str, collection: str, signers: Signers
+) -> Check:
+    """Return whether the signers satisfy the policy of a collection, or of the public keys."""
+    try:
+        policy = (
+            _collection_policy(trust, definition, name, collection)
+            if collection
+            else _chaincode_policy(trust, definition, name)
+        )
+        if _is_satisfied(trust, policy, signers):
+            return VALID
+        return invalid(_unsatisfied(name, signers))
+    except RefusedError as error:
+        return invalid(str(error))
+    except UncheckedError as error:
+        return not_checked(f"{name[:64]}: {error}")
+
+
+def _definition(definitions: ChaincodeDefinitions, name: str) -> Definition:
+    """Return the definition of a chaincode that Fabric's own plugin validates.
+
+    Raises `RefusedError` when Fabric refuses its transactions, and `UncheckedError` when the
+    definition is not known, or when another plugin decides.
+    """
+    if name == LIFECYCLE:
+        return Definition(_BUILT_IN, b"", {})
+    definition = definitions.find(name)
+    is_usable = definition is not None and definition.plugin and definition.policy
+    if definition is not None and definition.fault:
         raise UncheckedError(f"its definition is unreadable: {definition.fault}")
-    elif not definition.plugin or not definition.policy:
-        raise RefusedError(f"the definition of {writes.name[:64]!r} has no plugin or no policy")
-    elif definition.plugin != _BUILT_IN:
+    if not is_usable and not definitions.complete:
+        raise UncheckedError("its definition was committed before the first known block")
+    if definition is None:
+        raise RefusedError(f"no definition of the chaincode {name[:64]!r} is committed")
+    if not is_usable:
+        raise RefusedError(f"the definition of {name[:64]!r} has no plugin or no policy")
+    if definition.plugin != _BUILT_IN:
         raise UncheckedError(f"it is validated by the plugin {definition.plugin[:64]!r}")
-    if definitions.has_own_policy(writes):
-        raise UncheckedError("a written key may have an endorsement policy of its own")
-    policies = {
-        _collection_policy(trust, definition, writes.name, name)
-        for name in writes.written_collections
-    }
-    if writes.writes_public or not policies:
-        policies.add(_chaincode_policy(trust, definition, writes.name))
-    return policies
+    return definition
 
 
 def _chaincode_policy(trust: ChannelTrust, definition: Definition, name: str) -> Policy:
@@ -153,13 +173,13 @@ def _application_policy(serialized: bytes) -> Policy:
 
     Raises `UncheckedError` when it cannot be used.
     """
-    policy, fault = _read_application_policy(serialized)
+    cached = len(serialized) <= MAX_CACHED_POLICY_BYTES
+    policy, fault = (_read_cached if cached else _read_application_policy)(serialized)
     if fault:
         raise UncheckedError(fault)
     return policy
 
 
-@lru_cache(_POLICIES)
 def _read_application_policy(serialized: bytes) -> tuple[Policy, str]:
     """Return the policy, or a text that says why it cannot be used."""
     try:
@@ -173,6 +193,9 @@ def _read_application_policy(serialized: bytes) -> tuple[Policy, str]:
             rule = compile_policy(policy.signature_policy.SerializeToString())
             return ("", rule) if isinstance(rule, str) else (rule, "")
     return "", "its policy has no content"
+
+
+_read_cached = lru_cache(_POLICIES)(_read_application_policy)
 
 
 def _is_satisfied(trust: ChannelTrust, policy: Policy, signers: Signers) -> bool:

@@ -8,9 +8,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ledger.hashes import transaction_id
-from ledger.trust.limits import MAX_SIGNATURES
-from ledger.trust.signers import Signed
-from ledger.trust.verdicts import VALID, Check, RefusedError, invalid
+from ledger.trust.limits import MAX_NAMESPACES, MAX_SIGNATURES
+from ledger.trust.verdicts import VALID, Check, RefusedError, UncheckedError, invalid, not_checked
 from protos.chaincode_pb2 import ChaincodeEvent
 from protos.common_pb2 import (
     CONFIG,
@@ -83,6 +82,8 @@ class EnvelopeParts(Struct, frozen=True):
 
     `header_fault` says why the headers are unusable; then there is nothing else. `transaction`: the
     check of what an endorser transaction binds together; an envelope of another type has none.
+    `endorsements`: each endorser's serialized identity and signature, over `endorsed` and the
+    identity.
     """
 
     header_fault: str = ""
@@ -92,7 +93,8 @@ class EnvelopeParts(Struct, frozen=True):
     signature: bytes = b""
     creator: bytes = b""
     transaction: Check = VALID
-    endorsements: tuple[Signed, ...] = ()
+    endorsements: tuple[tuple[bytes, bytes], ...] = ()
+    endorsed: bytes = b""
     chaincode: str = ""
     namespaces: tuple[NamespaceWrites, ...] = ()
 
@@ -142,18 +144,20 @@ def _endorsed(
         extension = ChaincodeHeaderExtension.FromString(channel.extension)
         result = ChaincodeAction.FromString(response.extension)
         event = ChaincodeEvent.FromString(result.events)
-        namespaces = tuple(map(_namespace, TxReadWriteSet.FromString(result.results).ns_rwset))
+        namespaces = _namespaces(TxReadWriteSet.FromString(result.results))
     except DecodeError:
         return _refused(parts, "a part of the transaction cannot be parsed")
     except RefusedError as error:
         return _refused(parts, str(error))
-    signed = action.action.proposal_response_payload
+    except UncheckedError as error:
+        return replace(parts, transaction=not_checked(str(error)))
     parts = replace(
         parts,
         endorsements=tuple(
-            Signed(item.endorser, signed + item.endorser, item.signature)
+            (item.endorser, item.signature)
             for item in action.action.endorsements[: MAX_SIGNATURES + 1]
         ),
+        endorsed=action.action.proposal_response_payload,
         chaincode=result.chaincode_id.name,
         namespaces=namespaces,
     )
@@ -188,6 +192,16 @@ def _action(payload: Payload) -> tuple[bytes, ChaincodeActionPayload]:
     if not header.nonce or not header.creator:
         raise RefusedError("the action has no creator or no nonce")
     return actions[0].header, ChaincodeActionPayload.FromString(actions[0].payload)
+
+
+def _namespaces(results: TxReadWriteSet) -> tuple[NamespaceWrites, ...]:
+    """Return the read/write sets; raise `UncheckedError` when there are too many."""
+    count = len(results.ns_rwset)
+    if count <= MAX_NAMESPACES:
+        count += sum(len(namespace.collection_hashed_rwset) for namespace in results.ns_rwset)
+    if count > MAX_NAMESPACES:
+        raise UncheckedError(f"the transaction has over {MAX_NAMESPACES} namespaces or collections")
+    return tuple(map(_namespace, results.ns_rwset))
 
 
 def _namespace(message: NsReadWriteSet) -> NamespaceWrites:

@@ -8,9 +8,9 @@ from ledger.trust.chaincode_definitions import ChaincodeDefinitions
 from ledger.trust.channel_trust import ChannelTrust
 from ledger.trust.endorsement_policies import check_endorsement
 from ledger.trust.envelope_parts import EnvelopeParts, read_envelope
-from ledger.trust.limits import MAX_SIGNATURES
+from ledger.trust.limits import MAX_SIGNATURES, MAX_SIGNED_BYTES
 from ledger.trust.msp_identity import MspIdentity
-from ledger.trust.signers import Signers, find_identity, find_signers
+from ledger.trust.signers import Signed, Signers, find_identity, find_signers
 from ledger.trust.verdicts import (
     VALID,
     Check,
@@ -127,7 +127,13 @@ def _endorsement(
         return Signers(), not_checked("the endorsed result cannot be read")
     if len(parts.endorsements) > MAX_SIGNATURES:
         return Signers(), not_checked(f"there are more than {MAX_SIGNATURES} endorsements")
-    signers = find_signers(trust.msps, parts.endorsements)
+    if len(parts.endorsements) * len(parts.endorsed) > MAX_SIGNED_BYTES:
+        return Signers(), not_checked("the endorsements sign too many bytes")
+    signatures = (
+        Signed(endorser, parts.endorsed + endorser, signature)
+        for endorser, signature in parts.endorsements
+    )
+    signers = find_signers(trust.msps, signatures)
     return signers, check_endorsement(trust, definitions, parts, signers)
 
 

@@ -38,6 +38,21 @@ MAX_COMBINED_DEPTH = 8
 MAX_SIGNATURES = 256
 """The most signatures of a block, or endorsements of a transaction: each costs 0.1 ms."""
 
+MAX_SIGNATURES_BYTES = 1 << 20
+"""The most bytes of a block's signatures; a signature has about 1,000."""
+
+MAX_SIGNED_BYTES = 1 << 28
+"""The most bytes that the endorsers of a transaction sign together: they take a second to hash."""
+
+MAX_NAMESPACES = 1_000
+"""The most namespaces and collections that a transaction reads or writes."""
+
+MAX_REMEMBERED_PRINCIPALS = 256
+"""The most principals of which an identity remembers whether it satisfies them."""
+
+MAX_CACHED_POLICY_BYTES = 1 << 16
+"""The longest policy that is remembered in its compiled form; a policy has about 100 bytes."""
+
 MAX_KEYS_WITH_POLICY = 10_000
 """The most keys with an endorsement policy of their own that are remembered by name.
 

@@ -5,7 +5,11 @@ The rules are those of `SatisfiesPrincipal` in `msp/mspimpl.go` in Fabric, by th
 
 from google.protobuf.message import DecodeError
 
-from ledger.trust.limits import MAX_COMBINED_DEPTH, MAX_COMBINED_PRINCIPALS, MAX_POLICY_RULES
+from ledger.trust.limits import (
+    MAX_COMBINED_DEPTH,
+    MAX_COMBINED_PRINCIPALS,
+    MAX_REMEMBERED_PRINCIPALS,
+)
 from ledger.trust.msp import Msp, MspVersion
 from ledger.trust.msp_identity import MspIdentity
 from ledger.trust.verdicts import RefusedError, UncheckedError
@@ -40,7 +44,7 @@ def satisfies(msp: Msp, identity: MspIdentity, principal: Principal) -> bool:
             known = all(_satisfies(msp, identity, part) for part in _parts(principal, msp))
         except (DecodeError, RefusedError):
             known = False
-        if len(identity.satisfied) >= MAX_POLICY_RULES:
+        if len(identity.satisfied) >= MAX_REMEMBERED_PRINCIPALS:
             identity.satisfied.clear()
         identity.satisfied[principal] = known
     return known

@@ -8,7 +8,7 @@ from functools import lru_cache
 from google.protobuf.message import DecodeError
 from msgspec import Struct
 
-from ledger.trust.limits import MAX_EVALUATED_RULES, MAX_POLICY_RULES
+from ledger.trust.limits import MAX_CACHED_POLICY_BYTES, MAX_EVALUATED_RULES, MAX_POLICY_RULES
 from ledger.trust.principals import Principal, satisfies
 from ledger.trust.signers import Signer, Signers
 from ledger.trust.verdicts import UncheckedError
@@ -46,12 +46,17 @@ class Budget:
             raise UncheckedError("the policy has too many rules")
 
 
-@lru_cache(_COMPILED)
 def compile_policy(serialized: bytes) -> Rule | str:
     """Return the rule of a serialized `SignaturePolicyEnvelope`, or why it cannot be used.
 
     Fabric refuses such a policy, or it would read it as one that anyone satisfies: a negative `n`.
     """
+    if len(serialized) > MAX_CACHED_POLICY_BYTES:
+        return _compile_policy(serialized)
+    return _compile_cached(serialized)
+
+
+def _compile_policy(serialized: bytes) -> Rule | str:
     try:
         envelope = SignaturePolicyEnvelope.FromString(serialized)
         if envelope.version:
@@ -66,6 +71,9 @@ def compile_policy(serialized: bytes) -> Rule | str:
         return "the policy cannot be parsed, or it nests too many rules"
     except UncheckedError as error:
         return str(error)
+
+
+_compile_cached = lru_cache(_COMPILED)(_compile_policy)
 
 
 def is_satisfied(rule: Rule, signers: Signers, budget: Budget) -> bool:

@@ -3,6 +3,7 @@
 from itertools import islice
 
 import pytest
+from msgspec.structs import replace
 
 from devnet.forge.envelopes import Chaincode, EndorserTransaction
 from devnet.forge.forger import Recipe, forge
@@ -11,6 +12,7 @@ from devnet.forge.identities import Signer
 from ledger.trust.chaincode_definitions import ChaincodeDefinitions, Definition
 from ledger.trust.channel_trust import ChannelTrust
 from ledger.trust.envelopes import verify_envelope, verify_envelopes
+from ledger.trust.limits import MAX_NAMESPACES
 from ledger.trust.verdicts import Result
 from protos.chaincode_pb2 import ChaincodeData, ChaincodeSpec
 from protos.collection_pb2 import ApplicationPolicy
@@ -129,6 +131,29 @@ def test_a_key_with_a_policy_of_its_own_is_not_checked() -> None:
     # An invalid transaction sets nothing.
     _, after = verify_envelopes(TRUST, DEFINITIONS, 5, [sets], b"\x0a")
     assert endorsement(writes, after) == (VALID, "")
+
+
+def test_what_can_be_checked_is_checked_beside_what_cannot() -> None:
+    known = replace(DEFINITIONS, keys=frozenset({("cc", "", "k")}))
+    for writes in (
+        NsReadWriteSet(namespace="cc", rwset=public("k").rwset + public("other").rwset),
+        NsReadWriteSet(
+            namespace="cc",
+            rwset=public("other").rwset,
+            collection_hashed_rwset=private("own").collection_hashed_rwset,
+        ),
+    ):
+        for endorser, result in ((ONE.peer, NOT_CHECKED), (TWO.peer, INVALID)):
+            assert endorsement(envelope(writes, endorser), known)[0] is result
+    assert endorsement(envelope(public("k"), TWO.peer), known)[0] is NOT_CHECKED
+
+
+def test_a_transaction_of_thousands_of_collections_is_not_checked() -> None:
+    sets = CollectionHashedReadWriteSet(collection_name="plain")
+    many = NsReadWriteSet(namespace="cc", collection_hashed_rwset=[sets] * MAX_NAMESPACES)
+    verdict = verify_envelope(TRUST, DEFINITIONS, envelope(many, ONE.peer))
+    assert verdict.result is NOT_CHECKED
+    assert "over 1000 namespaces or collections" in verdict.reason
 
 
 def test_definitions_before_fabric_2() -> None:

@@ -207,6 +207,21 @@ def test_one_endorser_does_not_count_twice(client: Client) -> None:
     assert client.verdict(client.resealed(sealed, repeat_with_other_text)).result is Result.INVALID
 
 
+def test_a_certificate_without_a_role_neither_creates_nor_endorses(client: Client) -> None:
+    one, two = client.network.endorsers
+    authority = client.network.organisations[0].authority
+    stranger = authority.enroll(one.mspid, "stranger.org1.example.com", "sales")
+    created = client.transaction("kindledger", one, two)
+    created.creator = stranger
+    created.use_computed_id()
+    verdict = client.verdict(created.seal())
+    assert verdict.creator.result is Result.INVALID
+    assert "no unit of client" in verdict.reason
+    verdict = client.verdict(client.transaction("kindledger", stranger, two).seal())
+    assert verdict.endorsement.result is Result.INVALID
+    assert verdict.organisations == ("Org2MSP",)
+
+
 def test_clients_and_administrators_do_not_endorse(client: Client) -> None:
     first, second = client.network.organisations
     for pair in ((first.peer, second.clients[0]), (first.admin, second.peer)):

@@ -15,8 +15,8 @@ from devnet.forge.genesis import channel_group, genesis_envelope, signature_poli
 from ledger.decoding.blocks import read_block
 from ledger.trust.chaincode_definitions import ChaincodeDefinitions, Definition
 from ledger.trust.channel_trust import from_config_envelope
-from ledger.trust.envelope_parts import EnvelopeParts, NamespaceWrites
-from ledger.trust.envelopes import verify_envelope
+from ledger.trust.envelope_parts import EnvelopeParts, NamespaceWrites, read_envelope
+from ledger.trust.envelopes import verify_envelope, verify_parts
 from ledger.trust.limits import MAX_KEYS_WITH_POLICY, MAX_SIGNATURES
 from ledger.trust.verdicts import Result
 from protos.collection_pb2 import ApplicationPolicy
@@ -232,15 +232,35 @@ def test_what_is_no_configuration_says_so() -> None:
     assert "type 3" in str(from_config_envelope(transaction))
 
 
-def test_ten_thousand_signatures_are_not_verified(signed: Trusted) -> None:
+def test_too_many_signatures_are_not_verified(signed: Trusted) -> None:
     metadata = Metadata.FromString(signed.block.metadata[0])
-    many = Metadata(value=metadata.value, signatures=list(metadata.signatures) * 10_000)
-    started = time.monotonic()
-    block = replace(signed.block, metadata=(many.SerializeToString(),))
-    verdict = verify(signed.trust, block)
-    assert time.monotonic() - started < _SECONDS
-    assert verdict.result is Result.NOT_CHECKED
-    assert f"more than {MAX_SIGNATURES} signatures" in verdict.reason
+    for count, words in ((MAX_SIGNATURES + 1, "more than 256 signatures"), (10_000, "too long")):
+        many = Metadata(value=metadata.value, signatures=list(metadata.signatures) * count)
+        block = replace(signed.block, metadata=(many.SerializeToString(),))
+        started = time.monotonic()
+        verdict = verify(signed.trust, block)
+        assert time.monotonic() - started < _SECONDS
+        assert verdict.result is Result.NOT_CHECKED
+        assert words in verdict.reason
+
+
+def test_too_many_or_too_long_endorsements_are_not_verified() -> None:
+    chain = [read_block(raw) for raw in recorded("raft-2.5").blocks]
+    trust = trust_of(chain[0].envelopes[0])
+    parts = read_envelope(chain[50].envelopes[0])
+    assert len(parts.endorsements) == 2
+    for many, words in (
+        (replace(parts, endorsements=parts.endorsements * MAX_SIGNATURES), "256 endorsements"),
+        (
+            replace(parts, endorsements=parts.endorsements * 100, endorsed=bytes(1 << 21)),
+            "too many bytes",
+        ),
+    ):
+        started = time.monotonic()
+        verdict = verify_parts(trust, ChaincodeDefinitions(), many)
+        assert time.monotonic() - started < _SECONDS
+        assert verdict.endorsement.result is Result.NOT_CHECKED
+        assert words in verdict.endorsement.reason
 
 
 def test_definitions_that_cannot_be_used_give_a_verdict() -> None:
