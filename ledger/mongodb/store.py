@@ -209,10 +209,21 @@ class LedgerStore:
     ) -> Primaries:
         """Insert the transactions of these blocks; `wait` until the majority has them.
 
-        Return the primaries that took them.
+        The first transaction of each block is inserted before the others. If two programs write
+        forks into one database, one of them meets the other's first transaction, which differs
+        unless both blocks begin alike, and stops before it writes anything else of its blocks.
+        Return the primaries that took the transactions.
         """
         concern = self.database.write_concern if wait else _ACKNOWLEDGED
-        return await self._insert(TRANSACTIONS, [each.transactions for each in blocks], concern)
+        split = [block.transactions.first_and_rest() for block in blocks if block.transactions]
+        first, rest = [each for each, _ in split], [each for _, each in split if each]
+        if not rest:
+            return await self._insert(TRANSACTIONS, first, concern)
+        primaries = await self._insert(TRANSACTIONS, first, _ACKNOWLEDGED)
+        primaries |= await self._insert(TRANSACTIONS, rest, concern)
+        if wait and (None in primaries or len(primaries) > 1):
+            await self._insert(TRANSACTIONS, first, concern)
+        return primaries
 
     async def insert_events(self, blocks: Sequence[EncodedBlock]) -> Primaries:
         """Insert the events of these blocks, whose transactions are stored.
