@@ -103,7 +103,7 @@ OTHER_POSITION = next(
     key for key in EXPECTED[TRANSACTIONS] if key > POSITION + (1 << 20) and key & 0xFFFFF == 0
 )
 OTHER: dict[str, Any] = bson.decode(EXPECTED[TRANSACTIONS][OTHER_POSITION])
-STORED_EVENT = bson.decode(EXPECTED[EVENTS][POSITION], CodecOptions(tz_aware=True))
+STORED_EVENT: dict[str, Any] = bson.decode(EXPECTED[EVENTS][POSITION], CodecOptions(tz_aware=True))
 REPAIRABLE: dict[str, Damage] = {
     **{name: damage for name, (damage, _, _) in DAMAGES.items() if name != "a block too many"},
     "the first blocks deleted": all_of(delete(BLOCKS, 0), delete(BLOCKS, 1)),
