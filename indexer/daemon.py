@@ -142,6 +142,7 @@ class Daemon:
             encoder=progress.encoder,
             reconciliation=reconciliation.snapshot() if reconciliation is not None else None,
             index_build=progress.index_build,
+            scrub=progress.scrub,
         )
 
 

@@ -11,11 +11,15 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 
 from indexer.channel_progress import ChannelProgress
 from indexer.reconciliation_state import ReconciliationState
-from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError
+from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError, ScrubState
 from runtime.http_server import SECURITY_HEADERS
 
 HealthStatus = Literal["ok", "degraded", "catching_up", "broken"]
-"""From best to worst. A degraded channel is indexed, but its business rows are not settled."""
+"""From best to worst.
+
+A degraded channel is indexed, but its business rows are not settled, or the scrub found stored
+documents that differ from what was written.
+"""
 
 _HTTP_STATUS: Final[dict[HealthStatus, int]] = {
     "ok": 200,
@@ -50,6 +54,7 @@ class ChannelHealth(Struct, frozen=True, rename="camel"):
     peer_height: int | None
     committed_height: int
     index_build: IndexBuild | None
+    scrub: ScrubState | None
     reconciliation: ReconciliationHealth | None
 
 
@@ -135,6 +140,7 @@ class HealthServer:
             peer_height=progress.peer_height,
             committed_height=progress.committed_height,
             index_build=progress.index_build,
+            scrub=progress.scrub,
             reconciliation=_reconciliation_health(reconciliation)
             if reconciliation is not None
             else None,
@@ -151,6 +157,8 @@ def _health_status(
     if progress.state is not ChannelState.FOLLOWING or progress.lag_s > _MAX_LAG_S:
         return "catching_up"
     if reconciliation is not None and reconciliation.state in _BLOCKED_STATES:
+        return "degraded"
+    if progress.scrub is not None and progress.scrub.has_differences:
         return "degraded"
     return "ok"
 

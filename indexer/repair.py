@@ -17,12 +17,14 @@ from indexer.block_source import BlockSource
 from indexer.document_differences import (
     DifferenceOfDocument,
     DocumentDifference,
-    differing_documents,
+    compare_block,
 )
 from indexer.verified_source import VerifiedSource, verified_source
+from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import encode_block
 from ledger.errors import ChainMismatchError
 from ledger.model import Block
+from ledger.mongodb.leftovers import uncommitted_documents
 from ledger.mongodb.repairs import Act, Change, RepairStore, block_of
 from ledger.mongodb.store import LedgerStore
 from ledger.ownership import decide_owners, ids_to_look_up
@@ -65,6 +67,14 @@ class Finding(Struct, frozen=True, rename="camel"):
     what: str
 
 
+class _WrongBlock(Struct, frozen=True):
+    """What identifies a block of the source that has findings, and the digest before it."""
+
+    hash: bytes
+    codes: bytes
+    previous_digest: bytes
+
+
 class Repairer:
     """Finds what is wrong with one channel's stored ledger, and puts it right.
 
@@ -84,8 +94,10 @@ class Repairer:
         self._report, self._advance = report, advance
         self._verified: VerifiedSource | None = None
         self._first, self._head, self._end = 0, -1, -1
-        self._wrong_blocks: dict[int, tuple[bytes, bytes]] = {}
-        """The hash and the codes of each block of the source that has findings."""
+        self._wrong_blocks: dict[int, _WrongBlock] = {}
+        """The blocks of the source that have findings, by number."""
+        self._digest = NO_DIGEST
+        """The digest that the block before has, when it is repaired."""
         self._restored_ids: set[str] = set()
         self._removed_ids: set[str] = set()
         """The ids that the repair of lower blocks will give to an owner, or take from one."""
@@ -104,7 +116,7 @@ class Repairer:
         stored = await self._repairs.lowest_and_highest()
         if stored is not None:
             self._first, self._head = await self._repairs.first_block(stored[0]), stored[1]
-        leftovers = await self._store.uncommitted_documents(self._head + 1)
+        leftovers = await uncommitted_documents(self._store.database, self._head + 1)
         self.last = max(self._head, leftovers.highest_block or -1)
         self._end = self._head
         begin(self.last)
@@ -123,11 +135,14 @@ class Repairer:
             async for block in blocks:
                 self._record_unknown(end + 1, block.number)
                 end = block.number
+                previous_digest = self._digest
                 differences = await self._differences(block)
                 for each in differences:
                     self._record(self._finding(block.number, each))
                 if differences:
-                    self._wrong_blocks[block.number] = (block.hash, block.codes)
+                    self._wrong_blocks[block.number] = _WrongBlock(
+                        block.hash, block.codes, previous_digest
+                    )
                 if block.number % _PROGRESS_INTERVAL == 0:
                     self._advance(block.number)
         self._record_unknown(end + 1, self._head + 1)
@@ -144,8 +159,11 @@ class Repairer:
         ids = ids_to_look_up(block)
         owned = await self._store.owned_ids(ids, block.number) - self._removed_ids
         owners = decide_owners(block, owned | (set(ids) & self._restored_ids))
-        encoded = encode_block(block, owners)
-        found = [each async for each in differing_documents(self._store.database, encoded)]
+        encoded = encode_block(block, owners, self._digest)
+        comparison = await compare_block(self._store.database, encoded)
+        found = comparison.differences
+        is_replaced = any(each.expected is encoded.block for each in found)
+        self._digest = encoded.digest if comparison.has_digest or is_replaced else NO_DIGEST
         if block.number > self._head:
             found = [each for each in found if each.stored is not None]
         for each in found:
@@ -212,10 +230,11 @@ class Repairer:
 
     async def _repair_block(self, block: Block, *, may_change: bool) -> None:
         expected = self._wrong_blocks[block.number]
-        if (block.hash, block.codes) != expected:
+        if (block.hash, block.codes) != (expected.hash, expected.codes):
             raise ChainMismatchError(
-                block.number, "hash", expected[0].hex(), block.hash.hex(), _CHANGED_SOURCE
+                block.number, "hash", expected.hash.hex(), block.hash.hex(), _CHANGED_SOURCE
             )
+        self._digest = expected.previous_digest
         differences = await self._differences(block)
         if block.number > self._head:
             if may_change:

@@ -22,7 +22,12 @@ from indexer.file_source import FileSource
 from indexer.verification import Difference, Verifier
 from ledger.mongodb.index_builds import has_owner_index
 from ledger.mongodb.store import LedgerStore
-from ledger.mongodb.sync_state import DifferenceCounts, Verification, record_verification
+from ledger.mongodb.sync_state import (
+    DifferenceCounts,
+    Verification,
+    read_sync_state,
+    record_verification,
+)
 from ledger.position import Height
 
 _MAX_SHOWN = 100
@@ -42,7 +47,7 @@ _PEER = "peer"
 def verify_command(
     load: LoadSettings, /, *, channel: str | None, source: str | None, as_json: bool
 ) -> None:
-    """Check the chain, the counts and the events of stored ledgers.
+    """Check the chain, the counts, the events and the digests of stored ledgers.
 
     With --source every stored document is also compared with the blocks, and every block with the
     documents. Block files determine the channel. Exits 65 if there is a difference, 78 if no block
@@ -53,11 +58,15 @@ def verify_command(
 
 
 class Report(Struct, frozen=True, rename="camel"):
-    """The outcome for one channel; `shown` holds the first differences."""
+    """The outcome for one channel; `shown` holds the first differences.
+
+    `digest` is the digest of the highest block, None if it has none.
+    """
 
     channel: str
     height: Height
     source: str | None
+    digest: str | None
     differences: int
     kinds: DifferenceCounts
     shown: list[Difference]
@@ -111,7 +120,8 @@ def _describe(report: Report) -> str:
         )
     source = f", also against {report.source}" if report.source else ""
     verdict = "no difference" if report.differences == 0 else f"{report.differences:,} differences"
-    return f"{report.channel}: {report.height:,} blocks verified{source}: {verdict}"
+    digest = f", digest {report.digest}" if report.digest else ""
+    return f"{report.channel}: {report.height:,} blocks verified{source}: {verdict}{digest}"
 
 
 async def _verify_channel(
@@ -139,7 +149,9 @@ async def _verify_channel(
                 f"{channel}: the index of transaction ids does not exist, so the ledger cannot be "
                 "compared with its source yet. `kindledger run` and `import` build missing indexes"
             )
-        height = await verifier.check_consistency()
+        state = await read_sync_state(store.database)
+        known_height = state.committed_height if state is not None else 0
+        height = await verifier.check_consistency(known_height)
         checkpoint = await store.checkpoint()
         if source is not None and checkpoint is not None:
             blocks = _block_source(settings, channel, source)
@@ -151,7 +163,13 @@ async def _verify_channel(
         )
         await record_verification(store.database, channel, outcome)
     return Report(
-        channel, height, source, verifier.difference_count, verifier.counts_by_kind, shown
+        channel,
+        height,
+        source,
+        verifier.head_digest.hex() or None,
+        verifier.difference_count,
+        verifier.counts_by_kind,
+        shown,
     )
 
 

@@ -27,11 +27,13 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock
-from ledger.documents.format import Document
+from ledger.documents.format import READABLE_FORMATS, Document
 from ledger.documents.joined import JoinedDocuments, join, messages
+from ledger.errors import StoreConflictError, StoreFormatError
 from ledger.mongodb import leftovers
-from ledger.mongodb.block_range import stored_range
+from ledger.mongodb.block_range import highest_block, stored_range
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.comparison import compare_documents
 from ledger.mongodb.index_builds import (
@@ -48,7 +50,6 @@ from ledger.mongodb.insert_command import (
     MAX_COMMAND_DOCUMENTS,
     insert_joined,
 )
-from ledger.mongodb.leftovers import UncommittedDocuments
 from ledger.mongodb.paging import RAW
 from ledger.position import BlockNumber, pack_position
 
@@ -70,6 +71,8 @@ class StoredBlock(Struct, frozen=True):
     number: int
     hash: bytes
     codes: bytes
+    digest: bytes = NO_DIGEST
+    """The digest of the block's documents; `NO_DIGEST` if an older program stored the block."""
 
 
 class Checkpoint(Struct, frozen=True):
@@ -160,14 +163,15 @@ class LedgerStore:
     async def stored_blocks(self, numbers: Sequence[int]) -> dict[int, StoredBlock]:
         """Return the stored blocks with these numbers, by number."""
         cursor = self.database[BLOCKS].find(
-            {"_id": {"$in": numbers}}, {"blockHash": 1, "validationCodes": 1}
+            {"_id": {"$in": numbers}}, {"blockHash": 1, "validationCodes": 1, "digest": 1}
         )
-        return {
-            document["_id"]: StoredBlock(
-                document["_id"], bytes.fromhex(document["blockHash"]), document["validationCodes"]
-            )
-            async for document in cursor
-        }
+        return {document["_id"]: _stored_block(document) async for document in cursor}
+
+    async def check_format(self) -> None:
+        """Raise `StoreFormatError` unless this program knows the format of the highest block."""
+        highest = await highest_block(self.database, {"format": 1})
+        if highest is not None and highest.get("format") not in READABLE_FORMATS:
+            raise StoreFormatError(highest["_id"], highest.get("format"), READABLE_FORMATS)
 
     async def owned_ids(self, tx_ids: Iterable[str], below: int) -> set[str]:
         """Return those of `tx_ids` that a stored envelope in a block below `below` owns.
@@ -251,14 +255,6 @@ class LedgerStore:
         """
         await leftovers.check_surplus(self.database, blocks)
 
-    async def check_committed_surplus(self, first: int, last: int) -> None:
-        """Raise `SurplusDocumentsError` if more is stored at committed blocks than they count."""
-        await leftovers.check_committed_surplus(self.database, first, last)
-
-    async def uncommitted_documents(self, first: int) -> UncommittedDocuments:
-        """Return what is stored at the positions of block `first` and above."""
-        return await leftovers.uncommitted_documents(self.database, first)
-
     async def _insert(
         self,
         name: str,
@@ -305,6 +301,18 @@ class LedgerStore:
         }
         for document in documents:
             compare_documents(name, document, stored.get(document["_id"]))
+
+
+def _stored_block(document: Document) -> StoredBlock:
+    number = document["_id"]
+    try:
+        block_hash = bytes.fromhex(document["blockHash"])
+        codes = bytes(document["validationCodes"])
+        return StoredBlock(number, block_hash, codes, bytes.fromhex(document.get("digest", "")))
+    except (KeyError, TypeError, ValueError) as error:
+        fields = "blockHash, validationCodes, digest"
+        expected = "two hashes in hex, and binary codes"
+        raise StoreConflictError(BLOCKS, number, fields, expected, repr(error)) from error
 
 
 def _chunks(tx_ids: Iterable[str], limit: int) -> Iterator[list[str]]:

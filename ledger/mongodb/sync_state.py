@@ -70,6 +70,8 @@ class DifferenceCounts(Struct, frozen=True, rename="camel"):
 
     It is null if documents were not compared.
     """
+    digests: int = 0
+    """Blocks whose stored documents do not have the digests that the block has."""
 
 
 class Verification(Struct, frozen=True, rename="camel"):
@@ -87,6 +89,31 @@ class Verification(Struct, frozen=True, rename="camel"):
     def compared(self) -> bool:
         """Whether the stored documents were compared with the blocks of the chain."""
         return self.kinds is not None and self.kinds.documents is not None
+
+
+class ScrubPass(Struct, frozen=True, rename="camel"):
+    """A pass of the scrub over the ledger: its end, the height, and the number of differences."""
+
+    at: datetime
+    height: int
+    differences: int
+
+
+class ScrubState(Struct, frozen=True, rename="camel"):
+    """The progress of the present pass of the scrub, which checks stored documents again and again.
+
+    The blocks below `height` are checked. `last` is the last complete pass.
+    """
+
+    height: int
+    started_at: datetime
+    differences: int
+    last: ScrubPass | None
+
+    @property
+    def has_differences(self) -> bool:
+        """Whether this pass or the last one found a difference."""
+        return self.differences > 0 or (self.last is not None and self.last.differences > 0)
 
 
 class DatabaseServer(Struct, frozen=True, rename="camel"):
@@ -136,6 +163,7 @@ class SyncState(Struct, frozen=True, rename="camel"):
     encoder: str | None = None
     """The encoder of blocks that the daemon uses: `compiled` or `python`."""
     index_build: IndexBuild | None = None
+    scrub: ScrubState | None = None
 
 
 def reports_work(state: SyncState, now: datetime) -> bool:
