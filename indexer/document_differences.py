@@ -1,6 +1,5 @@
 """Compares the stored documents of a block with those of the chain, document by document."""
 
-from collections.abc import AsyncIterator
 from enum import StrEnum
 
 from bson.raw_bson import RawBSONDocument
@@ -37,34 +36,37 @@ class DocumentDifference(Struct, frozen=True):
     stored: RawBSONDocument | None = None
 
 
-async def differing_documents(
+async def compare_block(
     database: AsyncDatabase[Document], block: EncodedBlock
-) -> AsyncIterator[DocumentDifference]:
-    """Yield each document of the block that is missing, was altered, or is not on the chain."""
+) -> list[DocumentDifference]:
+    """Return each document of the block that is missing, was altered, or is not on the chain."""
+    differences: list[DocumentDifference] = []
     async for comparable in comparable_documents(database, block):
         name, stored_by_id = comparable.collection, comparable.stored
         for expected in comparable.expected:
-            key = expected["_id"]
-            stored = stored_by_id.pop(key, None)
-            if stored is None:
-                what = f"{name}: {key} is missing"
-                yield DocumentDifference(
-                    name, key, DifferenceOfDocument.MISSING, what, expected=expected
-                )
-                continue
-            try:
-                compare_documents(name, expected, stored)
-            except StoreConflictError as error:
-                yield DocumentDifference(
-                    name,
-                    key,
-                    DifferenceOfDocument.ALTERED,
-                    f"{name}: {error.key}: {error.field}: "
-                    f"chain {error.expected!r}, stored {error.got!r}",
-                    error.field,
-                    expected,
-                    stored,
-                )
+            stored = stored_by_id.pop(expected["_id"], None)
+            difference = _difference(name, expected, stored)
+            if difference is not None:
+                differences.append(difference)
         for key, stored in stored_by_id.items():
             what = f"{name}: {key} is stored, but not on the chain"
-            yield DocumentDifference(name, key, DifferenceOfDocument.SURPLUS, what, stored=stored)
+            differences.append(
+                DocumentDifference(name, key, DifferenceOfDocument.SURPLUS, what, stored=stored)
+            )
+    return differences
+
+
+def _difference(
+    name: str, expected: RawBSONDocument, stored: RawBSONDocument | None
+) -> DocumentDifference | None:
+    key = expected["_id"]
+    if stored is None:
+        what = f"{name}: {key} is missing"
+        return DocumentDifference(name, key, DifferenceOfDocument.MISSING, what, expected=expected)
+    try:
+        compare_documents(name, expected, stored)
+    except StoreConflictError as error:
+        what = f"{name}: {error.key}: {error.field}: chain {error.expected!r}, stored {error.got!r}"
+        altered = DifferenceOfDocument.ALTERED
+        return DocumentDifference(name, key, altered, what, error.field, expected, stored)
+    return None

@@ -8,6 +8,7 @@ from pymongo.errors import PyMongoError
 
 from indexer.chain import Chain
 from ledger.errors import SurplusDocumentsError
+from ledger.mongodb.leftovers import check_committed_surplus, uncommitted_documents
 from ledger.mongodb.store import LedgerStore
 
 log = structlog.get_logger()
@@ -24,8 +25,8 @@ async def inspect_leftovers(store: LedgerStore, chain: Chain) -> None:
     """
     if chain.tip is not None:
         first = max(chain.first, chain.tip.number + 1 - _CHECKED_BLOCKS)
-        await store.check_committed_surplus(first, chain.tip.number)
-    uncommitted = await store.uncommitted_documents(chain.next_number)
+        await check_committed_surplus(store.database, first, chain.tip.number)
+    uncommitted = await uncommitted_documents(store.database, chain.next_number)
     if uncommitted:
         log.info(
             "uncommitted_documents",
@@ -48,7 +49,7 @@ async def describe_leftovers(store: LedgerStore, numbers: Sequence[int]) -> str:
     first, last = min(numbers), max(numbers)
     left = f"Documents that this run wrote for blocks {first} to {last} may remain in the database"
     try:
-        await store.check_committed_surplus(first, last)
+        await check_committed_surplus(store.database, first, last)
     except SurplusDocumentsError as surplus:
         return (
             f"{left}; some lie in committed blocks, where readers see them, for example in block "

@@ -17,13 +17,14 @@ from indexer.block_source import BlockSource
 from indexer.document_differences import (
     DifferenceOfDocument,
     DocumentDifference,
-    differing_documents,
+    compare_block,
 )
 from indexer.verified_source import VerifiedSource, verified_source
 from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import encode_block
 from ledger.errors import ChainMismatchError
 from ledger.model import Block
+from ledger.mongodb.leftovers import uncommitted_documents
 from ledger.mongodb.repairs import Act, Change, RepairStore, block_of
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.verification_queries import digests_begin
@@ -68,7 +69,7 @@ class Finding(Struct, frozen=True, rename="camel"):
 
 
 class _WrongBlock(Struct, frozen=True):
-    """What identifies a block of the source, and the digest of the block before."""
+    """What identifies a block of the source that has findings, and the digest before it."""
 
     hash: bytes
     codes: bytes
@@ -114,7 +115,7 @@ class Repairer:
         stored = await self._repairs.lowest_and_highest()
         if stored is not None:
             self._first, self._head = await self._repairs.first_block(stored[0]), stored[1]
-        leftovers = await self._store.uncommitted_documents(self._head + 1)
+        leftovers = await uncommitted_documents(self._store.database, self._head + 1)
         self.last = max(self._head, leftovers.highest_block or -1)
         self._end = self._head
         begin(self.last)
@@ -171,7 +172,7 @@ class Repairer:
         owned = await self._store.owned_ids(ids, block.number) - self._removed_ids
         owners = decide_owners(block, owned | (set(ids) & self._restored_ids))
         encoded = encode_block(block, owners, previous_digest)
-        found = [each async for each in differing_documents(self._store.database, encoded)]
+        found = await compare_block(self._store.database, encoded)
         if block.number > self._head:
             found = [each for each in found if each.stored is not None]
         for each in found:

@@ -19,7 +19,7 @@ from indexer.block_source import DeliveredBlock
 from indexer.chain import identify
 from indexer.commit_hashes import CommitHashes
 from indexer.consistency import ConsistencyChecks, DifferenceKind
-from indexer.document_differences import differing_documents
+from indexer.document_differences import compare_block
 from ledger.decoding.blocks import UndecodedBlock, decode_block, read_block
 from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock, encode_block
@@ -159,5 +159,5 @@ class Verifier:
             self._record(undecoded.number, DifferenceKind.DOCUMENTS, what)
 
     async def _compare_block(self, encoded: EncodedBlock) -> None:
-        async for difference in differing_documents(self._database, encoded):
+        for difference in await compare_block(self._database, encoded):
             self._record(encoded.number, DifferenceKind.DOCUMENTS, difference.what)

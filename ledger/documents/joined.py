@@ -38,6 +38,12 @@ class JoinedDocuments(Sequence[RawBSONDocument]):
             return join([document.raw for document in list(self)[index]])
         return list(self)[index]
 
+    def first_and_rest(self) -> "tuple[JoinedDocuments, JoinedDocuments]":
+        """Return the first document, and all others; there must be a document."""
+        size = _size_at(self.raw, 0)
+        rest = JoinedDocuments(self.raw[size:], self._count - 1)
+        return JoinedDocuments(self.raw[:size], 1), rest
+
     def parts(self, max_bytes: int, max_count: int) -> "Iterator[JoinedDocuments]":
         """Yield the documents in parts within both limits; a larger document is its own part."""
         start = end = count = 0

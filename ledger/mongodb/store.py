@@ -48,7 +48,6 @@ from ledger.mongodb.insert_command import (
     MAX_COMMAND_DOCUMENTS,
     insert_joined,
 )
-from ledger.mongodb.leftovers import UncommittedDocuments
 from ledger.mongodb.paging import RAW
 from ledger.mongodb.stored_blocks import Checkpoint, StoredBlock, read_stored_block
 from ledger.position import pack_position
@@ -200,10 +199,21 @@ class LedgerStore:
     ) -> Primaries:
         """Insert the transactions of these blocks; `wait` until the majority has them.
 
-        Return the primaries that took them.
+        The first transaction of each block is inserted before the others. If two programs write
+        forks into one database, one of them meets the other's first transaction, which differs
+        unless both blocks begin alike, and stops before it writes anything else of its blocks.
+        Return the primaries that took the transactions.
         """
         concern = self.database.write_concern if wait else _ACKNOWLEDGED
-        return await self._insert(TRANSACTIONS, [each.transactions for each in blocks], concern)
+        split = [block.transactions.first_and_rest() for block in blocks if block.transactions]
+        first, rest = [each for each, _ in split], [each for _, each in split if each]
+        if not rest:
+            return await self._insert(TRANSACTIONS, first, concern)
+        primaries = await self._insert(TRANSACTIONS, first, _ACKNOWLEDGED)
+        primaries |= await self._insert(TRANSACTIONS, rest, concern)
+        if wait and (None in primaries or len(primaries) > 1):
+            await self._insert(TRANSACTIONS, first, concern)
+        return primaries
 
     async def insert_events(self, blocks: Sequence[EncodedBlock]) -> Primaries:
         """Insert the events of these blocks, whose transactions are stored.
@@ -230,14 +240,6 @@ class LedgerStore:
         All their transactions and events must be inserted.
         """
         await leftovers.check_surplus(self.database, blocks)
-
-    async def check_committed_surplus(self, first: int, last: int) -> None:
-        """Raise `SurplusDocumentsError` if more is stored at committed blocks than they count."""
-        await leftovers.check_committed_surplus(self.database, first, last)
-
-    async def uncommitted_documents(self, first: int) -> UncommittedDocuments:
-        """Return what is stored at the positions of block `first` and above."""
-        return await leftovers.uncommitted_documents(self.database, first)
 
     async def _insert(
         self,

@@ -1,7 +1,6 @@
 """`kindledger repair` as an operator uses it: what it shows, changes, refuses and returns."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from tests.cli.support import RECORDED, Json, kindledger, uri_of
 from tests.reconciliation.gateway import Gateway
 from tests.reconciliation.growing_ledger import CHANNEL, GrowingLedger, forged_chain, submitted
 
-Repair = Callable[..., Json]
 LEDGER = (BLOCKS, TRANSACTIONS, EVENTS)
 
 
@@ -88,11 +86,11 @@ def test_missing_documents_need_no_right_to_change_and_everything_else_needs_the
         ]
         assert records[1]["reason"] == "ticket 7"
     with MongoClient[Json](uri_of(guarded_mongod, "kindledger_repair")) as client:
-        records_of_repairs = client["repaired"][REPAIRS]
+        records_of = client["repaired"][REPAIRS]
         with pytest.raises(OperationFailure):
-            records_of_repairs.update_one({}, {"$set": {"act": "none"}})
+            records_of.update_one({}, {"$set": {"act": "none"}})
         with pytest.raises(OperationFailure):
-            records_of_repairs.delete_one({})
+            records_of.delete_one({})
 
 
 def test_a_working_daemon_and_a_missing_confirmation_change_nothing(

@@ -21,6 +21,7 @@ def test_addresses_can_come_from_files_and_are_never_shown(tmp_path: Path) -> No
         "mongo": {
             "uri_file": secret,
             "uri": "mongodb://v:hunter2@h/?tlsCertificateKeyFilePassword=hunter2",
+            "repair_uri": "mongodb://w:hunter2@h/",
         },
         "postgres": {"dsn": "postgresql://h/d?user=u&password=hunter2"},
         "redis": {"url": "redis://:hunter2@h:6379/0"},
@@ -34,6 +35,8 @@ def test_addresses_can_come_from_files_and_are_never_shown(tmp_path: Path) -> No
     assert shown["mongo"] == {
         "uri": "mongodb://v:***@h/?tlsCertificateKeyFilePassword=***",
         "uri_file": str(secret),
+        "repair_uri": "mongodb://w:***@h/",
+        "repair_uri_file": None,
         "timeout_s": 30.0,
     }
     assert shown["postgres"]["dsn"] == "postgresql://h/d?user=u&password=***"

@@ -41,7 +41,7 @@ from tests.ledger.recorded import NAMES, Name, recorded
 CHAIN = hostile_chain()
 MIDDLE = 20
 CONFIGS = (0, 1, 2)
-"""The numbers of the CONFIG blocks, in the forged chain as in the used part of the recorded ones."""
+"""The numbers of the CONFIG blocks of the forged chain, and of the recorded ones as far as used."""
 
 
 async def index(

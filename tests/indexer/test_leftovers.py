@@ -10,7 +10,7 @@ from pymongo import AsyncMongoClient
 from structlog.testing import capture_logs
 
 from ledger.documents.encoding import EncodedBlock
-from ledger.errors import LedgerError, SurplusDocumentsError
+from ledger.errors import LedgerError, StoreConflictError, SurplusDocumentsError
 from ledger.model import VALID
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore, Primaries
@@ -207,9 +207,25 @@ async def test_an_importer_of_a_fork_killed_at_any_call_leaves_no_visible_docume
 async def test_two_importers_of_trunk_and_fork_show_no_foreign_document(
     store: LedgerStore, seed: int
 ) -> None:
-    """A document that is left in a committed block after all is named by the run that wrote it."""
+    """Their blocks begin with different transactions: one of them stops before it writes others."""
+    trunk, branch = (expected_documents(chain)[TRANSACTIONS] for chain in (TRUNK, BRANCH))
+    first = [pack_position(number, 0) for number in range(FORK, len(TRUNK))]
+    assert all(trunk[position] != branch[position] for position in first)
     errors = await index_both(store, seed)
     assert errors, "two chains cannot both be stored"
-    stored = await stored_documents(store.database)
-    if foreign(stored):
-        assert any("readers see them" in str(error) for error in errors), errors
+    assert not foreign(await stored_documents(store.database))
+
+
+async def test_a_run_that_left_documents_in_committed_blocks_names_them(store: LedgerStore) -> None:
+    """A lying peer's block that begins as the right one is written after that was committed."""
+
+    class LateStore(LedgerStore):
+        async def check_committed(self, blocks: Sequence[EncodedBlock]) -> None:
+            await super().check_committed(blocks)
+            await index(store, ScriptedSource(TRUNK[: NUMBER + 1]))
+
+    await index(store, ScriptedSource(TRUNK[:NUMBER]))
+    late = LateStore(store.database.client, store.database.name)
+    with pytest.raises(StoreConflictError, match="readers see them") as caught:
+        await index(late, ScriptedSource((*TRUNK[:NUMBER], LIE)))
+    assert f"block {NUMBER}: {TRANSACTIONS} {SURPLUS}" in str(caught.value)

@@ -29,7 +29,7 @@ from tests.indexer.damages import (
     copy,
     delete,
 )
-from tests.indexer.network import BRANCH, FORK, TRUNK
+from tests.indexer.network import BRANCH, FORK, TRUNK, Client, peer_of
 from tests.indexer.repairing import AT, cut_off, recorded, repair, repairs_of
 from tests.indexer.support import (
     EndingSource,
@@ -192,6 +192,20 @@ async def test_without_the_right_to_change_missing_documents_are_inserted(
     assert [each["act"] for each in await recorded(indexed)] == ["insert"]
     assert (await repair(indexed, FILES))[1] == 0
     await assert_equal_to_chain(indexed)
+
+
+@pytest.mark.parametrize("height", [len(TRUNK), 20])
+async def test_a_peer_repairs_as_far_as_it_has_blocks(
+    store: LedgerStore, client: Client, height: int
+) -> None:
+    await index(store, ScriptedSource(TRUNK))
+    expected = expected_documents(TRUNK)
+    wanted = next(iter(expected[EVENTS]))
+    await delete(EVENTS, wanted)(store.database)
+    async with peer_of(TRUNK[:height]) as peer:
+        _, remaining = await repair(store, client.source(peer))
+    assert remaining == (0 if height == len(TRUNK) else 1), "blocks that it does not have"
+    assert_equal_documents(await stored_documents(store.database), expected)
 
 
 async def test_blocks_that_do_not_continue_each_other_repair_nothing(indexed: LedgerStore) -> None:
