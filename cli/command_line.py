@@ -15,6 +15,7 @@ _COMMANDS: Final = {
     "api": "cli.commands.api:api_command",
     "config": "cli.commands.config:config_group",
     "demo": "cli.commands.demo:demo_command",
+    "digest": "cli.commands.digest:digest_command",
     "doctor": "cli.commands.doctor:doctor_command",
     "import": "cli.commands.import_files:import_command",
     "migrate": "cli.commands.migrate:migrate_group",

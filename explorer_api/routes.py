@@ -14,6 +14,7 @@ from explorer_api.http.responses import (
 from explorer_api.resources import audit, blocks, events, series, transactions
 from explorer_api.resources.chaincodes import get_chaincode, list_chaincodes
 from explorer_api.resources.channels import get_channel, list_channels
+from explorer_api.resources.digests import AT, get_digest
 from explorer_api.resources.documentation import HTML, get_docs, get_openapi
 from explorer_api.resources.health import health, live, ready
 from explorer_api.resources.keys import get_key_history, read_key_filter
@@ -29,7 +30,7 @@ from explorer_api.resources.transaction_lists import list_block_transactions, li
 from explorer_api.resources.transaction_lookup import find_transaction
 from explorer_api.routing.route import AnyRoute, ChannelRoute, ListRoute, Route, StreamRoute
 from explorer_api.schemas.audit import Audit, DiscrepancyList
-from explorer_api.schemas.blocks import BlockDetail, BlockPage
+from explorer_api.schemas.blocks import BlockDetail, BlockPage, LedgerDigest
 from explorer_api.schemas.chaincodes import ChaincodeDetail, ChaincodeList
 from explorer_api.schemas.channels import ChannelDetail, ChannelList
 from explorer_api.schemas.events import EventPage
@@ -133,6 +134,15 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         content_type="application/x-protobuf",
         problems=("raw-not-retained",),
         example=f"{CHANNEL}/blocks/0/raw",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/digest",
+        handler=get_digest,
+        tag=_AUDIT,
+        body_type=LedgerDigest,
+        cache_controls=_BLOCK_CACHING,
+        parameters=(AT,),
+        example=f"{CHANNEL}/digest",
     ),
     Route(
         path=f"{API}/channels",

@@ -131,6 +131,7 @@ class ChannelIndexer:
     async def _stored_chain(self) -> Chain:
         """Return the chain as far as it is stored, without blocks if the store is empty."""
         channel = self._progress.channel
+        await self._store_retry.run(self._store.check_format)
         checkpoint = await self._store_retry.run(self._store.checkpoint)
         if checkpoint is None:
             return Chain(channel, BlockNumber(self._first), None)

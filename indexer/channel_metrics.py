@@ -92,6 +92,25 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
         ),
     ),
     MetricDefinition(
+        "kindledger_scrub_height_blocks",
+        "Blocks that the present pass of the scrub has checked; absent before the first step.",
+        lambda channel: channel.scrub.height if channel.scrub is not None else None,
+    ),
+    MetricDefinition(
+        "kindledger_scrub_differences",
+        "Differences in stored documents that the present pass of the scrub has found.",
+        lambda channel: channel.scrub.differences if channel.scrub is not None else None,
+    ),
+    MetricDefinition(
+        "kindledger_scrub_complete_timestamp_seconds",
+        "When the scrub last completed a pass, in seconds since 1970; absent before the first one.",
+        lambda channel: (
+            timestamp(channel.scrub.last.at)
+            if channel.scrub is not None and channel.scrub.last is not None
+            else None
+        ),
+    ),
+    MetricDefinition(
         "kindledger_last_commit_timestamp_seconds",
         "When a block was last stored, in seconds since 1970; absent before the first one.",
         lambda channel: timestamp(channel.committed_at),

@@ -11,7 +11,7 @@ from typing import Any, Final
 from indexer.agreement import Agreement
 from indexer.byte_queue import ByteQueue
 from ledger.block_encoder import EncoderName
-from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError
+from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError, ScrubState
 from ledger.position import BlockNumber, Height, height_above
 from runtime.broadcast import Broadcast
 from runtime.histogram import SECONDS, Histogram
@@ -80,6 +80,8 @@ class ChannelProgress:
         """Whether indexes are missing, and will be built near the head."""
         self.index_build: IndexBuild | None = None
         """The indexes that are being built now."""
+        self.scrub: ScrubState | None = None
+        """The progress of the scrub; None before its first step."""
         self.started_at = now()
         self.state_since = self.started_at
         self.resumed = False
@@ -158,6 +160,11 @@ class ChannelProgress:
         while len(self._samples) > 2 and self._samples[0][0] < now - _RATE_WINDOW_S:
             self._samples.popleft()
         self.set_working_state()
+
+    def record_scrub(self, state: ScrubState) -> None:
+        """Record the progress of the scrub."""
+        self.scrub = state
+        self.changed.set()
 
     def record_index_build(self, build: IndexBuild | None) -> None:
         """Record the progress of a build of indexes; None when it has ended."""

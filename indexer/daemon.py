@@ -149,6 +149,7 @@ class Daemon:
             peers_required=progress.agreement.required,
             disputed_at=progress.agreement.disputed_at(progress.committed_height),
             peers=channel.comparisons.reports() if channel.comparisons is not None else None,
+            scrub=progress.scrub,
         )
 
 

@@ -11,12 +11,15 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 
 from indexer.channel_progress import ChannelProgress
 from indexer.reconciliation_state import ReconciliationState
-from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError
+from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError, ScrubState
 from runtime.http_server import SECURITY_HEADERS
 
 HealthStatus = Literal["ok", "degraded", "catching_up", "broken"]
-"""From best to worst. A degraded channel is indexed, but its business rows are not settled, for
-example because too few peers gave the last blocks."""
+"""From best to worst.
+
+A degraded channel is indexed, but its business rows are not settled, for example because too few
+peers gave the last blocks; or the scrub found stored documents that differ from what was written.
+"""
 
 _HTTP_STATUS: Final[dict[HealthStatus, int]] = {
     "ok": 200,
@@ -55,6 +58,7 @@ class ChannelHealth(Struct, frozen=True, rename="camel"):
     agreed_height: int
     peers_required: int
     index_build: IndexBuild | None
+    scrub: ScrubState | None
     reconciliation: ReconciliationHealth | None
 
 
@@ -142,6 +146,7 @@ class HealthServer:
             agreed_height=progress.agreed_height,
             peers_required=progress.agreement.required,
             index_build=progress.index_build,
+            scrub=progress.scrub,
             reconciliation=_reconciliation_health(reconciliation)
             if reconciliation is not None
             else None,
@@ -159,7 +164,8 @@ def _health_status(
         return "catching_up"
     if reconciliation is not None and reconciliation.state in _BLOCKED_STATES:
         return "degraded"
-    if progress.agreement_delay_s > _MAX_AGREEMENT_DELAY_S:
+    differs = progress.scrub is not None and progress.scrub.has_differences
+    if differs or progress.agreement_delay_s > _MAX_AGREEMENT_DELAY_S:
         return "degraded"
     return "ok"
 

@@ -29,6 +29,7 @@ from indexer.owner_lookup import OwnerLookup
 from indexer.store_retry import StoreRetry
 from ledger.block_encoder import BlockEncoder, ClaimedBlock
 from ledger.decoding.blocks import UndecodedBlock
+from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock
 from ledger.errors import LedgerError
 from ledger.mongodb.store import LedgerStore, StoredBlock
@@ -82,6 +83,8 @@ class Pipeline:
         self._uncommitted_owners: dict[str, int] = {}
         """The transaction ids that uncommitted blocks own, with the number of the block."""
         self._free_batches = asyncio.Semaphore(limits.parallel_batches)
+        self._digest = chain.tip.digest if chain.tip is not None else NO_DIGEST
+        """The digest of the highest encoded block."""
         self._error: LedgerError | None = None
         self._source_error: LedgerError | None = None
         self.next_number = chain.next_number
@@ -171,10 +174,11 @@ class Pipeline:
             with self._progress.timed(Stage.OWNERS):
                 owned_below |= await self._owner_lookup.owned_ids(to_look_up, blocks[0].number)
         with self._progress.timed(Stage.ENCODE):
-            encode = partial(_encode_all, self._encoder, blocks, owned_below)
+            encode = partial(_encode_all, self._encoder, blocks, owned_below, self._digest)
             encoded, error = await _compute(encode, sum(each.undecoded.size for each in blocks))
         self._error = error or self._error
         for block, owned_ids in encoded:
+            self._digest = block.digest
             self._uncommitted_owners |= dict.fromkeys(owned_ids, block.number)
             await self._owner_lookup.add(block.number, owned_ids)
             with self._progress.timed(Stage.WAIT_FOR_ROOM):
@@ -249,13 +253,13 @@ def _check(
 
 
 def _encode_all(
-    encoder: BlockEncoder, blocks: Sequence[ClaimedBlock], owned_below: set[str]
+    encoder: BlockEncoder, blocks: Sequence[ClaimedBlock], owned_below: set[str], digest: bytes
 ) -> tuple[list[tuple[EncodedBlock, dict[str, int]]], LedgerError | None]:
     """Decide ownership in ascending order and encode; return with each block the ids that it owns.
 
     Each owned id has the index of its owner. `owned_below` holds the ids that lower blocks own, as
-    far as these blocks have them; the ids that these blocks own are added. Return also the error
-    that ended the encoding.
+    far as these blocks have them; the ids that these blocks own are added. `digest` is the digest
+    of the block before. Return also the error that ended the encoding.
     """
     encoded: list[tuple[EncodedBlock, dict[str, int]]] = []
     try:
@@ -264,7 +268,9 @@ def _encode_all(
             claims = enumerate(zip(block.claims, owners, strict=True))
             owned_ids = {claim.tx_id: index for index, (claim, is_owner) in claims if is_owner}
             owned_below.update(owned_ids)
-            encoded.append((encoder.encode(block, owners), owned_ids))
+            encoded_block = encoder.encode(block, owners, digest)
+            digest = encoded_block.digest
+            encoded.append((encoded_block, owned_ids))
     except LedgerError as error:
         return encoded, error
     return encoded, None

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from ledger.decoding.blocks import UndecodedBlock, decode_block, read_block
 from ledger.decoding.transactions import decode_claimed_ids
+from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.model import ClaimedIds
 
@@ -59,8 +60,14 @@ class BlockEncoder(Protocol):
     def claims(self, block: UndecodedBlock) -> ClaimedBlock:
         """Return the block with the ids that its envelopes claim."""
 
-    def encode(self, block: ClaimedBlock, owns: Sequence[bool]) -> EncodedBlock:
-        """Return the block's documents; `owns` tells for each envelope whether it owns its id."""
+    def encode(
+        self, block: ClaimedBlock, owns: Sequence[bool], previous_digest: bytes = NO_DIGEST
+    ) -> EncodedBlock:
+        """Return the block's documents.
+
+        `owns` tells for each envelope whether it owns its id. `previous_digest` is the digest of
+        the block before, if it has one.
+        """
 
 
 class PythonEncoder:
@@ -76,6 +83,8 @@ class PythonEncoder:
         """Return the block with the ids that its envelopes claim."""
         return ClaimedBlock(block, tuple([decode_claimed_ids(each) for each in block.envelopes]))
 
-    def encode(self, block: ClaimedBlock, owns: Sequence[bool]) -> EncodedBlock:
+    def encode(
+        self, block: ClaimedBlock, owns: Sequence[bool], previous_digest: bytes = NO_DIGEST
+    ) -> EncodedBlock:
         """Return the block's documents."""
-        return encode_block(decode_block(block.undecoded, block.claims), owns)
+        return encode_block(decode_block(block.undecoded, block.claims), owns, previous_digest)

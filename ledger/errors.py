@@ -26,6 +26,18 @@ class ChainMismatchError(LedgerError):
         super().__init__(f"block {block}: {field}: expected {expected}, got {got}. {meaning}")
 
 
+class StoreFormatError(LedgerError):
+    """A stored ledger in a format that this program does not know."""
+
+    def __init__(self, block: int, stored: object, readable: range) -> None:
+        super().__init__(
+            f"the stored block {block} has format {stored!r}, and this program knows the formats "
+            f"{readable.start} to {readable.stop - 1}: a newer program indexed the ledger, or the "
+            "document was changed. Nothing was written. Update this program, or run "
+            "`kindledger verify`."
+        )
+
+
 class StoreConflictError(LedgerError):
     """A stored document that differs from the document that the chain gives."""
 

@@ -45,7 +45,7 @@ PROMETHEUS_LABELS = {"job", "instance"}
 """Labels that Prometheus adds to each metric."""
 
 UNITS = re.compile(
-    r"_(blocks|bytes|seconds|transactions|rows|discrepancies|connections|per_second|hash|state"
+    r"_(blocks|bytes|seconds|transactions|rows|discrepancies|differences|connections|per_second|hash|state"
     r"|available|height|streams|in_progress)$"
 )
 FUNCTIONS = {

@@ -1,7 +1,7 @@
 """Assembles a channel of the daemon: its indexer, and what runs beside it."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from cli.assembly.agreement import channel_agreement, peer_comparisons
 from cli.assembly.network import peer_sources
 from cli.assembly.reconciliation import reconciled_channel, reconciliation
-from cli.configuration.settings import IndexerSettings, Settings
+from cli.configuration.settings import IndexerSettings, Settings, VerificationSettings
 from indexer.agreement import Agreement
 from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
 from indexer.channel_progress import ChannelProgress
@@ -21,6 +21,7 @@ from indexer.daemon import DaemonChannel
 from indexer.deferred_indexes import IndexPolicy
 from indexer.head_publisher import HeadPublisher
 from indexer.pipeline import PipelineLimits
+from indexer.scrub import Scrub, ScrubRate
 from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.store import LedgerStore
 from reconciliation.reconciliation_metrics import RECONCILIATION_METRICS
@@ -58,6 +59,11 @@ def index_policy(settings: IndexerSettings) -> IndexPolicy:
     )
 
 
+def scrub_rate(settings: VerificationSettings) -> ScrubRate:
+    """Return the configured rate of the scrub."""
+    return ScrubRate(settings.scrub_documents_per_s, settings.scrub_pause_s)
+
+
 @asynccontextmanager
 async def daemon_channel(
     channel: str,
@@ -90,22 +96,23 @@ async def daemon_channel(
         indexes=index_options(settings.indexer),
         index_policy=index_policy(settings.indexer),
     )
-    publishers = (
-        (HeadPublisher(redis, store.database.name, progress).run,) if redis is not None else ()
-    )
+    scrub = Scrub(store, progress, scrub_rate(settings.verification), lambda: datetime.now(UTC))
+    tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (scrub.run,)
+    if redis is not None:
+        tasks += (HeadPublisher(redis, store.database.name, progress).run,)
     if channel != reconciled_channel(settings):
         yield DaemonChannel(
             indexer,
             progress,
             store.database,
-            background_tasks=publishers,
+            background_tasks=tasks,
             comparisons=comparisons,
         )
         return
     async with reconciliation(settings, store, progress) as part:
         reconciled = part.reconciler.progress
         registry.register(MetricCollector(RECONCILIATION_METRICS, "channel", {channel: reconciled}))
-        background_tasks = (*part.background_tasks, *publishers)
+        background_tasks = (*part.background_tasks, *tasks)
         yield DaemonChannel(
             indexer, progress, store.database, reconciled, background_tasks, comparisons
         )

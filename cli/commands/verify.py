@@ -49,7 +49,7 @@ _PEER = "peer"
 def verify_command(
     load: LoadSettings, /, *, channel: str | None, source: str | None, as_json: bool
 ) -> None:
-    """Check the chain, the counts and the events of stored ledgers.
+    """Check the chain, the counts, the events and the digests of stored ledgers.
 
     With --source every stored document is also compared with the blocks, and every block with the
     documents. Block files determine the channel. Exits 65 if there is a difference, 78 if no block
@@ -60,11 +60,15 @@ def verify_command(
 
 
 class Report(Struct, frozen=True, rename="camel"):
-    """The outcome for one channel; `shown` holds the first differences."""
+    """The outcome for one channel; `shown` holds the first differences.
+
+    `digest` is the digest of the highest block, None if it has none.
+    """
 
     channel: str
     height: Height
     source: str | None
+    digest: str | None
     differences: int
     kinds: DifferenceCounts
     shown: list[Difference]
@@ -118,7 +122,8 @@ def _describe(report: Report) -> str:
         )
     source = f", also against {report.source}" if report.source else ""
     verdict = "no difference" if report.differences == 0 else f"{report.differences:,} differences"
-    return f"{report.channel}: {report.height:,} blocks verified{source}: {verdict}"
+    digest = f", digest {report.digest}" if report.digest else ""
+    return f"{report.channel}: {report.height:,} blocks verified{source}: {verdict}{digest}"
 
 
 async def _verify_channel(
@@ -146,7 +151,9 @@ async def _verify_channel(
                 f"{channel}: the index of transaction ids does not exist, so the ledger cannot be "
                 "compared with its source yet. `kindledger run` and `import` build missing indexes"
             )
-        height = await verifier.check_consistency()
+        state = await read_sync_state(store.database)
+        known_height = state.committed_height if state is not None else 0
+        height = await verifier.check_consistency(known_height)
         checkpoint = await store.checkpoint()
         if source is not None and checkpoint is not None:
             blocks = await _block_source(settings, channel, source, store)
@@ -159,7 +166,13 @@ async def _verify_channel(
         )
         await record_verification(store.database, channel, outcome)
     return Report(
-        channel, height, source, verifier.difference_count, verifier.counts_by_kind, shown
+        channel,
+        height,
+        source,
+        verifier.head_digest.hex() or None,
+        verifier.difference_count,
+        verifier.counts_by_kind,
+        shown,
     )
 
 

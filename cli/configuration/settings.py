@@ -17,6 +17,7 @@ from cli.configuration.server_settings import (
 from cli.configuration.struct_fields import StructFields
 from cli.errors import ConfigurationError
 from indexer.deferred_indexes import IndexPolicy
+from indexer.scrub import ScrubRate
 from ledger.mongodb.collections import database_name
 from ledger.mongodb.indexes import IndexOptions
 from reconciliation.mapping import KINDLEDGER, BusinessTable, EventAmount
@@ -167,6 +168,13 @@ class IndexerSettings(Section):
         return fields
 
 
+class VerificationSettings(Section):
+    """How fast the daemon checks stored documents again and again; 0 turns this off."""
+
+    scrub_documents_per_s: float = Field(default=ScrubRate().documents_per_s, ge=0)
+    scrub_pause_s: Seconds = ScrubRate().pause_s
+
+
 class ReconcileSettings(Section):
     """The business rows that name transactions of a channel, and how they are settled.
 
@@ -214,6 +222,7 @@ class Settings(Section):
     trust: TrustSettings = TrustSettings()
     channels: dict[str, ChannelSettings] = Field(default_factory=dict)
     indexer: IndexerSettings = IndexerSettings()
+    verification: VerificationSettings = VerificationSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
 
     def with_indexes(self, creation: IndexCreation | None) -> "Settings":

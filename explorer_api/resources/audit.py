@@ -13,7 +13,7 @@ from explorer_api.schemas.audit import (
     RowsAudit,
 )
 from explorer_api.schemas.paging import PageInfo
-from ledger.mongodb.sync_state import ChannelState, Reconciliation, Verification
+from ledger.mongodb.sync_state import ChannelState, Reconciliation, ScrubState, Verification
 from reconciliation.reports import (
     BusinessReports,
     BusinessUnavailableError,
@@ -37,17 +37,26 @@ async def get_audit(call: ChannelCall) -> ApiResponse:
     if reports is not None or reported is not None:
         first = call.snapshot.first
         rows = await _audit_rows(reports, reported, first["number"] if first is not None else 0)
-    return ApiResponse(Audit(call.snapshot.height, _audit_ledger(verification), rows), NO_STORE)
+    scrub = sync.scrub if sync is not None else None
+    ledger = _audit_ledger(verification, scrub)
+    return ApiResponse(Audit(call.snapshot.height, ledger, rows), NO_STORE)
 
 
-def _audit_ledger(verification: Verification | None) -> LedgerAudit:
+def _audit_ledger(verification: Verification | None, scrub: ScrubState | None) -> LedgerAudit:
+    found = scrub is not None and scrub.has_differences
     if verification is None:
-        return LedgerAudit("unknown", None, None, None, None)
+        return LedgerAudit("different" if found else "unknown", None, None, None, None, scrub)
     verdict: LedgerVerdict = "equal" if verification.compared else "consistent"
-    if verification.differences:
+    found = found and scrub is not None and scrub.started_at > verification.at
+    if verification.differences or found:
         verdict = "different"
     return LedgerAudit(
-        verdict, verification.at, verification.height, verification.differences, verification.kinds
+        verdict,
+        verification.at,
+        verification.height,
+        verification.differences,
+        verification.kinds,
+        scrub,
     )
 
 

@@ -129,9 +129,7 @@ async def find_block(call: ChannelCall) -> Document:
     """Return the block in the path: by number, by hash, or the latest. Raises `ProblemError`."""
     reader, reference = call.channel.reader, call.path["block"].decode(errors="replace")
     if call.path["block"] == LATEST:
-        if call.snapshot.head is None:
-            raise _number_not_found(0, call)
-        return call.snapshot.head
+        return head_block(call)
     if BLOCK_HASH.fullmatch(reference):
         block = await reader.block_by_hash(reference.lower(), call.last)
         if block is None:
@@ -146,7 +144,19 @@ async def find_block(call: ChannelCall) -> Document:
         raise invalid_parameter(
             "block", reference, f"a number from 0 to {MAX_BLOCK_NUMBER}, a hash, or latest"
         )
-    block = await reader.block(number) if number <= call.last else None
+    return await read_block(call, number)
+
+
+def head_block(call: ChannelCall) -> Document:
+    """Return the latest block. Raises `ProblemError` if no block is indexed."""
+    if call.snapshot.head is None:
+        raise _number_not_found(0, call)
+    return call.snapshot.head
+
+
+async def read_block(call: ChannelCall, number: int) -> Document:
+    """Return the block with this number. Raises `ProblemError` if it is not indexed."""
+    block = await call.channel.reader.block(number) if number <= call.last else None
     if block is None:
         raise _number_not_found(number, call)
     return block

@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from explorer_api.schemas.paging import PageInfo
-from ledger.mongodb.sync_state import DifferenceCounts, Reconciliation
+from ledger.mongodb.sync_state import DifferenceCounts, Reconciliation, ScrubState
 from reconciliation.reports import Discrepancy, RowsVerdict, SettlementStatus
 
 LedgerVerdict = Literal["equal", "consistent", "different", "unknown"]
@@ -19,6 +19,9 @@ class LedgerAudit(Struct, frozen=True, rename="camel"):
     --source`) and none differs. It is `consistent` if the stored documents were compared only with
     each other and none contradicts another. `differences` counts the differences, and `kinds`
     counts them by kind; `kinds` is null if an older version of this program wrote the result.
+    `scrub` is the progress of the daemon's own check, which computes the digests of all stored
+    documents again and again; `verdict` is `different` too if it found a difference after the last
+    verification.
     """
 
     verdict: LedgerVerdict
@@ -26,6 +29,7 @@ class LedgerAudit(Struct, frozen=True, rename="camel"):
     height: int | None
     differences: int | None
     kinds: DifferenceCounts | None
+    scrub: ScrubState | None
 
 
 class RowsAudit(Struct, frozen=True, rename="camel"):

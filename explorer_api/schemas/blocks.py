@@ -48,13 +48,30 @@ class BlockDetail(BlockRow, frozen=True, rename="camel"):
     """A block with all its fields.
 
     `last_config` is the number of the block whose channel configuration is in force.
-    `transactions` is null unless the request has `include=transactions`.
+    `digest` is the digest of the block's documents, on which the digests of all later blocks
+    depend; it is null if an older program indexed the block. `transactions` is null unless the
+    request has `include=transactions`.
     """
 
     commit_hash: str | None
     last_config: int | None
     signers: list[Signer] | Omitted
+    digest: str | None
     transactions: list[TransactionRow] | None
+
+
+class LedgerDigest(Struct, frozen=True, rename="camel"):
+    """The digest of the documents of all blocks up to a block.
+
+    `hash` is the hash of this block, `start_block` the number of the lowest stored block. `digest`
+    is null if an older program indexed the block.
+    """
+
+    channel: str
+    start_block: int
+    number: int
+    hash: str
+    digest: str | None
 
 
 class BlockPage(Struct, frozen=True):
@@ -83,6 +100,7 @@ def block_detail(
         commit_hash=document["commitHash"],
         last_config=read_integer(last_config) if last_config is not None else None,
         signers=read_list(document["signers"], _read_signer),
+        digest=document.get("digest"),
         transactions=rows,
     )
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 import bson
-from bson.raw_bson import RawBSONDocument
 
 from ledger.block_encoder import ClaimedBlock, EncoderName
 from ledger.compiled._blocks import TransactionEncoder, claimed_ids, split_block
@@ -14,7 +13,13 @@ from ledger.decoding.identities import decode_identity
 from ledger.decoding.transactions import decode_claimed_ids
 from ledger.documents.blocks import BlockCounts
 from ledger.documents.code_names import VALIDATION_CODES, status_name, type_name
-from ledger.documents.encoding import EncodedBlock, encode_block_document, encode_transaction
+from ledger.documents.digests import NO_DIGEST
+from ledger.documents.encoding import (
+    EncodedBlock,
+    EncodedTransactions,
+    add_block_document,
+    encode_transaction,
+)
 from ledger.documents.format import FORMAT
 from ledger.documents.identities import identity_document
 from ledger.documents.joined import JoinedDocuments
@@ -54,7 +59,9 @@ class CompiledEncoder:
         """Return the block with the ids that its envelopes claim."""
         return ClaimedBlock(block, tuple([_claimed_ids(each) for each in block.envelopes]))
 
-    def encode(self, block: ClaimedBlock, owns: Sequence[bool]) -> EncodedBlock:
+    def encode(
+        self, block: ClaimedBlock, owns: Sequence[bool], previous_digest: bytes = NO_DIGEST
+    ) -> EncodedBlock:
         """Return the block's documents."""
         undecoded = block.undecoded
         decoded = decode_block(undecoded, block.claims)
@@ -71,13 +78,13 @@ class CompiledEncoder:
         )
         self.reference_count += len(owns) - len(chaincodes)
         others.counts.add_all([_TYPE] * len(chaincodes), chaincodes, organisations, times)
-        return EncodedBlock(
-            number=undecoded.number,
-            block=RawBSONDocument(encode_block_document(decoded, others.counts, event_count)),
-            transactions=JoinedDocuments(transactions, len(undecoded.envelopes)),
-            events=JoinedDocuments(events, event_count),
-            undecodable=others.undecodable,
+        encoded = EncodedTransactions(
+            JoinedDocuments(transactions, len(undecoded.envelopes)),
+            JoinedDocuments(events, event_count),
+            others.counts,
+            others.undecodable,
         )
+        return add_block_document(decoded, encoded, previous_digest)
 
 
 class _OtherEnvelopes:

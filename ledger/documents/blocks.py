@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from bson.datetime_ms import DatetimeMS
 
 from ledger.documents.code_names import status_name, type_name
+from ledger.documents.digests import documents_digest
 from ledger.documents.format import FORMAT, Document, milliseconds
 from ledger.documents.identities import signer_document
+from ledger.documents.joined import JoinedDocuments
 from ledger.documents.payloads import int_value
 from ledger.model import VALID, Block, Transaction
 
@@ -70,8 +72,13 @@ def _counts(counts: Counter[str | None]) -> list[Document]:
     return [{"name": name, "count": counts[name]} for name in names]
 
 
-def block_document(block: Block, counts: BlockCounts, event_count: int) -> Document:
-    """Return the document of a block whose transactions `counts` has counted."""
+def block_document(
+    block: Block, counts: BlockCounts, transactions: JoinedDocuments, events: JoinedDocuments
+) -> Document:
+    """Return the document of a block, without its signers and its digest.
+
+    `counts` has counted the transactions, whose encoded documents and events are given.
+    """
     return {
         "_id": block.number,
         "number": block.number,
@@ -81,12 +88,18 @@ def block_document(block: Block, counts: BlockCounts, event_count: int) -> Docum
         "commitHash": block.commit_hash.hex() or None,
         "transactionCount": len(block.codes),
         "validCount": block.codes.count(VALID),
-        "eventCount": event_count,
+        "eventCount": len(events),
         "ts": counts.ts(),
         "size": block.size,
         "validationCodes": block.codes,
         "lastConfig": int_value(block.last_config) if block.last_config is not None else None,
-        "signers": [signer_document(signer) for signer in block.signers],
         "sums": counts.fields(block.codes),
+        "transactionsDigest": documents_digest(transactions.raw),
+        "eventsDigest": documents_digest(events.raw),
         "format": FORMAT,
     }
+
+
+def signers_document(block: Block) -> Document:
+    """Return the fields of the block's document that have its signers."""
+    return {"signers": [signer_document(signer) for signer in block.signers]}

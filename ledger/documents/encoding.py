@@ -7,11 +7,12 @@ import bson
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 
-from ledger.documents.blocks import BlockCounts, block_document
+from ledger.documents.blocks import BlockCounts, block_document, signers_document
+from ledger.documents.digests import NO_DIGEST, block_digest, signers_digest
 from ledger.documents.events import event_document
 from ledger.documents.format import Document
-from ledger.documents.joined import JoinedDocuments, join
-from ledger.documents.size_limit import MAX_DOCUMENT_BYTES, fit_to_size_limit
+from ledger.documents.joined import JoinedDocuments, join, join_fields
+from ledger.documents.size_limit import MAX_DOCUMENT_BYTES, MAX_SIGNERS_BYTES, fit_to_size_limit
 from ledger.documents.transactions import transaction_document
 from ledger.model import Block, Transaction
 from ledger.position import pack_position
@@ -23,10 +24,12 @@ _GROUP_BYTES: Final = 1 << 17
 class EncodedBlock(Struct, frozen=True):
     """The documents of a block as MongoDB stores them.
 
-    `undecodable` is the number of envelopes with parts that could not be decoded.
+    The digest of the next block depends on `digest`. `undecodable` is the number of envelopes with
+    parts that could not be decoded.
     """
 
     number: int
+    digest: bytes
     block: RawBSONDocument
     transactions: JoinedDocuments
     events: JoinedDocuments
@@ -38,10 +41,25 @@ class EncodedBlock(Struct, frozen=True):
         return len(self.block.raw) + len(self.transactions.raw) + len(self.events.raw)
 
 
-def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
+class EncodedTransactions(Struct, frozen=True):
+    """The documents of a block's transactions and events.
+
+    `counts` has counted the transactions, `undecodable` those with parts that could not be decoded.
+    """
+
+    transactions: JoinedDocuments
+    events: JoinedDocuments
+    counts: BlockCounts
+    undecodable: int
+
+
+def encode_block(
+    block: Block, owns: Sequence[bool], previous_digest: bytes = NO_DIGEST
+) -> EncodedBlock:
     """Return the encoded documents of a block.
 
-    `owns` is the result of `ledger.ownership.decide_owners`.
+    `owns` is the result of `ledger.ownership.decide_owners`, `previous_digest` the digest of the
+    block before, if it has one.
     """
     counts = BlockCounts()
     transactions: list[bytes] = []
@@ -63,13 +81,8 @@ def encode_block(block: Block, owns: Sequence[bool]) -> EncodedBlock:
         for transaction in group:
             counts.add(transaction)
             undecodable += bool(transaction.errors)
-    return EncodedBlock(
-        number=block.number,
-        block=RawBSONDocument(encode_block_document(block, counts, len(events))),
-        transactions=join(transactions),
-        events=join(events),
-        undecodable=undecodable,
-    )
+    encoded = EncodedTransactions(join(transactions), join(events), counts, undecodable)
+    return add_block_document(block, encoded, previous_digest)
 
 
 def _groups(transactions: Iterable[Transaction]) -> Iterator[list[Transaction]]:
@@ -100,13 +113,27 @@ def encode_transaction(
     return _encode(document), _encode(event) if event is not None else None
 
 
-def encode_block_document(block: Block, counts: BlockCounts, event_count: int) -> bytes:
-    """Return the encoded document of a block whose transactions `counts` has counted."""
-    return _encode(block_document(block, counts, event_count))
+def add_block_document(
+    block: Block, encoded: EncodedTransactions, previous_digest: bytes
+) -> EncodedBlock:
+    """Return the documents of a block: of its transactions, its events, and its own."""
+    transactions, events = encoded.transactions, encoded.events
+    content = _encode(block_document(block, encoded.counts, transactions, events))
+    digest = block_digest(previous_digest, content)
+    signers = _encode(signers_document(block), MAX_SIGNERS_BYTES)
+    digests = {"signersDigest": signers_digest(digest, signers), "digest": digest.hex()}
+    return EncodedBlock(
+        number=block.number,
+        digest=digest,
+        block=RawBSONDocument(join_fields(content, signers, bson.encode(digests))),
+        transactions=transactions,
+        events=events,
+        undecodable=encoded.undecodable,
+    )
 
 
-def _encode(document: Document) -> bytes:
+def _encode(document: Document, limit: int = MAX_DOCUMENT_BYTES) -> bytes:
     encoded = bson.encode(document)
-    if len(encoded) > MAX_DOCUMENT_BYTES:
-        encoded = bson.encode(fit_to_size_limit(document))
+    if len(encoded) > limit:
+        encoded = bson.encode(fit_to_size_limit(document, limit))
     return encoded

@@ -7,11 +7,21 @@ from ledger.model import Timestamp
 Document = dict[str, Any]
 """A document of MongoDB."""
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """The version of the format of documents, which each document contains.
 
 Increase it with each change after which the same chain gives other documents.
 """
+
+READABLE_FORMATS: Final = range(2, FORMAT + 1)
+"""The formats of stored documents that this program continues, reads and compares.
+
+Documents of format 2 are those of format 3 without digests; the signers of a block were before its
+counts.
+"""
+
+FORMATS_WITHOUT_DIGESTS: Final = frozenset({2})
+"""The readable formats in which the documents of blocks have no digests."""
 
 _MIN_SECONDS: Final = -62_135_596_800
 """The first second of year 1, the lowest that protobuf's Timestamp allows."""

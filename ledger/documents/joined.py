@@ -57,6 +57,12 @@ def join(documents: Iterable[bytes | memoryview]) -> JoinedDocuments:
     return JoinedDocuments(b"".join(encoded), len(encoded))
 
 
+def join_fields(*encoded: bytes) -> bytes:
+    """Return one encoded document with the fields of several, which have different names."""
+    fields = b"".join([document[4:-1] for document in encoded])
+    return (len(fields) + 5).to_bytes(4, "little") + fields + b"\0"
+
+
 def messages(
     joined: Sequence[JoinedDocuments], max_bytes: int, max_count: int
 ) -> Iterator[list[JoinedDocuments]]:

@@ -15,6 +15,9 @@ from ledger.documents.format import Document
 from ledger.documents.omissions import MIN_OMITTED_BYTES, omission
 
 MAX_DOCUMENT_BYTES = 15 * 1024 * 1024
+MAX_SIGNERS_BYTES = 512 * 1024
+"""The most bytes of a block's signers, which are added to the block's other fields."""
+
 _NEVER_OMITTED = frozenset({".txId", ".validationCodes"})
 """The paths of values that the store looks up; the length of both is limited."""
 
@@ -22,13 +25,13 @@ _Part = tuple[int, str, Document | list[Any], str | int]
 """A part of a document: its size in BSON, its path, its container, its key in the container."""
 
 
-def fit_to_size_limit(document: Document) -> Document:
+def fit_to_size_limit(document: Document, limit: int = MAX_DOCUMENT_BYTES) -> Document:
     """Omit the largest parts of the document until it is within the limit, and return it.
 
     `sha256` and `size` of an omission are those of the value's bytes (UTF-8 for text), or of the
     BSON for a list.
     """
-    excess = len(bson.encode(document)) - MAX_DOCUMENT_BYTES
+    excess = len(bson.encode(document)) - limit
     for parts_of in (_values, _lists):
         if excess > 0:
             excess = _omit(sorted(parts_of(document), key=lambda part: (-part[0], part[1])), excess)

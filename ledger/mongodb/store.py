@@ -24,10 +24,12 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock
-from ledger.documents.format import Document
+from ledger.documents.format import READABLE_FORMATS, Document
 from ledger.documents.joined import JoinedDocuments, join, messages
-from ledger.mongodb.block_range import stored_range
+from ledger.errors import StoreConflictError, StoreFormatError
+from ledger.mongodb.block_range import highest_block, stored_range
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.comparison import compare_documents
 from ledger.mongodb.index_builds import (
@@ -65,6 +67,8 @@ class StoredBlock(Struct, frozen=True):
     number: int
     hash: bytes
     codes: bytes
+    digest: bytes = NO_DIGEST
+    """The digest of the block's documents; `NO_DIGEST` if an older program stored the block."""
 
 
 class Checkpoint(Struct, frozen=True):
@@ -155,14 +159,15 @@ class LedgerStore:
     async def stored_blocks(self, numbers: Sequence[int]) -> dict[int, StoredBlock]:
         """Return the stored blocks with these numbers, by number."""
         cursor = self.database[BLOCKS].find(
-            {"_id": {"$in": numbers}}, {"blockHash": 1, "validationCodes": 1}
+            {"_id": {"$in": numbers}}, {"blockHash": 1, "validationCodes": 1, "digest": 1}
         )
-        return {
-            document["_id"]: StoredBlock(
-                document["_id"], bytes.fromhex(document["blockHash"]), document["validationCodes"]
-            )
-            async for document in cursor
-        }
+        return {document["_id"]: _stored_block(document) async for document in cursor}
+
+    async def check_format(self) -> None:
+        """Raise `StoreFormatError` unless this program knows the format of the highest block."""
+        highest = await highest_block(self.database, {"format": 1})
+        if highest is not None and highest.get("format") not in READABLE_FORMATS:
+            raise StoreFormatError(highest["_id"], highest.get("format"), READABLE_FORMATS)
 
     async def owned_ids(self, tx_ids: Iterable[str], below: int) -> set[str]:
         """Return those of `tx_ids` that a stored envelope in a block below `below` owns.
@@ -270,6 +275,18 @@ class LedgerStore:
         }
         for document in documents:
             compare_documents(name, document, stored.get(document["_id"]))
+
+
+def _stored_block(document: Document) -> StoredBlock:
+    number = document["_id"]
+    try:
+        block_hash = bytes.fromhex(document["blockHash"])
+        codes = bytes(document["validationCodes"])
+        return StoredBlock(number, block_hash, codes, bytes.fromhex(document.get("digest", "")))
+    except (KeyError, TypeError, ValueError) as error:
+        fields = "blockHash, validationCodes, digest"
+        expected = "two hashes in hex, and binary codes"
+        raise StoreConflictError(BLOCKS, number, fields, expected, repr(error)) from error
 
 
 def _chunks(tx_ids: Iterable[str], limit: int) -> Iterator[list[str]]:

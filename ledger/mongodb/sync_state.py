@@ -1,7 +1,8 @@
 """The progress of each channel for operators, in one small document for each channel.
 
 It is the only document that is ever updated. The checkpoint is not read from it, but from the
-blocks themselves. The daemon reads only how far peers were compared, and goes on from there.
+blocks themselves. The daemon reads only how far peers were compared and the scrub came, and goes on
+from there.
 """
 
 from datetime import datetime
@@ -67,6 +68,8 @@ class DifferenceCounts(Struct, frozen=True, rename="camel"):
 
     It is null if documents were not compared.
     """
+    digests: int = 0
+    """Blocks whose stored documents do not have the digests that the block has."""
 
 
 class Verification(Struct, frozen=True, rename="camel"):
@@ -84,6 +87,31 @@ class Verification(Struct, frozen=True, rename="camel"):
     def compared(self) -> bool:
         """Whether the stored documents were compared with the blocks of the chain."""
         return self.kinds is not None and self.kinds.documents is not None
+
+
+class ScrubPass(Struct, frozen=True, rename="camel"):
+    """A pass of the scrub over the ledger: its end, the height, and the number of differences."""
+
+    at: datetime
+    height: int
+    differences: int
+
+
+class ScrubState(Struct, frozen=True, rename="camel"):
+    """The progress of the present pass of the scrub, which checks stored documents again and again.
+
+    The blocks below `height` are checked. `last` is the last complete pass.
+    """
+
+    height: int
+    started_at: datetime
+    differences: int
+    last: ScrubPass | None
+
+    @property
+    def has_differences(self) -> bool:
+        """Whether this pass or the last one found a difference."""
+        return self.differences > 0 or (self.last is not None and self.last.differences > 0)
 
 
 class DatabaseServer(Struct, frozen=True, rename="camel"):
@@ -163,6 +191,7 @@ class SyncState(Struct, frozen=True, rename="camel"):
     encoder: str | None = None
     """The encoder of blocks that the daemon uses: `compiled` or `python`."""
     index_build: IndexBuild | None = None
+    scrub: ScrubState | None = None
     agreed_height: int | None = None
     """The height below which every block is agreed; None if an older version wrote the state."""
     peers_required: int = 1

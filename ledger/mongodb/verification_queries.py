@@ -1,9 +1,11 @@
 """Reads a channel's stored documents for verification: block by block, in order."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import TypeAlias
+from hashlib import sha256
+from typing import Any, Final, Generic, TypeVar
 
+from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 from pymongo import ASCENDING
@@ -13,27 +15,37 @@ from ledger.documents.encoding import EncodedBlock
 from ledger.documents.format import Document
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.paging import RAW
-from ledger.position import BlockNumber, pack_position
+from ledger.position import BlockNumber, last_position, pack_position, unpack_position
 
-_Groups: TypeAlias = AsyncGenerator[tuple[int, list[Document]], None]
-"""Pairs of a block's number and the documents that name this number."""
+_ANY: Final[CodecOptions[RawBSONDocument]] = CodecOptions(
+    document_class=RawBSONDocument,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="replace",
+)
+"""Decodes any date and any text: someone with the right to write may have changed a document."""
+
+_CHECKED_FIELDS: Final = ("_id", "blockNumber", "txId", "status", "validationCode")
+_MAX_FOREIGN: Final = 100
+T = TypeVar("T")
 
 
 class StoredDocuments(Struct, frozen=True):
-    """The documents of one block in one collection, in the order of their positions."""
+    """The documents of one block in one collection, in the order of their positions.
+
+    A document has only the fields that are checked one by one. `digest` is the SHA-256 over all
+    bytes of all documents, in hex.
+    """
 
     collection: str
     documents: list[Document]
+    digest: str
 
 
 class StoredBlockDocuments(Struct, frozen=True):
-    """All documents that name one block's number; `block` is None if the block is not stored.
-
-    Transactions have `txId`, `status` and `validationCode`, events have `txId`.
-    """
+    """All documents at one block's positions; `block` is None if the block is not stored."""
 
     number: BlockNumber
-    block: Document | None
+    block: RawBSONDocument | None
     transactions: StoredDocuments
     events: StoredDocuments
 
@@ -50,27 +62,49 @@ class ComparableDocuments(Struct, frozen=True):
 
 
 async def stored_documents_by_block(
-    database: AsyncDatabase[Document], last: BlockNumber
+    database: AsyncDatabase[Document], last: BlockNumber, first: BlockNumber | None = None
 ) -> AsyncGenerator[StoredBlockDocuments, None]:
     """Yield the stored documents of each block up to block `last`, in ascending order.
 
-    Blocks without a document are left out. Documents above the highest block up to `last` are not
-    read: the daemon may be writing them.
+    Begin at block `first`, or at the lowest document. Blocks without a document are left out.
+    Documents above `last` are not read: the daemon may be writing them.
     """
-    blocks = _grouped(database, BLOCKS, "_id", {"_id": {"$lte": last}})
-    transactions = _grouped(
-        database, TRANSACTIONS, "blockNumber", {}, "txId", "status", "validationCode"
-    )
-    events = _grouped(database, EVENTS, "blockNumber", {}, "txId")
-    async with aclosing(blocks), aclosing(transactions), aclosing(events):
-        async for number, groups in _merged(blocks, transactions, events):
-            block, of_transactions, of_events = groups
+    async with (
+        aclosing(_blocks(database, first, last)) as blocks,
+        aclosing(_of_blocks(database, TRANSACTIONS, first, last)) as transactions,
+        aclosing(_of_blocks(database, EVENTS, first, last)) as events,
+    ):
+        streams = _Stream(blocks), _Stream(transactions), _Stream(events)
+        for stream in streams:
+            await stream.advance()
+        while numbers := [stream.number for stream in streams if stream.number is not None]:
+            number = min(numbers)
             yield StoredBlockDocuments(
                 number=BlockNumber(number),
-                block=block[0] if block else None,
-                transactions=StoredDocuments(TRANSACTIONS, of_transactions),
-                events=StoredDocuments(EVENTS, of_events),
+                block=await streams[0].take(number),
+                transactions=await streams[1].take(number) or _no_documents(TRANSACTIONS),
+                events=await streams[2].take(number) or _no_documents(EVENTS),
             )
+
+
+async def stored_block(database: AsyncDatabase[Document], number: int) -> RawBSONDocument | None:
+    """Return the stored document of a block, or None if it is not stored."""
+    return await database[BLOCKS].with_options(codec_options=_ANY).find_one({"_id": number})
+
+
+async def foreign_keys(database: AsyncDatabase[Document]) -> list[tuple[str, Any]]:
+    """Return the `_id`s that are no block's number and no position, each with its collection.
+
+    There are at most 100 of each collection.
+    """
+    query = {"_id": {"$not": {"$type": ["int", "long"]}}}
+    return [
+        (name, document["_id"])
+        for name in (BLOCKS, TRANSACTIONS, EVENTS)
+        async for document in database[name].find(
+            query, {"_id": 1}, limit=_MAX_FOREIGN, hint="_id_"
+        )
+    ]
 
 
 async def comparable_documents(
@@ -90,44 +124,66 @@ async def comparable_documents(
         )
 
 
-def _grouped(
-    database: AsyncDatabase[Document], name: str, number: str, query: Document, *fields: str
-) -> _Groups:
-    """Yield the documents of a collection in the order of their keys, grouped by block.
+class _Stream(Generic[T]):
+    """Values of blocks in ascending order, of which the next one is known."""
 
-    `number` is the field that has the block's number. If `fields` are given, the documents have
-    only these fields.
-    """
-    projection = [number, *fields] if fields else None
-    cursor = database[name].find(query, projection, sort=[("_id", ASCENDING)])
-    return _group(cursor, lambda document: int(document[number]))
+    def __init__(self, values: AsyncIterator[tuple[int, T]]) -> None:
+        self._values = values
+        self._next: tuple[int, T] | None = None
+
+    @property
+    def number(self) -> int | None:
+        """The number of the block of the next value; None at the end."""
+        return self._next[0] if self._next is not None else None
+
+    async def advance(self) -> None:
+        """Read the next value."""
+        self._next = await anext(self._values, None)
+
+    async def take(self, number: int) -> T | None:
+        """Return the value of a block, and read the next one; None if the block has no value."""
+        if self._next is None or self._next[0] != number:
+            return None
+        value = self._next[1]
+        await self.advance()
+        return value
 
 
-async def _group(documents: AsyncIterator[Document], key: Callable[[Document], int]) -> _Groups:
-    group: list[Document] = []
-    async for document in documents:
-        if group and key(document) != key(group[0]):
-            yield key(group[0]), group
-            group = []
-        group.append(document)
-    if group:
-        yield key(group[0]), group
+async def _blocks(
+    database: AsyncDatabase[Document], first: BlockNumber | None, last: BlockNumber
+) -> AsyncGenerator[tuple[int, RawBSONDocument], None]:
+    lowest = {} if first is None else {"$gte": first}
+    async for document in _documents(database, BLOCKS, {**lowest, "$lte": last}):
+        yield document["_id"], document
 
 
-async def _merged(*streams: _Groups) -> AsyncGenerator[tuple[int, list[list[Document]]], None]:
-    """Yield for each number, in ascending order, the group of each stream.
+async def _of_blocks(
+    database: AsyncDatabase[Document], name: str, first: BlockNumber | None, last: BlockNumber
+) -> AsyncGenerator[tuple[int, StoredDocuments], None]:
+    lowest = {} if first is None else {"$gte": pack_position(first, 0)}
+    current: int | None = None
+    facts: list[Document] = []
+    digest = sha256()
+    async for document in _documents(database, name, {**lowest, "$lte": last_position(last)}):
+        number, _ = unpack_position(document["_id"])
+        if current is not None and number != current:
+            yield current, StoredDocuments(name, facts, digest.hexdigest())
+            facts, digest = [], sha256()
+        current = number
+        facts.append({field: document.get(field) for field in _CHECKED_FIELDS})
+        digest.update(document.raw)
+    if current is not None:
+        yield current, StoredDocuments(name, facts, digest.hexdigest())
 
-    A stream without a group of the number gives an empty list. `streams[0]` decides the end: the
-    groups that the other streams have left then are not read.
-    """
-    next_groups = [await anext(stream, None) for stream in streams]
-    while next_groups[0] is not None:
-        number = min(group[0] for group in next_groups if group is not None)
-        groups: list[list[Document]] = []
-        for index, group in enumerate(next_groups):
-            if group is not None and group[0] == number:
-                groups.append(group[1])
-                next_groups[index] = await anext(streams[index], None)
-            else:
-                groups.append([])
-        yield number, groups
+
+def _documents(
+    database: AsyncDatabase[Document], name: str, keys: Document
+) -> AsyncIterator[RawBSONDocument]:
+    """Return the documents whose `_id` is an integer in this range, in ascending order."""
+    query = {"_id": {**keys, "$type": ["int", "long"]}}
+    collection = database[name].with_options(codec_options=_ANY)
+    return aiter(collection.find(query, sort=[("_id", ASCENDING)]))
+
+
+def _no_documents(name: str) -> StoredDocuments:
+    return StoredDocuments(name, [], sha256().hexdigest())

@@ -22,6 +22,7 @@ from tests.cli.support import (
     run_checks,
     uri_of,
 )
+from tests.ledger.encoders import compiled
 
 
 async def test_a_sound_configuration_passes_every_check(
@@ -42,7 +43,7 @@ async def test_a_sound_configuration_passes_every_check(
         result = await asyncio.to_thread(kindledger, "doctor", "--json", settings=settings)
     assert result.returncode == 0, result.stdout + result.stderr
     checks: list[Json] = json.loads(result.stdout)["checks"]
-    assert {check["outcome"] for check in checks} == {"ok"}
+    assert {check["outcome"] for check in checks if check["name"] != "encoder"} == {"ok"}
     part = f"peer localhost:{peer.port}"
     details = {check["name"]: check["detail"] for check in checks}
     assert [name for name in details if name.startswith(part)] == [
@@ -59,7 +60,7 @@ async def test_parts_that_are_not_configured_are_skipped() -> None:
     checks = await run_checks({"channels": {"kindledger": {}}})
     assert [
         (check.name, check.outcome) for check in checks if check.outcome is not Outcome.SKIPPED
-    ] == [("encoder", Outcome.OK), ("configuration", Outcome.OK)]
+    ] == [("encoder", _encoder_outcome()), ("configuration", Outcome.OK)]
     assert {"identity", "client tls", "peers", "mongodb", "postgresql", "redis"} <= {
         check.name for check in checks
     }
@@ -97,13 +98,20 @@ def test_warnings_are_printed_and_counted_and_do_not_change_the_exit_code(
     settings = Settings.model_validate({"mongo": {"uri": mongo_uri}})
     assert doctor(lambda: settings, as_json=False) is Exit.OK
     printed = capsys.readouterr()
-    (line,) = (line for line in printed.out.splitlines() if line.startswith("warning"))
+    (line,) = (line for line in printed.out.splitlines() if re.match("warning +mongodb", line))
     assert re.fullmatch(
         r"warning +mongodb: authentication +access control is off.*\. Switch .*", line
     )
-    assert re.search(r"\d+ checks, 0 failed, 1 with a warning", printed.err)
+    warnings = 1 if _encoder_outcome() is Outcome.OK else 2
+    assert re.search(rf"\d+ checks, 0 failed, {warnings} with a warning", printed.err)
     assert doctor(lambda: settings, as_json=True) is Exit.OK
     checks: list[Json] = json.loads(capsys.readouterr().out)["checks"]
-    (warning,) = (check for check in checks if check["outcome"] == "warning")
-    assert (warning["name"], warning["exitCode"]) == ("mongodb: authentication", None)
-    assert warning["advice"]
+    found = {check["name"]: check for check in checks if check["outcome"] == "warning"}
+    assert len(found) == warnings
+    assert found["mongodb: authentication"]["exitCode"] is None
+    assert all(check["advice"] for check in found.values())
+
+
+def _encoder_outcome() -> Outcome:
+    """Return the outcome for the encoder: a warning on a machine without a compiler."""
+    return Outcome.OK if compiled() is not None else Outcome.WARNING

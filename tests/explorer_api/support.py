@@ -19,6 +19,7 @@ from explorer_api.app import create_app, serve
 from explorer_api.options import Options
 from ledger import hashes
 from ledger.decoding.blocks import decode_block, read_block
+from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.model import (
     VALID,
@@ -200,12 +201,15 @@ def decoded(block_bytes: bytes) -> Block:
 async def encoded(store: LedgerStore, blocks: Sequence[Block]) -> list[EncodedBlock]:
     """Return the documents of the blocks; stored and earlier transactions own their ids."""
     owned: set[str] = set()
+    checkpoint = await store.checkpoint()
+    digest = checkpoint.head.digest if checkpoint is not None else NO_DIGEST
     result = []
     for item in blocks:
         owned |= await store.owned_ids(ids_to_look_up(item) - owned, item.number)
         owners = decide_owners(item, owned)
         owned |= {t.tx_id for t, owns in zip(item.transactions, owners, strict=True) if owns}
-        result.append(encode_block(item, owners))
+        result.append(encode_block(item, owners, digest))
+        digest = result[-1].digest
     return result
 
 

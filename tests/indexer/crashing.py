@@ -98,6 +98,7 @@ def _half(block: EncodedBlock) -> EncodedBlock:
     """Return every other document, as an interrupted unordered insert may leave them."""
     return EncodedBlock(
         number=block.number,
+        digest=block.digest,
         block=block.block,
         transactions=block.transactions[::2],
         events=block.events[1::2],

@@ -55,7 +55,7 @@ def all_of(*damages: Damage) -> Damage:
 
 ZERO_HASH = "00" * 32
 FREE_POSITION = pack_position(NUMBER, COUNT)
-DAMAGES: dict[str, tuple[Damage, str | None, str]] = {
+DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "a block deleted": (
         delete(BLOCKS, NUMBER),
         f"blocks: missing up to block {NUMBER}",
@@ -116,22 +116,22 @@ DAMAGES: dict[str, tuple[Damage, str | None, str]] = {
     ),
     "a transaction's block": (
         change(TRANSACTIONS, POSITION, blockNumber=NUMBER + 1),
-        f"the block counts {COUNT}",
+        f"names block {NUMBER + 1}",
         f"transactions_ledger: {POSITION}: blockNumber: chain {NUMBER}, stored {NUMBER + 1}",
     ),
     "arguments": (
         change(TRANSACTIONS, POSITION, args=["1000000"]),
-        None,
+        "transactions_ledger: the documents of the block were changed",
         f"transactions_ledger: {POSITION}: args: chain [",
     ),
     "a field added": (
         change(TRANSACTIONS, POSITION, note="checked"),
-        None,
+        "transactions_ledger: the documents of the block were changed",
         f"transactions_ledger: {POSITION}: note: chain None, stored 'checked'",
     ),
     "an event's payload": (
         change(EVENTS, POSITION, payload={"amount": 1}),
-        None,
+        "chaincode_events: the documents of the block were changed",
         f"chaincode_events: {POSITION}: payload: chain ",
     ),
     "an event's id": (
@@ -173,12 +173,11 @@ DAMAGES: dict[str, tuple[Damage, str | None, str]] = {
     ),
     "a block's number of valid transactions": (
         change(BLOCKS, NUMBER, validCount=1_000),
-        None,
+        "blocks: the block's document or its digest was changed",
         f"blocks: {NUMBER}: validCount: chain {BLOCK['validCount']}, stored 1000",
     ),
 }
-"""By name: the damage, the difference in the store alone if there is one, and the difference from
-the chain."""
+"""By name: the damage, the difference in the store alone, and the difference from the chain."""
 
 
 async def restore(database: Database) -> None:

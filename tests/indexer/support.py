@@ -20,6 +20,7 @@ from indexer.channel_progress import ChannelProgress
 from indexer.deferred_indexes import IndexPolicy
 from indexer.pipeline import PipelineLimits
 from ledger.decoding.blocks import decode_block, read_block
+from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import encode_block
 from ledger.model import VALID
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
@@ -69,9 +70,11 @@ def expected_documents(chain: tuple[bytes, ...]) -> Documents:
             if tx_id and len(tx_id.encode()) <= 65536:
                 owners.setdefault(tx_id, (block.number, index))
     documents: Documents = {BLOCKS: {}, TRANSACTIONS: {}, EVENTS: {}}
+    digest = NO_DIGEST
     for block in decoded:
         is_owner = [owners.get(t.tx_id) == (block.number, t.index) for t in block.transactions]
-        encoded = encode_block(block, is_owner)
+        encoded = encode_block(block, is_owner, digest)
+        digest = encoded.digest
         documents[BLOCKS][block.number] = encoded.block.raw
         documents[TRANSACTIONS] |= {each["_id"]: each.raw for each in encoded.transactions}
         documents[EVENTS] |= {each["_id"]: each.raw for each in encoded.events}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from ledger.decoding.blocks import decode_block, read_block
+from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.model import Block
 from ledger.ownership import decide_owners, ids_to_look_up
@@ -63,7 +64,8 @@ def encoded_blocks(name: Name) -> tuple[EncodedBlock, ...]:
     for block in decoded_blocks(name):
         owns = decide_owners(block, ids_to_look_up(block) & owned)
         owned |= {claim.tx_id for claim, owns_id in zip(block.claims, owns, strict=True) if owns_id}
-        encoded.append(encode_block(block, owns))
+        digest = encoded[-1].digest if encoded else NO_DIGEST
+        encoded.append(encode_block(block, owns, digest))
     return tuple(encoded)
 
 

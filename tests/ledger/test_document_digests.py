@@ -9,14 +9,14 @@ from tests.ledger.recorded import NAMES, Name, encoded_blocks
 
 DIGESTS: dict[Name, tuple[int, int, str]] = {
     "raft-2.5": (
-        2,
+        3,
         1668,
-        "52d2bde8a44cb7752a09179840d071e0978275331f79c0f2f7112875e5a9a16e",
+        "72c24369a8395a408b5fda0a7fc5bb2081fb398c2964de92a4e538ff73a9d53a",
     ),
     "bft-3.1": (
-        2,
+        3,
         86,
-        "065b7df2289ea0db8aef14623c9a6eab2b1a66fb1850f7d21fdc855502c28536",
+        "6a200a97139a2c4028f386ab136864273b54a52b14ead16507335a4a5fc18ee1",
     ),
 }
 """The format, the number of documents, and the SHA-256 over the BSON of all documents.

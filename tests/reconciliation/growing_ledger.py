@@ -11,6 +11,7 @@ from msgspec import Struct
 from devnet.forge.forger import ForgedBlock, Recipe, forge
 from indexer.channel_progress import ChannelProgress
 from ledger.decoding.blocks import decode_block, read_block
+from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import encode_block
 from ledger.model import VALID
 from ledger.mongodb.store import LedgerStore
@@ -75,6 +76,7 @@ class GrowingLedger:
         self.store = store
         self.progress = ChannelProgress(CHANNEL, time.monotonic, lambda: datetime.now(UTC))
         self._owned_ids: set[str] = set()
+        self._digest = NO_DIGEST
 
     async def commit(self, blocks: Sequence[ForgedBlock]) -> None:
         """Store the blocks, and report them as committed."""
@@ -85,7 +87,8 @@ class GrowingLedger:
             self._owned_ids |= {
                 claim.tx_id for claim, owner in zip(block.claims, owns, strict=True) if owner
             }
-            encoded.append(encode_block(block, owns))
+            encoded.append(encode_block(block, owns, self._digest))
+            self._digest = encoded[-1].digest
         await self.store.insert_transactions(encoded)
         await self.store.insert_events(encoded)
         await self.store.insert_blocks(encoded)
