@@ -174,6 +174,7 @@ class PeerComparison:
         self._stored.clear()
         async with asyncio.timeout(self._timings.stall_s):
             newest = await self._source.newest_identity()
+        self._peer_height = None  # it may have fewer blocks than before
         self._note_contact(newest)
         first = max(self._height - 1, self._progress.start_block)
         if newest.number < first:

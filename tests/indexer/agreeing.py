@@ -54,6 +54,10 @@ class ComparingDaemon:
         """Wait for the condition; raise the error that stops the channel."""
         await wait_until(self.task, self.progress, condition)
 
+    async def until_agreed(self, height: int) -> None:
+        """Wait until exactly the blocks below `height` are agreed."""
+        await self.until(lambda progress: progress.agreed_height == height)
+
     def peer(self, name: str) -> PeerComparisonReport:
         """Return how far the peer at an address agrees now."""
         return next(each for each in self.comparisons.reports() or () if each.name == name)

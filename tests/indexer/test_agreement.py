@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from devnet.peer import Ledger, Lie, Peer, lying_ledger
-from devnet.peer.faults import Fault, at, send_status, stall, substitute, tamper
+from devnet.peer.faults import Fault, SendBlock, at, send_status, stall, substitute, tamper
 from indexer.agreement import DivergenceError
 from ledger.decoding.blocks import read_block
 from ledger.mongodb.store import LedgerStore
@@ -69,7 +69,7 @@ async def test_two_organisations_agree_on_every_block(
         second,
         comparing(store, client, {first: ORG1, second: ORG2}, 2) as daemon,
     ):
-        await daemon.until(lambda progress: progress.agreed_height == HEIGHT)
+        await daemon.until_agreed(HEIGHT)
         assert daemon.peer(first.address).state is PeerState.AGREES
         assert daemon.peer(second.address).state is PeerState.AGREES
         await daemon.stop()
@@ -102,11 +102,15 @@ async def test_a_lie_of_the_followed_peer_stops_the_channel(
 async def test_a_lie_is_found_long_after_the_switch_to_an_honest_peer(
     store: LedgerStore, client: Client
 ) -> None:
-    """The honest peer was down while the liar was followed; now the liar is down."""
-    async with liar(Lie.FLIP) as lying:
+    """The honest peer was down while the liar was followed; now the liar is down.
+
+    The honest peer delivers the next blocks, but was not asked for those before.
+    """
+    height = HEIGHT - 5
+    async with peer_of(lying_ledger(Ledger(TRUNK[:height]), Lie.FLIP, LIE_FROM)) as lying:
         address = lying.address
         async with comparing(store, client, {lying: ORG1, "127.0.0.1:1": ORG2}) as daemon:
-            await daemon.until(lambda progress: progress.committed_height == HEIGHT)
+            await daemon.until(lambda progress: progress.committed_height == height)
             await daemon.stop()
     async with peer_of(TRUNK) as honest:
         error = await divergence(store, client, {address: ORG1, honest: ORG2})
@@ -150,7 +154,7 @@ async def test_the_comparison_goes_on_after_a_restart(store: LedgerStore, client
         peer_of(TRUNK[:compared]) as second,
         comparing(store, client, {first: ORG1, second: ORG2}, 2) as daemon,
     ):
-        await daemon.until(lambda progress: progress.agreed_height == compared)
+        await daemon.until_agreed(compared)
         await daemon.stop()
         addresses = first.address, second.address
     refused = send_status(lambda send: send.number < compared - 1, Status.FORBIDDEN)
@@ -161,7 +165,7 @@ async def test_the_comparison_goes_on_after_a_restart(store: LedgerStore, client
         second,
         comparing(store, client, dict(zip(addresses, (ORG1, ORG2), strict=True)), 2) as daemon,
     ):
-        await daemon.until(lambda progress: progress.agreed_height == HEIGHT)
+        await daemon.until_agreed(HEIGHT)
 
 
 async def test_a_peer_that_is_behind_or_down_holds_the_agreement_up_but_not_the_indexing(
@@ -178,7 +182,29 @@ async def test_a_peer_that_is_behind_or_down_holds_the_agreement_up_but_not_the_
             assert daemon.progress.agreed_height == len(TRUNK[:9])
             for block in TRUNK[9:]:
                 behind.append(block)
-            await daemon.until(lambda progress: progress.agreed_height == HEIGHT)
+            await daemon.until_agreed(HEIGHT)
+
+
+async def test_a_peer_that_is_ahead_is_asked_once(store: LedgerStore, client: Client) -> None:
+    """Its comparison waits for the stored blocks, with one request for its head and one stream."""
+    growing, seeks = Ledger(TRUNK[:5]), list[int]()
+
+    def record(send: SendBlock) -> tuple[SendBlock]:
+        if send.position == 0:
+            seeks.append(send.number)
+        return (send,)
+
+    async with (
+        peer_of(growing) as first,
+        peer_of(TRUNK, record) as second,
+        comparing(store, client, {first: ORG1, second: ORG2}, 2) as daemon,
+    ):
+        for number in range(5, 20):
+            await daemon.until_agreed(number)
+            growing.append(TRUNK[number])
+        await daemon.until_agreed(20)
+        assert seeks == [HEIGHT - 1, 0]
+        assert daemon.peer(second.address).error is None
 
 
 @pytest.mark.parametrize("organisation", [ORG1, None])
@@ -189,7 +215,7 @@ async def test_two_peers_of_one_organisation_count_once(
         peers = {first: organisation, second: organisation, third: ORG2}
         async with comparing(store, client, peers, 2) as daemon:
             await daemon.until_peer(second.address, PeerState.AGREES)
-            await daemon.until(lambda progress: progress.agreed_height == 5)
+            await daemon.until_agreed(5)
             await daemon.until_peer(third.address, PeerState.BEHIND)
             assert daemon.progress.agreed_height == 5
 
@@ -228,7 +254,7 @@ async def test_a_hostile_peer_delays_only_its_own_comparison(
         comparing(store, client, {first: ORG1, second: ORG2}, 2) as daemon,
     ):
         await daemon.until(lambda progress: progress.committed_height == HEIGHT)
-        await daemon.until(lambda progress: progress.agreed_height == 7)
+        await daemon.until_agreed(7)
         report = await daemon.until_peer(second.address, PeerState.UNAVAILABLE)
         assert report.error is not None
         assert len(report.error.message) <= 1000
