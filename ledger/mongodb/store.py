@@ -192,7 +192,7 @@ class LedgerStore:
         primaries |= await self.insert_events(blocks)
         if not waits and (None in primaries or len(primaries) > 1):
             self._waits_each_time = None in primaries
-            await self.insert_transactions(blocks)
+            await self._insert(TRANSACTIONS, [block.transactions for block in blocks])
 
     async def insert_transactions(
         self, blocks: Sequence[EncodedBlock], *, wait: bool = True
