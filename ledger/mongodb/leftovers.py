@@ -9,6 +9,7 @@ the majority does not have them yet. The own documents were acknowledged by the 
 a driver never goes back to an earlier primary, so none of them is missing after an election.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -99,12 +100,15 @@ async def check_surplus(database: AsyncDatabase[Document], blocks: Sequence[Enco
     All documents of these contiguous blocks must be stored. Raises `StoreConflictError` if one of
     them is missing.
     """
-    for name, joined in (
-        (TRANSACTIONS, [block.transactions for block in blocks]),
-        (EVENTS, [block.events for block in blocks]),
+    positions = positions_of(blocks[0].number, blocks[-1].number)
+    counts = await asyncio.gather(
+        *(_count(database, name, positions) for name in (TRANSACTIONS, EVENTS))
+    )
+    for name, count, joined in (
+        (TRANSACTIONS, counts[0], [block.transactions for block in blocks]),
+        (EVENTS, counts[1], [block.events for block in blocks]),
     ):
-        positions = positions_of(blocks[0].number, blocks[-1].number)
-        if await _count(database, name, positions) == sum(map(len, joined)):
+        if count == sum(map(len, joined)):
             continue
         expected = {document["_id"] for documents in joined for document in documents}
         stored = await _keys(database, name, positions)

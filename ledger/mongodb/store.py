@@ -53,6 +53,7 @@ from ledger.mongodb.stored_blocks import Checkpoint, StoredBlock, read_stored_bl
 from ledger.position import pack_position
 
 _QUERY_BYTES: Final = 4 << 20
+_SMALL_BYTES: Final = 1 << 20
 _ACKNOWLEDGED: Final = WriteConcern(1)
 """The primary has the documents; it has not waited for the other members."""
 _BY_TX_ID: Final = [("txId", ASCENDING)]
@@ -201,10 +202,17 @@ class LedgerStore:
 
         The first transaction of each block is inserted before the others. If two programs write
         forks into one database, one of them meets the other's first transaction, which differs
-        unless both blocks begin alike, and stops before it writes anything else of its blocks.
+        unless both blocks begin alike, and stops before it writes anything else of its blocks. A
+        single small block needs only one command, which stops at the first transaction by itself.
         Return the primaries that took the transactions.
         """
         concern = self.database.write_concern if wait else _ACKNOWLEDGED
+        if len(blocks) == 1 and 0 < len(blocks[0].transactions.raw) <= _SMALL_BYTES:
+            reply = await insert_joined(
+                self.database, TRANSACTIONS, [blocks[0].transactions], concern, ordered=True
+            )
+            if not reply.duplicates:
+                return {reply.primary}
         split = [block.transactions.first_and_rest() for block in blocks if block.transactions]
         first, rest = [each for each, _ in split], [each for _, each in split if each]
         if not rest:
