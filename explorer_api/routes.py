@@ -140,6 +140,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=get_digest,
         tag=_AUDIT,
         body_type=LedgerDigest,
+        problems=("block-not-found", "block-not-indexed-yet"),
         cache_controls=_BLOCK_CACHING,
         parameters=(AT,),
         example=f"{CHANNEL}/digest",

@@ -13,7 +13,7 @@ from ledger.decoding.blocks import UndecodedBlock
 from ledger.decoding.transactions import decode_header_type
 from ledger.errors import ChainMismatchError, UnsignedBlockError
 from ledger.model import VALID
-from ledger.trust.block_signatures import verify_block_signatures
+from ledger.trust.block_signatures import verify_block_signatures, why_undecidable
 from ledger.trust.channel_trust import ChannelTrust, from_config_envelope
 from ledger.trust.verdicts import Result
 from protos import common_pb2 as common
@@ -94,17 +94,17 @@ class BlockSignatures:
         verdict = verify_block_signatures(
             self._trust, block.number, block.previous_hash, block.data_hash, signatures
         )
-        if verdict.result is Result.INVALID:
+        if verdict.result is not Result.VALID:
             raise UnsignedBlockError(block.number, verdict.reason)
-        if verdict.result is Result.NOT_CHECKED:
-            self._record_unchecked(block, verdict.reason)
 
     def _record_unchecked(self, block: UndecodedBlock, reason: str) -> None:
         self._progress.unchecked_signatures += 1
         self._unchecked.failed(block=block.number, reason=reason)
 
     def _learn(self, block: UndecodedBlock) -> None:
-        self._trust = from_config_envelope(block.envelopes[0])
+        trust = from_config_envelope(block.envelopes[0])
+        undecidable = trust if isinstance(trust, str) else why_undecidable(trust)
+        self._trust = undecidable or trust
 
 
 def _is_config(block: UndecodedBlock) -> bool:

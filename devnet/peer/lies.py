@@ -1,7 +1,7 @@
 """Lies of a peer: chains that are well formed, but that the network never agreed on.
 
 A lying peer serves the honest chain up to a block, and then what its operator prefers. It cannot
-sign for an orderer, a client or an endorser, and it does not compute the commit hash again.
+sign for an orderer, a client or an endorser. It leaves out the commit hash, which would tell.
 """
 
 from collections.abc import Iterable
@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from devnet.peer.peer_ledger import Ledger
 from ledger.hashes import block_hash, data_hash
 from protos.common_pb2 import (
+    COMMIT_HASH,
     ENDORSER_TRANSACTION,
     TRANSACTIONS_FILTER,
     Block,
@@ -61,6 +62,7 @@ def _with_flipped_code(honest: Ledger, first: int) -> Ledger:
         if ENDORSEMENT_POLICY_FAILURE in codes:
             codes[codes.index(ENDORSEMENT_POLICY_FAILURE)] = VALID
             block.metadata.metadata[TRANSACTIONS_FILTER] = bytes(codes)
+            block.metadata.metadata[COMMIT_HASH] = b""
             return honest.replaced(number, block.SerializeToString())
     raise ValueError(
         f"no transaction from block {first} on has the code ENDORSEMENT_POLICY_FAILURE: choose a "
@@ -118,4 +120,5 @@ def _with_surplus(serialized: bytes, envelope: bytes) -> bytes:
     block.data.data.append(envelope)
     block.header.data_hash = data_hash(block.data.data)
     block.metadata.metadata[TRANSACTIONS_FILTER] += bytes((VALID,))
+    block.metadata.metadata[COMMIT_HASH] = b""
     return block.SerializeToString()

@@ -47,7 +47,7 @@ def verify_block_signatures(
         reason = "nobody signs the genesis block: it is trusted as the anchor, or by its hash"
         return BlockVerdict(Result.NOT_CHECKED, reason)
     if len(signatures_metadata) > MAX_SIGNATURES_BYTES:
-        return BlockVerdict(Result.NOT_CHECKED, "the signatures of the block are too long")
+        return BlockVerdict(Result.INVALID, "the signatures of the block are too long")
     try:
         metadata = Metadata.FromString(signatures_metadata)
         last_config = _last_config(metadata.value)
@@ -65,6 +65,16 @@ def verify_block_signatures(
     signers = find_signers(trust.msps, [item for item in signed if item is not None])
     result, reason = _evaluate(trust, signers)
     return BlockVerdict(result, reason, signers.organisations, len(signers.members), last_config)
+
+
+def why_undecidable(trust: ChannelTrust) -> str:
+    """Return why no block can be verified under a configuration, "" if blocks can be.
+
+    If blocks can be verified, a verdict `not_checked` has its reason in the signatures, and whoever
+    made the block chose them.
+    """
+    result, reason = _evaluate(trust, find_signers(trust.msps, []))
+    return reason if result is Result.NOT_CHECKED else ""
 
 
 def _evaluate(trust: ChannelTrust, signers: Signers) -> tuple[Result, str]:

@@ -126,7 +126,7 @@ STORING = {
     "write_sync_state",
     "record_verification",
 }
-WRITERS = {"store.py", "sync_state.py", "index_builds.py"}
+WRITERS = {"store.py", "sync_state.py", "index_builds.py", "repairs.py"}
 """The modules of ledger/mongodb that write; all others only read."""
 
 

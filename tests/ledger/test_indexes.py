@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from indexer.channel_indexer import ChannelIndexer
 from ledger.documents.encoding import encode_block
+from ledger.documents.format import FORMAT
 from ledger.model import ChaincodeEvent, ReadWriteSet, Write
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.event_queries import EventFilter
@@ -80,7 +81,15 @@ async def test_configured_indexes_are_added_to_a_database(
 
 
 async def test_the_daemon_logs_that_it_builds_indexes(mongo: Client, database_name: str) -> None:
-    stored_block = {"_id": 0, "blockHash": "", "validationCodes": b""}
+    stored_block = {
+        "_id": 0,
+        "blockHash": "",
+        "validationCodes": b"",
+        "commitHash": None,
+        "transactionCount": 0,
+        "eventCount": 0,
+        "format": FORMAT,
+    }
     await mongo[database_name][BLOCKS].insert_one(stored_block)
     store = LedgerStore(mongo, database_name)
     await store.prepare(NONE)
