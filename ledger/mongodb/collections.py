@@ -6,6 +6,7 @@ BLOCKS: Final = "blocks"
 TRANSACTIONS: Final = "transactions_ledger"
 EVENTS: Final = "chaincode_events"
 SYNC_STATE: Final = "sync_state"
+VERDICTS: Final = "verdicts"
 
 RESERVED_DATABASES: Final = frozenset({"admin", "config", "local"})
 """MongoDB's own databases."""

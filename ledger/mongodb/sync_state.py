@@ -170,6 +170,17 @@ class PeerComparisonReport(Struct, frozen=True, rename="camel"):
     contact_at: datetime | None
 
 
+class EnvelopeReport(Struct, frozen=True, rename="camel"):
+    """What the verification of envelopes found: validation codes that contradict the signatures.
+
+    `first_contradiction` is the first block with one. `error` says what holds the verification up.
+    """
+
+    contradictions: int
+    first_contradiction: int | None
+    error: LastError | None
+
+
 class SyncState(Struct, frozen=True, rename="camel"):
     """The progress of one channel; a height is the highest block number plus one."""
 
@@ -199,6 +210,12 @@ class SyncState(Struct, frozen=True, rename="camel"):
     """The first block on which peers differ, or differed and have not been compared again."""
     peers: list[PeerComparisonReport] | None = None
     """The peers that are compared; None if an older version wrote the state."""
+    verifies_envelopes: bool = False
+    """Whether the daemon verifies the signatures of creators and endorsers."""
+    verified_height: int | None = None
+    """The height below which every block has a verdict; None if the daemon verifies none."""
+    envelopes: EnvelopeReport | None = None
+    """What the verification of envelopes found; None if the daemon verifies none."""
 
     def agreed_below(self, stored_height: int) -> int:
         """Return the height below which the stored blocks are agreed.
@@ -212,11 +229,17 @@ class SyncState(Struct, frozen=True, rename="camel"):
             return stored_height
         return min(self.agreed_height, stored_height)
 
+    def final_below(self, stored_height: int) -> int:
+        """Return the height below which nothing more will become known about the stored blocks."""
+        agreed = self.agreed_below(stored_height)
+        return min(agreed, self.verified_height or 0) if self.verifies_envelopes else agreed
+
 
 async def write_sync_state(database: Any, state: SyncState) -> None:
     """Replace the channel's progress; the result of the last verification is not changed.
 
-    The comparisons of peers are kept too while the state does not have them.
+    The comparisons of peers, and what the verification of envelopes found, are kept too while the
+    state does not have them.
     """
     fields = msgspec.to_builtins(state, builtin_types=(datetime,))
     del fields["verification"]
@@ -224,6 +247,8 @@ async def write_sync_state(database: Any, state: SyncState) -> None:
         del fields["peers"]
     if state.agreed_height is None:
         del fields["agreedHeight"], fields["disputedAt"]
+    if state.verifies_envelopes and state.verified_height is None:
+        del fields["verifiedHeight"], fields["envelopes"]
     await database[SYNC_STATE].update_one({"_id": state.channel}, {"$set": fields}, upsert=True)
 
 

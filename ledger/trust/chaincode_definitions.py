@@ -70,6 +70,7 @@ class ChaincodeDefinitions(Struct, frozen=True):
             key
             for transaction in transactions
             for namespace in transaction.namespaces
+            if namespace.name not in self.crowded
             for key in namespace.keys_with_metadata()
         }
         if found <= self.keys:
