@@ -22,11 +22,11 @@ from indexer.channel_progress import ChannelProgress
 from indexer.envelope_progress import EnvelopeProgress
 from indexer.verifier_process import Verifier, VerifierEndedError
 from indexer.verifier_session import VerifierSession, definition_blocks
-from ledger.decoding.blocks import read_block
+from ledger.decoding.blocks import UndecodedBlock
 from ledger.documents.code_names import status_name
 from ledger.errors import LedgerError, StoreConflictError
 from ledger.mongodb.store import LedgerStore
-from ledger.mongodb.verdicts import StoredVerdict, VerdictStore, next_verdict
+from ledger.mongodb.verdicts import UNAUTHORIZED, StoredVerdict, VerdictStore, next_verdict
 from ledger.position import Height
 from runtime.backoff import Backoff
 from runtime.cancellation import raise_if_cancelled
@@ -34,7 +34,6 @@ from runtime.throttled_log import ThrottledLog
 
 log = structlog.get_logger()
 
-_UNAUTHORIZED: Final = 13
 _NO_RIGHT: Final = (
     "MongoDB refuses the collection verdicts: run config/mongo-roles.js again. Until then the "
     "signatures of creators and endorsers are not verified, and everything else goes on"
@@ -70,7 +69,7 @@ class VerificationTimings(Struct, frozen=True):
 class EnvelopeVerification:
     """Verifies one channel's envelopes, and reports to `envelopes`.
 
-    `anchor` has the bytes of a CONFIG block below the start block that the operator trusts.
+    `anchor` is a CONFIG block below the start block that the operator trusts.
     """
 
     def __init__(
@@ -82,14 +81,14 @@ class EnvelopeVerification:
         start_verifier: StartVerifier,
         *,
         verdicts: VerdictStore | None = None,
-        anchor: bytes | None = None,
+        anchor: UndecodedBlock | None = None,
         timings: VerificationTimings = VerificationTimings(),  # noqa: B008 - frozen
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._verdicts = store, verdicts or VerdictStore(store.database)
         self._sources, self._progress, self._envelopes = sources, progress, envelopes
         self._start_verifier, self._timings, self._clock = start_verifier, timings, clock
-        self._anchor_data, self._anchor = anchor, read_block(anchor) if anchor else None
+        self._anchor = anchor
         self._last: StoredVerdict | None = None
         """The highest verdict that is stored."""
         self._tried: set[str] = set()
@@ -114,7 +113,7 @@ class EnvelopeVerification:
             except StoreConflictError as error:
                 self._record_failure(f"the verdicts do not belong to the stored blocks: {error}")
             except OperationFailure as error:
-                is_refused = error.code == _UNAUTHORIZED
+                is_refused = error.code == UNAUTHORIZED
                 self._record_failure(_NO_RIGHT if is_refused else str(error))
             except (LedgerError, PyMongoError, SourceUnavailableError) as error:
                 self._record_failure(str(error))
@@ -219,14 +218,14 @@ class EnvelopeVerification:
         config = last.config_block if last is not None else None
         if last is None and start and anchor is not None:
             config = await self._store.last_config(start)
-        is_anchor = anchor is not None and config == anchor.number
-        if config is not None and config < start:
-            config = None
-        if is_anchor and anchor is not None and self._anchor_data is not None:
-            await session.trust(anchor, self._anchor_data)
-            config = None
-        await session.restore(config, await definition_blocks(self._verdicts, last))
-        return anchor.number if is_anchor and anchor is not None else None
+        definitions = await definition_blocks(self._verdicts, last)
+        if anchor is not None and config == anchor.number:
+            await session.trust(anchor)
+            await session.restore(None, definitions)
+            return anchor.number
+        is_stored = config is not None and config >= start
+        await session.restore(config if is_stored else None, definitions)
+        return None
 
     async def _store_verdicts(self, verdicts: list[StoredVerdict]) -> None:
         """Store verdicts, record the progress, and log what contradicts the codes."""

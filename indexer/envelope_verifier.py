@@ -30,9 +30,9 @@ class EnvelopeVerifier:
         """The configuration in force, or why it is not known."""
         self._definitions = ChaincodeDefinitions(complete=complete)
 
-    def learn(self, block: UndecodedBlock) -> None:
-        """Take the configuration from a CONFIG block."""
-        self._trust = from_config_envelope(block.envelopes[0])
+    def learn(self, envelope: bytes) -> None:
+        """Take the configuration from a serialized CONFIG envelope."""
+        self._trust = from_config_envelope(envelope)
 
     def replay(self, block: UndecodedBlock) -> None:
         """Take the changes of chaincode definitions from a block, without verifying it."""
@@ -44,7 +44,7 @@ class EnvelopeVerifier:
         """Return the findings of the next block, and whether it changes definitions."""
         before = self._definitions
         if block.number == 0:
-            self.learn(block)
+            self.learn(block.envelopes[0])
         if isinstance(self._trust, str):
             findings = unchecked(len(block.envelopes), self._trust)
             self.replay(block)
@@ -54,5 +54,5 @@ class EnvelopeVerifier:
             )
             findings = sum_up(verdicts, block.codes)
         if is_config_block(block):
-            self.learn(block)
+            self.learn(block.envelopes[0])
         return findings, self._definitions is not before

@@ -33,11 +33,9 @@ class VerifierSession:
         for number in definitions:
             await self._send(Task.REPLAY, number)
 
-    async def trust(self, anchor: UndecodedBlock, data: bytes) -> None:
+    async def trust(self, anchor: UndecodedBlock) -> None:
         """Give the verifier a CONFIG block that the operator trusts; none is stored to compare."""
-        await self._verifier.ask(
-            Request(Task.LEARN, data, "config_block", anchor.hash, anchor.codes)
-        )
+        await self._verifier.ask(Request(Task.TRUST, anchor.envelopes[0]))
 
     async def next_block(
         self, blocks: AsyncGenerator[DeliveredBlock, None], number: int

@@ -27,6 +27,8 @@ _CHANNEL_COLUMNS = (
     "state",
     "height",
     "agreed height",
+    "verified height",
+    "contradictions",
     "seen height",
     "peer height",
     "tx/s",
@@ -111,18 +113,21 @@ def _json_of(
         "database": database,
         "committedHeight": height,
         "agreedHeight": state.agreed_below(height) if state is not None else height,
+        "verifiedHeight": state.verified_height if state is not None else None,
         "sync": msgspec.to_builtins(state),
     }
 
 
 def _row_of(channel: str, height: Height, state: SyncState | None) -> tuple[object, ...]:
     if state is None:
-        return channel, "never indexed", height, None, None, None, None, None, None, None
+        return channel, "never indexed", height, *(None,) * (len(_CHANNEL_COLUMNS) - 3)
     return (
         channel,
         state.state if state.index_build is None else describe_build(state.index_build),
         height,
         state.agreed_below(height),
+        state.verified_height,
+        _describe_contradictions(state),
         state.seen_height,
         state.peer_height,
         state.transactions_per_second,
@@ -154,6 +159,15 @@ def _reconciliation_row(channel: str, state: Reconciliation) -> tuple[object, ..
         state.discrepancies,
         _describe_error(state.error),
     )
+
+
+def _describe_contradictions(state: SyncState) -> str | None:
+    """Return how many validation codes contradict the signatures, and the first block with one."""
+    found = state.envelopes
+    if found is None:
+        return None
+    first = f", first in block {found.first_contradiction}" if found.contradictions else ""
+    return f"{found.contradictions}{first}"
 
 
 def _describe_error(error: LastError | None) -> str | None:

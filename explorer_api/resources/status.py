@@ -41,6 +41,8 @@ async def _channel_status(channel: Channel) -> ChannelStatus:
         committed_height=snapshot.height,
         agreed_height=snapshot.agreed_height,
         peers_required=sync.peers_required if sync is not None else None,
+        verified_height=snapshot.verified_height,
+        envelopes=sync.envelopes if sync is not None else None,
         peers=sync.peers if sync is not None else None,
         lag_blocks=snapshot.lag_blocks,
         transactions_per_second=sync.transactions_per_second if sync is not None else None,

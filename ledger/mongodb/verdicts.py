@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct, field
 from pymongo import DESCENDING
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from ledger.documents.format import Document
 from ledger.errors import StoreConflictError
@@ -22,6 +22,9 @@ from runtime.cancellation import raise_if_cancelled
 
 VERDICT_FORMAT: Final = 1
 """The version of the form and of the content of verdicts; another program's are not compared."""
+
+UNAUTHORIZED: Final = 13
+"""MongoDB's code for a missing right."""
 
 _DUPLICATE_KEY: Final = 11000
 
@@ -142,6 +145,22 @@ class VerdictStore:
             computed, found = getattr(verdict, name), getattr(stored, name)
             if computed != found:
                 raise StoreConflictError(VERDICTS, verdict.number, name, computed, found)
+
+
+async def read_verdict(database: AsyncDatabase[Document], number: int) -> StoredVerdict | None:
+    """Return the verdict on a block, for readers.
+
+    Return None if there is none, if it has another form, or if the user must not read verdicts,
+    which the roles of an older version do not allow.
+    """
+    try:
+        return await VerdictStore(database).find(number)
+    except StoreConflictError:
+        return None
+    except OperationFailure as error:
+        if error.code != UNAUTHORIZED:
+            raise
+        return None
 
 
 def _read(document: dict[str, Any]) -> StoredVerdict:

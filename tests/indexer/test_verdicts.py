@@ -1,27 +1,19 @@
-"""Creators' and endorsers' signatures are verified in the background: verdicts, and what they say."""
+"""Creators' and endorsers' signatures are verified in the background; what the verdicts say."""
 
-import asyncio
 from collections import Counter
-from itertools import pairwise
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
 
-from devnet.peer import Ledger, Lie, lying_ledger
+from devnet.peer import Ledger
 from ledger.decoding.blocks import read_block
-from ledger.errors import StoreConflictError
 from ledger.model import VALID
 from ledger.mongodb.store import LedgerStore
-from ledger.mongodb.verdicts import StoredVerdict, VerdictStore
-from ledger.trust.block_findings import MAX_FINDINGS, OTHER_REASONS, sum_up
-from ledger.trust.verdicts import Check, EnvelopeVerdict, Result
 from protos.transaction_pb2 import BAD_CREATOR_SIGNATURE, ENDORSEMENT_POLICY_FAILURE
 from tests.eventually import eventually
-from tests.indexer.network import HEIGHT, RECIPE, TRUNK, Client, forged, peer_of
+from tests.indexer.network import HEIGHT, RECIPE, Client, forged, peer_of
 from tests.indexer.support import CHANNEL
-from tests.indexer.verifying import VerifyingDaemon, stored_verdicts, verifying
-from tests.ledger.recorded import NAMES, Name, recorded
+from tests.indexer.verifying import stored_verdicts, verifying
 
 SIGNED = forged(HEIGHT, replace(RECIPE, signed=True))
 CODES = [read_block(data).codes for data in SIGNED]

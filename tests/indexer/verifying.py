@@ -13,6 +13,7 @@ from indexer.daemon import Daemon, DaemonChannel
 from indexer.envelope_progress import EnvelopeProgress
 from indexer.envelope_verification import EnvelopeVerification, VerificationTimings
 from indexer.verifier_process import verifier_process
+from ledger.decoding.blocks import UndecodedBlock
 from ledger.mongodb.collections import VERDICTS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.verdicts import VerdictStore
@@ -35,12 +36,12 @@ class VerifyingDaemon:
         required: int = 1,
         verdicts: VerdictStore | None = None,
         signatures: bool = True,
-        anchor: bytes | None = None,
+        anchor: UndecodedBlock | None = None,
     ) -> None:
         organisations = {source.name: f"Org{i}" for i, source in enumerate(sources)}
         self.progress = new_progress(channel, Agreement(organisations, required))
         self.progress.agreement.resume(self.progress.start_block, {})
-        self.envelopes = EnvelopeProgress(self.progress._clock, self.progress._now)  # noqa: SLF001
+        self.envelopes = EnvelopeProgress(self.progress._clock, self.progress._now)
         self.progress.envelopes = self.envelopes
         self.indexer = ChannelIndexer(
             store,
