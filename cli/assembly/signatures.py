@@ -12,6 +12,7 @@ from indexer.block_source import BlockSource
 from indexer.channel_progress import ChannelProgress
 from indexer.envelope_progress import EnvelopeProgress
 from indexer.envelope_verification import EnvelopeVerification, VerificationTimings
+from indexer.signature_checks import SignatureChecks
 from indexer.verifier_process import verifier_process
 from ledger.decoding.blocks import UndecodedBlock, read_block
 from ledger.errors import CorruptBlockError
@@ -59,6 +60,21 @@ def envelope_verification(
         anchor=configured_anchor(settings, channel),
         timings=VerificationTimings(stall_s=settings.indexer.stall_s),
     )
+
+
+def signature_checks(
+    settings: Settings, channel: str, start: int, config: int | None
+) -> SignatureChecks:
+    """Return the verification of all signatures in the blocks of a source, from `start` on.
+
+    `config` is the number of the CONFIG block in force at the start block, None if it is not known.
+    Raises `ConfigurationError` if the configured CONFIG block cannot be used.
+    """
+    anchor = configured_anchor(settings, channel)
+    if anchor is not None and anchor.number != config:
+        anchor = None
+    progress = ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
+    return SignatureChecks(start, lambda: BlockSignatures(progress, anchor=anchor), anchor)
 
 
 def configured_anchor(settings: Settings, channel: str) -> UndecodedBlock | None:

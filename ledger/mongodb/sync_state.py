@@ -69,6 +69,11 @@ class DifferenceCounts(Struct, frozen=True, rename="camel"):
     """
     digests: int = 0
     """Blocks whose stored documents do not have the digests that the block has."""
+    signatures: int | None = None
+    """Signatures of the source's blocks that are wrong, or contradict a code or a stored verdict.
+
+    It is null if signatures were not verified.
+    """
 
 
 class Verification(Struct, frozen=True, rename="camel"):
