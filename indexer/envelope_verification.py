@@ -9,7 +9,7 @@ there, and are read again.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Final, Protocol
 
@@ -17,7 +17,7 @@ import structlog
 from msgspec import Struct
 from pymongo.errors import OperationFailure, PyMongoError
 
-from indexer.block_source import BlockSource, SourceUnavailableError
+from indexer.block_source import BlockSource, DeliveredBlock, SourceUnavailableError
 from indexer.channel_progress import ChannelProgress
 from indexer.envelope_progress import EnvelopeProgress
 from indexer.verifier_process import Verifier, VerifierEndedError
@@ -38,8 +38,8 @@ _NO_RIGHT: Final = (
     "MongoDB refuses the collection verdicts: run config/mongo-roles.js again. Until then the "
     "signatures of creators and endorsers are not verified, and everything else goes on"
 )
-_MAX_VERDICTS: Final = 200
-"""The most verdicts that are written together."""
+_STORED_BLOCKS: Final = 200
+"""The number of stored blocks that are read together."""
 _MAX_PENDING_S: Final = 0.5
 """The time after which verdicts are written while blocks wait to be verified."""
 _MAX_LOGGED: Final = 100
@@ -185,29 +185,43 @@ class EnvelopeVerification:
             session = VerifierSession(self._store, source, verifier, self._timings.stall_s)
             anchor = await self._restore(session)
             pending: list[StoredVerdict] = []
-            number, began = self._next, self._clock()
-            async with aclosing(source.blocks(number, None)) as blocks:
-                while True:
-                    await self._until_due(number)
-                    delivered = await session.next_block(blocks, number)
-                    following = range(number + 1, self._progress.agreed_height)[:_MAX_VERDICTS]
-                    stored, reply = await session.verify(delivered, following)
-                    previous = pending[-1] if pending else self._last
-                    verdict = next_verdict(
-                        number,
-                        stored.hash.hex(),
-                        reply.findings,
-                        previous,
-                        configures=reply.configures,
-                        defines=reply.defines,
-                        anchor=anchor,
-                    )
-                    pending.append(verdict)
-                    number += 1
-                    is_late = self._clock() - began >= _MAX_PENDING_S
-                    if number >= self._progress.agreed_height or is_late:
-                        await self._store_verdicts(pending)
-                        pending, began = [], self._clock()
+            try:
+                async with aclosing(source.blocks(self._next, None)) as blocks:
+                    await self._verify_blocks(session, blocks, pending, anchor)
+            except SourceUnavailableError:
+                await self._store_verdicts(pending)
+                raise
+
+    async def _verify_blocks(
+        self,
+        session: VerifierSession,
+        blocks: AsyncGenerator[DeliveredBlock, None],
+        pending: list[StoredVerdict],
+        anchor: int | None,
+    ) -> None:
+        """Verify blocks without end; `pending` holds the verdicts that are not stored yet."""
+        number, began = self._next, self._clock()
+        while True:
+            await self._until_due(number)
+            delivered = await session.next_block(blocks, number)
+            following = range(number + 1, self._progress.agreed_height)[:_STORED_BLOCKS]
+            stored, reply = await session.verify(delivered, following)
+            verdict = next_verdict(
+                number,
+                stored.hash.hex(),
+                reply.findings,
+                pending[-1] if pending else self._last,
+                configures=reply.configures,
+                defines=reply.defines,
+                anchor=anchor,
+            )
+            pending.append(verdict)
+            number += 1
+            is_late = self._clock() - began >= _MAX_PENDING_S
+            if number >= self._progress.agreed_height or is_late:
+                await self._store_verdicts(pending)
+                pending.clear()
+                began = self._clock()
 
     async def _restore(self, session: VerifierSession) -> int | None:
         """Bring the verifier to the state after the highest verdict; return the anchor's number.
@@ -229,6 +243,8 @@ class EnvelopeVerification:
 
     async def _store_verdicts(self, verdicts: list[StoredVerdict]) -> None:
         """Store verdicts, record the progress, and log what contradicts the codes."""
+        if not verdicts:
+            return
         await self._verdicts.insert(verdicts)
         for verdict in verdicts:
             self._envelopes.checked += verdict.checked
