@@ -1,4 +1,4 @@
-"""`python -m benchmarks.signatures`, run by `make bench-signatures`: signatures of envelopes a second.
+"""`python -m benchmarks.signatures`, run by `make bench-signatures`: verified envelopes a second.
 
 Measured is the processor time, so that other load on the machine matters little: first the
 verification alone, then with the process of its own that the daemon uses. What the event loop of

@@ -149,6 +149,7 @@ class Daemon:
             verifies_envelopes=progress.envelopes is not None,
             verified_height=progress.envelopes.height if progress.envelopes else None,
             envelopes=progress.envelopes.report() if progress.envelopes else None,
+            verification_error=progress.envelopes.error if progress.envelopes else None,
             agreed_height=progress.agreed_height if progress.agreement.resumed else None,
             peers_required=progress.agreement.required,
             disputed_at=progress.agreement.disputed_at(progress.committed_height),

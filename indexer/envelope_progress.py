@@ -24,22 +24,23 @@ class EnvelopeProgress:
     def __init__(self, clock: Callable[[], float], now: Callable[[], datetime]) -> None:
         self._clock, self._now = clock, now
         self._moved_at = clock()
-        self._error: LastError | None = None
+        self.error: LastError | None = None
+        """What holds the verification up."""
 
     def record(self, height: Height, contradictions: int, first: int | None) -> None:
         """Record that the blocks below `height` have verdicts, and what they contain."""
         if height != self.height:
-            self._moved_at, self._error = self._clock(), None
+            self._moved_at, self.error = self._clock(), None
         self.height, self.contradictions, self.first_contradiction = height, contradictions, first
 
     def record_error(self, message: str) -> None:
         """Record what holds the verification up."""
-        self._error = LastError(self._now(), message)
+        self.error = LastError(self._now(), message)
 
     def delay_s(self, due: int) -> float:
         """Return the seconds without progress, 0 if all blocks below `due` are verified."""
         return self._clock() - self._moved_at if (self.height or 0) < due else 0.0
 
     def report(self) -> EnvelopeReport:
-        """Return what was found, and what holds the verification up."""
-        return EnvelopeReport(self.contradictions, self.first_contradiction, self._error)
+        """Return what was found."""
+        return EnvelopeReport(self.contradictions, self.first_contradiction)

@@ -66,6 +66,7 @@ class ChannelHealth(Struct, frozen=True, rename="camel"):
     peers_required: int
     verified_height: int | None
     envelopes: EnvelopeReport | None
+    verification_error: LastError | None
     index_build: IndexBuild | None
     scrub: ScrubState | None
     reconciliation: ReconciliationHealth | None
@@ -157,6 +158,7 @@ class HealthServer:
             peers_required=progress.agreement.required,
             verified_height=envelopes.height if envelopes is not None else None,
             envelopes=envelopes.report() if envelopes is not None else None,
+            verification_error=envelopes.error if envelopes is not None else None,
             index_build=progress.index_build,
             scrub=progress.scrub,
             reconciliation=_reconciliation_health(reconciliation)

@@ -133,7 +133,7 @@ def _row_of(channel: str, height: Height, state: SyncState | None) -> tuple[obje
         state.transactions_per_second,
         state.encoder,
         state.updated_at,
-        _describe_error(state.error),
+        _describe_error(state.error or state.verification_error),
     )
 
 

@@ -43,6 +43,7 @@ async def _channel_status(channel: Channel) -> ChannelStatus:
         peers_required=sync.peers_required if sync is not None else None,
         verified_height=snapshot.verified_height,
         envelopes=sync.envelopes if sync is not None else None,
+        verification_error=sync.verification_error if sync is not None else None,
         peers=sync.peers if sync is not None else None,
         lag_blocks=snapshot.lag_blocks,
         transactions_per_second=sync.transactions_per_second if sync is not None else None,

@@ -20,7 +20,7 @@ class ChannelStatus(Struct, frozen=True, rename="camel"):
     The blocks below `agreed_height` were given by `peers_required` peers of distinct organisations.
     `peers` has every configured peer; it is null if no daemon has compared peers. The signatures in
     the blocks below `verified_height` are verified, and `envelopes` says what was found; both are
-    null if the daemon verifies none.
+    null if the daemon verifies none. `verification_error` says what holds the verification up.
     """
 
     name: str
@@ -33,6 +33,7 @@ class ChannelStatus(Struct, frozen=True, rename="camel"):
     peers_required: int | None
     verified_height: int | None
     envelopes: EnvelopeReport | None
+    verification_error: LastError | None
     peers: list[PeerComparisonReport] | None
     lag_blocks: int | None
     transactions_per_second: float | None

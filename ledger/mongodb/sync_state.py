@@ -178,12 +178,11 @@ class PeerComparisonReport(Struct, frozen=True, rename="camel"):
 class EnvelopeReport(Struct, frozen=True, rename="camel"):
     """What the verification of envelopes found: validation codes that contradict the signatures.
 
-    `first_contradiction` is the first block with one. `error` says what holds the verification up.
+    `first_contradiction` is the first block with one.
     """
 
     contradictions: int
     first_contradiction: int | None
-    error: LastError | None
 
 
 class SyncState(Struct, frozen=True, rename="camel"):
@@ -221,6 +220,8 @@ class SyncState(Struct, frozen=True, rename="camel"):
     """The height below which every block has a verdict; None if the daemon verifies none."""
     envelopes: EnvelopeReport | None = None
     """What the verification of envelopes found; None if the daemon verifies none."""
+    verification_error: LastError | None = None
+    """What holds the verification of envelopes up."""
 
     def agreed_below(self, stored_height: int) -> int:
         """Return the height below which the stored blocks are agreed.

@@ -47,7 +47,7 @@ async def store_verdicts(client: AsyncMongoClient[Any], database: str) -> None:
         peers_required=2,
         verifies_envelopes=True,
         verified_height=VERIFIED,
-        envelopes=EnvelopeReport(1, CONTRADICTED, None),
+        envelopes=EnvelopeReport(1, CONTRADICTED),
         peers=[],
         updated_at=datetime.now(UTC),
     )

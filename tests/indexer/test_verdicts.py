@@ -324,9 +324,7 @@ async def test_a_verdict_that_was_changed_or_is_of_another_chain_stops_the_verif
     await store.database[VERDICTS].update_one({"_id": last}, {"$set": {"blockHash": "00"}})
     async with peer_of(SIGNED) as peer, verifying(store, client.source(peer)) as daemon:
         await daemon.until(lambda progress: progress.committed_height == HEIGHT)
-        report = await eventually(
-            lambda: daemon.envelopes.report().error, lambda error: error is not None
-        )
+        report = await eventually(lambda: daemon.envelopes.error, lambda error: error is not None)
         assert report is not None
         assert f"verdicts {last}: blockHash" in report.message
         await asyncio.sleep(0)
