@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from msgspec.structs import replace
+
 from indexer.agreement import Agreement
 from indexer.block_signatures import BlockSignatures
 from indexer.channel_indexer import ChannelIndexer
@@ -13,12 +15,18 @@ from indexer.daemon import Daemon, DaemonChannel
 from indexer.envelope_progress import EnvelopeProgress
 from indexer.envelope_verification import EnvelopeVerification, VerificationTimings
 from indexer.verifier_process import verifier_process
-from ledger.decoding.blocks import UndecodedBlock
+from ledger.decoding.blocks import UndecodedBlock, read_block
 from ledger.mongodb.collections import VERDICTS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.verdicts import VerdictStore
-from tests.indexer.network import QUICK, WITHIN_S, wait_until
+from tests.indexer.network import HEIGHT, QUICK, RECIPE, WITHIN_S, forged, wait_until
 from tests.indexer.support import CHANNEL, SMALL, new_progress
+
+SIGNED = forged(HEIGHT, replace(RECIPE, signed=True))
+"""A signed chain with invalid and hostile envelopes."""
+CODES = [read_block(data).codes for data in SIGNED]
+SPLIT = 18
+"""A height in the middle of the chain."""
 
 TIMINGS = VerificationTimings(stall_s=5.0, first_retry_s=0.05, last_retry_s=0.2)
 
