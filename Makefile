@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --quiet
 
-.PHONY: help demo test test-all check format protos docs bench bench-rows bench-api lock clean
+.PHONY: help demo test test-all check format protos docs bench bench-rows bench-api bench-signatures lock clean
 .SILENT: help .venv/demo-ready .venv/ready
 
 help:
@@ -26,6 +26,7 @@ help:
 	echo "make bench       measure throughput, latency and memory; LEDGER=path measures another ledger"
 	echo "make bench-rows  measure business rows settled a second"
 	echo "make bench-api   measure requests a second of the explorer API; needs wrk"
+	echo "make bench-signatures  measure signatures of envelopes verified a second"
 	echo "make format      format the code"
 	echo "make protos      generate protos/*_pb2"
 	echo "make docs        generate docs/api.md"
@@ -78,6 +79,9 @@ bench-rows: .venv/ready
 
 bench-api: .venv/ready
 	$(BIN)/python -m benchmarks.api $(ARGS)
+
+bench-signatures: .venv/ready
+	$(BIN)/python -m benchmarks.signatures $(ARGS)
 
 lock:
 	$(LOCK) --extra devnet --extra dev -o requirements-dev.lock

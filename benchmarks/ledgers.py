@@ -18,6 +18,7 @@ FORGED_BLOCKS = 180
 LARGE_BLOCKS = 21
 LARGE_BLOCK_TRANSACTIONS = 2_400
 LIVE_FROM = 20
+SIGNED_BLOCKS = 60
 TENS = Recipe(seed=4, transactions_per_block=10, bulk=True, invalid_share=0.001, signed=False)
 TENS_BLOCKS = 1_500
 
@@ -40,6 +41,15 @@ def forged() -> MeasuredLedger:
         seed=1, transactions_per_block=range(200, 501), bulk=True, invalid_share=0.001, signed=False
     )
     return _cached("forged", recipe, FORGED_BLOCKS)
+
+
+def forged_signed() -> MeasuredLedger:
+    """Return a ledger of some 5,000 bulk transactions whose envelopes and endorsements are signed.
+
+    Forging takes half a minute.
+    """
+    recipe = Recipe(seed=3, transactions_per_block=100, bulk=True)
+    return _cached("forged-signed", recipe, SIGNED_BLOCKS)
 
 
 def forged_large() -> MeasuredLedger:

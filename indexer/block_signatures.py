@@ -10,9 +10,8 @@ from typing import Final
 
 from indexer.channel_progress import ChannelProgress
 from ledger.decoding.blocks import UndecodedBlock
-from ledger.decoding.transactions import decode_header_type
+from ledger.decoding.config_blocks import is_config_block
 from ledger.errors import ChainMismatchError, UnsignedBlockError
-from ledger.model import VALID
 from ledger.trust.block_signatures import verify_block_signatures, why_undecidable
 from ledger.trust.channel_trust import ChannelTrust, from_config_envelope
 from ledger.trust.verdicts import Result
@@ -78,7 +77,7 @@ class BlockSignatures:
             self._check_genesis(block)
         else:
             self._verify(block)
-        if _is_config(block):
+        if is_config_block(block):
             self._learn(block)
 
     def _check_genesis(self, block: UndecodedBlock) -> None:
@@ -105,15 +104,3 @@ class BlockSignatures:
         trust = from_config_envelope(block.envelopes[0])
         undecidable = trust if isinstance(trust, str) else why_undecidable(trust)
         self._trust = undecidable or trust
-
-
-def _is_config(block: UndecodedBlock) -> bool:
-    """Return whether the block configures the channel; orderers put nothing else into such a block.
-
-    The genesis block's envelope is VALID, too.
-    """
-    return (
-        len(block.envelopes) == 1
-        and block.codes[0] == VALID
-        and decode_header_type(block.envelopes[0]) == common.CONFIG
-    )

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from indexer.agreement import Agreement
 from indexer.byte_queue import ByteQueue
+from indexer.envelope_progress import EnvelopeProgress
 from ledger.block_encoder import EncoderName
 from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError, ScrubState
 from ledger.position import BlockNumber, Height, height_above
@@ -53,6 +54,9 @@ class ChannelProgress:
 
     unchecked_signatures = 0
     """The number of blocks whose orderers' signatures were not checked."""
+
+    envelopes: EnvelopeProgress | None = None
+    """The progress of the verification of envelopes; None if it is off."""
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ class DifferenceKind(StrEnum):
     COUNTS = "counts"
     EVENTS_WITHOUT_TRANSACTION = "events_without_transaction"
     DOCUMENTS = "documents"
+    SIGNATURES = "signatures"
 
 
 Record: TypeAlias = Callable[[int, DifferenceKind, str], None]

@@ -11,14 +11,21 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 
 from indexer.channel_progress import ChannelProgress
 from indexer.reconciliation_state import ReconciliationState
-from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError, ScrubState
+from ledger.mongodb.sync_state import (
+    ChannelState,
+    EnvelopeReport,
+    IndexBuild,
+    LastError,
+    ScrubState,
+)
 from runtime.http_server import SECURITY_HEADERS
 
 HealthStatus = Literal["ok", "degraded", "catching_up", "broken"]
 """From best to worst.
 
 A degraded channel is indexed, but its business rows are not settled, for example because too few
-peers gave the last blocks, or the scrub found stored documents that differ from what was written.
+peers gave the last blocks, or the scrub found stored documents that differ from what was written,
+or a validation code contradicts the signatures of its transaction.
 """
 
 _HTTP_STATUS: Final[dict[HealthStatus, int]] = {
@@ -57,6 +64,9 @@ class ChannelHealth(Struct, frozen=True, rename="camel"):
     committed_height: int
     agreed_height: int
     peers_required: int
+    verified_height: int | None
+    envelopes: EnvelopeReport | None
+    verification_error: LastError | None
     index_build: IndexBuild | None
     scrub: ScrubState | None
     reconciliation: ReconciliationHealth | None
@@ -135,6 +145,7 @@ class HealthServer:
 
     def _channel_health(self, name: str) -> ChannelHealth:
         progress, reconciliation = self._channels[name], self._reconciliations.get(name)
+        envelopes = progress.envelopes
         return ChannelHealth(
             channel=name,
             status=_health_status(progress, reconciliation),
@@ -145,6 +156,9 @@ class HealthServer:
             committed_height=progress.committed_height,
             agreed_height=progress.agreed_height,
             peers_required=progress.agreement.required,
+            verified_height=envelopes.height if envelopes is not None else None,
+            envelopes=envelopes.report() if envelopes is not None else None,
+            verification_error=envelopes.error if envelopes is not None else None,
             index_build=progress.index_build,
             scrub=progress.scrub,
             reconciliation=_reconciliation_health(reconciliation)
@@ -166,6 +180,7 @@ def _health_status(
         (reconciliation is not None and reconciliation.state in _BLOCKED_STATES)
         or progress.agreement_delay_s > _MAX_AGREEMENT_DELAY_S
         or (progress.scrub is not None and progress.scrub.has_differences)
+        or (progress.envelopes is not None and progress.envelopes.contradictions > 0)
     )
     return "degraded" if is_degraded else "ok"
 

@@ -20,6 +20,7 @@ from indexer.chain import identify
 from indexer.commit_hashes import CommitHashes
 from indexer.consistency import ConsistencyChecks, DifferenceKind
 from indexer.document_differences import compare_block
+from indexer.signature_checks import SignatureChecks
 from ledger.decoding.blocks import UndecodedBlock, decode_block, read_block
 from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock, encode_block
@@ -28,6 +29,7 @@ from ledger.mongodb.block_range import stored_range
 from ledger.mongodb.earlier_values import earlier_values
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DifferenceCounts
+from ledger.mongodb.verdicts import read_verdict
 from ledger.mongodb.verification_queries import (
     foreign_keys,
     stored_documents_by_block,
@@ -62,7 +64,7 @@ class Verifier:
         self._store, self._report, self._advance = store, report, advance
         self._database = store.database
         self._counts: Counter[DifferenceKind] = Counter()
-        self._compared = False
+        self._compared = self._checks_signatures = False
         self.head_digest = NO_DIGEST
         """The digest of the highest block, computed again; `NO_DIGEST` if it has none."""
 
@@ -75,12 +77,14 @@ class Verifier:
     def counts_by_kind(self) -> DifferenceCounts:
         """The number of differences of each kind."""
         documents = self._counts[DifferenceKind.DOCUMENTS] if self._compared else None
+        signatures = self._counts[DifferenceKind.SIGNATURES] if self._checks_signatures else None
         return DifferenceCounts(
             chain=self._counts[DifferenceKind.CHAIN],
             digests=self._counts[DifferenceKind.DIGESTS],
             counts=self._counts[DifferenceKind.COUNTS],
             events_without_transaction=self._counts[DifferenceKind.EVENTS_WITHOUT_TRANSACTION],
             documents=documents,
+            signatures=signatures,
         )
 
     def _record(self, block: int, kind: DifferenceKind, what: str) -> None:
@@ -106,11 +110,19 @@ class Verifier:
         self.head_digest = checks.digest
         return stored.height
 
-    async def compare(self, blocks: AsyncIterator[DeliveredBlock], start: int, height: int) -> int:
+    async def compare(
+        self,
+        blocks: AsyncIterator[DeliveredBlock],
+        start: int,
+        height: int,
+        signatures: SignatureChecks | None = None,
+    ) -> int:
         """Compare blocks `start` to `height - 1` of a source with the stored documents.
 
-        `blocks` must come in ascending order. Return the height that was compared.
+        `blocks` must come in ascending order. With `signatures` their signatures are verified too.
+        Return the height that was compared.
         """
+        self._checks_signatures = signatures is not None
         compared, self._compared = start, True
         hashes = CommitHashes(partial(earlier_values, self._database, start), None)
         async for delivered in blocks:
@@ -131,6 +143,10 @@ class Verifier:
             encoded = encode_block(block, decide_owners(block, owned_below), digest)
             await self._check_commit_hash(hashes, undecoded, encoded)
             await self._compare_block(encoded)
+            if signatures is not None:
+                stored = await read_verdict(self._database, undecoded.number)
+                for what in signatures.check(undecoded, stored):
+                    self._record(undecoded.number, DifferenceKind.SIGNATURES, what)
             compared = undecoded.number + 1
             if compared % _PROGRESS_INTERVAL == 0:
                 self._advance(compared)

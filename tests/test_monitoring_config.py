@@ -114,6 +114,7 @@ async def exposed(
         environment = {
             "KINDLEDGER_MONITORING__PORT": "0",
             "KINDLEDGER_API__PORT": "0",
+            "KINDLEDGER_VERIFICATION__ENVELOPES": "true",
             "KINDLEDGER_POSTGRES__DSN": indexer_dsn,
             "KINDLEDGER_POSTGRES__REPLICA_DSNS": json.dumps([indexer_dsn]),
             "KINDLEDGER_REDIS__URL": redis_url,

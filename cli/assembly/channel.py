@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from cli.assembly.agreement import channel_agreement, peer_comparisons
 from cli.assembly.network import peer_sources
 from cli.assembly.reconciliation import reconciled_channel, reconciliation
-from cli.assembly.signatures import block_signatures
+from cli.assembly.signatures import block_signatures, envelope_verification
 from cli.configuration.settings import IndexerSettings, Settings, VerificationSettings
 from indexer.agreement import Agreement
 from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
@@ -100,6 +100,9 @@ async def daemon_channel(
     )
     scrub = Scrub(store, progress, scrub_rate(settings.verification), lambda: datetime.now(UTC))
     tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (scrub.run,)
+    verification = envelope_verification(settings, channel, store, sources, progress)
+    if verification is not None:
+        tasks += (verification.run,)
     if redis is not None:
         tasks += (HeadPublisher(redis, store.database.name, progress).run,)
     if channel != reconciled_channel(settings):

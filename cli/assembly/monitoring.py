@@ -10,6 +10,7 @@ from cli.configuration.settings import MonitoringSettings
 from cli.errors import ConfigurationError
 from indexer.channel_metrics import CHANNEL_METRICS
 from indexer.daemon import DaemonChannel
+from indexer.envelope_metrics import ENVELOPE_METRICS
 from indexer.health_server import HealthServer
 from runtime.event_loop_lag import LoopLag
 from runtime.http_server import serving
@@ -41,7 +42,8 @@ async def serve_monitoring(
         for channel in channels
         if channel.reconciliation is not None
     }
-    registry.register(MetricCollector(CHANNEL_METRICS, "channel", progress))
+    for metrics in (CHANNEL_METRICS, ENVELOPE_METRICS):
+        registry.register(MetricCollector(metrics, "channel", progress))
     async with AsyncExitStack() as stack:
         if settings.port is not None:
             runner = HealthServer(progress, reconciled, registry).runner()

@@ -1,13 +1,22 @@
-"""Assembles the verification of a channel's block signatures, as configured."""
+"""Assembles the verification of a channel's signatures, as configured."""
 
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cli.configuration.settings import ChannelSettings, Settings
 from cli.errors import ConfigurationError
 from indexer.block_signatures import BlockSignatures
+from indexer.block_source import BlockSource
 from indexer.channel_progress import ChannelProgress
+from indexer.envelope_progress import EnvelopeProgress
+from indexer.envelope_verification import EnvelopeVerification, VerificationTimings
+from indexer.signature_checks import SignatureChecks
+from indexer.verifier_process import verifier_process
 from ledger.decoding.blocks import UndecodedBlock, read_block
 from ledger.errors import CorruptBlockError
+from ledger.mongodb.store import LedgerStore
 from ledger.trust.channel_trust import from_config_envelope
 
 
@@ -20,13 +29,61 @@ def block_signatures(
     """
     if not settings.verification.block_signatures:
         return None
-    configured = settings.channels.get(channel, ChannelSettings())
-    genesis_hash, path = configured.genesis_hash, configured.config_block
+    genesis_hash = settings.channels.get(channel, ChannelSettings()).genesis_hash
     return BlockSignatures(
         progress,
         genesis_hash=bytes.fromhex(genesis_hash) if genesis_hash is not None else None,
-        anchor=_read_config_block(channel, path) if path is not None else None,
+        anchor=configured_anchor(settings, channel),
     )
+
+
+def envelope_verification(
+    settings: Settings,
+    channel: str,
+    store: LedgerStore,
+    sources: Sequence[BlockSource],
+    progress: ChannelProgress,
+) -> EnvelopeVerification | None:
+    """Return the verification of the channel's envelopes, or None if it is turned off.
+
+    Raises `ConfigurationError` if the configured CONFIG block cannot be used.
+    """
+    if not settings.verification.envelopes:
+        return None
+    progress.envelopes = EnvelopeProgress(time.monotonic, lambda: datetime.now(UTC))
+    return EnvelopeVerification(
+        store,
+        sources,
+        progress,
+        progress.envelopes,
+        verifier_process,
+        anchor=configured_anchor(settings, channel),
+        timings=VerificationTimings(stall_s=settings.indexer.stall_s),
+    )
+
+
+def signature_checks(
+    settings: Settings, channel: str, start: int, config: int | None
+) -> SignatureChecks:
+    """Return the verification of all signatures in the blocks of a source, from `start` on.
+
+    `config` is the number of the CONFIG block in force at the start block, None if it is not known.
+    Raises `ConfigurationError` if the configured CONFIG block cannot be used.
+    """
+    anchor = configured_anchor(settings, channel)
+    if anchor is not None and anchor.number != config:
+        anchor = None
+    progress = ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
+    return SignatureChecks(start, lambda: BlockSignatures(progress, anchor=anchor), anchor)
+
+
+def configured_anchor(settings: Settings, channel: str) -> UndecodedBlock | None:
+    """Return the CONFIG block that the operator trusts, or None if none is configured.
+
+    Raises `ConfigurationError` if it cannot be used.
+    """
+    path = settings.channels.get(channel, ChannelSettings()).config_block
+    return _read_config_block(channel, path) if path is not None else None
 
 
 def _read_config_block(channel: str, path: Path) -> UndecodedBlock:

@@ -30,6 +30,8 @@ _CHANNEL_COLUMNS = (
     "state",
     "height",
     "agreed height",
+    "verified height",
+    "contradictions",
     "uncommitted",
     "seen height",
     "peer height",
@@ -130,6 +132,7 @@ def _json_of(each: _Channel) -> dict[str, Any]:
         "agreedHeight": each.state.agreed_below(each.height)
         if each.state is not None
         else each.height,
+        "verifiedHeight": each.state.verified_height if each.state is not None else None,
         "uncommitted": msgspec.to_builtins(each.uncommitted),
         "sync": msgspec.to_builtins(each.state),
     }
@@ -139,19 +142,22 @@ def _row_of(each: _Channel) -> tuple[object, ...]:
     uncommitted = str(each.uncommitted) if each.uncommitted else None
     state = each.state
     if state is None:
-        return each.channel, "never indexed", each.height, None, uncommitted, *[None] * 6
+        unknown = (None,) * (len(_CHANNEL_COLUMNS) - 7)
+        return each.channel, "never indexed", each.height, *[None] * 3, uncommitted, *unknown
     return (
         each.channel,
         state.state if state.index_build is None else describe_build(state.index_build),
         each.height,
         state.agreed_below(each.height),
+        state.verified_height,
+        _describe_contradictions(state),
         uncommitted,
         state.seen_height,
         state.peer_height,
         state.transactions_per_second,
         state.encoder,
         state.updated_at,
-        _describe_error(state.error),
+        _describe_error(state.error or state.verification_error),
     )
 
 
@@ -177,6 +183,15 @@ def _reconciliation_row(channel: str, state: Reconciliation) -> tuple[object, ..
         state.discrepancies,
         _describe_error(state.error),
     )
+
+
+def _describe_contradictions(state: SyncState) -> str | None:
+    """Return how many validation codes contradict the signatures, and the first block with one."""
+    found = state.envelopes
+    if found is None:
+        return None
+    first = f", first in block {found.first_contradiction}" if found.contradictions else ""
+    return f"{found.contradictions}{first}"
 
 
 def _describe_error(error: LastError | None) -> str | None:

@@ -13,6 +13,7 @@ from pymongo import AsyncMongoClient
 from cli.assembly.mongo import mongo_client, stored_channels
 from cli.assembly.network import peer_sources
 from cli.assembly.peer_choice import named_peer, other_peer
+from cli.assembly.signatures import signature_checks
 from cli.commands.import_files import channel_of
 from cli.commands.options import LoadSettings, json_option
 from cli.configuration.settings import Settings
@@ -44,19 +45,34 @@ _PEER = "peer"
     help="Also compare with block files, or with the blocks of a configured peer: the one with "
     "this name or address, or else another one than the data came from.",
 )
+@click.option(
+    "--signatures/--no-signatures",
+    default=True,
+    help="Verify the signatures in the blocks of the source, too.",
+    show_default=True,
+)
 @json_option
 @click.pass_obj
 def verify_command(
-    load: LoadSettings, /, *, channel: str | None, source: str | None, as_json: bool
+    load: LoadSettings,
+    /,
+    *,
+    channel: str | None,
+    source: str | None,
+    signatures: bool,
+    as_json: bool,
 ) -> None:
     """Check the chain, the counts, the events and the digests of stored ledgers.
 
     With --source every stored document is also compared with the blocks, and every block with the
-    documents. Block files determine the channel. Exits 65 if there is a difference, 78 if no block
+    documents; and the signatures of orderers, creators and endorsers in the blocks are verified.
+    Block files determine the channel. Exits 65 if there is a difference, 78 if no block
     of a channel is stored.
     """
     with exit_on_failure():
-        raise SystemExit(asyncio.run(verify(load(), channel, source, as_json=as_json)))
+        raise SystemExit(
+            asyncio.run(verify(load(), channel, source, signatures=signatures, as_json=as_json))
+        )
 
 
 class Report(Struct, frozen=True, rename="camel"):
@@ -75,7 +91,12 @@ class Report(Struct, frozen=True, rename="camel"):
 
 
 async def verify(
-    settings: Settings, channel: str | None, source: str | None, *, as_json: bool
+    settings: Settings,
+    channel: str | None,
+    source: str | None,
+    *,
+    signatures: bool = True,
+    as_json: bool,
 ) -> Exit:
     """Verify one channel or all channels, print the outcome, and return the exit code.
 
@@ -94,7 +115,7 @@ async def verify(
                 "no channel is stored in this MongoDB, so there is nothing to verify"
             )
         reports = [
-            await _verify_channel(client, settings, name, database, source)
+            await _verify_channel(client, settings, name, database, source, signatures=signatures)
             for name, database in channels.items()
         ]
     if as_json:
@@ -132,6 +153,8 @@ async def _verify_channel(
     channel: str,
     database: str,
     source: str | None,
+    *,
+    signatures: bool,
 ) -> Report:
     store = LedgerStore(client, database)
     shown: list[Difference] = []
@@ -159,7 +182,10 @@ async def _verify_channel(
             blocks = await block_source(settings, channel, source, store)
             source = f"peer {blocks.name}" if _is_peer(source) else source
             async with aclosing(blocks.blocks(checkpoint.start, None)) as delivered:
-                await verifier.compare(delivered, checkpoint.start, height)
+                start = checkpoint.start
+                config = await store.last_config(start)
+                checks = signature_checks(settings, channel, start, config)
+                await verifier.compare(delivered, start, height, checks if signatures else None)
     if height:
         outcome = Verification(
             datetime.now(UTC), height, verifier.difference_count, verifier.counts_by_kind

@@ -171,9 +171,13 @@ class IndexerSettings(Section):
 
 
 class VerificationSettings(Section):
-    """Whether orderers' signatures are verified, and how fast the scrub is; 0 turns it off."""
+    """Which signatures are verified, and how fast the scrub is; 0 turns it off.
+
+    `block_signatures` are those of the orderers, `envelopes` those of creators and endorsers.
+    """
 
     block_signatures: bool = True
+    envelopes: bool = True
     scrub_documents_per_s: float = Field(default=ScrubRate().documents_per_s, ge=0)
     scrub_pause_s: Seconds = ScrubRate().pause_s
 

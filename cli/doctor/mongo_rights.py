@@ -5,7 +5,7 @@ from typing import Any, Final, TypeAlias
 
 from cli.doctor.checks import FailedStepError
 from cli.errors import Exit
-from ledger.mongodb.collections import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS
+from ledger.mongodb.collections import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS, VERDICTS
 from ledger.mongodb.rights import granted_actions
 
 Rights: TypeAlias = Mapping[str, frozenset[str]]
@@ -16,11 +16,12 @@ _APPENDING = frozenset({"find", "insert", "createCollection", "createIndex", "li
 _CHANGING = frozenset({"update", "remove", "dropCollection"})
 
 NEEDED_TO_INDEX: Final[Rights] = dict.fromkeys(_LEDGER_COLLECTIONS, _APPENDING) | {
-    SYNC_STATE: frozenset({"find", "insert", "update"})
+    SYNC_STATE: frozenset({"find", "insert", "update"}),
+    VERDICTS: frozenset({"find", "insert"}),
 }
 NEEDED_TO_READ: Final[Rights] = dict.fromkeys(
     _LEDGER_COLLECTIONS, frozenset({"find", "listIndexes"})
-) | {SYNC_STATE: frozenset({"find"})}
+) | dict.fromkeys((SYNC_STATE, VERDICTS), frozenset({"find"}))
 
 
 def describe_rights(
@@ -45,7 +46,8 @@ def describe_rights(
             "Give the user the role that config/mongo-roles.js creates.",
             Exit.CONFIGURATION,
         )
-    surplus = frozenset[str]().union(*(granted[name] & _CHANGING for name in _LEDGER_COLLECTIONS))
+    append_only = (*_LEDGER_COLLECTIONS, VERDICTS)
+    surplus = frozenset[str]().union(*(granted[name] & _CHANGING for name in append_only))
     if surplus:
         return (
             f"more than needed on database {database}: {', '.join(sorted(surplus))} on the "

@@ -93,7 +93,7 @@ curl -i -H "If-None-Match: $ETAG" '{_DEMO_CHANNEL}/blocks/0'
 
 | `Cache-Control` | response |
 |---|---|
-| `{IMMUTABLE}` | never changes: an agreed block by number or hash, or a transaction by its index |
+| `{IMMUTABLE}` | never changes: a final block by number or hash, or a transaction by its index |
 | `{ONE_DAY}` | a page that no later block can change |
 | `{HALF_A_MINUTE}`, or less | totals and search results |
 | `{NO_CACHE}` | the next block can change it: a cache must ask with `If-None-Match` each time |
@@ -128,6 +128,11 @@ organisations gave the block as the operator requires. Only agreed blocks settle
 blocks below `agreedHeight` of the channel are agreed. This height rises, and falls only if peers
 are found to differ: to the first block on which they do, and the channel stops. In a stream
 `agreed` is null, since each message is sent once.
+
+After that the daemon verifies the signatures of creators and endorsers, and the endorsement
+policies: the blocks below `verifiedHeight` are verified. `verification` of a block or a transaction
+has its state and what was found. A block is final when it is agreed, and verified if the daemon
+verifies signatures.
 
 ## {_PROBLEMS}
 

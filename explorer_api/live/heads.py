@@ -60,13 +60,33 @@ class HeadSnapshot(Struct, frozen=True):
         return self.sync.agreed_below(self.height) if self.sync is not None else self.height
 
     @property
+    def verified_height(self) -> int | None:
+        """The height below which every block has a verdict; None if the daemon verifies none."""
+        if self.sync is None or self.sync.verified_height is None:
+            return None
+        return min(self.sync.verified_height, self.height)
+
+    @property
+    def contradictions(self) -> int:
+        """The transactions whose validation codes contradict their signatures."""
+        envelopes = self.sync.envelopes if self.sync is not None else None
+        return envelopes.contradictions if envelopes is not None else 0
+
+    @property
+    def final_height(self) -> int:
+        """The height below which nothing more will become known about blocks."""
+        return self.sync.final_below(self.height) if self.sync is not None else self.height
+
+    @property
     def content_version(self) -> str:
         """Identifies what responses say of the chain up to the head, in all processes.
 
-        While the last blocks are not agreed, the blocks that are agreed belong to it.
+        While the last blocks are not agreed or not verified, these heights belong to it.
         """
-        agreed = self.agreed_height
-        return self.version if agreed == self.height else f"{self.version}.{agreed}"
+        agreed, final = self.agreed_height, self.final_height
+        if final == self.height:
+            return self.version
+        return f"{self.version}.{agreed}" if final == agreed else f"{self.version}.{agreed}.{final}"
 
     @property
     def peer_height(self) -> int | None:

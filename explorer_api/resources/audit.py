@@ -4,6 +4,7 @@ from explorer_api.http.page_cursors import PageCursor, query_digest, read_cursor
 from explorer_api.http.parameters import CURSOR, LIMIT, choice, equality_filter
 from explorer_api.http.problems import ProblemError, unavailable
 from explorer_api.http.responses import NO_STORE, ApiResponse
+from explorer_api.live.heads import HeadSnapshot
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.audit import (
     Audit,
@@ -11,6 +12,8 @@ from explorer_api.schemas.audit import (
     LedgerAudit,
     LedgerVerdict,
     RowsAudit,
+    SignaturesAudit,
+    SignaturesVerdict,
 )
 from explorer_api.schemas.paging import PageInfo
 from ledger.mongodb.sync_state import ChannelState, Reconciliation, ScrubState, Verification
@@ -39,7 +42,8 @@ async def get_audit(call: ChannelCall) -> ApiResponse:
         rows = await _audit_rows(reports, reported, first["number"] if first is not None else 0)
     scrub = sync.scrub if sync is not None else None
     ledger = _audit_ledger(verification, scrub)
-    return ApiResponse(Audit(call.snapshot.height, ledger, rows), NO_STORE)
+    audit = Audit(call.snapshot.height, ledger, _audit_signatures(call.snapshot), rows)
+    return ApiResponse(audit, NO_STORE)
 
 
 def _audit_ledger(verification: Verification | None, scrub: ScrubState | None) -> LedgerAudit:
@@ -58,6 +62,16 @@ def _audit_ledger(verification: Verification | None, scrub: ScrubState | None) -
         verification.kinds,
         scrub,
     )
+
+
+def _audit_signatures(snapshot: HeadSnapshot) -> SignaturesAudit:
+    height, contradictions = snapshot.verified_height, snapshot.contradictions
+    verdict: SignaturesVerdict = "unknown"
+    if height:
+        verdict = "contradicted" if contradictions else "consistent"
+    found = snapshot.sync.envelopes if snapshot.sync is not None else None
+    first = found.first_contradiction if found is not None else None
+    return SignaturesAudit(verdict, height, contradictions, first)
 
 
 async def _audit_rows(

@@ -15,6 +15,7 @@ from explorer_api.http.problems import (
 )
 from explorer_api.http.responses import IMMUTABLE, NO_CACHE, ApiResponse
 from explorer_api.resources.filters import TimeRange, read_range, read_time_range, resume_time
+from explorer_api.resources.verdicts import verification_of_block
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.routing.page_request import PageRequest
 from explorer_api.schemas.blocks import BlockPage, block_detail, block_row
@@ -94,12 +95,17 @@ async def _read_by_time(reader: LedgerReader, times: TimeRange, page_request: Pa
 
 
 async def get_block(call: ChannelCall) -> ApiResponse:
-    """Return a block. The response to the number or hash of an agreed block never changes."""
+    """Return a block.
+
+    The response to the number or hash of a block never changes once the block is agreed, and
+    verified if the daemon verifies signatures.
+    """
     document = await find_block(call)
     transactions = None
     if call.query.get(INCLUDE) is not None:
         transactions = await call.channel.reader.transaction_rows(document["number"])
-    detail = block_detail(document, transactions, call.snapshot.agreed_height)
+    verification = await verification_of_block(call, document)
+    detail = block_detail(document, transactions, call.snapshot.agreed_height, verification)
     return ApiResponse(detail, block_cache_control(call, document["number"]))
 
 
@@ -121,7 +127,7 @@ async def get_raw_block(call: ChannelCall) -> ApiResponse:
 
 def block_cache_control(call: ChannelCall, number: int) -> str:
     """Return the Cache-Control of a response about the block in the path, which has this number."""
-    is_final = call.path["block"] != LATEST and number < call.snapshot.agreed_height
+    is_final = call.path["block"] != LATEST and number < call.snapshot.final_height
     return IMMUTABLE if is_final else NO_CACHE
 
 

@@ -89,6 +89,7 @@ def _row_fields(channel: Channel, snapshot: HeadSnapshot) -> dict[str, Any]:
         "name": channel.name,
         "height": snapshot.height,
         "agreed_height": snapshot.agreed_height,
+        "verified_height": snapshot.verified_height,
         "peer_height": snapshot.peer_height,
         "lag_blocks": snapshot.lag_blocks,
         "state": snapshot.sync.state if snapshot.sync is not None else None,

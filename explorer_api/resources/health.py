@@ -160,7 +160,15 @@ def _check_daemon(sync: SyncState, lag_blocks: int | None, now: datetime) -> _Re
     detail = None
     if agreed < sync.committed_height:
         detail = f"the peers agree on the blocks below {agreed} of {sync.committed_height}"
-    return "ok" if is_following else "catching_up", detail
+    status: Verdict = "ok" if is_following else "catching_up"
+    found = sync.envelopes
+    if is_following and found is not None and found.contradictions:
+        status = "degraded"
+        detail = (
+            f"{found.contradictions} validation codes contradict the signatures, the first one in "
+            f"block {found.first_contradiction}"
+        )
+    return status, detail
 
 
 async def _check_postgresql(business: BusinessReports) -> _Result:

@@ -7,6 +7,7 @@ from typing import Final
 from explorer_api.http.problems import ProblemError, invalid_parameter, quoted
 from explorer_api.http.responses import NO_CACHE, ApiResponse
 from explorer_api.resources.blocks import block_cache_control, find_block
+from explorer_api.resources.verdicts import verification_of_transaction
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.transactions import transaction_detail
 from ledger.ownership import MAX_TX_ID_BYTES
@@ -20,7 +21,8 @@ _BUSINESS_CACHE_S: Final = 1.0
 async def get_block_transaction(call: ChannelCall) -> ApiResponse:
     """Return the transaction with an index in a block, whether or not it owns an id.
 
-    The response for an agreed block never changes. So `repeats` and `business`, which can change,
+    The response for a block that is agreed, and verified if the daemon verifies signatures, never
+    changes. So `repeats` and `business`, which can change,
     are null; the response to a request by transaction id has them.
     """
     index = call.path["index"].decode(errors="replace")
@@ -37,7 +39,13 @@ async def get_block_transaction(call: ChannelCall) -> ApiResponse:
             f"Give an index from 0 to {block['transactionCount'] - 1}.",
         )
     agreed_height = call.snapshot.agreed_height
-    detail = transaction_detail(record.transaction, record.event, None, agreed_height=agreed_height)
+    detail = transaction_detail(
+        record.transaction,
+        record.event,
+        None,
+        agreed_height=agreed_height,
+        verification=await verification_of_transaction(call, record.transaction),
+    )
     return ApiResponse(detail, block_cache_control(call, block["number"]))
 
 
@@ -48,6 +56,7 @@ async def get_transaction(call: ChannelCall) -> ApiResponse:
     if record is None:
         call.require_fresh_head()
         raise transaction_not_found(tx_id)
+    verification = await verification_of_transaction(call, record.transaction)
     reports = call.business_reports
     if reports is None:
         detail = transaction_detail(
@@ -55,6 +64,7 @@ async def get_transaction(call: ChannelCall) -> ApiResponse:
             record.event,
             record.repeats,
             agreed_height=call.snapshot.agreed_height,
+            verification=verification,
         )
         return ApiResponse(detail, NO_CACHE)
     rows: BusinessRows | None = None
@@ -66,6 +76,7 @@ async def get_transaction(call: ChannelCall) -> ApiResponse:
         record.repeats,
         rows,
         agreed_height=call.snapshot.agreed_height,
+        verification=verification,
         business_unavailable=rows is None,
     )
     return ApiResponse(detail, NO_CACHE, seconds=_BUSINESS_CACHE_S)

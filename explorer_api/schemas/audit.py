@@ -32,6 +32,23 @@ class LedgerAudit(Struct, frozen=True, rename="camel"):
     scrub: ScrubState | None
 
 
+SignaturesVerdict = Literal["consistent", "contradicted", "unknown"]
+
+
+class SignaturesAudit(Struct, frozen=True, rename="camel"):
+    """The verification of creators' and endorsers' signatures in the blocks below `height`.
+
+    `verdict` is `contradicted` if the peer gave transactions validation codes that contradict their
+    signatures: `contradictions` counts them, and `first_contradiction` is the first block with one.
+    It is `unknown` if no block is verified, or if the daemon verifies none.
+    """
+
+    verdict: SignaturesVerdict
+    height: int | None
+    contradictions: int
+    first_contradiction: int | None
+
+
 class RowsAudit(Struct, frozen=True, rename="camel"):
     """The reconciliation of business rows with the ledger.
 
@@ -60,6 +77,7 @@ class Audit(Struct, frozen=True):
 
     height: int
     ledger: LedgerAudit
+    signatures: SignaturesAudit
     rows: RowsAudit | None
 
 

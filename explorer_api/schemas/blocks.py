@@ -10,6 +10,7 @@ from explorer_api.schemas.identities import Identity, read_identity
 from explorer_api.schemas.paging import PageInfo
 from explorer_api.schemas.stored_values import Omitted, read_integer, read_list
 from explorer_api.schemas.transactions import TransactionRow, is_agreed, transaction_row
+from explorer_api.schemas.verification import BlockVerification
 from ledger.documents.format import Document
 
 
@@ -57,6 +58,7 @@ class BlockDetail(BlockRow, frozen=True, rename="camel"):
     last_config: int | None
     signers: list[Signer] | Omitted
     digest: str | None
+    verification: BlockVerification
     transactions: list[TransactionRow] | None
 
 
@@ -88,7 +90,10 @@ def block_row(document: Document, agreed_height: int | None = None) -> BlockRow:
 
 
 def block_detail(
-    document: Document, transactions: Sequence[Document] | None, agreed_height: int
+    document: Document,
+    transactions: Sequence[Document] | None,
+    agreed_height: int,
+    verification: BlockVerification,
 ) -> BlockDetail:
     """Return a block document with all its fields, and its transactions unless they are None."""
     last_config = document["lastConfig"]
@@ -101,6 +106,7 @@ def block_detail(
         last_config=read_integer(last_config) if last_config is not None else None,
         signers=read_list(document["signers"], _read_signer),
         digest=document.get("digest"),
+        verification=verification,
         transactions=rows,
     )
 

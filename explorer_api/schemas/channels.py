@@ -9,12 +9,15 @@ class ChannelRow(Struct, frozen=True, rename="camel"):
     """A channel in a list. A height is the number of the highest block plus one.
 
     `peer_height` and `lag_blocks` are null until the daemon has asked a peer. The blocks below
-    `agreed_height` were given by the required number of peers, and settle business rows.
+    `agreed_height` were given by the required number of peers, and settle business rows. The
+    signatures in the blocks below `verified_height` are verified; it is null if the daemon verifies
+    none.
     """
 
     name: str
     height: int
     agreed_height: int
+    verified_height: int | None
     peer_height: int | None
     lag_blocks: int | None
     state: str | None

@@ -4,7 +4,13 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from ledger.mongodb.sync_state import IndexBuild, LastError, PeerComparisonReport, Reconciliation
+from ledger.mongodb.sync_state import (
+    EnvelopeReport,
+    IndexBuild,
+    LastError,
+    PeerComparisonReport,
+    Reconciliation,
+)
 
 
 class ChannelStatus(Struct, frozen=True, rename="camel"):
@@ -12,7 +18,9 @@ class ChannelStatus(Struct, frozen=True, rename="camel"):
 
     `committed_height` is the height of the store itself, which can be above the reported heights.
     The blocks below `agreed_height` were given by `peers_required` peers of distinct organisations.
-    `peers` has every configured peer; it is null if no daemon has compared peers.
+    `peers` has every configured peer; it is null if no daemon has compared peers. The signatures in
+    the blocks below `verified_height` are verified, and `envelopes` says what was found; both are
+    null if the daemon verifies none. `verification_error` says what holds the verification up.
     """
 
     name: str
@@ -23,6 +31,9 @@ class ChannelStatus(Struct, frozen=True, rename="camel"):
     committed_height: int
     agreed_height: int
     peers_required: int | None
+    verified_height: int | None
+    envelopes: EnvelopeReport | None
+    verification_error: LastError | None
     peers: list[PeerComparisonReport] | None
     lag_blocks: int | None
     transactions_per_second: float | None

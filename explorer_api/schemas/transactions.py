@@ -27,6 +27,7 @@ from explorer_api.schemas.stored_values import (
     read_text,
     read_value,
 )
+from explorer_api.schemas.verification import TransactionVerification
 from ledger.documents.format import Document
 from reconciliation.reports import BusinessRows
 
@@ -111,6 +112,7 @@ class TransactionDetail(TransactionRow, frozen=True, rename="camel"):
     lifecycle: dict[str, Any] | None
     config: dict[str, Any] | None
     errors: list[Text] | Omitted
+    verification: TransactionVerification
     repeats: list[Repeat] | None
     business: BusinessRows | None
     business_unavailable: bool
@@ -140,6 +142,7 @@ def transaction_detail(
     business: BusinessRows | None = None,
     *,
     agreed_height: int,
+    verification: TransactionVerification,
     business_unavailable: bool = False,
 ) -> TransactionDetail:
     """Return a transaction document with all its fields.
@@ -158,6 +161,7 @@ def transaction_detail(
         lifecycle=document.get("lifecycle"),
         config=_read_config(document.get("config")),
         errors=read_list(document.get("errors"), read_text),
+        verification=verification,
         repeats=[_repeat(repeat) for repeat in repeats] if repeats is not None else None,
         business=business,
         business_unavailable=business_unavailable,

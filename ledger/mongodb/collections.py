@@ -8,6 +8,7 @@ EVENTS: Final = "chaincode_events"
 SYNC_STATE: Final = "sync_state"
 REPAIRS: Final = "repairs"
 """What `kindledger repair` changed, in documents that are never changed themselves."""
+VERDICTS: Final = "verdicts"
 
 RESERVED_DATABASES: Final = frozenset({"admin", "config", "local"})
 """MongoDB's own databases."""

@@ -25,6 +25,7 @@ from ledger.mongodb.sync_state import SyncState, read_sync_state
 from ledger.mongodb.totals import TotalsQueries
 from ledger.mongodb.transaction_queries import TransactionQueries
 from ledger.mongodb.transaction_records import RecordQueries
+from ledger.mongodb.verdicts import StoredVerdict, read_verdict
 from ledger.position import BlockNumber
 
 _PAYLOAD_PREFIX: Final = payload_path("")
@@ -112,6 +113,10 @@ class LedgerReader(
         return await self._page_by_time(
             BLOCKS, "number", times, last, window, after_ts=after_ts, projection=_BLOCK_ROW
         )
+
+    async def verdict(self, number: int) -> StoredVerdict | None:
+        """Return the verdict on the signatures in a block; None if there is none to be read."""
+        return await read_verdict(self._database, number)
 
     async def missing_indexes(self) -> list[str]:
         """Return the required indexes that the database lacks, as `collection.index`.

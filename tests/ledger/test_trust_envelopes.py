@@ -16,7 +16,7 @@ from devnet.forge.world_state import Simulation, WorldState
 from ledger.trust.chaincode_definitions import ChaincodeDefinitions
 from ledger.trust.contradictions import contradiction
 from ledger.trust.envelopes import verify_envelope
-from ledger.trust.verdicts import Check, EnvelopeVerdict, Result
+from ledger.trust.verdicts import Check, CheckName, EnvelopeVerdict, Result
 from protos.chaincode_pb2 import ChaincodeSpec
 from protos.common_pb2 import Envelope, Payload
 from protos.transaction_pb2 import (
@@ -92,10 +92,15 @@ def test_a_code_that_a_peer_changed_is_a_contradiction() -> None:
     chain = list(follow_envelopes(recorded("raft-2.5").blocks))
     failed = next(e.verdict for e in chain if e.code == ENDORSEMENT_POLICY_FAILURE)
     good = next(e.verdict for e in chain if e.code == VALID and e.verdict.result is Result.VALID)
-    assert "do not satisfy the policy" in (contradiction(VALID, failed) or "")
-    assert "do not satisfy the policy" in (contradiction(MVCC_READ_CONFLICT, failed) or "")
+    for code in (VALID, MVCC_READ_CONFLICT):
+        found = contradiction(code, failed)
+        assert found is not None
+        assert found.check is CheckName.ENDORSEMENT
+        assert "do not satisfy the policy" in found.reason
     for code in (BAD_CREATOR_SIGNATURE, BAD_PROPOSAL_TXID, ENDORSEMENT_POLICY_FAILURE):
-        assert "is valid" in (contradiction(code, good) or "")
+        found = contradiction(code, good)
+        assert found is not None
+        assert "is valid" in found.reason
 
 
 def test_every_flipped_bit_of_an_envelope_is_found() -> None:
