@@ -54,6 +54,10 @@ async def truncate(repairs: RepairStore, plan: Truncation, advance: Callable[[in
             await repairs.remove([Change(Act.REMOVE, name, d["_id"], d) for d in blocks])
             removed += len(blocks)
             advance(blocks[-1]["_id"])
+    async with aclosing(repairs.verdicts(plan.last + 1)) as verdicts:
+        async for name, documents in verdicts:
+            await repairs.remove([Change(Act.REMOVE, name, d["_id"], d) for d in documents])
+            removed += len(documents)
     async with aclosing(repairs.above(plan.last + 1)) as others:
         async for name, documents in others:
             await repairs.remove([Change(Act.REMOVE, name, d["_id"], d) for d in documents])

@@ -18,7 +18,7 @@ from pymongo import ASCENDING, DESCENDING, DeleteOne, ReplaceOne
 from pymongo.errors import DocumentTooLarge, OperationFailure
 
 from ledger.documents.format import Document
-from ledger.mongodb.collections import BLOCKS, EVENTS, REPAIRS, TRANSACTIONS
+from ledger.mongodb.collections import BLOCKS, EVENTS, REPAIRS, TRANSACTIONS, VERDICTS
 from ledger.mongodb.paging import RAW
 from ledger.mongodb.store import LedgerStore
 from ledger.position import BlockNumber, last_position, pack_position, unpack_position
@@ -66,7 +66,7 @@ def block_of(collection: str, key: object) -> int | None:
     """Return the number of the block that a key belongs to; None if it is no key of the ledger."""
     if not isinstance(key, int) or isinstance(key, bool) or key < 0:
         return None
-    return key if collection == BLOCKS else unpack_position(key)[0]
+    return key if collection in (BLOCKS, VERDICTS) else unpack_position(key)[0]
 
 
 class RepairStore:
@@ -122,6 +122,13 @@ class RepairStore:
         for name in (EVENTS, TRANSACTIONS):
             async for documents in self._chunks(name, {"$gte": pack_position(number, 0)}):
                 yield name, documents
+
+    async def verdicts(
+        self, number: int
+    ) -> AsyncGenerator[tuple[str, list[RawBSONDocument]], None]:
+        """Yield the verdicts on block `number` and above, the highest first."""
+        async for documents in self._chunks(VERDICTS, {"$gte": number}, DESCENDING):
+            yield VERDICTS, documents
 
     async def blocks_from_the_top(
         self, number: int
@@ -195,6 +202,7 @@ class RepairStore:
         await self._apply([*_of(changes, EVENTS), *orphans])
         await self._apply(_of(changes, TRANSACTIONS))
         await self._apply(_of(changes, BLOCKS))
+        await self._apply(_of(changes, VERDICTS))
 
     async def _holders(self, changes: Sequence[Change]) -> list[RawBSONDocument]:
         """Return the transactions that hold an id of the changes' documents at another position."""

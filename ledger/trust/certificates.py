@@ -81,7 +81,10 @@ class Certificate:
         order = order_of(issuer.public_key)
         if order is None or not self.is_signed_with_ecdsa:
             return self
-        r, s = read_signature(self.parsed.signature)
+        try:
+            r, s = read_signature(self.parsed.signature)
+        except ValueError as error:
+            raise RefusedError(f"the signature of a certificate has {error}") from None
         signature = encode_dss_signature(r, min(s, order - s))
         if signature == self.parsed.signature:
             return self

@@ -9,7 +9,7 @@ from bson.int64 import Int64
 
 from indexer.repair import Cause
 from ledger.errors import ChainMismatchError, LedgerError
-from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS, VERDICTS
 from ledger.mongodb.repairs import Act
 from ledger.mongodb.store import LedgerStore
 from ledger.position import pack_position
@@ -283,6 +283,13 @@ async def test_a_killed_truncation_leaves_whole_blocks_and_can_be_run_again(
         await assert_equal_to_chain(indexed)
         crash_at += 1
     assert crash_at > 3
+
+
+async def test_a_truncation_removes_the_verdicts_on_the_blocks_too(indexed: LedgerStore) -> None:
+    verdicts = indexed.database[VERDICTS]
+    await verdicts.insert_many({"_id": number} for number in range(LAST + 1))
+    await cut_off(indexed, LAST - 6)
+    assert [each["_id"] async for each in verdicts.find()] == list(range(LAST - 5))
 
 
 async def test_a_truncation_needs_a_stored_block(indexed: LedgerStore) -> None:
