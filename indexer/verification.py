@@ -124,6 +124,7 @@ class Verifier:
         """
         self._checks_signatures = signatures is not None
         compared, self._compared = start, True
+        digest = NO_DIGEST
         hashes = CommitHashes(partial(earlier_values, self._database, start), None)
         async for delivered in blocks:
             undecoded = read_block(delivered.data, delivered.name)
@@ -139,8 +140,9 @@ class Verifier:
                 )
             block = decode_block(undecoded)
             owned_below = await self._store.owned_ids(ids_to_look_up(block), block.number)
-            digest = await self._stored_digest(block.number - 1)
-            encoded = encode_block(block, decide_owners(block, owned_below), digest)
+            previous = await self._stored_digest(block.number - 1, digest)
+            encoded = encode_block(block, decide_owners(block, owned_below), previous)
+            digest = encoded.digest
             await self._check_commit_hash(hashes, undecoded, encoded)
             await self._compare_block(encoded)
             if signatures is not None:
@@ -160,13 +162,16 @@ class Verifier:
             )
         return compared
 
-    async def _stored_digest(self, number: int) -> bytes:
-        """Return the digest of a stored block, so that a wrong one is one difference, not many."""
+    async def _stored_digest(self, number: int, of_chain: bytes) -> bytes:
+        """Return the digest of a stored block, so that a wrong one is one difference, not many.
+
+        Return the digest that the chain gives if the block is not stored or cannot be read.
+        """
         try:
             stored = await self._store.block(number)
         except StoreConflictError:
-            return NO_DIGEST
-        return stored.digest if stored is not None else NO_DIGEST
+            return of_chain
+        return stored.digest if stored is not None else of_chain
 
     async def _check_commit_hash(
         self, hashes: CommitHashes, undecoded: UndecodedBlock, encoded: EncodedBlock
