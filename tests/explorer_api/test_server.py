@@ -96,7 +96,7 @@ async def test_a_client_that_takes_no_response_loses_its_connection(
 async def test_the_responses_that_wait_longest_for_slow_clients_are_dropped(
     client: AsyncMongoClient[Any], recorded_database: str
 ) -> None:
-    limits = ServiceLimits(unsent_bytes=400_000)
+    limits = ServiceLimits(unsent_bytes=500_000)
     channels = {CHANNEL: recorded_database}
     async with running_api(client, channels, limits=limits) as api, AsyncExitStack() as stack:
         response_bytes = len((await api.get("/openapi.json")).body)
