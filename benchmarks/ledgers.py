@@ -15,6 +15,8 @@ from ledger.decoding.blocks import read_block
 
 CACHE = Path(__file__).parent.parent / ".kindledger" / "bench"
 FORGED_BLOCKS = 180
+_FORGER_VERSION = 2
+"""Increase it when the forger makes other blocks, so that cached ones are not used."""
 LARGE_BLOCKS = 21
 LARGE_BLOCK_TRANSACTIONS = 2_400
 LIVE_FROM = 20
@@ -72,7 +74,7 @@ def existing(path: Path) -> MeasuredLedger:
 
 
 def _cached(name: str, recipe: Recipe, blocks: int) -> MeasuredLedger:
-    folder = CACHE / name
+    folder = CACHE / f"{name}-{_FORGER_VERSION}"
     if not (folder / "complete").exists():
         click.echo(f"forging {blocks} blocks into {folder}, once", err=True)
         folder.mkdir(parents=True, exist_ok=True)
