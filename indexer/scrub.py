@@ -66,10 +66,10 @@ class Scrub:
         self._failures = ThrottledLog("scrub_failed", "scrub_recovered", channel=progress.channel)
 
     async def run(self) -> None:
-        """Scrub until cancelled; return at once if the scrub is off."""
+        """Scrub until cancelled, when the channel has caught up; return at once if it is off."""
         if not self._rate.documents_per_s:
             return
-        await self._progress.wait_for_height(1)
+        await self._progress.wait_until_caught_up()
         began, first = await self._interrupted_pass()
         while True:
             await self._pass(began, first)

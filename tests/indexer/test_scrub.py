@@ -41,6 +41,7 @@ async def scrubbing(scrub: Scrub) -> AsyncIterator[None]:
 async def test_a_changed_document_is_found_and_shown(store: LedgerStore) -> None:
     progress = await index(store, ScriptedSource(CHAIN))
     scrub = Scrub(store, progress, FAST, lambda: NOW)
+    status(progress)
     async with scrubbing(scrub):
         await eventually(lambda: last_pass(progress) == ScrubPass(NOW, HEIGHT, 0))
         assert status(progress) == "ok"
@@ -60,6 +61,7 @@ async def test_the_scrub_keeps_its_rate_and_goes_on_after_a_restart(store: Ledge
         await asyncio.sleep(0 if sum(waits) < 1e6 else 3600)
 
     rate = ScrubRate(documents_per_s=10.0, pause_s=1e6)
+    status(progress)
     async with scrubbing(Scrub(store, progress, rate, lambda: NOW, sleep=sleep)):
         await eventually(lambda: waits[-1:] == [1e6])
     assert sum(waits[:-1]) == pytest.approx(DOCUMENTS / 10)
@@ -72,6 +74,7 @@ async def test_the_scrub_keeps_its_rate_and_goes_on_after_a_restart(store: Ledge
     waits.clear()
     again = ChannelProgress(CHANNEL, lambda: 0.0, lambda: NOW)
     again.resume(progress.start_block, Height(HEIGHT))
+    status(again)
     async with scrubbing(Scrub(store, again, rate, lambda: NOW, sleep=sleep)):
         await eventually(lambda: waits[-1:] == [1e6])
     checked = sum(waits[:-1]) * 10
