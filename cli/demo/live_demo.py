@@ -6,6 +6,7 @@ import shlex
 import sys
 import tomllib
 from pathlib import Path
+from typing import Final
 
 from cli.assembly.daemon import run_daemon
 from cli.configuration.settings import Settings
@@ -15,12 +16,16 @@ from cli.demo.folder_lock import locked_folder
 from cli.demo.network import LiveNetwork, live_network
 from cli.demo.ports import choose_port
 from cli.demo.servers import embedded_servers
-from cli.errors import Exit
+from cli.errors import ConfigurationError, Exit
 from cli.output.console import messages
 from cli.output.logs import configure_logs
 from devnet.live_network import IDENTITY, TLS
 from devnet.servers import EmbeddedServers
 from runtime.tasks import cancel_and_wait
+
+
+_DATA_VERSION: Final = "2"
+"""Increase it when the forger makes other blocks, which no stored chain can continue with."""
 
 
 def default_folder() -> Path:
@@ -33,11 +38,12 @@ def run_live_demo(folder: Path, port: int | None, interval_ms: int) -> Exit:
     """Run the demo until a signal ends it; return the exit code.
 
     The next start in the same folder continues with the same chain and databases. Raises
-    `ConfigurationError` if the port is in use, and `UnavailableError` if another demo runs in the
+    `ConfigurationError` if the port is in use or another version made the folder, and `UnavailableError` if another demo runs in the
     folder.
     """
     with locked_folder(folder):
         api_port = choose_port(port)
+        _check_version(folder)
         messages.print(
             f"starting MongoDB, PostgreSQL, Redis and a Fabric network in {folder}; the first "
             "start takes a few seconds",
@@ -46,6 +52,19 @@ def run_live_demo(folder: Path, port: int | None, interval_ms: int) -> Exit:
         )
         with embedded_servers(folder) as servers:
             return asyncio.run(_run(folder, servers, api_port, interval_ms))
+
+
+def _check_version(folder: Path) -> None:
+    """Raise `ConfigurationError` if the blocks in the folder are those of another version."""
+    version = folder / "version"
+    if (folder / "network").exists() and not (
+        version.exists() and version.read_text() == _DATA_VERSION
+    ):
+        raise ConfigurationError(
+            f"{folder} has the network of a demo of another version, which this version does not "
+            "continue. Remove the folder, or name another one with --data"
+        )
+    version.write_text(_DATA_VERSION)
 
 
 async def _run(folder: Path, servers: EmbeddedServers, api_port: int, interval_ms: int) -> Exit:

@@ -89,6 +89,13 @@ def test_a_port_in_use_is_told_before_the_servers_start(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["demo.lock"], "no server was started"
 
 
+def test_the_data_of_another_version_is_not_continued(tmp_path: Path) -> None:
+    (tmp_path / "network").mkdir()
+    result = kindledger("demo", "--data", tmp_path, settings={})
+    assert (result.returncode, result.stdout) == (78, "")
+    assert "Remove the folder, or name another one with --data" in result.stderr
+
+
 def test_without_a_requested_port_a_free_one_is_chosen() -> None:
     chosen = choose_port(None)
     with socket.socket() as server:
