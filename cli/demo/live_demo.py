@@ -23,7 +23,6 @@ from devnet.live_network import IDENTITY, TLS
 from devnet.servers import EmbeddedServers
 from runtime.tasks import cancel_and_wait
 
-
 _DATA_VERSION: Final = "2"
 """Increase it when the forger makes other blocks, which no stored chain can continue with."""
 
