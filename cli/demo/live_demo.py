@@ -37,8 +37,8 @@ def run_live_demo(folder: Path, port: int | None, interval_ms: int) -> Exit:
     """Run the demo until a signal ends it; return the exit code.
 
     The next start in the same folder continues with the same chain and databases. Raises
-    `ConfigurationError` if the port is in use or another version made the folder, and `UnavailableError` if another demo runs in the
-    folder.
+    `ConfigurationError` if the port is in use or another version made the folder, and
+    `UnavailableError` if another demo runs in the folder.
     """
     with locked_folder(folder):
         api_port = choose_port(port)
