@@ -27,6 +27,7 @@ from ledger.mongodb.verification_queries import (
     stored_documents_by_block,
 )
 from ledger.position import BlockNumber, Height
+from runtime.cancellation import raise_if_cancelled
 from runtime.throttled_log import ThrottledLog
 
 log = structlog.get_logger()
@@ -86,6 +87,7 @@ class Scrub:
             sync = await read_sync_state(self._store.database)
         except (PyMongoError, msgspec.ValidationError):
             sync = None
+        raise_if_cancelled()
         scrub = sync.scrub if sync is not None else None
         if scrub is None or not self._progress.start_block < scrub.height:
             return self._now(), self._progress.start_block
@@ -101,9 +103,11 @@ class Scrub:
             try:
                 documents = await self._check(number, last, height)
             except PyMongoError as error:
+                raise_if_cancelled()
                 self._failures.failed(error=str(error))
                 await self._sleep(_RETRY_S)
                 continue
+            raise_if_cancelled()
             self._failures.recovered()
             blocks = last + 1 - number
             step_blocks = max(1, min(_MAX_STEP_BLOCKS, _STEP_DOCUMENTS * blocks // documents))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -92,3 +93,19 @@ def status(progress: ChannelProgress) -> str:
     progress.record_peer_height(Height(HEIGHT))
     progress.set_working_state()
     return HealthServer({CHANNEL: progress}, {}, CollectorRegistry()).health().status
+
+
+async def test_a_cancelled_scrub_ends_at_whatever_moment_it_is_cancelled(
+    store: LedgerStore,
+) -> None:
+    """PyMongo loses a cancellation that comes just when a wait ends, before Python 3.12."""
+    progress = await index(store, ScriptedSource(CHAIN))
+    status(progress)
+    random = Random(1)
+    for _ in range(150):
+        scrub = Scrub(store, progress, ScrubRate(documents_per_s=1e9), lambda: NOW)
+        task = asyncio.create_task(scrub.run())
+        await asyncio.sleep(random.uniform(0, 0.02))
+        task.cancel()
+        done, _ = await asyncio.wait((task,), timeout=10)
+        assert done
