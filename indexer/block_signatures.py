@@ -9,6 +9,7 @@ checked before the next CONFIG block, which is then the anchor.
 from typing import Final
 
 from indexer.channel_progress import ChannelProgress
+from indexer.envelope_verifier import NO_CONFIGURATION
 from ledger.decoding.blocks import UndecodedBlock
 from ledger.decoding.config_blocks import is_config_block
 from ledger.errors import ChainMismatchError, UnsignedBlockError
@@ -19,10 +20,6 @@ from protos import common_pb2 as common
 from runtime.throttled_log import ThrottledLog
 
 _LOG_INTERVAL_S: Final = 3600.0
-_NO_CONFIGURATION: Final = (
-    "the channel's configuration is not known before its next CONFIG block; configure config_block "
-    "of the channel"
-)
 _OTHER_GENESIS: Final = (
     "The source delivers another channel than the one whose genesis hash is configured. Nothing "
     "was stored. Check which peers or files are configured, and genesis_hash of the channel."
@@ -41,7 +38,7 @@ class BlockSignatures:
     ) -> None:
         """Trust the genesis block with this hash, or any, and the CONFIG block `anchor`."""
         self._progress, self._genesis_hash, self._anchor = progress, genesis_hash, anchor
-        self._trust: ChannelTrust | str = _NO_CONFIGURATION
+        self._trust: ChannelTrust | str = NO_CONFIGURATION
         """The configuration in force, or why it is not known."""
         self.needed_config: int | None = None
         """The number of the stored CONFIG block that must be read again, None if none must be."""

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from ledger import hashes
-from ledger.decoding.fields import first_values, length_delimited_fields
+from ledger.decoding.fields import length_delimited_fields, repeated_values
 from ledger.errors import CorruptBlockError
 from ledger.position import MAX_BLOCK_NUMBER, MAX_TRANSACTIONS
 from protos import common_pb2 as common
@@ -42,7 +42,7 @@ def read_identity(block_bytes: bytes | memoryview, name: str) -> BlockIdentity:
     bytes of any other form, and for a number or codes that no block can have.
     """
     fields = length_delimited_fields(memoryview(block_bytes)) or {}
-    entries = first_values(fields.get(_METADATA, memoryview(b"")), 1, _METADATA_ENTRIES)
+    entries = repeated_values(fields.get(_METADATA, memoryview(b"")), 1, _METADATA_ENTRIES)
     try:
         header = common.BlockHeader.FromString(bytes(fields.get(_HEADER, b"")))
     except DecodeError:

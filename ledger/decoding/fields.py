@@ -3,6 +3,9 @@
 A block can have many megabytes, and a parse copies all of them.
 """
 
+from collections.abc import Iterator
+from itertools import islice
+
 _LENGTH_DELIMITED = 2
 
 
@@ -12,54 +15,48 @@ def length_delimited_fields(message: memoryview) -> dict[int, memoryview] | None
     Return None for any other message, and for bytes that are no message.
     """
     fields: dict[int, memoryview] = {}
+    try:
+        for number, value in _length_delimited(message):
+            if number in fields:
+                return None
+            fields[number] = value
+    except ValueError:
+        return None
+    return fields
+
+
+def repeated_values(
+    message: memoryview, number: int, at_most: int | None = None
+) -> list[bytes] | None:
+    """Return the values of a length-delimited field, if the message has no other field.
+
+    Fields after the first `at_most` ones are not read, so that a message of very many small ones
+    takes no memory. Return None for any other message, and for bytes that are no message.
+    """
+    values: list[bytes] = []
+    try:
+        for found, value in islice(_length_delimited(message), at_most):
+            if found != number:
+                return None
+            values.append(bytes(value))
+    except ValueError:
+        return None
+    return values
+
+
+def _length_delimited(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Yield the number and the value of each field.
+
+    Raises ValueError at a field that is not length-delimited or has no end.
+    """
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
         size, at = _varint(message, at)
-        number = tag >> 3
-        if tag & 7 != _LENGTH_DELIMITED or not 0 <= size <= len(message) - at or number in fields:
-            return None
-        fields[number] = message[at : at + size]
+        if tag & 7 != _LENGTH_DELIMITED or not 0 <= size <= len(message) - at:
+            raise ValueError("no length-delimited field")
+        yield tag >> 3, message[at : at + size]
         at += size
-    return fields
-
-
-def repeated_values(message: memoryview, number: int) -> list[bytes] | None:
-    """Return the values of a length-delimited field, if the message has no other field.
-
-    `number` is at most 15. Return None for any other message, and for bytes that are no message.
-    """
-    tag = number << 3 | _LENGTH_DELIMITED
-    values: list[bytes] = []
-    at = 0
-    while at < len(message):
-        if message[at] != tag:
-            return None
-        size, at = _varint(message, at + 1)
-        if not 0 <= size <= len(message) - at:
-            return None
-        values.append(bytes(message[at : at + size]))
-        at += size
-    return values
-
-
-def first_values(message: memoryview, number: int, count: int) -> list[bytes] | None:
-    """Return at most `count` values of a length-delimited field, as `repeated_values` does.
-
-    The other values are not read, so that a message of very many small ones takes no memory.
-    """
-    tag = number << 3 | _LENGTH_DELIMITED
-    values: list[bytes] = []
-    at = 0
-    while at < len(message) and len(values) < count:
-        if message[at] != tag:
-            return None
-        size, at = _varint(message, at + 1)
-        if not 0 <= size <= len(message) - at:
-            return None
-        values.append(bytes(message[at : at + size]))
-        at += size
-    return values
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:

@@ -35,19 +35,20 @@ _ENDORSER_TRANSACTION = common.ENDORSER_TRANSACTION
 
 def decode_claimed_ids(envelope_bytes: bytes) -> ClaimedIds:
     """Return the ids that the envelope's channel header claims; decode no other part."""
-    try:
-        payload = common.Payload.FromString(common.Envelope.FromString(envelope_bytes).payload)
-        header = common.ChannelHeader.FromString(payload.header.channel_header)
-    except DecodeError:
-        return ClaimedIds("", None)
-    return ClaimedIds(header.tx_id, header.channel_id)
+    header = _channel_header(envelope_bytes)
+    return ClaimedIds("", None) if header is None else ClaimedIds(header.tx_id, header.channel_id)
 
 
 def decode_header_type(envelope_bytes: bytes) -> int | None:
     """Return the type of an envelope, `common.HeaderType`, or None if it cannot be decoded."""
+    header = _channel_header(envelope_bytes)
+    return header.type if header is not None else None
+
+
+def _channel_header(envelope_bytes: bytes) -> common.ChannelHeader | None:
     try:
         payload = common.Payload.FromString(common.Envelope.FromString(envelope_bytes).payload)
-        return common.ChannelHeader.FromString(payload.header.channel_header).type
+        return common.ChannelHeader.FromString(payload.header.channel_header)
     except DecodeError:
         return None
 
