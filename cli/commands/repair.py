@@ -35,8 +35,8 @@ _MAX_SHOWN = 100
 @click.option("--channel", help="The channel to repair; needed if several are stored.")
 @click.option(
     "--source",
-    metavar="PATH|peer",
-    help="Block files, or the configured peer; without it only leftovers are found.",
+    metavar="PATH|peer[:NAME]",
+    help="Block files, or a configured peer; without it only leftovers are found.",
 )
 @click.option("--apply", is_flag=True, help="Make the changes, and record them in `repairs`.")
 @click.option(
