@@ -82,13 +82,18 @@ def expected_documents(chain: tuple[bytes, ...]) -> Documents:
 
 
 async def stored_documents(database: AsyncDatabase[Any]) -> Documents:
-    """Return everything that the database holds, byte for byte."""
+    """Return everything that the database holds, byte for byte.
+
+    A command that was just killed may have sent a last insertion, which MongoDB still carries out.
+    So each collection is read before those that are written before it, except the blocks: what
+    belongs to a block that is read first must be complete afterwards.
+    """
     raw: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
     return {
         name: {
             d["_id"]: d.raw async for d in database.get_collection(name, codec_options=raw).find()
         }
-        for name in (BLOCKS, TRANSACTIONS, EVENTS)
+        for name in (BLOCKS, EVENTS, TRANSACTIONS)
     }
 
 
