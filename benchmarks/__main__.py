@@ -36,7 +36,7 @@ from benchmarks.processes import (
     write_identity,
 )
 from devnet.servers import Mongod
-from indexer.encoders import PURE_VARIABLE
+from indexer.pipeline.encoders import PURE_VARIABLE
 from runtime.process_start import prepare_libraries
 
 _LIVE_BLOCKS_PER_S = 50.0

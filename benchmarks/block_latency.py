@@ -13,8 +13,8 @@ from benchmarks.processes import peer_process
 from cli.assembly.channel import new_progress
 from cli.version import VERSION
 from explorer_api.app import create_app, serve
-from indexer.channel_indexer import ChannelIndexer
-from indexer.peer_source import Endpoint, PeerSource
+from indexer.pipeline.channel_indexer import ChannelIndexer
+from indexer.sources.peer_source import Endpoint, PeerSource
 from ledger.mongodb.store import LedgerStore
 from ledger.signing import load_signing_identity
 

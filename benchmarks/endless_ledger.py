@@ -14,7 +14,7 @@ from typing import Final
 
 from devnet.forge.forger import Recipe, forge
 from devnet.wire_format import field, integer
-from indexer.block_source import DeliveredBlock, delivered_block
+from indexer.sources.block_source import DeliveredBlock, delivered_block
 from ledger.decoding.blocks import read_block
 from ledger.decoding.transactions import decode_transaction
 from ledger.hashes import block_hash, data_hash

@@ -19,11 +19,11 @@ from pymongo import AsyncMongoClient, MongoClient, WriteConcern
 
 from cli.assembly.channel import new_progress
 from devnet.peer import block_files
-from indexer.channel_indexer import ChannelIndexer
-from indexer.deferred_indexes import IndexPolicy
-from indexer.encoders import new_encoder
-from indexer.file_source import FileSource
-from indexer.peer_source import Endpoint, PeerSource
+from indexer.pipeline.channel_indexer import ChannelIndexer
+from indexer.pipeline.deferred_indexes import IndexPolicy
+from indexer.pipeline.encoders import new_encoder
+from indexer.sources.file_source import FileSource
+from indexer.sources.peer_source import Endpoint, PeerSource
 from ledger.documents.encoding import EncodedBlock
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.indexes import IndexOptions

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from devnet.forge.forger import Recipe, forge
 from devnet.peer import block_files
-from indexer.file_source import FileSource
+from indexer.sources.file_source import FileSource
 from ledger.decoding.blocks import read_block
 
 CACHE = Path(__file__).parent.parent / ".kindledger" / "bench"

@@ -23,7 +23,7 @@ from pymongo import AsyncMongoClient
 
 from devnet.forge.forger import Recipe, forge
 from devnet.servers import Mongod, Postgres
-from indexer.channel_progress import ChannelProgress
+from indexer.progress.channel_progress import ChannelProgress
 from ledger.decoding.blocks import decode_block, read_block
 from ledger.documents.encoding import encode_block
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS

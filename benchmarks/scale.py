@@ -29,9 +29,9 @@ from cli.output.logs import configure_logs
 from cli.version import VERSION
 from devnet.servers import Mongod
 from explorer_api.app import create_app, serve
-from indexer.channel_indexer import ChannelIndexer
-from indexer.channel_progress import ChannelProgress
-from indexer.verification import Difference, Verifier
+from indexer.audit.verification import Difference, Verifier
+from indexer.pipeline.channel_indexer import ChannelIndexer
+from indexer.progress.channel_progress import ChannelProgress
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from runtime.process import tune_process

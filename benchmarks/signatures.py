@@ -16,9 +16,9 @@ import click
 from msgspec import Struct
 
 from benchmarks.ledgers import MeasuredLedger, existing, forged_signed
-from indexer.envelope_verifier import EnvelopeVerifier
-from indexer.verifier_messages import Request, Task
-from indexer.verifier_process import verifier_process
+from indexer.envelopes.messages import Request, Task
+from indexer.envelopes.process import verifier_process
+from indexer.envelopes.verifier import EnvelopeVerifier
 from ledger.decoding.blocks import UndecodedBlock, read_block
 
 _RECORDED = Path(__file__).parents[1] / "devnet/recorded/raft-2.5-blocks-000000-000135.tar.xz"

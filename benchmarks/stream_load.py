@@ -20,8 +20,8 @@ from cli.configuration.settings import LogSettings
 from cli.output.logs import configure_logs
 from devnet.forge.forger import forge
 from devnet.shutdown import wait_for_shutdown
-from indexer.block_source import DeliveredBlock, delivered_block
-from indexer.channel_indexer import ChannelIndexer
+from indexer.pipeline.channel_indexer import ChannelIndexer
+from indexer.sources.block_source import DeliveredBlock, delivered_block
 from ledger.mongodb.store import LedgerStore
 from runtime.process import tune_process
 from runtime.process_start import prepare_libraries

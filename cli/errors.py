@@ -9,7 +9,7 @@ import click
 from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import ConnectionFailure, InvalidURI, OperationFailure, PyMongoError
 
-from indexer.block_source import SourceUnavailableError
+from indexer.sources.block_source import SourceUnavailableError
 from ledger.errors import LedgerError
 from ledger.signing import IdentityError
 from reconciliation.errors import ReconciliationError

@@ -11,11 +11,11 @@ import structlog
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 
-from indexer.channel_indexer import ChannelIndexer
-from indexer.channel_progress import ChannelProgress, ErrorSource
-from indexer.peer_comparisons import PeerComparisons
-from indexer.reconciliation_state import ReconciliationState
-from indexer.time_shares import stage_times, time_shares
+from indexer.agreement.peer_comparisons import PeerComparisons
+from indexer.monitoring.reconciliation_state import ReconciliationState
+from indexer.monitoring.time_shares import stage_times, time_shares
+from indexer.pipeline.channel_indexer import ChannelIndexer
+from indexer.progress.channel_progress import ChannelProgress, ErrorSource
 from ledger.errors import ChainMismatchError, LedgerError
 from ledger.mongodb.sync_state import ChannelState, SyncState, write_sync_state
 from runtime.cancellation import raise_if_cancelled

@@ -31,6 +31,10 @@ FLOORS = {
         *("configuration", "signals", "errors", "version"),
     ),
     "ledger": ("mongodb", "documents", "decoding", "trust"),
+    "indexer": (
+        *("daemon", "monitoring", "audit", "agreement", "pipeline"),
+        *("envelopes", "sources", "progress"),
+    ),
     "explorer_api": (
         *("app", "routes", "docs", "resources", "routing"),
         *("streams", "live", "http", "schemas", "options"),

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError
-from indexer.agreement import Agreement
-from indexer.channel_progress import ChannelProgress
-from indexer.peer_comparison import ComparisonTimings
-from indexer.peer_comparisons import PeerComparisons, warn_of_unknown
-from indexer.peer_source import Endpoint, PeerSource
+from indexer.agreement.peer_comparison import ComparisonTimings
+from indexer.agreement.peer_comparisons import PeerComparisons, warn_of_unknown
+from indexer.progress.agreement import Agreement
+from indexer.progress.channel_progress import ChannelProgress
+from indexer.sources.peer_source import Endpoint, PeerSource
 from ledger.mongodb.store import LedgerStore
 
 

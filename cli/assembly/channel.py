@@ -15,14 +15,14 @@ from cli.assembly.network import peer_sources
 from cli.assembly.reconciliation import reconciled_channel, reconciliation
 from cli.assembly.signatures import block_signatures, envelope_verification
 from cli.configuration.settings import IndexerSettings, Settings, VerificationSettings
-from indexer.agreement import Agreement
-from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
-from indexer.channel_progress import ChannelProgress
+from indexer.audit.scrub import Scrub, ScrubRate
 from indexer.daemon import DaemonChannel
-from indexer.deferred_indexes import IndexPolicy
-from indexer.head_publisher import HeadPublisher
-from indexer.pipeline import PipelineLimits
-from indexer.scrub import Scrub, ScrubRate
+from indexer.monitoring.head_publisher import HeadPublisher
+from indexer.pipeline.channel_indexer import ChannelIndexer, PeerTimeouts
+from indexer.pipeline.deferred_indexes import IndexPolicy
+from indexer.pipeline.pipeline import PipelineLimits
+from indexer.progress.agreement import Agreement
+from indexer.progress.channel_progress import ChannelProgress
 from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.store import LedgerStore
 from reconciliation.reconciliation_metrics import RECONCILIATION_METRICS

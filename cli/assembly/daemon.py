@@ -17,9 +17,9 @@ from cli.errors import ConfigurationError, Exit
 from cli.output.profile import print_profile
 from cli.signals import exit_code_of, handle_signals
 from cli.version import VERSION
-from indexer.channel_progress import ChannelProgress
 from indexer.daemon import Daemon
-from indexer.time_shares import stage_times, time_shares
+from indexer.monitoring.time_shares import stage_times, time_shares
+from indexer.progress.channel_progress import ChannelProgress
 from runtime.process import tune_process
 
 

@@ -8,10 +8,10 @@ from prometheus_client import CollectorRegistry
 
 from cli.configuration.settings import MonitoringSettings
 from cli.errors import ConfigurationError
-from indexer.channel_metrics import CHANNEL_METRICS
 from indexer.daemon import DaemonChannel
-from indexer.envelope_metrics import ENVELOPE_METRICS
-from indexer.health_server import HealthServer
+from indexer.monitoring.channel_metrics import CHANNEL_METRICS
+from indexer.monitoring.envelope_metrics import ENVELOPE_METRICS
+from indexer.monitoring.health_server import HealthServer
 from runtime.event_loop_lag import LoopLag
 from runtime.http_server import serving
 from runtime.metrics import MetricCollector, process_registry

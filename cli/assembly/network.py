@@ -14,7 +14,7 @@ import yaml
 
 from cli.configuration.settings import FabricSettings, PeerSettings
 from cli.errors import ConfigurationError
-from indexer.peer_source import Endpoint, PeerSource
+from indexer.sources.peer_source import Endpoint, PeerSource
 from ledger.signing import SigningIdentity, load_signing_identity
 
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from cli.errors import ConfigurationError
-from indexer.block_source import SourceUnavailableError
-from indexer.peer_source import PeerSource
+from indexer.sources.block_source import SourceUnavailableError
+from indexer.sources.peer_source import PeerSource
 from ledger.errors import LedgerError
 
 

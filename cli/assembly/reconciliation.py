@@ -13,8 +13,8 @@ from cli.assembly.redis import redis_client
 from cli.configuration.server_settings import PostgresSettings
 from cli.configuration.settings import ReconcileSettings, Settings
 from cli.errors import ConfigurationError
-from indexer.agreed_ledger import AgreedLedger
-from indexer.channel_progress import ChannelProgress
+from indexer.agreement.agreed_ledger import AgreedLedger
+from indexer.progress.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DatabaseServer
 from reconciliation.application_caches import CacheRefresher

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from cli.configuration.settings import ChannelSettings, Settings
 from cli.errors import ConfigurationError
-from indexer.block_signatures import BlockSignatures
-from indexer.block_source import BlockSource
-from indexer.channel_progress import ChannelProgress
-from indexer.envelope_progress import EnvelopeProgress
-from indexer.envelope_verification import EnvelopeVerification, VerificationTimings
-from indexer.signature_checks import SignatureChecks
-from indexer.verifier_process import verifier_process
+from indexer.audit.signature_checks import SignatureChecks
+from indexer.envelopes.process import verifier_process
+from indexer.envelopes.verification import EnvelopeVerification, VerificationTimings
+from indexer.pipeline.block_signatures import BlockSignatures
+from indexer.progress.channel_progress import ChannelProgress
+from indexer.progress.envelope_progress import EnvelopeProgress
+from indexer.sources.block_source import BlockSource
 from ledger.decoding.blocks import UndecodedBlock, read_block
 from ledger.errors import CorruptBlockError
 from ledger.mongodb.store import LedgerStore

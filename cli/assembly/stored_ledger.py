@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from cli.assembly.channel import new_progress
 from cli.errors import ConfigurationError
 from cli.output.console import messages
-from indexer.channel_progress import ChannelProgress
+from indexer.progress.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState, read_sync_state
 from ledger.position import Height, height_above

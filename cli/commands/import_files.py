@@ -20,11 +20,11 @@ from cli.output.profile import print_profile
 from cli.output.progress_bars import file_progress
 from cli.output.summary import print_summary, summarise
 from cli.version import VERSION
-from indexer.channel_indexer import ChannelIndexer
-from indexer.channel_progress import ChannelProgress
 from indexer.daemon import Daemon, DaemonChannel
-from indexer.file_source import FileSource
-from indexer.time_shares import stage_times, time_shares
+from indexer.monitoring.time_shares import stage_times, time_shares
+from indexer.pipeline.channel_indexer import ChannelIndexer
+from indexer.progress.channel_progress import ChannelProgress
+from indexer.sources.file_source import FileSource
 from ledger.errors import LedgerError
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import describe_build

@@ -23,7 +23,7 @@ from cli.errors import ConfigurationError, Exit, exit_on_failure
 from cli.output.console import messages, print_json, print_table
 from cli.output.discrepancies import print_discrepancies
 from cli.output.progress_bars import block_progress
-from indexer.channel_progress import ChannelProgress
+from indexer.progress.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import DatabaseServer, read_sync_state
 from ledger.position import Height

@@ -20,8 +20,8 @@ from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, Exit, UnavailableError, exit_on_failure
 from cli.output.console import escape_control_characters, messages, print_json
 from cli.output.progress_bars import block_progress
-from indexer.repair import Cause, Finding, Repairer
-from indexer.truncation import Truncation, plan_truncation, truncate
+from indexer.audit.repair import Cause, Finding, Repairer
+from indexer.audit.truncation import Truncation, plan_truncation, truncate
 from ledger.mongodb.index_builds import has_owner_index
 from ledger.mongodb.repairs import RepairStore
 from ledger.mongodb.store import LedgerStore

@@ -19,9 +19,9 @@ from cli.commands.options import LoadSettings, json_option
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, Exit, UnavailableError, exit_on_failure
 from cli.output.console import messages, print_json
-from indexer.block_source import BlockSource
-from indexer.file_source import FileSource
-from indexer.verification import Difference, Verifier
+from indexer.audit.verification import Difference, Verifier
+from indexer.sources.block_source import BlockSource
+from indexer.sources.file_source import FileSource
 from ledger.mongodb.index_builds import has_owner_index
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import (

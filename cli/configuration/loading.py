@@ -18,7 +18,7 @@ from pydantic_settings import (
 
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError
-from indexer.encoders import PURE_VARIABLE
+from indexer.pipeline.encoders import PURE_VARIABLE
 
 PREFIX = "KINDLEDGER_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"

@@ -16,8 +16,8 @@ from cli.configuration.server_settings import (
 )
 from cli.configuration.struct_fields import StructFields
 from cli.errors import ConfigurationError
-from indexer.deferred_indexes import IndexPolicy
-from indexer.scrub import ScrubRate
+from indexer.audit.scrub import ScrubRate
+from indexer.pipeline.deferred_indexes import IndexPolicy
 from ledger.mongodb.collections import database_name
 from ledger.mongodb.indexes import IndexOptions
 from reconciliation.mapping import KINDLEDGER, BusinessTable, EventAmount

@@ -12,7 +12,7 @@ from cli.doctor.postgresql import check_postgresql
 from cli.doctor.redis import check_redis
 from cli.doctor.trust import check_trust
 from cli.errors import ConfigurationError, Exit
-from indexer.encoders import PURE_VARIABLE, new_encoder
+from indexer.pipeline.encoders import PURE_VARIABLE, new_encoder
 from ledger.block_encoder import EncoderName
 
 

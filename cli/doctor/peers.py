@@ -20,8 +20,8 @@ from cli.doctor.checks import (
 from cli.doctor.network import DNS, TCP, connect, resolve
 from cli.doctor.tls import TLS, check_plaintext, check_tls
 from cli.errors import ConfigurationError, Exit
-from indexer.block_source import SourceUnavailableError
-from indexer.peer_source import Endpoint, PeerSource
+from indexer.sources.block_source import SourceUnavailableError
+from indexer.sources.peer_source import Endpoint, PeerSource
 from ledger.errors import LedgerError
 from ledger.signing import SigningIdentity
 

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from cli.doctor.checks import FailedStepError, time_limit
 from cli.errors import Exit
-from indexer.peer_source import Endpoint
+from indexer.sources.peer_source import Endpoint
 
 TLS = "tls"
 

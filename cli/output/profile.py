@@ -1,8 +1,8 @@
 """Shows where the time of indexing went."""
 
 from cli.output.console import messages
-from indexer.channel_progress import Stage
-from indexer.time_shares import TimeShares, describe_limit
+from indexer.monitoring.time_shares import TimeShares, describe_limit
+from indexer.progress.channel_progress import Stage
 from ledger.block_encoder import EncoderName
 
 _MEANINGS = {

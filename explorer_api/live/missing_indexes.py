@@ -23,7 +23,10 @@ _DEFERRING_STATES: Final = frozenset(
         ChannelState.WAITING,
     }
 )
-"""The states in which a daemon has not built all indexes yet; see `indexer.deferred_indexes`."""
+"""The states in which a daemon has not built all indexes yet.
+
+See `indexer.pipeline.deferred_indexes`.
+"""
 
 
 def will_be_built(sync: SyncState | None) -> bool:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from indexer.channel_progress import Stage
-from indexer.time_shares import Limit, StageTimes, describe_limit, time_shares
+from indexer.monitoring.time_shares import Limit, StageTimes, describe_limit, time_shares
+from indexer.progress.channel_progress import Stage
 from ledger.block_encoder import EncoderName
 
 

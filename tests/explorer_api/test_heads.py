@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 from cli.assembly.redis import redis_client
 from devnet.servers import Mongod, MongodMember
 from explorer_api.options import Options
-from indexer.channel_progress import ChannelProgress
-from indexer.head_publisher import HeadPublisher
+from indexer.monitoring.head_publisher import HeadPublisher
+from indexer.progress.channel_progress import ChannelProgress
 from ledger.head_topic import head_topic
 from ledger.position import Height
 from tests.explorer_api.command_recorder import recorded_client

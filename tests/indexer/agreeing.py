@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
-from indexer.agreement import Agreement
-from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
-from indexer.channel_progress import ChannelProgress
+from indexer.agreement.peer_comparison import ComparisonTimings
+from indexer.agreement.peer_comparisons import PeerComparisons
 from indexer.daemon import Daemon, DaemonChannel
-from indexer.peer_comparison import ComparisonTimings
-from indexer.peer_comparisons import PeerComparisons
+from indexer.pipeline.channel_indexer import ChannelIndexer, PeerTimeouts
+from indexer.progress.agreement import Agreement
+from indexer.progress.channel_progress import ChannelProgress
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import PeerComparisonReport, PeerState
 from tests.indexer.network import QUICK, WITHIN_S, Client, wait_until

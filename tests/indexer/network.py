@@ -18,13 +18,13 @@ from devnet.forge.forger import Recipe, forge
 from devnet.peer import Authority, KeyPair, Ledger, Peer, ServerTls
 from devnet.peer.channel_config import organisations
 from devnet.peer.faults import Fault
-from indexer.block_source import BlockSource
-from indexer.channel_indexer import ChannelIndexer, PeerTimeouts
-from indexer.channel_progress import ChannelProgress
 from indexer.daemon import DaemonChannel
-from indexer.deferred_indexes import IndexPolicy
-from indexer.peer_source import Endpoint, PeerSource
-from indexer.pipeline import PipelineLimits
+from indexer.pipeline.channel_indexer import ChannelIndexer, PeerTimeouts
+from indexer.pipeline.deferred_indexes import IndexPolicy
+from indexer.pipeline.pipeline import PipelineLimits
+from indexer.progress.channel_progress import ChannelProgress
+from indexer.sources.block_source import BlockSource
+from indexer.sources.peer_source import Endpoint, PeerSource
 from ledger.errors import LedgerError
 from ledger.mongodb.store import LedgerStore
 from ledger.signing import SigningIdentity, load_signing_identity

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from indexer.block_source import BlockSource
-from indexer.repair import Finding, Repairer
-from indexer.truncation import plan_truncation, truncate
+from indexer.audit.repair import Finding, Repairer
+from indexer.audit.truncation import plan_truncation, truncate
+from indexer.sources.block_source import BlockSource
 from ledger.mongodb.repairs import Change, RepairedBy, RepairStore
 from ledger.mongodb.store import LedgerStore
 from tests.indexer.crashing import CrashError

@@ -13,12 +13,12 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.database import AsyncDatabase
 
 from devnet.forge.forger import Recipe, forge
-from indexer.agreement import Agreement
-from indexer.block_source import DeliveredBlock, delivered_block
-from indexer.channel_indexer import ChannelIndexer
-from indexer.channel_progress import ChannelProgress
-from indexer.deferred_indexes import IndexPolicy
-from indexer.pipeline import PipelineLimits
+from indexer.pipeline.channel_indexer import ChannelIndexer
+from indexer.pipeline.deferred_indexes import IndexPolicy
+from indexer.pipeline.pipeline import PipelineLimits
+from indexer.progress.agreement import Agreement
+from indexer.progress.channel_progress import ChannelProgress
+from indexer.sources.block_source import DeliveredBlock, delivered_block
 from ledger.decoding.blocks import decode_block, read_block
 from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import encode_block

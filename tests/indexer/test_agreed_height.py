@@ -2,7 +2,7 @@
 
 import pytest
 
-from indexer.agreement import Agreement, difference
+from indexer.progress.agreement import Agreement, difference
 from ledger.decoding.block_identities import BlockIdentity
 from ledger.position import BlockNumber, Height
 

@@ -7,7 +7,7 @@ import pytest
 
 from devnet.peer import Ledger, Lie, Peer, lying_ledger
 from devnet.peer.faults import Fault, SendBlock, at, send_status, stall, substitute, tamper
-from indexer.agreement import DivergenceError
+from indexer.progress.agreement import DivergenceError
 from ledger.decoding.blocks import read_block
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState, PeerState, read_sync_state

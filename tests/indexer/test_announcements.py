@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 from cli.assembly.redis import redis_client
 from devnet.peer import Ledger
 from devnet.servers import Redis as RedisServer
-from indexer.channel_indexer import ChannelIndexer
-from indexer.channel_progress import ChannelProgress, ErrorSource
 from indexer.daemon import Daemon, DaemonChannel
-from indexer.head_publisher import HeadPublisher
+from indexer.monitoring.head_publisher import HeadPublisher
+from indexer.pipeline.channel_indexer import ChannelIndexer
+from indexer.progress.channel_progress import ChannelProgress, ErrorSource
 from ledger.mongodb.store import LedgerStore
 from ledger.position import BlockNumber, Height
 from tests.eventually import eventually

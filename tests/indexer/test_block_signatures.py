@@ -9,11 +9,11 @@ import pytest
 
 from devnet.peer.lies import Lie, lying_ledger
 from devnet.peer.peer_ledger import Ledger
-from indexer.block_signatures import BlockSignatures
-from indexer.chain import Chain, identify
-from indexer.channel_indexer import ChannelIndexer
-from indexer.channel_progress import ChannelProgress
-from indexer.commit_hashes import CommitHashes
+from indexer.pipeline.block_signatures import BlockSignatures
+from indexer.pipeline.chain import Chain, identify
+from indexer.pipeline.channel_indexer import ChannelIndexer
+from indexer.pipeline.commit_hashes import CommitHashes
+from indexer.progress.channel_progress import ChannelProgress
 from ledger.block_encoder import PythonEncoder
 from ledger.decoding.blocks import read_block
 from ledger.documents.encoding import EncodedBlock

@@ -12,9 +12,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from devnet.forge.chain import Chain
 from devnet.forge.chaincodes import KINDLEDGER
 from devnet.forge.envelopes import EndorserTransaction
-from indexer.channel_indexer import ChannelIndexer
-from indexer.deferred_indexes import IndexPolicy
-from indexer.verification import Difference, Verifier
+from indexer.audit.verification import Difference, Verifier
+from indexer.pipeline.channel_indexer import ChannelIndexer
+from indexer.pipeline.deferred_indexes import IndexPolicy
 from ledger.decoding.blocks import read_block
 from ledger.errors import ChainMismatchError, LedgerError
 from ledger.model import VALID

@@ -10,8 +10,8 @@ from pymongo import AsyncMongoClient
 
 from devnet.peer import Ledger, Peer
 from devnet.peer.faults import from_block, substitute
-from indexer.channel_indexer import PeerTimeouts
 from indexer.daemon import Daemon
+from indexer.pipeline.channel_indexer import PeerTimeouts
 from ledger.errors import ChainMismatchError
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState, SyncState, read_sync_state

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from devnet.peer import Ledger
 from devnet.servers import Mongod
-from indexer.channel_progress import Stage
-from indexer.deferred_indexes import IndexPolicy
+from indexer.pipeline.deferred_indexes import IndexPolicy
+from indexer.progress.channel_progress import Stage
 from ledger.decoding.blocks import decode_block, read_block
 from ledger.errors import StoreConflictError
 from ledger.model import VALID

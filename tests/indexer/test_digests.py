@@ -11,8 +11,8 @@ import pytest
 from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.database import AsyncDatabase
 
-from indexer.consistency import DifferenceKind
-from indexer.verification import Difference, Verifier
+from indexer.audit.consistency import DifferenceKind
+from indexer.audit.verification import Difference, Verifier
 from ledger.documents.digests import NO_DIGEST, stored_digests
 from ledger.errors import StoreFormatError
 from ledger.mongodb.collections import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS

@@ -10,7 +10,7 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from devnet.forge.forger import Recipe, forge
-from indexer.encoder_process import EncoderProcess
+from indexer.pipeline.encoder_process import EncoderProcess
 from ledger.block_encoder import BlockEncoder, PythonEncoder
 from ledger.documents.encoding import EncodedBlock
 from tests.eventually import eventually

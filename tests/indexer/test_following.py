@@ -9,9 +9,9 @@ import pytest
 
 from devnet.peer import Ledger, Peer
 from devnet.peer.faults import abort, at, delay, once, send_status
-from indexer.block_source import DeliveredBlock
-from indexer.channel_indexer import PeerTimeouts
-from indexer.peer_source import PeerSource
+from indexer.pipeline.channel_indexer import PeerTimeouts
+from indexer.sources.block_source import DeliveredBlock
+from indexer.sources.peer_source import PeerSource
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
 from protos.common_pb2 import SERVICE_UNAVAILABLE

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from indexer.index_build_estimate import BuildEstimate
+from indexer.pipeline.index_build_estimate import BuildEstimate
 from ledger.mongodb.index_builds import BuildStep
 
 

@@ -22,8 +22,8 @@ from devnet.forge.hostile_builders import (
 from devnet.forge.network import Network
 from devnet.forge.random_stream import RandomStream
 from devnet.peer import Ledger
-from indexer.file_source import FileSource
-from indexer.pipeline import PipelineLimits
+from indexer.pipeline.pipeline import PipelineLimits
+from indexer.sources.file_source import FileSource
 from ledger.decoding.blocks import decode_block, read_block
 from ledger.mongodb.collections import BLOCKS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore

@@ -15,11 +15,11 @@ from pymongo.errors import AutoReconnect
 
 from devnet.peer import Ledger, Peer
 from devnet.peer.faults import abort, at, from_block, once, skip, substitute
-from indexer.channel_metrics import CHANNEL_METRICS
-from indexer.channel_progress import ErrorSource, Stage
 from indexer.daemon import Daemon, DaemonChannel
-from indexer.health_server import HealthServer
-from indexer.store_retry import StoreRetry
+from indexer.monitoring.channel_metrics import CHANNEL_METRICS
+from indexer.monitoring.health_server import HealthServer
+from indexer.pipeline.store_retry import StoreRetry
+from indexer.progress.channel_progress import ErrorSource, Stage
 from ledger.mongodb.collections import EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState

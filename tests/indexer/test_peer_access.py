@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from devnet.peer import Authority, Ledger, Peer
-from indexer.channel_indexer import PeerTimeouts
-from indexer.peer_source import PeerSource
+from indexer.pipeline.channel_indexer import PeerTimeouts
+from indexer.sources.peer_source import PeerSource
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
 from runtime.retry import GaveUpError

@@ -29,7 +29,7 @@ from devnet.peer.faults import (
     swap,
     tamper,
 )
-from indexer.channel_indexer import PeerTimeouts
+from indexer.pipeline.channel_indexer import PeerTimeouts
 from ledger.mongodb.store import LedgerStore
 from protos.common_pb2 import SERVICE_UNAVAILABLE
 from tests.indexer.network import (

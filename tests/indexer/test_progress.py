@@ -3,7 +3,7 @@
 import time
 from datetime import UTC, datetime
 
-from indexer.channel_progress import ChannelProgress, ErrorSource
+from indexer.progress.channel_progress import ChannelProgress, ErrorSource
 from ledger.mongodb.sync_state import ChannelState
 from ledger.position import BlockNumber, Height
 from tests.clock import Clock

@@ -8,8 +8,8 @@ import pytest
 from pymongo import DESCENDING, AsyncMongoClient
 
 from devnet import recorded
-from indexer.channel_indexer import ChannelIndexer
-from indexer.file_source import FileSource
+from indexer.pipeline.channel_indexer import ChannelIndexer
+from indexer.sources.file_source import FileSource
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from tests.indexer.support import new_progress

@@ -7,7 +7,7 @@ import pytest
 from bson.codec_options import CodecOptions
 from bson.int64 import Int64
 
-from indexer.repair import Cause
+from indexer.audit.repair import Cause
 from ledger.errors import ChainMismatchError, LedgerError
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS, VERDICTS
 from ledger.mongodb.repairs import Act

@@ -9,9 +9,9 @@ from random import Random
 import pytest
 from prometheus_client import CollectorRegistry
 
-from indexer.channel_progress import ChannelProgress
-from indexer.health_server import HealthServer
-from indexer.scrub import Scrub, ScrubRate
+from indexer.audit.scrub import Scrub, ScrubRate
+from indexer.monitoring.health_server import HealthServer
+from indexer.progress.channel_progress import ChannelProgress
 from ledger.mongodb.collections import EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ScrubPass, write_sync_state

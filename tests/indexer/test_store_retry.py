@@ -8,7 +8,7 @@ from pymongo.errors import AutoReconnect
 from structlog.testing import capture_logs
 
 from cli.assembly.channel import new_progress
-from indexer.store_retry import StoreRetry
+from indexer.pipeline.store_retry import StoreRetry
 from ledger.errors import StoreConflictError
 from ledger.mongodb.sync_state import ChannelState
 from runtime.retry import GaveUpError

@@ -12,8 +12,8 @@ from pymongo import AsyncMongoClient
 
 from devnet.peer import Ledger
 from devnet.servers import Mongod
-from indexer.block_source import DeliveredBlock
-from indexer.peer_source import PeerSource
+from indexer.sources.block_source import DeliveredBlock
+from indexer.sources.peer_source import PeerSource
 from ledger.mongodb.collections import VERDICTS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.verdicts import StoredVerdict, VerdictStore
@@ -117,7 +117,7 @@ def kill_verifiers() -> bool:
     found = False
     for children in Path("/proc/self/task").glob("*/children"):
         for pid in map(int, children.read_text().split()):
-            if "indexer.verifier_process" in Path(f"/proc/{pid}/cmdline").read_text():
+            if "indexer.envelopes.process" in Path(f"/proc/{pid}/cmdline").read_text():
                 os.kill(pid, signal.SIGKILL)
                 found = True
     return found

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from devnet.peer import Ledger, Lie, Peer, lying_ledger
-from indexer.health_server import HealthServer
+from indexer.monitoring.health_server import HealthServer
 from ledger.decoding.blocks import read_block
 from ledger.decoding.config_blocks import is_config_block
 from ledger.model import VALID

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from indexer.block_source import DeliveredBlock, delivered_block
-from indexer.consistency import DifferenceKind
-from indexer.verification import Difference, Verifier
+from indexer.audit.consistency import DifferenceKind
+from indexer.audit.verification import Difference, Verifier
+from indexer.sources.block_source import DeliveredBlock, delivered_block
 from ledger.mongodb.collections import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import (

@@ -7,14 +7,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from indexer.agreement import Agreement
-from indexer.block_signatures import BlockSignatures
-from indexer.channel_indexer import ChannelIndexer
-from indexer.channel_progress import ChannelProgress
 from indexer.daemon import Daemon, DaemonChannel
-from indexer.envelope_progress import EnvelopeProgress
-from indexer.envelope_verification import EnvelopeVerification, VerificationTimings
-from indexer.verifier_process import verifier_process
+from indexer.envelopes.process import verifier_process
+from indexer.envelopes.verification import EnvelopeVerification, VerificationTimings
+from indexer.pipeline.block_signatures import BlockSignatures
+from indexer.pipeline.channel_indexer import ChannelIndexer
+from indexer.progress.agreement import Agreement
+from indexer.progress.channel_progress import ChannelProgress
+from indexer.progress.envelope_progress import EnvelopeProgress
 from ledger.decoding.blocks import UndecodedBlock, read_block
 from ledger.mongodb.collections import VERDICTS
 from ledger.mongodb.store import LedgerStore

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from devnet.forge.forger import Recipe, forge
-from indexer.encoders import new_encoder
+from indexer.pipeline.encoders import new_encoder
 from ledger.block_encoder import EncoderName
 from tests.ledger import forging
 from tests.ledger.compiled_inputs import CORPUS, corpus, limits, many_identities

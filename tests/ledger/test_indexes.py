@@ -7,7 +7,7 @@ from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 from structlog.testing import capture_logs
 
-from indexer.channel_indexer import ChannelIndexer
+from indexer.pipeline.channel_indexer import ChannelIndexer
 from ledger.documents.encoding import encode_block
 from ledger.documents.format import FORMAT
 from ledger.model import ChaincodeEvent, ReadWriteSet, Write

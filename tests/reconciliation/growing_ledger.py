@@ -9,7 +9,7 @@ from itertools import islice
 from msgspec import Struct
 
 from devnet.forge.forger import ForgedBlock, Recipe, forge
-from indexer.channel_progress import ChannelProgress
+from indexer.progress.channel_progress import ChannelProgress
 from ledger.decoding.blocks import decode_block, read_block
 from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import encode_block

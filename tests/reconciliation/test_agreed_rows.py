@@ -10,9 +10,9 @@ import pytest
 
 from devnet.forge.forger import ForgedBlock
 from devnet.peer import Ledger, Lie, Peer, lying_ledger
-from indexer.agreed_ledger import AgreedLedger
-from indexer.agreement import DivergenceError
-from indexer.channel_progress import ChannelProgress
+from indexer.agreement.agreed_ledger import AgreedLedger
+from indexer.progress.agreement import DivergenceError
+from indexer.progress.channel_progress import ChannelProgress
 from ledger.decoding.blocks import decode_block, read_block
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState

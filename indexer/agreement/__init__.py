@@ -1,0 +1,1 @@
+"""Compares what several peers say of the same blocks."""

@@ -1,0 +1,1 @@
+"""Finds what a store has that the chain has not, and repairs it."""

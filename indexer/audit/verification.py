@@ -1,0 +1,187 @@
+"""Verifies a stored ledger: its own consistency, and its equality with the blocks of a source.
+
+In a consistent ledger blocks are contiguous and chained by their hashes, each block's hash follows
+from its header, each block has the transactions and events that it counts, each event has its
+VALID transaction, and each block's digest is that of its documents. For equality, the stored
+documents are compared byte for byte with the documents of the source's blocks, and neither side may
+have more documents.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from functools import partial
+from typing import Final
+
+from msgspec import Struct
+
+from indexer.audit.consistency import ConsistencyChecks, DifferenceKind
+from indexer.audit.document_differences import compare_block
+from indexer.audit.signature_checks import SignatureChecks
+from indexer.pipeline.chain import identify
+from indexer.pipeline.commit_hashes import CommitHashes
+from indexer.sources.block_source import DeliveredBlock
+from ledger.decoding.blocks import UndecodedBlock, decode_block, read_block
+from ledger.documents.digests import NO_DIGEST
+from ledger.documents.encoding import EncodedBlock, encode_block
+from ledger.errors import ChainMismatchError, StoreConflictError
+from ledger.mongodb.block_range import stored_range
+from ledger.mongodb.earlier_values import earlier_values
+from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.sync_state import DifferenceCounts
+from ledger.mongodb.verdicts import read_verdict
+from ledger.mongodb.verification_queries import (
+    foreign_keys,
+    stored_documents_by_block,
+)
+from ledger.ownership import decide_owners, ids_to_look_up
+from ledger.position import Height
+
+_PROGRESS_INTERVAL: Final = 100
+"""The number of blocks between two reports of the progress."""
+
+
+class Difference(Struct, frozen=True):
+    """A difference between the stored ledger and the chain; `what` describes it."""
+
+    block: int
+    kind: DifferenceKind
+    what: str
+
+
+class Verifier:
+    """Verifies the ledger of one channel.
+
+    Calls `report` with each difference, and `advance` with the verified height at intervals.
+    """
+
+    def __init__(
+        self,
+        store: LedgerStore,
+        report: Callable[[Difference], None],
+        advance: Callable[[int], None],
+    ) -> None:
+        self._store, self._report, self._advance = store, report, advance
+        self._database = store.database
+        self._counts: Counter[DifferenceKind] = Counter()
+        self._compared = self._checks_signatures = False
+        self.head_digest = NO_DIGEST
+        """The digest of the highest block, computed again; `NO_DIGEST` if it has none."""
+
+    @property
+    def difference_count(self) -> int:
+        """The number of differences that were found."""
+        return self._counts.total()
+
+    @property
+    def counts_by_kind(self) -> DifferenceCounts:
+        """The number of differences of each kind."""
+        documents = self._counts[DifferenceKind.DOCUMENTS] if self._compared else None
+        signatures = self._counts[DifferenceKind.SIGNATURES] if self._checks_signatures else None
+        return DifferenceCounts(
+            chain=self._counts[DifferenceKind.CHAIN],
+            digests=self._counts[DifferenceKind.DIGESTS],
+            counts=self._counts[DifferenceKind.COUNTS],
+            events_without_transaction=self._counts[DifferenceKind.EVENTS_WITHOUT_TRANSACTION],
+            documents=documents,
+            signatures=signatures,
+        )
+
+    def _record(self, block: int, kind: DifferenceKind, what: str) -> None:
+        self._counts[kind] += 1
+        self._report(Difference(block, kind, what))
+
+    async def check_consistency(self, known_height: int = 0) -> Height:
+        """Check all blocks that are stored now. Return the height that was checked.
+
+        `known_height` is the height that the daemon has recorded: up to it all blocks must exist.
+        """
+        stored = await stored_range(self._database)
+        if stored is None:
+            return Height(0)
+        checks = ConsistencyChecks(self._record, stored.lowest)
+        checks.check_keys(await foreign_keys(self._database))
+        async with aclosing(stored_documents_by_block(self._database, stored.highest)) as blocks:
+            async for documents in blocks:
+                checks.check(documents)
+                if documents.number % _PROGRESS_INTERVAL == 0:
+                    self._advance(documents.number + 1)
+        checks.check_end(known_height)
+        self.head_digest = checks.digest
+        return stored.height
+
+    async def compare(
+        self,
+        blocks: AsyncIterator[DeliveredBlock],
+        start: int,
+        height: int,
+        signatures: SignatureChecks | None = None,
+    ) -> int:
+        """Compare blocks `start` to `height - 1` of a source with the stored documents.
+
+        `blocks` must come in ascending order. With `signatures` their signatures are verified too.
+        Return the height that was compared.
+        """
+        self._checks_signatures = signatures is not None
+        compared, self._compared = start, True
+        digest = NO_DIGEST
+        hashes = CommitHashes(partial(earlier_values, self._database, start), None)
+        async for delivered in blocks:
+            undecoded = read_block(delivered.data, delivered.name)
+            if undecoded.number < compared:
+                continue
+            if undecoded.number >= height:
+                break
+            if undecoded.number > compared:
+                self._record(
+                    compared,
+                    DifferenceKind.DOCUMENTS,
+                    f"the source has no blocks up to {undecoded.number - 1}",
+                )
+            block = decode_block(undecoded)
+            owned_below = await self._store.owned_ids(ids_to_look_up(block), block.number)
+            previous = await self._stored_digest(block.number - 1, digest)
+            encoded = encode_block(block, decide_owners(block, owned_below), previous)
+            digest = encoded.digest
+            await self._check_commit_hash(hashes, undecoded, encoded)
+            await self._compare_block(encoded)
+            if signatures is not None:
+                stored = await read_verdict(self._database, undecoded.number)
+                for what in signatures.check(undecoded, stored):
+                    self._record(undecoded.number, DifferenceKind.SIGNATURES, what)
+            compared = undecoded.number + 1
+            if compared % _PROGRESS_INTERVAL == 0:
+                self._advance(compared)
+            if compared == height:
+                break
+        if compared < height:
+            self._record(
+                compared,
+                DifferenceKind.DOCUMENTS,
+                f"the source ends here, {height} blocks are stored",
+            )
+        return compared
+
+    async def _stored_digest(self, number: int, of_chain: bytes) -> bytes:
+        """Return the digest of a stored block, so that a wrong one is one difference, not many.
+
+        Return the digest that the chain gives if the block is not stored or cannot be read.
+        """
+        try:
+            stored = await self._store.block(number)
+        except StoreConflictError:
+            return of_chain
+        return stored.digest if stored is not None else of_chain
+
+    async def _check_commit_hash(
+        self, hashes: CommitHashes, undecoded: UndecodedBlock, encoded: EncodedBlock
+    ) -> None:
+        try:
+            await hashes.check(identify(undecoded), encoded.updates)
+        except ChainMismatchError as error:
+            what = f"the source's {error.field} is {error.got}, the block gives {error.expected}"
+            self._record(undecoded.number, DifferenceKind.DOCUMENTS, what)
+
+    async def _compare_block(self, encoded: EncodedBlock) -> None:
+        for difference in await compare_block(self._database, encoded):
+            self._record(encoded.number, DifferenceKind.DOCUMENTS, difference.what)

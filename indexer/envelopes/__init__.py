@@ -1,0 +1,1 @@
+"""Verifies the signatures of envelopes in the background, in a process of its own."""

@@ -1,0 +1,92 @@
+"""Checks that the commit hash of each block follows from its codes, its writes and its chain.
+
+The peer's commit hash covers the validation codes and all changes of the state, and so every block
+before it. So a changed code or write is found, and a peer that reads a block in another way.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias
+
+from indexer.progress.channel_progress import ChannelProgress
+from ledger.commit_hash import commit_hash
+from ledger.errors import ChainMismatchError
+from ledger.mongodb.stored_blocks import StoredBlock
+from ledger.state_changes import StateChanges, StateKey, Unchecked
+from runtime.throttled_log import ThrottledLog
+
+Values: TypeAlias = Mapping[StateKey, bytes | None]
+
+EarlierValues: TypeAlias = Callable[[int, set[StateKey]], Awaitable[Values | None]]
+"""Returns the values that keys had before a block, or None if one of them is not known."""
+
+_LOG_INTERVAL_S: Final = 3600.0
+_MEANING: Final = (
+    "The commit hash does not follow from the block's validation codes, its writes, and the commit "
+    "hash of the block before. Possible causes: codes or writes were changed, or the source is "
+    "broken or lies. This block and the blocks after it were not stored. Compare the block with "
+    "the block of another peer, and index from a source that is right."
+)
+
+
+class CommitHashes:
+    """Checks the commit hashes of one channel's blocks, which come in ascending order."""
+
+    def __init__(self, earlier_values: EarlierValues, previous: StoredBlock | None) -> None:
+        self._earlier_values = earlier_values
+        self._previous = previous.commit_hash if previous is not None else b""
+
+    async def check(self, block: StoredBlock, updates: bytes | StateChanges) -> Unchecked | None:
+        """Return None if the block's commit hash is right, or why it cannot be checked.
+
+        Raises `ChainMismatchError` if it is wrong.
+
+        Fabric's peer adds a commit hash to block 1, and to each block after a block that has one.
+        A peer that was upgraded from Fabric 1 adds none; yet some of its blocks may have one if it
+        copied them from another peer. So a block without one is no error, nor is the first one.
+        """
+        previous, self._previous = self._previous, block.commit_hash
+        if not block.commit_hash:
+            return Unchecked.ABSENT if block.number else None
+        if block.number > 1 and not previous:
+            return Unchecked.PREVIOUS_UNKNOWN
+        serialized = await self._serialized(block.number, updates)
+        if isinstance(serialized, Unchecked):
+            return serialized
+        expected = commit_hash(block.codes, serialized, previous)
+        if expected == block.commit_hash:
+            return None
+        if isinstance(updates, StateChanges) and updates.has_empty_private_value:
+            return Unchecked.EMPTY_PRIVATE_VALUE
+        raise ChainMismatchError(
+            block.number, "commit hash", expected.hex(), block.commit_hash.hex(), _MEANING
+        )
+
+    async def _serialized(self, number: int, updates: bytes | StateChanges) -> bytes | Unchecked:
+        if isinstance(updates, bytes):
+            return updates
+        if updates.unchecked is not None:
+            return updates.unchecked
+        missing = updates.missing()
+        values = await self._earlier_values(number, missing) if missing else {}
+        return Unchecked.VALUE_UNKNOWN if values is None else updates.serialize(number, values)
+
+
+class UncheckedHashes:
+    """Counts and logs the blocks of one channel whose commit hashes are not checked."""
+
+    def __init__(self, progress: ChannelProgress) -> None:
+        self._counts = progress.unchecked_commit_hashes
+        self._logs = {
+            reason: ThrottledLog(
+                "commit_hash_not_checked",
+                interval_s=_LOG_INTERVAL_S,
+                channel=progress.channel,
+                reason=reason.value,
+            )
+            for reason in Unchecked
+        }
+
+    def record(self, number: int, reason: Unchecked) -> None:
+        """Record a block and the reason; each reason is logged at most once an hour."""
+        self._counts[reason] += 1
+        self._logs[reason].failed(block=number)

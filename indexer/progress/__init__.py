@@ -1,0 +1,1 @@
+"""How far a channel is, in memory."""
