@@ -29,10 +29,9 @@ def block_signatures(
     """
     if not settings.verification.block_signatures:
         return None
-    genesis_hash = settings.channels.get(channel, ChannelSettings()).genesis_hash
     return BlockSignatures(
         progress,
-        genesis_hash=bytes.fromhex(genesis_hash) if genesis_hash is not None else None,
+        genesis_hash=_genesis_hash(settings, channel),
         anchor=configured_anchor(settings, channel),
     )
 
@@ -74,7 +73,13 @@ def signature_checks(
     if anchor is not None and anchor.number != config:
         anchor = None
     progress = ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
-    return SignatureChecks(start, lambda: BlockSignatures(progress, anchor=anchor), anchor)
+    signatures = BlockSignatures(progress, genesis_hash=_genesis_hash(settings, channel))
+    return SignatureChecks(start, signatures, anchor)
+
+
+def _genesis_hash(settings: Settings, channel: str) -> bytes | None:
+    configured = settings.channels.get(channel, ChannelSettings()).genesis_hash
+    return bytes.fromhex(configured) if configured is not None else None
 
 
 def configured_anchor(settings: Settings, channel: str) -> UndecodedBlock | None:
