@@ -8,6 +8,7 @@ from pathlib import Path
 from cli.configuration.settings import ChannelSettings, Settings
 from cli.errors import ConfigurationError
 from indexer.audit.signature_checks import SignatureChecks
+from indexer.audit.source_checks import SourceSignatures
 from indexer.envelopes.process import verifier_process
 from indexer.envelopes.verification import EnvelopeVerification, VerificationTimings
 from indexer.pipeline.block_signatures import BlockSignatures
@@ -75,6 +76,19 @@ def signature_checks(
     progress = ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
     signatures = BlockSignatures(progress, genesis_hash=_genesis_hash(settings, channel))
     return SignatureChecks(start, signatures, anchor)
+
+
+def source_signatures(
+    settings: Settings, channel: str, progress: ChannelProgress
+) -> SourceSignatures | None:
+    """Return the verification of the block signatures of a source; None if it is turned off.
+
+    Raises `ConfigurationError` if the configured CONFIG block cannot be used.
+    """
+    if not settings.verification.block_signatures:
+        return None
+    signatures = BlockSignatures(progress, genesis_hash=_genesis_hash(settings, channel))
+    return SourceSignatures(signatures, configured_anchor(settings, channel))
 
 
 def _genesis_hash(settings: Settings, channel: str) -> bytes | None:
