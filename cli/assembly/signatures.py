@@ -8,6 +8,7 @@ from pathlib import Path
 from cli.configuration.settings import ChannelSettings, Settings
 from cli.errors import ConfigurationError
 from indexer.audit.signature_checks import SignatureChecks
+from indexer.audit.source_checks import SourceSignatures
 from indexer.envelopes.process import verifier_process
 from indexer.envelopes.verification import EnvelopeVerification, VerificationTimings
 from indexer.pipeline.block_signatures import BlockSignatures
@@ -29,10 +30,9 @@ def block_signatures(
     """
     if not settings.verification.block_signatures:
         return None
-    genesis_hash = settings.channels.get(channel, ChannelSettings()).genesis_hash
     return BlockSignatures(
         progress,
-        genesis_hash=bytes.fromhex(genesis_hash) if genesis_hash is not None else None,
+        genesis_hash=_genesis_hash(settings, channel),
         anchor=configured_anchor(settings, channel),
     )
 
@@ -74,7 +74,26 @@ def signature_checks(
     if anchor is not None and anchor.number != config:
         anchor = None
     progress = ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
-    return SignatureChecks(start, lambda: BlockSignatures(progress, anchor=anchor), anchor)
+    signatures = BlockSignatures(progress, genesis_hash=_genesis_hash(settings, channel))
+    return SignatureChecks(start, signatures, anchor)
+
+
+def source_signatures(
+    settings: Settings, channel: str, progress: ChannelProgress
+) -> SourceSignatures | None:
+    """Return the verification of the block signatures of a source; None if it is turned off.
+
+    Raises `ConfigurationError` if the configured CONFIG block cannot be used.
+    """
+    if not settings.verification.block_signatures:
+        return None
+    signatures = BlockSignatures(progress, genesis_hash=_genesis_hash(settings, channel))
+    return SourceSignatures(signatures, configured_anchor(settings, channel))
+
+
+def _genesis_hash(settings: Settings, channel: str) -> bytes | None:
+    configured = settings.channels.get(channel, ChannelSettings()).genesis_hash
+    return bytes.fromhex(configured) if configured is not None else None
 
 
 def configured_anchor(settings: Settings, channel: str) -> UndecodedBlock | None:

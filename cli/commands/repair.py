@@ -11,9 +11,11 @@ import click
 from msgspec import Struct
 from pymongo import AsyncMongoClient
 
+from cli.assembly.channel import new_progress
 from cli.assembly.mongo import mongo_client, stored_channels
 from cli.assembly.repairs import repair_store
 from cli.assembly.settled_rows import lower_settled_height
+from cli.assembly.signatures import source_signatures
 from cli.commands.options import LoadSettings, json_option
 from cli.commands.verify import block_source, channel_of_source
 from cli.configuration.settings import Settings
@@ -21,6 +23,7 @@ from cli.errors import ConfigurationError, Exit, UnavailableError, exit_on_failu
 from cli.output.console import escape_control_characters, messages, print_json
 from cli.output.progress_bars import block_progress
 from indexer.audit.repair import Cause, Finding, Repairer
+from indexer.audit.source_checks import SourceChecks
 from indexer.audit.truncation import Truncation, plan_truncation, truncate
 from ledger.mongodb.index_builds import has_owner_index
 from ledger.mongodb.repairs import RepairStore
@@ -38,6 +41,12 @@ _MAX_SHOWN = 100
     metavar="PATH|peer[:NAME]",
     help="Block files, or a configured peer; without it only leftovers are found.",
 )
+@click.option(
+    "--signatures/--no-signatures",
+    default=True,
+    help="Verify the orderers' signatures in the blocks of the source.",
+    show_default=True,
+)
 @click.option("--apply", is_flag=True, help="Make the changes, and record them in `repairs`.")
 @click.option(
     "--truncate-to",
@@ -54,9 +63,10 @@ def repair_command(load: LoadSettings, /, *, as_json: bool, **options: Any) -> N
     """Show what is wrong with a stored ledger, and put it right with --apply.
 
     Missing documents are inserted, altered ones replaced, and documents that the chain does not
-    have are removed. Nothing is changed if source and store are different chains. Exits 65 if
-    something was found and not repaired. To change and remove documents, mongo.repair_uri must name
-    a user with the role kindledgerRepair. Stop the channel's daemon before.
+    have are removed. Nothing is changed if source and store are different chains, or if a block of
+    the source has a wrong commit hash or wrong signatures of the orderers. Exits 65 if something
+    was found and not repaired. To change and remove documents, mongo.repair_uri must name a user
+    with the role kindledgerRepair. Stop the channel's daemon before.
     """
     with exit_on_failure():
         code, result = asyncio.run(repair(load(), Options(**options)))
@@ -70,6 +80,7 @@ class Options(Struct, frozen=True):
 
     channel: str | None
     source: str | None
+    signatures: bool
     apply: bool
     last: int | None
     confirmed: str | None
@@ -77,10 +88,15 @@ class Options(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True, rename="camel"):
-    """The outcome for the channel; `shown` holds the first findings, `remaining` counts them."""
+    """The outcome for the channel; `shown` holds the first findings, `remaining` counts them.
+
+    `unchecked_commit_hashes` counts blocks of the source by reason, `unchecked_signatures` all.
+    """
 
     channel: str
     source: str | None
+    unchecked_commit_hashes: dict[str, int]
+    unchecked_signatures: int
     applied: bool
     findings: int
     causes: dict[Cause, int]
@@ -172,8 +188,11 @@ async def _repair(
         if options.source is not None
         else None
     )
+    progress = new_progress(channel)
+    signatures = source_signatures(settings, channel, progress) if options.signatures else None
+    checks = SourceChecks(store.database, progress, signatures)
     with _progress(channel) as (start, advance):
-        repairer = Repairer(store, repairs, source, report, advance)
+        repairer = Repairer(store, repairs, source, checks, report=report, advance=advance)
         found = remaining = await repairer.inspect(lambda last: start("comparing", last))
         if options.apply and found:
             start("repairing", repairer.last)
@@ -181,6 +200,8 @@ async def _repair(
     result = Report(
         channel,
         options.source,
+        {reason: count for reason, count in progress.unchecked_commit_hashes.items() if count},
+        progress.unchecked_signatures,
         options.apply,
         found,
         dict(repairer.counts),
@@ -188,8 +209,28 @@ async def _repair(
         remaining,
         shown,
     )
+    _print_doubt(channel, checks)
     _print_verdict(result, may_change=may_change)
     return Exit.DATA if remaining else Exit.OK, result
+
+
+def _print_doubt(channel: str, checks: SourceChecks) -> None:
+    """Warn of blocks whose commit hash contradicts the stored values from before the block."""
+    doubtful = checks.doubtful
+    if doubtful is None:
+        return
+    more = checks.doubtful_count - 1
+    messages.print(
+        f"{channel}: block {doubtful.block}: the source's commit hash is {doubtful.claimed}, with "
+        f"the stored values of earlier blocks it would be {doubtful.computed}"
+        f"{f' (and so in {more:,} further blocks)' if more else ''}. Earlier documents are "
+        "damaged, or the source's peer keeps its state in CouchDB, or the source's codes are "
+        "wrong. Run the command again after the repair: if this is still said, compare the block "
+        "with the block of another peer",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _print_verdict(report: Report, *, may_change: bool) -> None:

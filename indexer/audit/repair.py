@@ -1,14 +1,16 @@
 """Repairs a stored ledger with the blocks of a source.
 
 First the source is read to find what is wrong, and to prove that its blocks are one chain with the
-highest stored block. Nothing is changed before that. Then the blocks that are wrong are read again,
-and put right in ascending order. A repair that is killed can be run again.
+highest stored block, with the commit hashes and signatures that belong to them. Nothing is changed
+before that. Then the blocks that are wrong are read again, and put right in ascending order. A
+repair that is killed can be run again.
 """
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from enum import StrEnum
+from hashlib import sha256
 from typing import Final
 
 from msgspec import Struct
@@ -18,10 +20,12 @@ from indexer.audit.document_differences import (
     DocumentDifference,
     compare_block,
 )
+from indexer.audit.source_checks import SourceChecks
 from indexer.audit.verified_source import VerifiedSource, verified_source
 from indexer.sources.block_source import BlockSource
+from ledger.decoding.blocks import UndecodedBlock, decode_block
 from ledger.documents.digests import NO_DIGEST
-from ledger.documents.encoding import encode_block
+from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.errors import ChainMismatchError
 from ledger.model import Block
 from ledger.mongodb.leftovers import uncommitted_documents
@@ -69,18 +73,18 @@ class Finding(Struct, frozen=True, rename="camel"):
 
 
 class _WrongBlock(Struct, frozen=True):
-    """What identifies a block of the source that has findings, and the digest before it."""
+    """The identity of a block of the source that has findings, and the digest before it."""
 
-    hash: bytes
-    codes: bytes
+    identity: bytes
     previous_digest: bytes
 
 
 class Repairer:
     """Finds what is wrong with one channel's stored ledger, and puts it right.
 
-    Calls `report` with each finding, and `advance` with the number of a block at intervals. Without
-    a source only documents at no position of a stored block are found.
+    Calls `report` with each finding, and `advance` with the number of a block at intervals.
+    `checks` are made of each block of the source. Without a source only documents at no position of
+    a stored block are found.
     """
 
     def __init__(
@@ -88,11 +92,13 @@ class Repairer:
         store: LedgerStore,
         repairs: RepairStore,
         source: BlockSource | None,
+        checks: SourceChecks,
+        *,
         report: Callable[[Finding], None],
         advance: Callable[[int], None],
     ) -> None:
         self._store, self._repairs, self._source = store, repairs, source
-        self._report, self._advance = report, advance
+        self._checks, self._report, self._advance = checks, report, advance
         self._verified: VerifiedSource | None = None
         self._first, self._head, self._end = 0, -1, -1
         self._wrong_blocks: dict[int, _WrongBlock] = {}
@@ -110,7 +116,8 @@ class Repairer:
         """Find everything that is wrong, and return the number of findings; change nothing.
 
         Calls `begin` with the number of the highest block that is looked at. Raises
-        `ChainMismatchError` if source and store are different chains.
+        `ChainMismatchError` if source and store are different chains, or if a block of the source
+        has a wrong commit hash or wrong signatures.
         """
         stored = await self._repairs.lowest_and_highest()
         if stored is not None:
@@ -132,18 +139,22 @@ class Repairer:
         end = self._first - 1
         digest, begin = NO_DIGEST, await digests_begin(self._store.database)
         async with aclosing(source.blocks(self._first, self.last)) as blocks:
-            async for block in blocks:
+            async for undecoded in blocks:
+                block = decode_block(undecoded)
+                self._checks.check_signatures(undecoded, block.last_config)
                 self._record_unknown(end + 1, block.number)
                 if block.number > end + 1:
                     digest = await self._stored_digest(block.number - 1)
                 previous = digest if block.number > begin else NO_DIGEST
-                digest, differences = await self._differences(block, previous)
+                encoded = await self._encode(block, previous)
+                await self._checks.check_commit_hash(undecoded, encoded.updates)
+                differences = await self._differences(encoded)
                 for each in differences:
                     self._record(self._finding(block.number, each))
                 if differences:
-                    wrong = _WrongBlock(block.hash, block.codes, previous)
+                    wrong = _WrongBlock(_identity(undecoded), previous)
                     self._wrong_blocks[block.number] = wrong
-                end = block.number
+                end, digest = block.number, encoded.digest
                 if block.number % _PROGRESS_INTERVAL == 0:
                     self._advance(block.number)
         self._record_unknown(end + 1, self._head + 1)
@@ -160,20 +171,17 @@ class Repairer:
             what = f"the source does not have the blocks {start} to {end - 1}"
             self._record(Finding(start, "", "", Cause.UNKNOWN, None, None, what))
 
-    async def _differences(
-        self, block: Block, previous_digest: bytes
-    ) -> tuple[bytes, list[DocumentDifference]]:
-        """Return the block's digest and what differs.
-
-        Of an uncommitted block only what is not of the chain differs. `previous_digest` is the
-        digest of the block before.
-        """
+    async def _encode(self, block: Block, previous_digest: bytes) -> EncodedBlock:
+        """Return the documents that the chain gives; `previous_digest` is of the block before."""
         ids = ids_to_look_up(block)
         owned = await self._store.owned_ids(ids, block.number) - self._removed_ids
         owners = decide_owners(block, owned | (set(ids) & self._restored_ids))
-        encoded = encode_block(block, owners, previous_digest)
+        return encode_block(block, owners, previous_digest)
+
+    async def _differences(self, encoded: EncodedBlock) -> list[DocumentDifference]:
+        """Return what differs; of an uncommitted block only what is not of the chain."""
         found = await compare_block(self._store.database, encoded)
-        if block.number > self._head:
+        if encoded.number > self._head:
             found = [each for each in found if each.stored is not None]
         for each in found:
             for document, known in (
@@ -183,7 +191,7 @@ class Repairer:
                 if document is not None and isinstance(document.get("txId"), str):
                     known.add(document["txId"])
         self._removed_ids -= self._restored_ids
-        return encoded.digest, found
+        return found
 
     def _finding(self, number: int, difference: DocumentDifference) -> Finding:
         cause, act = Cause(difference.kind), _ACTS[difference.kind]
@@ -237,13 +245,15 @@ class Repairer:
                         self._advance(block.number)
         return found - self.repaired
 
-    async def _repair_block(self, block: Block, *, may_change: bool) -> None:
-        wrong = self._wrong_blocks[block.number]
-        if (block.hash, block.codes) != (wrong.hash, wrong.codes):
+    async def _repair_block(self, block: UndecodedBlock, *, may_change: bool) -> None:
+        wrong, got = self._wrong_blocks[block.number], _identity(block)
+        if got != wrong.identity:
+            field = "hash of header and metadata"
             raise ChainMismatchError(
-                block.number, "hash", wrong.hash.hex(), block.hash.hex(), _CHANGED_SOURCE
+                block.number, field, wrong.identity.hex(), got.hex(), _CHANGED_SOURCE
             )
-        _, differences = await self._differences(block, wrong.previous_digest)
+        encoded = await self._encode(decode_block(block), wrong.previous_digest)
+        differences = await self._differences(encoded)
         if block.number > self._head:
             if may_change:
                 changes = [Change(Act.REMOVE, d.collection, d.key, d.stored) for d in differences]
@@ -255,6 +265,12 @@ class Repairer:
             self.repaired += len(changes)
         else:
             self.repaired += await self._repairs.insert_missing(list(_changes(differences)))
+
+
+def _identity(block: UndecodedBlock) -> bytes:
+    """Return a hash of the block's header and metadata; the header has the envelopes' hash."""
+    entries = [sha256(entry).digest() for entry in block.metadata]
+    return sha256(b"".join([block.hash, *entries])).digest()
 
 
 def _changes(differences: Sequence[DocumentDifference]) -> Iterable[Change]:

@@ -1,6 +1,6 @@
 """Verifies all signatures in the blocks of a source, for `kindledger verify`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from indexer.envelopes.verifier import EnvelopeVerifier
@@ -25,13 +25,12 @@ class SignatureChecks:
     def __init__(
         self,
         start: int,
-        block_signatures: Callable[[], BlockSignatures],
+        block_signatures: BlockSignatures,
         anchor: UndecodedBlock | None = None,
     ) -> None:
         """Begin at block `start`; `anchor` is the CONFIG block in force there, if it is known."""
-        self._new_block_signatures = block_signatures
-        self._blocks, self._next = block_signatures(), start
-        self._blocks.resume(start, None)
+        self._blocks, self._next = block_signatures, start
+        self._blocks.restart(anchor)
         self._envelopes = EnvelopeVerifier(complete=start == 0)
         if start and anchor is not None:
             self._envelopes.learn(anchor.envelopes[0])
@@ -40,7 +39,7 @@ class SignatureChecks:
     def check(self, block: UndecodedBlock, stored: StoredVerdict | None) -> Iterator[str]:
         """Yield what is wrong with the signatures of a block, or with the stored verdict on it."""
         if block.number != self._next:
-            self._blocks = self._new_block_signatures()
+            self._blocks.restart(None)
             self._envelopes = EnvelopeVerifier(complete=False)
             self._knows_all = False
         self._next = block.number + 1

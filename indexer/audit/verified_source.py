@@ -5,11 +5,10 @@ from contextlib import aclosing
 from typing import Final
 
 from indexer.sources.block_source import BlockSource, DeliveredBlock
-from ledger.decoding.blocks import decode_block, read_block
+from ledger.decoding.blocks import UndecodedBlock, read_block
 from ledger.documents.format import Document
 from ledger.errors import ChainMismatchError
 from ledger.hashes import block_hash
-from ledger.model import Block
 from ledger.mongodb.repairs import RepairStore
 
 _OTHER_CHAIN: Final = (
@@ -30,7 +29,7 @@ class VerifiedSource:
         self._source, self._stored = source, stored
         self.name = source.name
 
-    async def blocks(self, first: int, last: int) -> AsyncGenerator[Block, None]:
+    async def blocks(self, first: int, last: int) -> AsyncGenerator[UndecodedBlock, None]:
         """Yield the blocks of the source from `first` to `last` in order, as far as it has them.
 
         Blocks may be missing. Raises `ChainMismatchError` if they do not continue each other, or
@@ -38,17 +37,17 @@ class VerifiedSource:
         """
         newest = await self._source.newest()
         last = last if newest is None else min(last, newest.number)
-        previous: Block | None = None
+        previous: UndecodedBlock | None = None
         async with aclosing(_delivered(self._source, first, last)) as delivered:
             async for each in delivered:
                 if previous is not None and each.number <= previous.number:
                     continue
-                block = decode_block(read_block(each.data, each.name))
+                block = read_block(each.data, each.name)
                 self._check(block, previous)
                 yield block
                 previous = block
 
-    def _check(self, block: Block, previous: Block | None) -> None:
+    def _check(self, block: UndecodedBlock, previous: UndecodedBlock | None) -> None:
         number = block.number
         follows = previous is not None and previous.number + 1 == number
         if follows and previous is not None and block.previous_hash != previous.hash:

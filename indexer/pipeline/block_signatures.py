@@ -58,6 +58,12 @@ class BlockSignatures:
         elif config_number is not None and config_number >= start:
             self.needed_config = config_number
 
+    def restart(self, config: UndecodedBlock | None) -> None:
+        """Continue at any block: under the configuration of a CONFIG block, or under none."""
+        self._trust = NO_CONFIGURATION
+        if config is not None:
+            self._learn(config)
+
     def recognize(self, block: UndecodedBlock) -> None:
         """Learn the configuration from a block that equals the stored block of its number."""
         if block.number == self.needed_config:

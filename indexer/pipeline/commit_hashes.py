@@ -29,11 +29,13 @@ _MEANING: Final = (
 
 
 class CommitHashes:
-    """Checks the commit hashes of one channel's blocks, which come in ascending order."""
+    """Checks the commit hashes of one channel's blocks, which come in ascending order.
+
+    After a missing block the hash before is not known.
+    """
 
     def __init__(self, earlier_values: EarlierValues, previous: StoredBlock | None) -> None:
-        self._earlier_values = earlier_values
-        self._previous = previous.commit_hash if previous is not None else b""
+        self._earlier_values, self._previous = earlier_values, previous
 
     async def check(self, block: StoredBlock, updates: bytes | StateChanges) -> Unchecked | None:
         """Return None if the block's commit hash is right, or why it cannot be checked.
@@ -44,7 +46,9 @@ class CommitHashes:
         A peer that was upgraded from Fabric 1 adds none; yet some of its blocks may have one if it
         copied them from another peer. So a block without one is no error, nor is the first one.
         """
-        previous, self._previous = self._previous, block.commit_hash
+        before, self._previous = self._previous, block
+        follows = before is not None and before.number == block.number - 1
+        previous = before.commit_hash if before is not None and follows else b""
         if not block.commit_hash:
             return Unchecked.ABSENT if block.number else None
         if block.number > 1 and not previous:

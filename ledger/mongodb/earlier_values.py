@@ -81,6 +81,8 @@ async def _newest_write(
     if len(document["writes"]) != 1:  # Fabric has a rule of its own for several writes
         return None
     write = document["writes"][0]
+    if not isinstance(write.get("isDelete"), bool):  # the document was altered
+        return None
     value: Any = b"" if write["isDelete"] else write.get("value", b"")
     value = value.encode() if isinstance(value, str) else value
     return (document["_id"], value or None) if isinstance(value, bytes) else None

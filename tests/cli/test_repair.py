@@ -12,8 +12,12 @@ from pymongo.errors import OperationFailure
 from cli.errors import Exit
 from devnet.servers import Mongod
 from ledger.mongodb.collections import BLOCKS, EVENTS, REPAIRS, SYNC_STATE, TRANSACTIONS
+from tests.block_files import write_block_files
 from tests.cli.reconciling import HEIGHT, LONG_AGO, reconcile, report
 from tests.cli.support import RECORDED, Json, kindledger, uri_of
+from tests.indexer.test_block_signatures import without_signatures
+from tests.indexer.test_commit_hashes import metadata_chain, written
+from tests.ledger.recorded import recorded
 from tests.reconciliation.gateway import Gateway
 from tests.reconciliation.growing_ledger import CHANNEL, GrowingLedger, forged_chain, submitted
 
@@ -91,6 +95,56 @@ def test_missing_documents_need_no_right_to_change_and_everything_else_needs_the
             records_of.update_one({}, {"$set": {"act": "none"}})
         with pytest.raises(OperationFailure):
             records_of.delete_one({})
+
+
+def test_a_source_without_signatures_is_refused_unless_configured_otherwise(
+    guarded_mongod: Mongod, stored: Json, tmp_path: Path
+) -> None:
+    """Exit code 65, and nothing changes; so it is with another genesis block than configured."""
+    blocks = list(recorded("raft-2.5").blocks)
+    blocks[20] = without_signatures(blocks[20])
+    unsigned = ("--source", str(write_block_files(tmp_path, blocks)))
+    stored["mongo"]["repair_uri"] = uri_of(guarded_mongod, "kindledger_repair")
+    other_genesis = {CHANNEL: stored["channels"][CHANNEL] | {"genesis_hash": "00" * 32}}
+    with MongoClient[Json](guarded_mongod.uri) as admin:
+        admin["repaired"][BLOCKS].delete_one({"_id": 20})
+        damaged = contents(admin, "repaired")
+        for settings, message in (
+            (stored, "kindledger: block 20: orderers' signatures: expected "),
+            (stored | {"channels": other_genesis}, "kindledger: block 0: hash: expected 0000"),
+        ):
+            refused = repair(*unsigned, "--apply", settings=settings, code=Exit.DATA)
+            assert message in refused["message"]
+            assert "Nothing was changed" in refused["message"]
+        assert contents(admin, "repaired") == damaged
+    off = stored | {"verification": {"block_signatures": "false"}}
+    for options, settings in ((("--no-signatures",), stored), ((), off)):
+        shown = repair(*unsigned, *options, settings=settings, code=Exit.DATA)
+        assert (shown["causes"], shown["uncheckedSignatures"]) == ({"missing": 1}, 0)
+
+
+def test_a_commit_hash_that_contradicts_the_store_is_shown(
+    guarded_mongod: Mongod, tmp_path: Path
+) -> None:
+    """The stored value that the hash covers was altered: it is repaired, and the doubt is gone."""
+    folder = str(write_block_files(tmp_path, metadata_chain([written(b"v")], b"v")))
+    settings = {
+        "mongo": {
+            "uri": uri_of(guarded_mongod, "kindledger_indexer"),
+            "repair_uri": uri_of(guarded_mongod, "kindledger_repair"),
+        },
+        "channels": {CHANNEL: {"database": "doubtful"}},
+    }
+    imported = kindledger("import", folder, "--json", settings=settings)
+    assert imported.returncode == 0, imported.stderr
+    with MongoClient[Json](guarded_mongod.uri) as admin:
+        value = {"rwsets.0.writes.0.value": "w"}
+        admin["doubtful"][TRANSACTIONS].update_one({"blockNumber": 1}, {"$set": value})
+    for expected in ({"value_unknown": 1}, {}):
+        result = kindledger("repair", "--source", folder, "--apply", "--json", settings=settings)
+        assert result.returncode == Exit.OK, result.stderr
+        assert json.loads(result.stdout)["uncheckedCommitHashes"] == expected
+        assert ("block 2: the source's commit hash is" in result.stderr) == bool(expected)
 
 
 def test_a_working_daemon_and_a_missing_confirmation_change_nothing(

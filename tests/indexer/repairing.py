@@ -5,11 +5,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from indexer.audit.repair import Finding, Repairer
+from indexer.audit.source_checks import SourceChecks, SourceSignatures
 from indexer.audit.truncation import plan_truncation, truncate
+from indexer.pipeline.block_signatures import BlockSignatures
+from indexer.progress.channel_progress import ChannelProgress
 from indexer.sources.block_source import BlockSource
+from ledger.decoding.blocks import UndecodedBlock
 from ledger.mongodb.repairs import Change, RepairedBy, RepairStore
 from ledger.mongodb.store import LedgerStore
 from tests.indexer.crashing import CrashError
+from tests.indexer.support import new_progress
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 BY = RepairedBy("operator", "kindledger_repair@admin", "files", "a test")
@@ -39,6 +44,17 @@ def repairs_of(store: LedgerStore, crash_at: int = 0, moment: str = "") -> Crash
     return repairs
 
 
+def checks_of(
+    store: LedgerStore,
+    progress: ChannelProgress | None = None,
+    anchor: UndecodedBlock | None = None,
+) -> SourceChecks:
+    """Return the checks of a source that has the store's channel."""
+    progress = progress or new_progress()
+    signatures = SourceSignatures(BlockSignatures(progress), anchor)
+    return SourceChecks(store.database, progress, signatures)
+
+
 async def repair(
     store: LedgerStore,
     source: BlockSource | None,
@@ -46,11 +62,17 @@ async def repair(
     apply: bool = True,
     may_change: bool = True,
     repairs: RepairStore | None = None,
+    checks: SourceChecks | None = None,
 ) -> tuple[list[Finding], int]:
     """Repair, or only show; return the findings, and the number of those that remain."""
     findings: list[Finding] = []
     repairer = Repairer(
-        store, repairs or repairs_of(store), source, findings.append, lambda _: None
+        store,
+        repairs or repairs_of(store),
+        source,
+        checks or checks_of(store),
+        report=findings.append,
+        advance=lambda _: None,
     )
     remaining = await repairer.inspect()
     if apply:

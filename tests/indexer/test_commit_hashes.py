@@ -133,7 +133,7 @@ PRIVATE_METADATA = forging.namespace(
 OTHER = forging.namespace(field(3, field(1, b"other") + field(3, b"1")))
 
 
-def _written(value: bytes, *, delete: bool = False, omitted: int = 0) -> bytes:
+def written(value: bytes, *, delete: bool = False, omitted: int = 0) -> bytes:
     writes = field(3, field(1, b"k") + (field(2, 1) if delete else b"") + field(3, value))
     return forging.namespace(writes + field(1, field(1, b"r" * 900)) * omitted)
 
@@ -141,14 +141,14 @@ def _written(value: bytes, *, delete: bool = False, omitted: int = 0) -> bytes:
 LARGE = b"\xff" * (16 << 20)
 MANY_READS = 18_000
 EARLIER: dict[str, tuple[Sequence[bytes], bytes | None, bool]] = {
-    "written": ([_written(b"1"), _written(b"v"), OTHER], b"v", True),
-    "not text": ([_written(b"\xff\0")], b"\xff\0", True),
-    "deleted": ([_written(b"v"), _written(b"", delete=True)], None, True),
+    "written": ([written(b"1"), written(b"v"), OTHER], b"v", True),
+    "not text": ([written(b"\xff\0")], b"\xff\0", True),
+    "deleted": ([written(b"v"), written(b"", delete=True)], None, True),
     "never written": ([OTHER], None, True),
-    "written twice at once": ([_written(b"1"), _written(b"v") + _written(b"w")], b"1", False),
-    "omitted": ([_written(b"1"), _written(LARGE)], LARGE, False),
+    "written twice at once": ([written(b"1"), written(b"v") + written(b"w")], b"1", False),
+    "omitted": ([written(b"1"), written(LARGE)], LARGE, False),
     "omitted with all sets": (
-        [_written(b"1"), _written(b"v", omitted=MANY_READS)],
+        [written(b"1"), written(b"v", omitted=MANY_READS)],
         b"v",
         False,
     ),
@@ -177,14 +177,14 @@ async def test_metadata_alone_needs_the_earlier_value(
 
 @pytest.mark.parametrize("existing", [b"v", None])
 async def test_a_wrong_earlier_value_is_noticed(store: LedgerStore, existing: bytes | None) -> None:
-    chain = metadata_chain([_written(existing or b"", delete=existing is None)], b"another")
+    chain = metadata_chain([written(existing or b"", delete=existing is None)], b"another")
     with pytest.raises(ChainMismatchError, match="block 2: commit hash: expected"):
         await index(store, EndingSource(chain), policy=NOW)
     await assert_stored(store, chain[:2])
 
 
 async def test_without_the_key_history_the_value_is_unknown(store: LedgerStore) -> None:
-    chain = metadata_chain([_written(b"v")] * 4, b"v")
+    chain = metadata_chain([written(b"v")] * 4, b"v")
     progress = new_progress()
     without = IndexOptions(key_history=False)
     await delete_everything(store)
@@ -201,7 +201,7 @@ async def test_the_value_of_a_private_key_is_unknown(store: LedgerStore) -> None
 
 
 async def test_a_key_may_be_older_than_the_start_block(store: LedgerStore) -> None:
-    chain = metadata_chain([_written(b"v"), OTHER, OTHER], b"v")[2:]
+    chain = metadata_chain([written(b"v"), OTHER, OTHER], b"v")[2:]
     run = RunningIndexer(store, [EndingSource(chain)], first=2, index_policy=NOW)
     await run.task
     counts = {reason: n for reason, n in run.progress.unchecked_commit_hashes.items() if n}
@@ -218,12 +218,23 @@ async def test_an_altered_commit_hash_in_the_store_is_an_error(
         await index(store, EndingSource(TRUNK))
 
 
+async def differences_from(store: LedgerStore, chain: list[bytes]) -> list[Difference]:
+    differences: list[Difference] = []
+    verifier = Verifier(store, differences.append, lambda _: None)
+    async with aclosing(EndingSource(chain).blocks(0, None)) as blocks:
+        await verifier.compare(blocks, 0, len(TRUNK))
+    return differences
+
+
 async def test_verification_checks_the_commit_hashes_of_the_source(store: LedgerStore) -> None:
     await index(store, EndingSource(TRUNK))
     changed = [*TRUNK[:14], with_code(TRUNK[14], VALID_IN_14, 11), *TRUNK[15:]]
-    differences: list[Difference] = []
-    verifier = Verifier(store, differences.append, lambda _: None)
-    async with aclosing(EndingSource(changed).blocks(0, None)) as blocks:
-        await verifier.compare(blocks, 0, len(changed))
+    differences = await differences_from(store, changed)
     assert {each.block for each in differences} == {14}
     assert any("the source's commit hash is" in each.what for each in differences)
+
+
+async def test_a_block_that_the_source_lacks_makes_no_other_hash_wrong(store: LedgerStore) -> None:
+    await index(store, EndingSource(TRUNK))
+    (difference,) = await differences_from(store, [*TRUNK[:14], *TRUNK[15:]])
+    assert difference.what == "the source has no blocks up to 14"
