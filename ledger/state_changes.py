@@ -34,6 +34,12 @@ class Unchecked(StrEnum):
     """The block before has none, or is below the start block."""
     VALUE_UNKNOWN = "value_unknown"
     """A write of metadata needs the earlier value of its key, which cannot be found."""
+    CONVERTED_VALUE = "converted_value"
+    """A write of metadata needs the earlier value of its key, and that is a JSON object.
+
+    A peer with CouchDB may give the object back in another form than it was written
+    (`couchDocToKeyValue` in `statecouchdb`), so that its commit hash is another one.
+    """
     UNDECODABLE = "undecodable"
     """A VALID transaction could not be decoded wholly."""
     TOO_MANY_WRITES = "too_many_writes"

@@ -53,26 +53,39 @@ class CommitHashes:
             return Unchecked.ABSENT if block.number else None
         if block.number > 1 and not previous:
             return Unchecked.PREVIOUS_UNKNOWN
-        serialized = await self._serialized(block.number, updates)
-        if isinstance(serialized, Unchecked):
-            return serialized
-        expected = commit_hash(block.codes, serialized, previous)
+        if isinstance(updates, StateChanges) and updates.unchecked is not None:
+            return updates.unchecked
+        values = await self._missing_values(block.number, updates)
+        if values is None:
+            return Unchecked.VALUE_UNKNOWN
+        expected = commit_hash(block.codes, _serialize(block.number, updates, values), previous)
         if expected == block.commit_hash:
             return None
-        if isinstance(updates, StateChanges) and updates.has_empty_private_value:
-            return Unchecked.EMPTY_PRIVATE_VALUE
-        raise ChainMismatchError(
-            block.number, "commit hash", expected.hex(), block.commit_hash.hex(), _MEANING
-        )
+        excuse = _excuse(updates, values)
+        if excuse is None:
+            raise ChainMismatchError(
+                block.number, "commit hash", expected.hex(), block.commit_hash.hex(), _MEANING
+            )
+        return excuse
 
-    async def _serialized(self, number: int, updates: bytes | StateChanges) -> bytes | Unchecked:
-        if isinstance(updates, bytes):
-            return updates
-        if updates.unchecked is not None:
-            return updates.unchecked
-        missing = updates.missing()
-        values = await self._earlier_values(number, missing) if missing else {}
-        return Unchecked.VALUE_UNKNOWN if values is None else updates.serialize(number, values)
+    async def _missing_values(self, number: int, updates: bytes | StateChanges) -> Values | None:
+        missing = set() if isinstance(updates, bytes) else updates.missing()
+        return await self._earlier_values(number, missing) if missing else {}
+
+
+def _serialize(number: int, updates: bytes | StateChanges, values: Values) -> bytes:
+    return updates if isinstance(updates, bytes) else updates.serialize(number, values)
+
+
+def _excuse(updates: bytes | StateChanges, values: Values) -> Unchecked | None:
+    """Return why an honest peer may have another commit hash; None if it cannot."""
+    if isinstance(updates, StateChanges) and updates.has_empty_private_value:
+        return Unchecked.EMPTY_PRIVATE_VALUE
+    return Unchecked.CONVERTED_VALUE if any(map(_may_be_json_object, values.values())) else None
+
+
+def _may_be_json_object(value: bytes | None) -> bool:
+    return value is not None and value.lstrip().startswith(b"{")
 
 
 class UncheckedHashes:

@@ -183,6 +183,13 @@ async def test_a_wrong_earlier_value_is_noticed(store: LedgerStore, existing: by
     await assert_stored(store, chain[:2])
 
 
+async def test_a_peer_with_couchdb_may_have_the_value_in_another_form(store: LedgerStore) -> None:
+    chain = metadata_chain([written(b'{"b": 1, "a": 2}')], b'{"a":2,"b":1}')
+    progress = await index(store, EndingSource(chain), policy=NOW)
+    assert progress.unchecked_commit_hashes[Unchecked.CONVERTED_VALUE] == 1
+    await assert_stored(store, chain)
+
+
 async def test_without_the_key_history_the_value_is_unknown(store: LedgerStore) -> None:
     chain = metadata_chain([written(b"v")] * 4, b"v")
     progress = new_progress()
