@@ -24,6 +24,7 @@ from indexer.daemon import Daemon, DaemonChannel
 from indexer.monitoring.time_shares import stage_times, time_shares
 from indexer.pipeline.channel_indexer import ChannelIndexer
 from indexer.progress.channel_progress import ChannelProgress
+from indexer.sources.block_source import BlockSource
 from indexer.sources.file_source import FileSource
 from ledger.errors import LedgerError
 from ledger.mongodb.store import LedgerStore
@@ -65,7 +66,12 @@ def import_command(
     indexes: IndexCreation | None,
     as_json: bool,
 ) -> None:
-    """Index block files: folders or tar archives of *.block files, one serialized block in each."""
+    """Index block files: files, or folders or tar archives of them.
+
+    A file NNNNNN.block has one serialized block, as `peer channel fetch` writes it. A file
+    blockfile_NNNNNN is a peer's own ledger file: give the folder of the channel in
+    ledgersData/chains/chains, or a copy of it.
+    """
     with exit_on_failure():
         settings = load().with_indexes(indexes)
         code = asyncio.run(
@@ -83,8 +89,10 @@ class NoChannelError(LedgerError):
         super().__init__(
             f"{source.name}: no block file with a valid transaction that names its channel was "
             "found; give a folder or tar archive of *.block files, as `peer channel fetch` writes "
-            "them"
+            "them, or of a peer's ledger files (blockfile_NNNNNN)."
         )
+        for notice in source.notices:
+            self.append(notice)
 
 
 async def channel_of(source: FileSource) -> str:
@@ -93,6 +101,13 @@ async def channel_of(source: FileSource) -> str:
     if channel is None:
         raise NoChannelError(source)
     return channel
+
+
+def print_notices(source: BlockSource | None) -> None:
+    """Print what the user must know about files that were read to their end."""
+    if isinstance(source, FileSource):
+        for notice in source.notices:
+            messages.print(notice, markup=False, highlight=False, soft_wrap=True)
 
 
 async def import_files(
@@ -132,6 +147,7 @@ async def import_files(
             bar.cancel()
         shares = time_shares(began, stage_times(progress, time.monotonic()))
         _report(progress, shares.elapsed_s)
+        print_notices(source)
         if profile:
             print_profile(progress.channel, shares, progress.encoder)
         print_summary(await summarise(store.database, channel), as_json=as_json)

@@ -16,6 +16,7 @@ from cli.assembly.mongo import mongo_client, stored_channels
 from cli.assembly.repairs import repair_store
 from cli.assembly.settled_rows import lower_settled_height
 from cli.assembly.signatures import source_signatures
+from cli.commands.import_files import print_notices
 from cli.commands.options import LoadSettings, json_option
 from cli.commands.verify import block_source, channel_of_source
 from cli.configuration.settings import Settings
@@ -197,6 +198,7 @@ async def _repair(
         if options.apply and found:
             start("repairing", repairer.last)
             remaining = await repairer.apply(may_change=may_change)
+    print_notices(source)
     result = Report(
         channel,
         options.source,

@@ -14,7 +14,7 @@ from cli.assembly.mongo import mongo_client, stored_channels
 from cli.assembly.network import peer_sources
 from cli.assembly.peer_choice import named_peer, other_peer
 from cli.assembly.signatures import signature_checks
-from cli.commands.import_files import channel_of
+from cli.commands.import_files import channel_of, print_notices
 from cli.commands.options import LoadSettings, json_option
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, Exit, UnavailableError, exit_on_failure
@@ -186,6 +186,7 @@ async def _verify_channel(
                 config = await store.last_config(start)
                 checks = signature_checks(settings, channel, start, config)
                 await verifier.compare(delivered, start, height, checks if signatures else None)
+            print_notices(blocks)
     if height:
         outcome = Verification(
             datetime.now(UTC), height, verifier.difference_count, verifier.counts_by_kind
@@ -225,7 +226,7 @@ def _file_source(source: str) -> FileSource:
     path = Path(source)
     if not path.exists():
         raise click.UsageError(
-            f"--source: {path}: no such file or folder; give a folder or archive of *.block files, "
+            f"--source: {path}: no such file or folder; give a folder or archive of block files, "
             f"{_PEER!r}, or {_PEER + ':NAME'!r}"
         )
     return FileSource([path])

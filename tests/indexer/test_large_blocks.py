@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from functools import cache
 from hashlib import sha256
@@ -22,6 +22,7 @@ from devnet.forge.hostile_builders import (
 from devnet.forge.network import Network
 from devnet.forge.random_stream import RandomStream
 from devnet.peer import Ledger
+from devnet.peer.ledger_files import write_ledger_files
 from indexer.pipeline.pipeline import PipelineLimits
 from indexer.sources.file_source import FileSource
 from ledger.decoding.blocks import decode_block, read_block
@@ -105,11 +106,13 @@ async def test_a_value_that_no_document_can_hold_is_replaced_by_its_hash(
     assert (huge["status"], huge["function"]) == ("VALID", "PutNote")
 
 
-async def test_files_are_not_read_far_ahead(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [write_block_files, write_ledger_files])
+async def test_files_are_not_read_far_ahead(
+    tmp_path: Path, write: Callable[[Path, Iterable[bytes]], Path]
+) -> None:
     context = hostile_context("ahead")
-    source = FileSource(
-        [write_block_files(tmp_path, chain_of(*([oversized(context, 3 << 20)] for _ in range(9))))]
-    )
+    chain = chain_of(*([oversized(context, 3 << 20)] for _ in range(9)))
+    source = FileSource([write(tmp_path, chain)])
     async with aclosing(source.blocks(0, None)) as blocks:
         await anext(blocks)
         assert source.read_bytes < 8 << 20
