@@ -48,6 +48,7 @@ from ledger.mongodb.insert_command import (
     MAX_COMMAND_DOCUMENTS,
     insert_joined,
 )
+from ledger.mongodb.ledger_keys import block_numbers
 from ledger.mongodb.paging import RAW
 from ledger.mongodb.stored_blocks import Checkpoint, StoredBlock, read_stored_block
 from ledger.position import pack_position
@@ -133,7 +134,7 @@ class LedgerStore:
 
     async def _count_blocks(self, start: int, end: int) -> int:
         return await self.database[BLOCKS].count_documents(
-            {"_id": {"$gte": start, "$lte": end}}, hint="_id_"
+            {"_id": block_numbers(start, end)}, hint="_id_"
         )
 
     async def block(self, number: int) -> StoredBlock | None:
