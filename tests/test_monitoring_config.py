@@ -264,7 +264,7 @@ def test_alerts_have_unique_names_and_cover_all_failures() -> None:
     required = (
         "Down ChannelFailed NotMoving LagGrowing NoPeer MongodbUnavailable ReconciliationStopped "
         "RowsOverdue DiscrepanciesOpen ReplicaLagging EventLoopLag ApiErrors ApiSlow ApiHeadStale "
-        "RedisUnavailable PeersDiffer AgreementDelayed"
+        "RedisUnavailable PeersDiffer AgreementDelayed CommitHashesLeftOut CommitHashesUnchecked"
     )
     assert {f"Kindledger{name}" for name in required.split()} <= set(names)
 

@@ -19,6 +19,9 @@ Values: TypeAlias = Mapping[StateKey, bytes | None]
 EarlierValues: TypeAlias = Callable[[int, set[StateKey]], Awaitable[Values | None]]
 """Returns the values that keys had before a block, or None if one of them is not known."""
 
+HasHashes: TypeAlias = Callable[[], Awaitable[bool]]
+"""Returns whether the lowest stored block that can have a commit hash has one."""
+
 _LOG_INTERVAL_S: Final = 3600.0
 _MEANING: Final = (
     "The commit hash does not follow from the block's validation codes, its writes, and the commit "
@@ -31,9 +34,16 @@ _MEANING: Final = (
 class CommitHashes:
     """Checks the commit hashes of one channel's blocks, which come in ascending order."""
 
-    def __init__(self, earlier_values: EarlierValues, previous: StoredBlock | None) -> None:
-        self._earlier_values = earlier_values
+    def __init__(
+        self,
+        earlier_values: EarlierValues,
+        previous: StoredBlock | None,
+        has_hashes: HasHashes | None = None,
+    ) -> None:
+        self._earlier_values, self._has_hashes = earlier_values, has_hashes
         self._previous = previous.commit_hash if previous is not None else b""
+        self._is_expected: bool | None = True if self._previous else None
+        """Whether an earlier block has a commit hash; None until the stored blocks were asked."""
 
     async def check(self, block: StoredBlock, updates: bytes | StateChanges) -> Unchecked | None:
         """Return None if the block's commit hash is right, or why it cannot be checked.
@@ -46,7 +56,8 @@ class CommitHashes:
         """
         previous, self._previous = self._previous, block.commit_hash
         if not block.commit_hash:
-            return Unchecked.ABSENT if block.number else None
+            return await self._absence() if block.number else None
+        self._is_expected = True
         if block.number > 1 and not previous:
             return Unchecked.PREVIOUS_UNKNOWN
         serialized = await self._serialized(block.number, updates)
@@ -60,6 +71,11 @@ class CommitHashes:
         raise ChainMismatchError(
             block.number, "commit hash", expected.hex(), block.commit_hash.hex(), _MEANING
         )
+
+    async def _absence(self) -> Unchecked:
+        if self._is_expected is None:
+            self._is_expected = self._has_hashes is not None and await self._has_hashes()
+        return Unchecked.LEFT_OUT if self._is_expected else Unchecked.ABSENT
 
     async def _serialized(self, number: int, updates: bytes | StateChanges) -> bytes | Unchecked:
         if isinstance(updates, bytes):

@@ -149,6 +149,11 @@ class LedgerStore:
         )
         return {document["_id"]: read_stored_block(document) async for document in cursor}
 
+    async def has_commit_hash(self, number: int) -> bool:
+        """Return whether a block is stored and has a commit hash."""
+        block = await self.database[BLOCKS].find_one({"_id": number}, {"commitHash": 1})
+        return block is not None and bool(block.get("commitHash"))
+
     async def last_config(self, number: int) -> int | None:
         """Return the number of the CONFIG block in force after a stored block, if it names one."""
         block = await self.database[BLOCKS].find_one({"_id": number}, {"lastConfig": 1})

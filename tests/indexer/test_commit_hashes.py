@@ -89,13 +89,33 @@ async def test_a_stored_block_has_one_commit_hash(store: LedgerStore) -> None:
 
 
 async def test_blocks_without_a_commit_hash_are_stored_and_counted(store: LedgerStore) -> None:
-    """A peer that was upgraded from Fabric 1 has none, or only some that it copied."""
+    """A peer that was upgraded from Fabric 1 has none, or only some that it copied.
+
+    A block without one after a block with one is counted apart.
+    """
     chain = [*map(without_commit_hash, TRUNK[:10]), *TRUNK[10:14], without_commit_hash(TRUNK[14])]
     chain += TRUNK[15:]
     progress = await index(store, EndingSource(chain))
     await assert_stored(store, chain)
     counts = {reason: n for reason, n in progress.unchecked_commit_hashes.items() if n}
-    assert counts == {Unchecked.ABSENT: 10, Unchecked.PREVIOUS_UNKNOWN: 2}
+    assert counts == {Unchecked.ABSENT: 9, Unchecked.PREVIOUS_UNKNOWN: 2, Unchecked.LEFT_OUT: 1}
+
+
+@pytest.mark.parametrize("has_hashes", [True, False])
+@pytest.mark.parametrize("first", [0, 5])
+async def test_a_commit_hash_that_is_left_out_is_counted_apart_after_each_start(
+    store: LedgerStore, first: int, has_hashes: bool
+) -> None:
+    """The lowest stored block tells whether the ledger has commit hashes."""
+    stored = [*TRUNK[first:14]] if has_hashes else [*map(without_commit_hash, TRUNK[first:14])]
+    chain = [*stored, *map(without_commit_hash, TRUNK[14:])]
+    reason = Unchecked.LEFT_OUT if has_hashes else Unchecked.ABSENT
+    for height, new_blocks in ((14, 0), (20, 6), (len(TRUNK), len(TRUNK) - 20)):
+        run = RunningIndexer(store, [EndingSource(chain[: height - first])], first=first)
+        await run.task
+        counts = {r: n for r, n in run.progress.unchecked_commit_hashes.items() if n}
+        if height > 14:
+            assert counts == {reason: new_blocks}
 
 
 class MetadataChain:
