@@ -39,7 +39,11 @@ NOT_EXPOSED_HERE: Final[Mapping[str, set[str]]] = {
     "kindledger_divergence_height_blocks": {"channel"},
 }
 """Metrics that are exposed only after events that do not occur in these tests."""
-EXPOSED_LATER: Final = ("kindledger_reconciliation_pending_rows", "kindledger_api_peer_height")
+EXPOSED_LATER: Final = (
+    "kindledger_reconciliation_pending_rows",
+    "kindledger_api_peer_height",
+    "kindledger_scrub_complete_timestamp_seconds",
+)
 """Metrics that are exposed a moment after the start."""
 PROMETHEUS_LABELS = {"job", "instance"}
 """Labels that Prometheus adds to each metric."""
