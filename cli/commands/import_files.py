@@ -65,7 +65,11 @@ def import_command(
     indexes: IndexCreation | None,
     as_json: bool,
 ) -> None:
-    """Index block files: folders or tar archives of *.block files, one serialized block in each."""
+    """Index block files: folders or tar archives of *.block files, one serialized block in each.
+
+    Blocks that are stored already are compared by header hash, validation codes and commit hash
+    only; `kindledger verify --source` compares all documents.
+    """
     with exit_on_failure():
         settings = load().with_indexes(indexes)
         code = asyncio.run(
@@ -134,7 +138,8 @@ async def import_files(
         _report(progress, shares.elapsed_s)
         if profile:
             print_profile(progress.channel, shares, progress.encoder)
-        print_summary(await summarise(store.database, channel), as_json=as_json)
+        summary = await summarise(store.database, channel)
+        print_summary(summary, progress.redelivered_blocks, as_json=as_json)
         return code
 
 
@@ -168,3 +173,10 @@ def _report(progress: ChannelProgress, seconds: float) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if progress.redelivered_blocks:
+        messages.print(
+            "The blocks that were already stored were compared by header hash, validation codes "
+            "and commit hash only. `kindledger verify --source PATH` compares all their documents",
+            highlight=False,
+            soft_wrap=True,
+        )
