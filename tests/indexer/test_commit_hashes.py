@@ -16,6 +16,7 @@ from indexer.audit.verification import Difference, Verifier
 from indexer.pipeline.channel_indexer import ChannelIndexer
 from indexer.pipeline.deferred_indexes import IndexPolicy
 from ledger.decoding.blocks import read_block
+from ledger.decoding.parsing import MAX_ELEMENTS
 from ledger.errors import ChainMismatchError, LedgerError
 from ledger.model import VALID
 from ledger.mongodb.indexes import IndexOptions
@@ -160,6 +161,12 @@ def _written(value: bytes, *, delete: bool = False, omitted: int = 0) -> bytes:
 
 LARGE = b"\xff" * (16 << 20)
 MANY_READS = 18_000
+READS = field(1, field(1, b"r")) * (MAX_ELEMENTS + 1)
+TOO_LONG = forging.namespace(READS)
+ELSEWHERE = forging.namespace(READS, name=b"elsewhere")
+TOO_MANY = forging.namespace(b"") * (MAX_ELEMENTS + 1)
+"""Of these sets, and of those after them, no list is stored; of too many sets, none is."""
+
 EARLIER: dict[str, tuple[Sequence[bytes], bytes | None, bool]] = {
     "written": ([_written(b"1"), _written(b"v"), OTHER], b"v", True),
     "not text": ([_written(b"\xff\0")], b"\xff\0", True),
@@ -172,6 +179,10 @@ EARLIER: dict[str, tuple[Sequence[bytes], bytes | None, bool]] = {
         b"v",
         False,
     ),
+    "in a list that is too long": ([_written(b"1"), TOO_LONG + _written(b"v")], b"v", False),
+    "in too many sets": ([_written(b"1"), TOO_MANY + _written(b"v")], b"v", False),
+    "first in a list that is too long": ([OTHER, TOO_LONG + _written(b"v")], b"v", False),
+    "before a long list elsewhere": ([_written(b"v"), ELSEWHERE], b"v", True),
 }
 
 
