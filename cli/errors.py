@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 from pymongo.errors import ConfigurationError as MongoConfigurationError
@@ -44,7 +44,7 @@ class PostgresUnavailableError(UnavailableError):
     """PostgreSQL cannot be reached, or closed the connection."""
 
 
-_AUTHENTICATION_CODES = frozenset({13, 18, 8000})
+REFUSED: Final = frozenset({13, 18, 8000})
 """MongoDB's error codes for a refused login and a missing right."""
 
 
@@ -79,17 +79,18 @@ def exit_on_failure(*, daemon: bool = False) -> Iterator[None]:
     except UnavailableError as error:
         _end(Exit.UNAVAILABLE, str(error))
     except PyMongoError as error:
-        if isinstance(error, OperationFailure) and error.code in _AUTHENTICATION_CODES:
-            _end(Exit.CONFIGURATION, _refused_by_mongodb(error))
+        if isinstance(error, OperationFailure) and error.code in REFUSED:
+            _end(Exit.CONFIGURATION, refused_by_mongodb(error, "mongo.uri (KINDLEDGER_MONGO__URI)"))
         _end(Exit.RESTART if daemon else Exit.UNEXPECTED, f"MongoDB failed: {error}")
     except KeyboardInterrupt:
         _end(Exit.INTERRUPTED, "interrupted")
 
 
-def _refused_by_mongodb(error: OperationFailure) -> str:
+def refused_by_mongodb(error: OperationFailure, key: str) -> str:
+    """Return what MongoDB says of a refused login or a missing right, with the address's key."""
     reason = error.details.get("errmsg") if error.details else error
     return (
-        f"MongoDB refuses: {reason}. Check user, password and roles in KINDLEDGER_MONGO__URI "
+        f"MongoDB refuses: {reason}. Check user, password and roles in {key} "
         "(config/mongo-roles.js defines the roles)."
     )
 

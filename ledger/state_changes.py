@@ -29,7 +29,9 @@ class Unchecked(StrEnum):
     """The reason why the commit hash of a block is not checked."""
 
     ABSENT = "absent"
-    """The peer gave none."""
+    """The peer gave none, and no earlier block is known to have one."""
+    LEFT_OUT = "left_out"
+    """The peer gave none, though earlier blocks have one: a peer that has one gives all."""
     PREVIOUS_UNKNOWN = "previous_unknown"
     """The block before has none, or is below the start block."""
     VALUE_UNKNOWN = "value_unknown"

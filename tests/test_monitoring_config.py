@@ -39,7 +39,11 @@ NOT_EXPOSED_HERE: Final[Mapping[str, set[str]]] = {
     "kindledger_divergence_height_blocks": {"channel"},
 }
 """Metrics that are exposed only after events that do not occur in these tests."""
-EXPOSED_LATER: Final = ("kindledger_reconciliation_pending_rows", "kindledger_api_peer_height")
+EXPOSED_LATER: Final = (
+    "kindledger_reconciliation_pending_rows",
+    "kindledger_api_peer_height",
+    "kindledger_scrub_complete_timestamp_seconds",
+)
 """Metrics that are exposed a moment after the start."""
 PROMETHEUS_LABELS = {"job", "instance"}
 """Labels that Prometheus adds to each metric."""
@@ -264,7 +268,7 @@ def test_alerts_have_unique_names_and_cover_all_failures() -> None:
     required = (
         "Down ChannelFailed NotMoving LagGrowing NoPeer MongodbUnavailable ReconciliationStopped "
         "RowsOverdue DiscrepanciesOpen ReplicaLagging EventLoopLag ApiErrors ApiSlow ApiHeadStale "
-        "RedisUnavailable PeersDiffer AgreementDelayed"
+        "RedisUnavailable PeersDiffer AgreementDelayed CommitHashesLeftOut CommitHashesUnchecked"
     )
     assert {f"Kindledger{name}" for name in required.split()} <= set(names)
 

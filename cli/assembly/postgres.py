@@ -18,19 +18,25 @@ def primary_dsn(settings: PostgresSettings) -> str:
     return _usable("postgres.dsn", settings.reveal() or "", settings)
 
 
-def owner_dsn(settings: PostgresSettings) -> str:
-    """Return the address for migrations.
+def owner_dsn(settings: PostgresSettings) -> tuple[str, str]:
+    """Return the address for migrations, and the key that has it.
 
-    Raises `ConfigurationError` if no address is configured, or one that cannot be used.
+    This is the address of the schema's owner, or if there is none, of the primary. Raises
+    `ConfigurationError` if neither is configured, or if it cannot be used.
     """
-    dsn = settings.reveal_for_migrations()
+    owner = settings.reveal_for_migrations()
+    key, dsn = (
+        ("postgres.dsn", settings.reveal())
+        if owner is None
+        else ("postgres.migration_dsn (KINDLEDGER_POSTGRES__MIGRATION_DSN)", owner)
+    )
     if dsn is None:
         raise ConfigurationError(
             "postgres.migration_dsn (KINDLEDGER_POSTGRES__MIGRATION_DSN): neither it nor "
             "postgres.dsn is set; give the address of the business database for its owner, for "
             "example postgresql://owner:password@host:5432/kindledger"
         )
-    return _usable("postgres.migration_dsn, or postgres.dsn", dsn, settings)
+    return _usable(key, dsn, settings), key
 
 
 def replica_dsns(settings: PostgresSettings) -> list[str]:

@@ -71,6 +71,9 @@ def import_command(
     A file NNNNNN.block has one serialized block, as `peer channel fetch` writes it. A file
     blockfile_NNNNNN is a peer's own ledger file: give the folder of the channel in
     ledgersData/chains/chains, or a copy of it.
+
+    Blocks that are stored already are compared by header hash, validation codes and commit hash
+    only; `kindledger verify --source` compares all documents.
     """
     with exit_on_failure():
         settings = load().with_indexes(indexes)
@@ -150,7 +153,8 @@ async def import_files(
         print_notices(source)
         if profile:
             print_profile(progress.channel, shares, progress.encoder)
-        print_summary(await summarise(store.database, channel), as_json=as_json)
+        summary = await summarise(store.database, channel)
+        print_summary(summary, progress.redelivered_blocks, as_json=as_json)
         return code
 
 
@@ -184,3 +188,10 @@ def _report(progress: ChannelProgress, seconds: float) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if progress.redelivered_blocks:
+        messages.print(
+            "The blocks that were already stored were compared by header hash, validation codes "
+            "and commit hash only. `kindledger verify --source PATH` compares all their documents",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -11,7 +11,7 @@ from cli.assembly.postgres import owner_dsn
 from cli.commands.options import LoadSettings, json_option
 from cli.configuration.redaction import unusable_address
 from cli.configuration.settings import Settings
-from cli.errors import ConfigurationError, PostgresUnavailableError, exit_on_failure
+from cli.errors import ConfigurationError, UnavailableError, exit_on_failure
 from cli.output.console import messages, print_json, print_table
 from cli.version import PROGRAM
 from reconciliation.connection import Connection
@@ -79,7 +79,7 @@ async def migrate(
 ) -> None:
     """Change the schema by `move`, one of the migrator's methods, and print what was done.
 
-    Raises `MigrationError`, `ConfigurationError` and `PostgresUnavailableError`.
+    Raises `MigrationError`, `ConfigurationError` and `UnavailableError`.
     """
     async with _connection(settings) as connection:
         steps = await move(Migrator(connection, load_migrations(), _announce, program=PROGRAM))
@@ -135,25 +135,24 @@ async def show_migrations(settings: Settings, *, as_json: bool) -> None:
 @asynccontextmanager
 async def _connection(settings: Settings) -> AsyncIterator[Connection]:
     """Yield a connection as the schema's owner."""
-    dsn = owner_dsn(settings.postgres)
+    dsn, key = owner_dsn(settings.postgres)
     try:
         connection = await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT_S)
     except (asyncpg.InterfaceError, ValueError) as error:
-        raise ConfigurationError(
-            f"postgres.migration_dsn, or postgres.dsn: {unusable_address(dsn, error)}"
-        ) from error
+        raise ConfigurationError(f"{key}: {unusable_address(dsn, error)}") from error
     except (OSError, *SERVER_UNAVAILABLE) as error:
-        raise PostgresUnavailableError(
-            f"PostgreSQL cannot be reached: {str(error) or 'no answer'}"
+        raise UnavailableError(
+            f"{key}: PostgreSQL cannot be reached: {str(error) or 'no answer'}. Check host and "
+            "port of this address, and whether the server runs"
         ) from error
     except asyncpg.PostgresError as error:
         raise ConfigurationError(
-            f"PostgreSQL refuses: {error}. Check postgres.migration_dsn, or postgres.dsn"
+            f"PostgreSQL refuses: {error}. Check user, password and database in {key}"
         ) from error
     try:
         yield connection
     except SERVER_UNAVAILABLE as error:
-        raise PostgresUnavailableError(
+        raise UnavailableError(
             "the connection to PostgreSQL was lost; `kindledger migrate status` shows which "
             "migrations were applied"
         ) from error

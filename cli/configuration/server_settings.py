@@ -37,8 +37,8 @@ class MongoSettings(Address):
     timeout_s: Seconds = 30.0
 
     def reveal_for_repairs(self) -> str | None:
-        """Return the address for the user that may change the ledger, else the daemon's address."""
-        return Address(uri=self.repair_uri, uri_file=self.repair_uri_file).reveal() or self.reveal()
+        """Return the address for the user that may change the ledger, or None."""
+        return Address(uri=self.repair_uri, uri_file=self.repair_uri_file).reveal() or None
 
 
 class PostgresSettings(Section):
@@ -75,11 +75,8 @@ class PostgresSettings(Section):
         return Address(uri=self.dsn, uri_file=self.dsn_file).reveal()
 
     def reveal_for_migrations(self) -> str | None:
-        """Return the address for the owner of the schema, else the address of the primary."""
-        return (
-            Address(uri=self.migration_dsn, uri_file=self.migration_dsn_file).reveal()
-            or self.reveal()
-        )
+        """Return the address for the owner of the schema, or None."""
+        return Address(uri=self.migration_dsn, uri_file=self.migration_dsn_file).reveal() or None
 
     def reveal_replicas(self) -> list[str]:
         """Return the addresses of the replicas with their passwords; see `Address.reveal`."""

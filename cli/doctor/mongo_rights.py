@@ -1,6 +1,6 @@
 """Compares the rights that the daemon and the API need in MongoDB with the granted ones."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, TypeAlias
 
 from cli.doctor.checks import FailedStepError
@@ -15,25 +15,36 @@ _LEDGER_COLLECTIONS = (BLOCKS, TRANSACTIONS, EVENTS)
 _APPENDING = frozenset({"find", "insert", "createCollection", "createIndex", "listIndexes"})
 _CHANGING = frozenset({"update", "remove", "dropCollection"})
 
-NEEDED_TO_INDEX: Final[Rights] = dict.fromkeys(_LEDGER_COLLECTIONS, _APPENDING) | {
+_NEEDED_TO_INDEX: Final[Rights] = dict.fromkeys(_LEDGER_COLLECTIONS, _APPENDING) | {
     SYNC_STATE: frozenset({"find", "insert", "update"}),
     VERDICTS: frozenset({"find", "insert"}),
 }
-NEEDED_TO_READ: Final[Rights] = dict.fromkeys(
+_NEEDED_TO_READ: Final[Rights] = dict.fromkeys(
     _LEDGER_COLLECTIONS, frozenset({"find", "listIndexes"})
 ) | dict.fromkeys((SYNC_STATE, VERDICTS), frozenset({"find"}))
 
 
+def needed_rights(*, indexes: bool, verifies_envelopes: bool) -> Rights:
+    """Return the rights of a user that `indexes` channels, or else only reads.
+
+    Without the verification of envelopes nothing needs the verdicts.
+    """
+    needed = _NEEDED_TO_INDEX if indexes else _NEEDED_TO_READ
+    return {name: needed[name] for name in needed if verifies_envelopes or name != VERDICTS}
+
+
 def describe_rights(
-    step: str, privileges: Iterable[Mapping[str, Any]], database: str, needed: Rights
+    step: str, privileges: Collection[Mapping[str, Any]], database: str, needed: Rights
 ) -> str:
     """Return a text: the rights are exactly the needed ones, or more than needed.
 
     The privileges have the form of MongoDB's `connectionStatus`. Raises `FailedStepError` if rights
     are missing.
     """
+    append_only = (*_LEDGER_COLLECTIONS, VERDICTS)
     granted = {
-        collection: granted_actions(privileges, database, collection) for collection in needed
+        collection: granted_actions(privileges, database, collection)
+        for collection in {*needed, *append_only}
     }
     missing = {collection: needed[collection] - granted[collection] for collection in needed}
     if any(missing.values()):
@@ -46,7 +57,6 @@ def describe_rights(
             "Give the user the role that config/mongo-roles.js creates.",
             Exit.CONFIGURATION,
         )
-    append_only = (*_LEDGER_COLLECTIONS, VERDICTS)
     surplus = frozenset[str]().union(*(granted[name] & _CHANGING for name in append_only))
     if surplus:
         return (

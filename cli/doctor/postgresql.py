@@ -42,7 +42,7 @@ async def check_postgresql(settings: Settings, limit_s: float) -> list[Check]:
         return [skipped("postgresql", "not configured: reconciliation is off (postgres.dsn)")]
 
     async def probe(details: Details) -> None:
-        connection = await _connect(lambda: primary_dsn(postgres), details, limit_s)
+        connection = await _connect("postgres.dsn", lambda: primary_dsn(postgres), details, limit_s)
         try:
             await check_primary(connection, settings.reconcile, details)
         finally:
@@ -55,8 +55,12 @@ async def check_postgresql(settings: Settings, limit_s: float) -> list[Check]:
 
 
 async def _check_replica(settings: PostgresSettings, number: int, limit_s: float) -> list[Check]:
+    key = f"replica {number} of postgres.replica_dsns"
+
     async def probe(details: Details) -> None:
-        connection = await _connect(lambda: replica_dsns(settings)[number - 1], details, limit_s)
+        connection = await _connect(
+            key, lambda: replica_dsns(settings)[number - 1], details, limit_s
+        )
         try:
             await check_replica(connection, settings, number, details)
         finally:
@@ -65,8 +69,10 @@ async def _check_replica(settings: PostgresSettings, number: int, limit_s: float
     return await run_part(f"postgresql, replica {number}", (*_STEPS, *REPLICA_STEPS), probe)
 
 
-async def _connect(address: Callable[[], str], details: Details, limit_s: float) -> Connection:
-    """Connect, and note the result of each step. Raises `FailedStepError`."""
+async def _connect(
+    key: str, address: Callable[[], str], details: Details, limit_s: float
+) -> Connection:
+    """Connect, and note the result of each step. Raises `FailedStepError`, which names the key."""
     with fail_on_configuration_error(_ADDRESS, "Correct the section [postgres]."):
         dsn = address()
     # The driver does all steps in one call. These results hold for the steps before a failed one.
@@ -83,9 +89,9 @@ async def _connect(address: Callable[[], str], details: Details, limit_s: float)
             TCP, f"no answer within {limit_s:g} s", advice, Exit.UNAVAILABLE
         ) from error
     except OSError as error:
-        raise _explain_unreachable(error) from error
+        raise _explain_unreachable(key, error) from error
     except asyncpg.PostgresError as error:
-        raise _explain_refusal(error) from error
+        raise _explain_refusal(key, error) from error
     except (asyncpg.InterfaceError, ValueError) as error:
         advice = "Write it as postgresql://user:password@host:5432/database."
         raise FailedStepError(
@@ -96,10 +102,10 @@ async def _connect(address: Callable[[], str], details: Details, limit_s: float)
     return connection
 
 
-def _explain_unreachable(error: OSError) -> FailedStepError:
+def _explain_unreachable(key: str, error: OSError) -> FailedStepError:
     if isinstance(error, socket.gaierror):
         advice = (
-            "Check the host in postgres.dsn; if it is right, check this machine's DNS servers and "
+            f"Check the host in {key}; if it is right, check this machine's DNS servers and "
             "/etc/hosts."
         )
         return FailedStepError(DNS, str(error.strerror), advice, Exit.CONFIGURATION)
@@ -108,19 +114,19 @@ def _explain_unreachable(error: OSError) -> FailedStepError:
     ):
         advice = (
             "Check the port, postgres.tls_mode and postgres.tls_ca, or sslmode and sslrootcert in "
-            "postgres.dsn."
+            f"{key}."
         )
         return FailedStepError(_SESSION, str(error), advice, Exit.CONFIGURATION)
-    return unreachable("postgres.dsn", error)
+    return unreachable(key, error)
 
 
-def _explain_refusal(error: asyncpg.PostgresError) -> FailedStepError:
+def _explain_refusal(key: str, error: asyncpg.PostgresError) -> FailedStepError:
     """Return the failure with the server's text, which contains no password."""
     detail = f"{error} ({error.sqlstate})"
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-        advice = "Check user and password in postgres.dsn, and the server's pg_hba.conf."
+        advice = f"Check user and password in {key}, and the server's pg_hba.conf."
         return FailedStepError(_AUTHENTICATION, detail, advice, Exit.CONFIGURATION)
     if isinstance(error, asyncpg.InvalidCatalogNameError | asyncpg.InsufficientPrivilegeError):
-        advice = "Create the database, or correct its name in postgres.dsn; the user needs CONNECT."
+        advice = f"Create the database, or correct its name in {key}; the user needs CONNECT."
         return FailedStepError(_DATABASE, detail, advice, Exit.CONFIGURATION)
     return FailedStepError(_SESSION, detail, "Look at the server's log.", Exit.UNAVAILABLE)

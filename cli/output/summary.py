@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 from pymongo.asynchronous.database import AsyncDatabase
 
@@ -53,10 +54,14 @@ async def summarise(
     )
 
 
-def print_summary(summary: Summary, *, as_json: bool) -> None:
-    """Print the totals on stdout."""
+def print_summary(summary: Summary, already_stored: int, *, as_json: bool) -> None:
+    """Print the totals on stdout.
+
+    `already_stored` counts the imported blocks that were stored before, and were compared by their
+    hashes and validation codes only; it is part of the JSON.
+    """
     if as_json:
-        print_json(summary)
+        print_json(msgspec.to_builtins(summary) | {"alreadyStored": already_stored})
         return
     rows: list[tuple[str, object]] = [
         ("channel", summary.channel),

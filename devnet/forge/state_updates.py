@@ -1,6 +1,6 @@
 """The changes of the state by the VALID transactions of a block, as a peer hashes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from google.protobuf.message import DecodeError
 
@@ -27,6 +27,26 @@ def state_updates(
             sets = decode_read_write_sets(_results(envelope), DecodingErrors(), "results")
             changes.add_sets(index, sets)
     return changes.serialize(number, earlier)
+
+
+def written_values(
+    transactions: Sequence[tuple[bytes, int]],
+) -> Iterator[tuple[StateKey, bytes | None]]:
+    """Yield the writes of a block's VALID transactions in their order; None deletes the key.
+
+    The key of a private value is its hash, and its value is a hash too.
+    """
+    for envelope, code in transactions:
+        if code != transaction_pb.VALID:
+            continue
+        for sets in decode_read_write_sets(_results(envelope), DecodingErrors(), "results"):
+            for write in sets.writes:
+                value = None if write.is_delete else write.value or None
+                yield (sets.namespace, "", write.key.encode()), value
+            for hashes in sets.collections:
+                for hashed in hashes.writes:
+                    value = None if hashed.is_delete else hashed.value_hash or None
+                    yield (sets.namespace, hashes.collection, hashed.key_hash), value
 
 
 def _results(envelope: bytes) -> bytes:

@@ -19,7 +19,7 @@ import click
 import structlog
 
 from devnet.peer.lies import Lie, lying_ledger
-from devnet.peer.peer_ledger import Ledger, block_files
+from devnet.peer.peer_ledger import Ledger
 from devnet.peer.server import Peer
 from devnet.peer.tls import server_tls_from
 from devnet.shutdown import wait_for_shutdown
@@ -46,8 +46,9 @@ from devnet.shutdown import wait_for_shutdown
 @click.option(
     "--lie",
     type=click.Choice([lie.value for lie in Lie]),
-    help="Serve another chain than the folder's: flip calls a failed transaction VALID, forge "
-    "makes up a block, surplus adds a transaction to a block.",
+    help="Serve another chain than the folder's: flip calls a failed transaction VALID, "
+    "flip-consistent does so with commit hashes that follow from it, forge makes up a block, "
+    "surplus adds a transaction to a block.",
 )
 @click.option("--lie-from", type=click.IntRange(1), help="The first block that may be a lie.")
 @click.option("--announce", is_flag=True, help="Print the time when each block is released.")
@@ -78,13 +79,15 @@ def main(
         raise click.UsageError("--mutual-tls needs --tls-dir")
     if (lie is None) != (lie_from is None):
         raise click.UsageError("--lie and --lie-from need each other")
-    ledger, held_back = _split_blocks(folder, live_from)
+    whole, height = _split_blocks(folder, live_from)
     if lie is not None and lie_from is not None:
-        ledger = _lie(ledger, Lie(lie), lie_from)
-        held_back = held_back if lie == Lie.FLIP else []
+        keeps_blocks = Lie(lie) in (Lie.FLIP, Lie.FLIP_CONSISTENT)
+        whole = _lie(whole if keeps_blocks else whole.part(height=height), Lie(lie), lie_from)
+        height = height if keeps_blocks else whole.height
+    ledger = whole.part(height=height)
     tls = None if tls_dir is None else server_tls_from(tls_dir, mutual=mutual_tls)
     peer = Peer({channel: ledger}, tls=tls, port=port)
-    release = partial(_release, ledger, held_back, live_rate or math.inf, announce=announce)
+    release = partial(_release, ledger, whole, live_rate or math.inf, announce=announce)
     asyncio.run(_serve(peer, channel, ledger, release, parent))
 
 
@@ -109,19 +112,19 @@ async def _serve(
         releasing.cancel()
 
 
-def _split_blocks(folder: Path, live_from: int | None) -> tuple[Ledger, list[Path]]:
-    """Return the ledger that is served from the start, and the files held back."""
+def _split_blocks(folder: Path, live_from: int | None) -> tuple[Ledger, int]:
+    """Return the whole ledger, and the height that is served from the start."""
     try:
-        first, files = block_files(folder)
+        whole = Ledger.from_folder(folder)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    height = first + len(files)
-    split = height if live_from is None else live_from
-    if not first <= split <= height:
+    split = whole.height if live_from is None else live_from
+    if not whole.first <= split <= whole.height:
         raise click.UsageError(
-            f"--live-from {split} is not among the blocks of the folder: {first} to {height - 1}"
+            f"--live-from {split} is not among the blocks of the folder: {whole.first} to "
+            f"{whole.height - 1}"
         )
-    return Ledger(files[: split - first], first=first), files[split - first :]
+    return whole, split
 
 
 def _lie(honest: Ledger, lie: Lie, first: int) -> Ledger:
@@ -131,14 +134,17 @@ def _lie(honest: Ledger, lie: Lie, first: int) -> Ledger:
         raise click.UsageError(f"--lie {lie} --lie-from {first}: {error}") from error
 
 
-async def _release(ledger: Ledger, held_back: list[Path], rate: float, *, announce: bool) -> None:
-    """Append `rate` blocks per second; the delay of one block does not delay later blocks."""
+async def _release(ledger: Ledger, whole: Ledger, rate: float, *, announce: bool) -> None:
+    """Append the other blocks of the whole ledger, `rate` per second.
+
+    The delay of one block does not delay later blocks.
+    """
     await ledger.caught_up.wait()
     start = time.monotonic()
-    for index, path in enumerate(held_back):
+    for index, number in enumerate(range(ledger.height, whole.height)):
         await asyncio.sleep(start + index / rate - time.monotonic())
-        number, released = ledger.height, time.time()
-        ledger.append(path)
+        released = time.time()
+        ledger.append(whole.unread(number))
         if announce:
             _print({"block": number, "released": released})
 

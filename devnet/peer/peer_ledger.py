@@ -59,12 +59,16 @@ class Ledger:
 
     def block(self, number: int) -> bytes:
         """Return the bytes of a block. Raises LookupError if the ledger does not have it."""
+        block = self.unread(number)
+        return block if isinstance(block, bytes) else block.read_bytes()
+
+    def unread(self, number: int) -> bytes | Path:
+        """Return the bytes of a block, or the file that has them. Raises LookupError as `block`."""
         if not self.first <= number < self.height:
             raise LookupError(
                 f"block {number} is not in a ledger of blocks {self.first} to {self.height - 1}"
             )
-        block = self._blocks[number - self.first]
-        return block if isinstance(block, bytes) else block.read_bytes()
+        return self._blocks[number - self.first]
 
     def response(self, number: int) -> bytes:
         """Return a block as a serialized `DeliverResponse`. Raises LookupError as `block`."""

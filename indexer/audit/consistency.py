@@ -45,7 +45,7 @@ class ConsistencyChecks:
         """The digest of the last block, as it is stored; `NO_DIGEST` if it has none."""
 
     def check_keys(self, foreign: Iterable[tuple[str, Any]]) -> None:
-        """Record documents whose `_id` is no integer; no block has them."""
+        """Record documents whose `_id` is no block number and no position; no block has them."""
         for name, key in foreign:
             what = f"{name}: {key!r} is stored, but is no document of a block"
             self._record(self._start, DifferenceKind.COUNTS, what)

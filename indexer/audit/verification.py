@@ -35,7 +35,7 @@ from ledger.mongodb.verification_queries import (
     stored_documents_by_block,
 )
 from ledger.ownership import decide_owners, ids_to_look_up
-from ledger.position import Height
+from ledger.position import BlockNumber, Height
 
 _PROGRESS_INTERVAL: Final = 100
 """The number of blocks between two reports of the progress."""
@@ -97,10 +97,11 @@ class Verifier:
         `known_height` is the height that the daemon has recorded: up to it all blocks must exist.
         """
         stored = await stored_range(self._database)
+        lowest = stored.lowest if stored is not None else BlockNumber(0)
+        checks = ConsistencyChecks(self._record, lowest)
+        checks.check_keys(await foreign_keys(self._database))
         if stored is None:
             return Height(0)
-        checks = ConsistencyChecks(self._record, stored.lowest)
-        checks.check_keys(await foreign_keys(self._database))
         async with aclosing(stored_documents_by_block(self._database, stored.highest)) as blocks:
             async for documents in blocks:
                 checks.check(documents)

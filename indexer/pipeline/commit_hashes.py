@@ -19,6 +19,9 @@ Values: TypeAlias = Mapping[StateKey, bytes | None]
 EarlierValues: TypeAlias = Callable[[int, set[StateKey]], Awaitable[Values | None]]
 """Returns the values that keys had before a block, or None if one of them is not known."""
 
+HasHashes: TypeAlias = Callable[[], Awaitable[bool]]
+"""Returns whether the lowest stored block that can have a commit hash has one."""
+
 _LOG_INTERVAL_S: Final = 3600.0
 _MEANING: Final = (
     "The commit hash does not follow from the block's validation codes, its writes, and the commit "
@@ -34,8 +37,18 @@ class CommitHashes:
     After a missing block the hash before is not known.
     """
 
-    def __init__(self, earlier_values: EarlierValues, previous: StoredBlock | None) -> None:
-        self._earlier_values, self._previous = earlier_values, previous
+    def __init__(
+        self,
+        earlier_values: EarlierValues,
+        previous: StoredBlock | None,
+        has_hashes: HasHashes | None = None,
+    ) -> None:
+        self._earlier_values, self._has_hashes = earlier_values, has_hashes
+        self._previous = previous
+        self._is_expected: bool | None = (
+            True if previous is not None and previous.commit_hash else None
+        )
+        """Whether an earlier block has a commit hash; None until the stored blocks were asked."""
 
     async def check(self, block: StoredBlock, updates: bytes | StateChanges) -> Unchecked | None:
         """Return None if the block's commit hash is right, or why it cannot be checked.
@@ -50,7 +63,8 @@ class CommitHashes:
         follows = before is not None and before.number == block.number - 1
         previous = before.commit_hash if before is not None and follows else b""
         if not block.commit_hash:
-            return Unchecked.ABSENT if block.number else None
+            return await self._absence() if block.number else None
+        self._is_expected = True
         if block.number > 1 and not previous:
             return Unchecked.PREVIOUS_UNKNOWN
         if isinstance(updates, StateChanges) and updates.unchecked is not None:
@@ -67,6 +81,11 @@ class CommitHashes:
                 block.number, "commit hash", expected.hex(), block.commit_hash.hex(), _MEANING
             )
         return excuse
+
+    async def _absence(self) -> Unchecked:
+        if self._is_expected is None:
+            self._is_expected = self._has_hashes is not None and await self._has_hashes()
+        return Unchecked.LEFT_OUT if self._is_expected else Unchecked.ABSENT
 
     async def _missing_values(self, number: int, updates: bytes | StateChanges) -> Values | None:
         missing = set() if isinstance(updates, bytes) else updates.missing()

@@ -90,7 +90,7 @@ class Pipeline:
         """The accepted blocks that are not committed yet, by number."""
         self._uncommitted_owners: dict[str, int] = {}
         """The transaction ids that uncommitted blocks own, with the number of the block."""
-        self._commit_hashes = CommitHashes(self._earlier_values, chain.tip)
+        self._commit_hashes = CommitHashes(self._earlier_values, chain.tip, self._has_commit_hashes)
         self._unchecked_hashes = UncheckedHashes(progress)
         self._free_batches = asyncio.Semaphore(limits.parallel_batches)
         self._digest = chain.tip.digest if chain.tip is not None else NO_DIGEST
@@ -215,6 +215,10 @@ class Pipeline:
         await self._progress.wait_for_height(number)
         start, database = self._chain.first, self._store.database
         return await self._store_retry.run(lambda: earlier_values(database, start, number, keys))
+
+    async def _has_commit_hashes(self) -> bool:
+        first = max(self._chain.first, 1)  # the genesis block never has one
+        return await self._store_retry.run(lambda: self._store.has_commit_hash(first))
 
     async def _write(self) -> None:
         async with asyncio.TaskGroup() as batches:

@@ -9,6 +9,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from ledger.decoding.block_identities import BlockIdentity
 from ledger.documents.format import Document
 from ledger.mongodb.collections import BLOCKS
+from ledger.mongodb.ledger_keys import block_numbers
 from ledger.position import BlockNumber, Height
 
 _IDENTITY: Final = dict.fromkeys(("blockHash", "validationCodes", "commitHash"), 1)
@@ -21,7 +22,7 @@ async def stored_identities(
 
     The sequence ends before a block that is missing.
     """
-    query = {"_id": {"$gte": first, "$lt": height}}
+    query = {"_id": block_numbers(first, height - 1)}
     cursor = database[BLOCKS].find(query, _IDENTITY).sort("_id", ASCENDING).limit(limit)
     identities: list[BlockIdentity] = []
     for document in await cursor.to_list():

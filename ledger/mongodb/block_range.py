@@ -1,4 +1,7 @@
-"""The lowest and the highest block that a channel's database holds."""
+"""The lowest and the highest block that a channel's database holds.
+
+Documents whose `_id` is no block number are left out; `kindledger verify` reports them.
+"""
 
 from collections.abc import Mapping
 
@@ -8,6 +11,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from ledger.documents.format import Document
 from ledger.mongodb.collections import BLOCKS
+from ledger.mongodb.ledger_keys import block_numbers
 from ledger.position import BlockNumber, Height
 
 _NUMBER = {"_id": 1}
@@ -29,14 +33,18 @@ async def lowest_block(
     database: AsyncDatabase[Document], projection: Mapping[str, int] | None = None
 ) -> Document | None:
     """Return the lowest block document, or None if no block is stored."""
-    return await database[BLOCKS].find_one({}, projection, sort=[("_id", ASCENDING)])
+    return await database[BLOCKS].find_one(
+        {"_id": block_numbers()}, projection, sort=[("_id", ASCENDING)]
+    )
 
 
 async def highest_block(
     database: AsyncDatabase[Document], projection: Mapping[str, int] | None = None
 ) -> Document | None:
     """Return the highest block document, or None if no block is stored."""
-    return await database[BLOCKS].find_one({}, projection, sort=[("_id", DESCENDING)])
+    return await database[BLOCKS].find_one(
+        {"_id": block_numbers()}, projection, sort=[("_id", DESCENDING)]
+    )
 
 
 async def lowest_block_number(database: AsyncDatabase[Document]) -> BlockNumber | None:

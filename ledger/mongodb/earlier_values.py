@@ -1,6 +1,7 @@
 """Finds the values that keys had before a block, in the stored transactions that wrote them."""
 
 from collections.abc import Iterable
+from itertools import product
 from typing import Any, Final
 
 from pymongo.asynchronous.database import AsyncDatabase
@@ -11,16 +12,13 @@ from ledger.model import VALID
 from ledger.mongodb.collections import TRANSACTIONS
 from ledger.mongodb.indexes import KEY_HISTORY_INDEXES, ready_indexes
 from ledger.mongodb.key_history import KeyHistoryQueries
-from ledger.mongodb.paging import Window
-from ledger.position import BlockNumber, last_position
+from ledger.mongodb.paging import Window, equal_to
+from ledger.position import BlockNumber, pack_position
 from ledger.state_changes import StateKey
 
 _NEWEST: Final = Window(limit=1, descending=True)
-_NO_SETS: Final = (
-    (None, {"rwsets.writes.key": None, "rwsets.namespace": None}),
-    (True, {"rwsets.namespace": None}),
-)
-"""By the value of `manyWrites`: the bounds of the index for documents without read/write sets."""
+_LACKS_WRITES: Final = {"$or": [{"rwsets.omitted": True}, {"errors": {"$exists": True}}]}
+"""The condition for a transaction that may have more writes than its document."""
 
 _MAX_QUERY_MS: Final = 5_000
 _INDEX_NAMES: Final = frozenset(
@@ -36,13 +34,13 @@ async def earlier_values(
 
     All blocks from `start` to `number - 1` must be stored. Return None if a value cannot be found
     for sure: the indexes of the key history are missing, the key is the hash of a private key, the
-    key may have been written before the start block, or a document of a size beyond MongoDB's limit
-    omits values.
+    key may have been written before the start block, or a document omits values or lacks writes.
     """
     wanted = list(keys)
-    if any(collection for _, collection, _ in wanted):
-        return None
-    if not (await ready_indexes(database, TRANSACTIONS)).keys() >= _INDEX_NAMES:
+    if number == 0:
+        return dict.fromkeys(wanted)
+    is_private = any(collection for _, collection, _ in wanted)
+    if is_private or not (await ready_indexes(database, TRANSACTIONS)).keys() >= _INDEX_NAMES:
         return None
     values: dict[StateKey, bytes | None] = {}
     for state_key in wanted:
@@ -52,7 +50,7 @@ async def earlier_values(
         position, value = found
         if position < 0 and start > 0:
             return None
-        if await _omits_sets(database, position, last_position(BlockNumber(number - 1))):
+        if await _may_lack_writes(database, state_key[0], max(position, 0), number):
             return None
         values[state_key] = value
     return values
@@ -70,8 +68,6 @@ async def _newest_write(
         text = key.decode()
     except UnicodeDecodeError:
         return None
-    if number == 0:
-        return -1, None
     page = await KeyHistoryQueries(database).key_history(
         namespace, text, 0, BlockNumber(number - 1), _NEWEST
     )
@@ -88,25 +84,28 @@ async def _newest_write(
     return (document["_id"], value or None) if isinstance(value, bytes) else None
 
 
-async def _omits_sets(database: AsyncDatabase[Document], above: int, last: int) -> bool:
-    """Return whether a VALID transaction above a position may lack its read/write sets.
+async def _may_lack_writes(
+    database: AsyncDatabase[Document], namespace: str, position: int, number: int
+) -> bool:
+    """Return whether a document may lack writes of its VALID transaction to the namespace.
 
-    `ledger.documents.size_limit` omits them as a whole from a document that is too large.
+    Those from a position on and below block `number` are asked. A document that is too large for
+    MongoDB lacks all read/write sets (`ledger.documents.size_limit`), and one of an envelope with
+    too many list elements lacks lists, as one that cannot be decoded does. What lacks the writes
+    has an index entry without a key, of the namespace or, if it lacks the sets, of none.
     """
-    for many, bounds in _NO_SETS:
-        query = {
-            "validationCode": VALID,
-            "manyWrites": many,
-            **bounds,
-            "_id": {"$gt": above, "$lte": last},
-            "rwsets.omitted": True,
-        }
+    names = [None, *equal_to(namespace)["$in"]]
+    for (many, keys), name in product(KEY_HISTORY_INDEXES.items(), names):
+        fields = [field for field, _ in keys]
+        entry = [name] if many else [None, name]
+        query = {"validationCode": VALID, "manyWrites": many, **_LACKS_WRITES}
+        cursor = database[TRANSACTIONS].find(query, {"_id": 1}, hint=list(keys), limit=1)
+        cursor.min(list(zip(fields, [*entry, position], strict=True)))
+        cursor.max(list(zip(fields, [*entry, pack_position(number, 0)], strict=True)))
         try:
-            found = await database[TRANSACTIONS].find_one(
-                query, {"_id": 1}, hint=list(KEY_HISTORY_INDEXES[many]), max_time_ms=_MAX_QUERY_MS
-            )
+            found = await cursor.max_time_ms(_MAX_QUERY_MS).to_list()
         except ExecutionTimeout:
             return True
-        if found is not None:
+        if found:
             return True
     return False

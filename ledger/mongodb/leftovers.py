@@ -25,6 +25,7 @@ from ledger.documents.format import Document
 from ledger.errors import StoreConflictError, SurplusDocumentsError
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.comparison import compare_documents
+from ledger.mongodb.ledger_keys import block_numbers
 from ledger.mongodb.paging import RAW
 from ledger.position import last_position, pack_position, unpack_position
 
@@ -123,7 +124,7 @@ async def check_committed_surplus(database: AsyncDatabase[Document], first: int,
 
     Blocks from `first` to `last` are checked, as far as their block documents are stored.
     """
-    numbers = {"_id": {"$gte": first, "$lte": last}}
+    numbers = {"_id": block_numbers(first, last)}
     cursor = database[BLOCKS].find(numbers, {"transactionCount": 1, "eventCount": 1}).sort(_ID)
     blocks = [block async for block in cursor]
     for name, field in ((TRANSACTIONS, "transactionCount"), (EVENTS, "eventCount")):

@@ -11,6 +11,7 @@ from ledger.documents.format import Document
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.index_builds import has_owner_index
 from ledger.mongodb.indexes import payload_path
+from ledger.mongodb.ledger_keys import block_numbers
 from ledger.position import BlockNumber, Height, pack_position
 
 _OUTCOME: Final = dict.fromkeys(
@@ -37,7 +38,7 @@ class OutcomeQueries:
 
         Each has `_id`, `transactionCount`, `ts` and `blockHash`.
         """
-        query = {"_id": {"$gte": first, "$lt": height}}
+        query = {"_id": block_numbers(first, height - 1)}
         cursor = self._database[BLOCKS].find(query, _BLOCK).sort("_id", ASCENDING).limit(limit)
         return await cursor.to_list()
 

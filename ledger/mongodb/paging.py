@@ -16,6 +16,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from ledger.documents.format import Document
 from ledger.documents.omissions import MIN_OMITTED_BYTES, omission
+from ledger.mongodb.ledger_keys import INTEGER
 from ledger.mongodb.required_indexes import RequiredIndexes
 from ledger.position import BlockNumber, last_position, pack_position
 
@@ -133,14 +134,14 @@ class ChannelQueries:
             bounds["$lt"] = until
         same_time: list[Document] = []
         if window.after is not None:
-            query = {"ts": after_ts, key: id_range(0, highest, window)}
+            query = {"ts": after_ts, key: {**id_range(0, highest, window), **INTEGER}}
             page = await self._page(name, query, window, projection, hint, sort=("ts", key))
             if page.more:
                 return page
             same_time = page.documents
             bounds = bounds | {"$lt" if window.descending else "$gt": after_ts}
         limit = window.limit - len(same_time)
-        query = {"ts": bounds, key: {"$lte": highest}}
+        query = {"ts": bounds, key: {"$gte": 0, "$lte": highest, **INTEGER}}
         rest = await self._page(
             name, query, window, projection, hint, sort=("ts", key), limit=limit
         )

@@ -20,6 +20,7 @@ from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.event_queries import EventQueries
 from ledger.mongodb.indexes import IndexOptions, payload_path, ready_indexes
 from ledger.mongodb.key_history import KeyHistoryQueries
+from ledger.mongodb.ledger_keys import INTEGER, block_numbers
 from ledger.mongodb.paging import DECODED, MAX_PAGE_BYTES, Page, Window, id_range
 from ledger.mongodb.sync_state import SyncState, read_sync_state
 from ledger.mongodb.totals import TotalsQueries
@@ -88,12 +89,12 @@ class LedgerReader(
 
     async def block_by_hash(self, block_hash: str, last: BlockNumber) -> Document | None:
         """Return the block document with this hash in lower-case hex."""
-        query = {"blockHash": block_hash, "_id": {"$lte": last}}
+        query = {"blockHash": block_hash, "_id": block_numbers(last=last)}
         return await self._database[BLOCKS].find_one(query, hint=[("blockHash", ASCENDING)])
 
     async def blocks(self, first: int, last: BlockNumber, window: Window) -> Page:
         """Return rows of blocks `first` to `last` by number; a row lacks the fields of details."""
-        query = {"_id": id_range(first, last, window)}
+        query = {"_id": {**id_range(first, last, window), **INTEGER}}
         return await self._page(BLOCKS, query, window, _BLOCK_ROW)
 
     async def blocks_by_time(

@@ -18,7 +18,9 @@ from pymongo import ASCENDING, DESCENDING, DeleteOne, ReplaceOne
 from pymongo.errors import DocumentTooLarge, OperationFailure
 
 from ledger.documents.format import Document
+from ledger.mongodb.block_range import stored_range
 from ledger.mongodb.collections import BLOCKS, EVENTS, REPAIRS, TRANSACTIONS, VERDICTS
+from ledger.mongodb.ledger_keys import block_numbers, foreign_keys_of
 from ledger.mongodb.paging import RAW
 from ledger.mongodb.store import LedgerStore
 from ledger.position import BlockNumber, last_position, pack_position, unpack_position
@@ -27,7 +29,6 @@ _MAX_RECORD_BYTES: Final = 15 << 20
 _CHUNK_DOCUMENTS: Final = 500
 _CHUNK_BYTES: Final = 16 << 20
 """The limits of the documents that are read and removed together."""
-_NUMBER: Final = {"$gte": float("-inf"), "$lte": float("inf")}
 
 LEDGER: Final = (EVENTS, TRANSACTIONS, BLOCKS)
 """The collections of the ledger in the order in which documents are removed."""
@@ -81,17 +82,12 @@ class RepairStore:
 
     async def lowest_and_highest(self) -> tuple[int, int] | None:
         """Return the numbers of the lowest and the highest stored block, or None."""
-        blocks = self._database[BLOCKS]
-        numbers = {"_id": {"$gte": 0}}
-        lowest = await blocks.find_one(numbers, {"_id": 1}, sort=[("_id", ASCENDING)])
-        highest = await blocks.find_one(numbers, {"_id": 1}, sort=[("_id", DESCENDING)])
-        if lowest is None or highest is None:
-            return None
-        return int(lowest["_id"]), int(highest["_id"])
+        stored = await stored_range(self._database)
+        return (stored.lowest, stored.highest) if stored is not None else None
 
     async def highest_at_most(self, number: int) -> Document | None:
         """Return the highest block document up to a number."""
-        condition = {"_id": {"$gte": 0, "$lte": number}}
+        condition = {"_id": block_numbers(last=number)}
         return await self._database[BLOCKS].find_one(condition, sort=[("_id", DESCENDING)])
 
     async def first_block(self, lowest: int) -> BlockNumber:
@@ -110,10 +106,9 @@ class RepairStore:
     async def misplaced(
         self, first: int
     ) -> AsyncGenerator[tuple[str, list[RawBSONDocument]], None]:
-        """Yield the documents below block `first`, and those whose `_id` is no number."""
+        """Yield the documents whose `_id` no document of block `first` or above can have."""
         for name in LEDGER:
-            lowest = first if name == BLOCKS else pack_position(first, 0)
-            for condition in ({"$lt": lowest}, {"$not": _NUMBER}):
+            for condition in foreign_keys_of(name, first):
                 async for documents in self._chunks(name, condition):
                     yield name, documents
 

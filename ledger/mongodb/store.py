@@ -48,6 +48,7 @@ from ledger.mongodb.insert_command import (
     MAX_COMMAND_DOCUMENTS,
     insert_joined,
 )
+from ledger.mongodb.ledger_keys import block_numbers
 from ledger.mongodb.paging import RAW
 from ledger.mongodb.stored_blocks import Checkpoint, StoredBlock, read_stored_block
 from ledger.position import pack_position
@@ -133,7 +134,7 @@ class LedgerStore:
 
     async def _count_blocks(self, start: int, end: int) -> int:
         return await self.database[BLOCKS].count_documents(
-            {"_id": {"$gte": start, "$lte": end}}, hint="_id_"
+            {"_id": block_numbers(start, end)}, hint="_id_"
         )
 
     async def block(self, number: int) -> StoredBlock | None:
@@ -147,6 +148,11 @@ class LedgerStore:
             {"blockHash": 1, "validationCodes": 1, "commitHash": 1, "digest": 1},
         )
         return {document["_id"]: read_stored_block(document) async for document in cursor}
+
+    async def has_commit_hash(self, number: int) -> bool:
+        """Return whether a block is stored and has a commit hash."""
+        block = await self.database[BLOCKS].find_one({"_id": number}, {"commitHash": 1})
+        return block is not None and bool(block.get("commitHash"))
 
     async def last_config(self, number: int) -> int | None:
         """Return the number of the CONFIG block in force after a stored block, if it names one."""

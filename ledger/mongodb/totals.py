@@ -12,6 +12,7 @@ from pymongo import ASCENDING
 
 from ledger.documents.format import Document
 from ledger.mongodb.collections import BLOCKS
+from ledger.mongodb.ledger_keys import block_numbers
 from ledger.mongodb.paging import BY_ID, ChannelQueries
 from ledger.position import BlockNumber
 
@@ -131,7 +132,7 @@ class TotalsQueries(ChannelQueries):
             name: {"$sum": field} for name, field in _TOTALS.items()
         }
         pipeline: list[Document] = [
-            {"$match": {"ts": {"$gte": since, "$lt": until}, "number": {"$lte": last}}},
+            {"$match": {"ts": {"$gte": since, "$lt": until}, "number": block_numbers(last=last)}},
             {"$group": {"_id": {"$dateTrunc": {"date": "$ts", "unit": unit}}, **totals}},
             {"$sort": {"_id": ASCENDING}},
         ]
@@ -150,7 +151,7 @@ class TotalsQueries(ChannelQueries):
         hour = {"kind": "hours", "name": {"$dateTrunc": {"date": "$ts", "unit": "hour"}}, **_TOTALS}
         rows = {"$concatArrays": [[hour], *(_named_rows(kind) for kind in _NAMED)]}
         pipeline: list[Document] = [
-            {"$match": {"_id": {"$gte": first, "$lte": last}}},
+            {"$match": {"_id": block_numbers(first, last)}},
             {"$project": {"row": rows}},
             {"$unwind": "$row"},
             {

@@ -15,6 +15,7 @@ from ledger.documents.digests import NO_DIGEST, stored_digests
 from ledger.documents.encoding import EncodedBlock
 from ledger.documents.format import Document
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.ledger_keys import INTEGER, block_numbers, foreign_keys_of
 from ledger.mongodb.paging import RAW
 from ledger.position import BlockNumber, last_position, pack_position, unpack_position
 
@@ -101,8 +102,9 @@ async def digests_begin(database: AsyncDatabase[Document]) -> BlockNumber:
     """
     blocks = database[BLOCKS].with_options(codec_options=_ANY)
     ascending = [("_id", ASCENDING)]
-    lowest = await blocks.find_one({}, sort=ascending)
-    first = await blocks.find_one({"digest": {"$exists": True}}, sort=ascending)
+    number = {"_id": block_numbers()}
+    lowest = await blocks.find_one(number, sort=ascending)
+    first = await blocks.find_one({**number, "digest": {"$exists": True}}, sort=ascending)
     if lowest is None or first is None or lowest["_id"] == first["_id"]:
         return BlockNumber(0)
     digest, _ = stored_digests(first, NO_DIGEST)
@@ -112,14 +114,14 @@ async def digests_begin(database: AsyncDatabase[Document]) -> BlockNumber:
 async def foreign_keys(database: AsyncDatabase[Document]) -> list[tuple[str, Any]]:
     """Return the `_id`s that are no block's number and no position, each with its collection.
 
-    There are at most 100 of each collection.
+    There are at most 100 of each collection and condition of `foreign_keys_of`.
     """
-    query = {"_id": {"$not": {"$type": ["int", "long"]}}}
     return [
         (name, document["_id"])
         for name in (BLOCKS, TRANSACTIONS, EVENTS)
+        for condition in foreign_keys_of(name)
         async for document in database[name].find(
-            query, {"_id": 1}, limit=_MAX_FOREIGN, hint="_id_"
+            {"_id": condition}, {"_id": 1}, limit=_MAX_FOREIGN, hint="_id_"
         )
     ]
 
@@ -196,8 +198,8 @@ async def _of_blocks(
 def _documents(
     database: AsyncDatabase[Document], name: str, keys: Document
 ) -> AsyncIterator[RawBSONDocument]:
-    """Return the documents whose `_id` is an integer in this range, in ascending order."""
-    query = {"_id": {**keys, "$type": ["int", "long"]}}
+    """Return the documents whose `_id` is an integer from 0 on in this range, in order."""
+    query = {"_id": {"$gte": 0, **keys, **INTEGER}}
     collection = database[name].with_options(codec_options=_ANY)
     return aiter(collection.find(query, sort=[("_id", ASCENDING)]))
 

@@ -42,7 +42,7 @@ SUMMARY = {
     },
     "events": 694,
 }
-"""What `import` prints of the recorded ledger."""
+"""The totals that `import` prints of the recorded ledger."""
 
 Json = dict[str, Any]
 

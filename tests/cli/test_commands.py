@@ -43,9 +43,10 @@ def indexed(mongo_uri: str) -> Iterator[Json]:
     name = f"cli{uuid4().hex[:16]}"
     settings = settings_of(mongo_uri, name)
     result = kindledger("import", RECORDED, "--json", settings=settings)
-    assert (result.returncode, json.loads(result.stdout)) == (0, SUMMARY | {"database": name}), (
-        result.stderr
-    )
+    assert (result.returncode, json.loads(result.stdout)) == (
+        0,
+        SUMMARY | {"database": name, "alreadyStored": 0},
+    ), result.stderr
     assert "136 new blocks, 838 transactions, 694 events" in result.stderr
     yield settings
     with MongoClient[Json](mongo_uri) as client:

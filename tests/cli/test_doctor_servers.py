@@ -8,7 +8,7 @@ import pytest
 from cli.doctor.checks import Outcome, exit_code
 from cli.errors import Exit
 from devnet.servers import Postgres, Redis
-from tests.cli.support import only_failure, run_checks
+from tests.cli.support import checks_of, only_failure, run_checks
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,26 @@ async def test_a_fault_of_postgresql_fails_its_step(
     failure = only_failure(checks)
     assert (failure.name, exit_code(checks)) == (f"postgresql: {step}", code)
     assert not any("hunter2" in f"{check.detail} {check.advice}" for check in checks)
+
+
+async def test_a_fault_of_a_replica_names_the_replica(postgres: Postgres, closed_port: int) -> None:
+    """Its password, its database, its host and its port are not those of postgres.dsn."""
+    replicas = [
+        f"postgresql://postgres:hunter2@127.0.0.1:{postgres.port}/postgres",
+        f"{postgres.dsn}_none",
+        "postgresql://u@postgres.invalid/x",
+        f"postgresql://u@127.0.0.1:{closed_port}/x",
+        f"{postgres.dsn}?sslmode=require",
+    ]
+    checks = await run_checks({"postgres": {"dsn": postgres.dsn, "replica_dsns": replicas}})
+    for number in range(1, len(replicas) + 1):
+        part = f"postgresql, replica {number}"
+        (failure,) = (
+            check for check in checks_of(checks, part).values() if check.outcome is Outcome.FAILED
+        )
+        text = f"{failure.detail} {failure.advice}"
+        assert f"replica {number} of postgres.replica_dsns" in text
+        assert "postgres.dsn" not in text
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,10 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from cli.errors import Exit
+from cli.commands import repair as repair_command
+from cli.commands.repair import Options
+from cli.configuration.settings import Settings
+from cli.errors import Exit, exit_on_failure
 from devnet.servers import Mongod
 from ledger.mongodb.collections import BLOCKS, EVENTS, REPAIRS, SYNC_STATE, TRANSACTIONS
 from tests.block_files import write_block_files
@@ -213,6 +216,46 @@ async def test_rows_that_removed_blocks_settled_become_discrepancies(
         for key in rows.values()
     }
     assert set(statuses.values()) == {"CONFIRMED"}, "a settled row never changes"
+
+
+@pytest.mark.parametrize(
+    ("repair_uri", "code", "says"),
+    [
+        ("mongodb://u:hunter2@h,i/?directConnection=true", Exit.CONFIGURATION, "multiple hosts"),
+        ("mongodb://127.0.0.1:{closed}/", Exit.UNAVAILABLE, "MongoDB is unavailable"),
+        ("{guarded}", Exit.CONFIGURATION, "Authentication failed"),
+    ],
+)
+async def test_an_address_for_repairs_that_cannot_be_used_is_named(
+    guarded_mongod: Mongod,
+    closed_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    repair_uri: str,
+    code: Exit,
+    says: str,
+) -> None:
+    """The address without which everything else works is not blamed, and no password is shown."""
+    monkeypatch.setattr("cli.assembly.mongo._SELECTION_TIMEOUT_MS", 200)
+    guarded = uri_of(guarded_mongod, "kindledger_repair", "hunter2")
+    address = repair_uri.format(closed=closed_port, guarded=guarded)
+    settings = {
+        "mongo": {
+            "uri": uri_of(guarded_mongod, "kindledger_indexer"),
+            "repair_uri": address,
+        }
+    }
+    options = Options(
+        CHANNEL, None, signatures=True, apply=True, last=None, confirmed=None, reason=""
+    )
+    with pytest.raises(SystemExit) as ended, exit_on_failure():
+        await repair_command.repair(Settings.model_validate(settings), options)
+    shown = capsys.readouterr().err
+    assert ended.value.code == code
+    assert "mongo.repair_uri (KINDLEDGER_MONGO__REPAIR_URI)" in shown
+    assert says in shown
+    for wrong in ("mongo.uri", "MONGO__URI", "kindledger doctor", "hunter2"):
+        assert wrong not in shown
 
 
 def test_a_source_that_does_not_exist_is_wrong_usage(tmp_path: Path, settings: Json) -> None:

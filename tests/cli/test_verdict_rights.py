@@ -61,6 +61,9 @@ async def test_without_the_right_the_indexing_goes_on_and_the_reason_is_shown(
         checks = checks_of(await run_checks(settings), f"mongodb, {CHANNEL}")
         assert checks["rights"].outcome is Outcome.FAILED
         assert "verdicts: find, insert" in checks["rights"].detail
+        not_verified = settings | {"verification": {"envelopes": False}}
+        checks = checks_of(await run_checks(not_verified), f"mongodb, {CHANNEL}")
+        assert checks["rights"].detail == f"exactly the needed rights on database {DATABASE}"
         async with running("run", settings=settings) as daemon:
             logged = await daemon.wait_for_event("verification_held_up")
             assert "run config/mongo-roles.js again" in logged["error"]

@@ -13,7 +13,7 @@ from devnet.peer.header_blocks import without_envelopes
 from ledger.decoding.block_identities import read_identity
 from ledger.decoding.blocks import decode_block, read_block
 from ledger.model import VALID
-from protos.common_pb2 import SIGNATURES, Block, Envelope
+from protos.common_pb2 import COMMIT_HASH, SIGNATURES, Block, Envelope
 
 CHAIN = [block.data for block in islice(forge(Recipe(seed=6, invalid_share=0.3)), 25)]
 FIRST = 8
@@ -47,6 +47,17 @@ def test_a_flipped_code_changes_nothing_else() -> None:
     assert (lying.hash, lying.envelopes) == (honest.hash, honest.envelopes)
     (change,) = (pair for pair in zip(lying.codes, honest.codes, strict=True) if pair[0] != pair[1])
     assert change == (VALID, 10)
+
+
+def test_a_consistent_lie_changes_one_code_and_the_commit_hashes_after_it() -> None:
+    served, flipped = lie(Lie.FLIP_CONSISTENT), lie(Lie.FLIP)
+    (number,) = (n for n in range(len(CHAIN)) if flipped[n] != CHAIN[n])
+    assert served[:number] == CHAIN[:number]
+    for lying, honest in zip(served[number:], flipped[number:], strict=True):
+        changed, block = Block.FromString(lying), Block.FromString(honest)
+        assert changed.metadata.metadata[COMMIT_HASH] != block.metadata.metadata[COMMIT_HASH]
+        changed.metadata.metadata[COMMIT_HASH] = block.metadata.metadata[COMMIT_HASH]
+        assert changed == block
 
 
 def test_a_forged_block_continues_the_chain_without_any_signature() -> None:

@@ -85,10 +85,12 @@ async def test_a_lie_of_the_followed_peer_stops_the_channel(
 ) -> None:
     async with liar(lie) as lying, peer_of(TRUNK) as honest:
         error = await divergence(store, client, {lying: ORG1, honest: ORG2}, required)
-    number = FLIPPED if lie is Lie.FLIP else LIE_FROM
-    assert error.block == number
+    flips = lie in (Lie.FLIP, Lie.FLIP_CONSISTENT)
+    assert error.block == (FLIPPED if flips else LIE_FROM)
+    flip = ("validation code of transaction", "VALID", "ENDORSEMENT_POLICY_FAILURE")
     said = {
-        Lie.FLIP: ("validation code of transaction", "VALID", "ENDORSEMENT_POLICY_FAILURE"),
+        Lie.FLIP: flip,
+        Lie.FLIP_CONSISTENT: flip,
         Lie.FORGE: ("header hash", "", read_block(TRUNK[LIE_FROM]).hash.hex()),
         Lie.SURPLUS: ("header hash", "", read_block(TRUNK[LIE_FROM]).hash.hex()),
     }[lie]

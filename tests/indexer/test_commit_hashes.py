@@ -16,6 +16,7 @@ from indexer.audit.verification import Difference, Verifier
 from indexer.pipeline.channel_indexer import ChannelIndexer
 from indexer.pipeline.deferred_indexes import IndexPolicy
 from ledger.decoding.blocks import read_block
+from ledger.decoding.parsing import MAX_ELEMENTS
 from ledger.errors import ChainMismatchError, LedgerError
 from ledger.model import VALID
 from ledger.mongodb.indexes import IndexOptions
@@ -89,13 +90,33 @@ async def test_a_stored_block_has_one_commit_hash(store: LedgerStore) -> None:
 
 
 async def test_blocks_without_a_commit_hash_are_stored_and_counted(store: LedgerStore) -> None:
-    """A peer that was upgraded from Fabric 1 has none, or only some that it copied."""
+    """A peer that was upgraded from Fabric 1 has none, or only some that it copied.
+
+    A block without one after a block with one is counted apart.
+    """
     chain = [*map(without_commit_hash, TRUNK[:10]), *TRUNK[10:14], without_commit_hash(TRUNK[14])]
     chain += TRUNK[15:]
     progress = await index(store, EndingSource(chain))
     await assert_stored(store, chain)
     counts = {reason: n for reason, n in progress.unchecked_commit_hashes.items() if n}
-    assert counts == {Unchecked.ABSENT: 10, Unchecked.PREVIOUS_UNKNOWN: 2}
+    assert counts == {Unchecked.ABSENT: 9, Unchecked.PREVIOUS_UNKNOWN: 2, Unchecked.LEFT_OUT: 1}
+
+
+@pytest.mark.parametrize("has_hashes", [True, False])
+@pytest.mark.parametrize("first", [0, 5])
+async def test_a_commit_hash_that_is_left_out_is_counted_apart_after_each_start(
+    store: LedgerStore, first: int, has_hashes: bool
+) -> None:
+    """The lowest stored block tells whether the ledger has commit hashes."""
+    stored = [*TRUNK[first:14]] if has_hashes else [*map(without_commit_hash, TRUNK[first:14])]
+    chain = [*stored, *map(without_commit_hash, TRUNK[14:])]
+    reason = Unchecked.LEFT_OUT if has_hashes else Unchecked.ABSENT
+    for height, new_blocks in ((14, 0), (20, 6), (len(TRUNK), len(TRUNK) - 20)):
+        run = RunningIndexer(store, [EndingSource(chain[: height - first])], first=first)
+        await run.task
+        counts = {r: n for r, n in run.progress.unchecked_commit_hashes.items() if n}
+        if height > 14:
+            assert counts == {reason: new_blocks}
 
 
 class MetadataChain:
@@ -140,6 +161,12 @@ def written(value: bytes, *, delete: bool = False, omitted: int = 0) -> bytes:
 
 LARGE = b"\xff" * (16 << 20)
 MANY_READS = 18_000
+READS = field(1, field(1, b"r")) * (MAX_ELEMENTS + 1)
+TOO_LONG = forging.namespace(READS)
+ELSEWHERE = forging.namespace(READS, name=b"elsewhere")
+TOO_MANY = forging.namespace(b"") * (MAX_ELEMENTS + 1)
+"""Of these sets, and of those after them, no list is stored; of too many sets, none is."""
+
 EARLIER: dict[str, tuple[Sequence[bytes], bytes | None, bool]] = {
     "written": ([written(b"1"), written(b"v"), OTHER], b"v", True),
     "not text": ([written(b"\xff\0")], b"\xff\0", True),
@@ -152,6 +179,10 @@ EARLIER: dict[str, tuple[Sequence[bytes], bytes | None, bool]] = {
         b"v",
         False,
     ),
+    "in a list that is too long": ([written(b"1"), TOO_LONG + written(b"v")], b"v", False),
+    "in too many sets": ([written(b"1"), TOO_MANY + written(b"v")], b"v", False),
+    "first in a list that is too long": ([OTHER, TOO_LONG + written(b"v")], b"v", False),
+    "before a long list elsewhere": ([written(b"v"), ELSEWHERE], b"v", True),
 }
 
 

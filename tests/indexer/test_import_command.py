@@ -1,6 +1,7 @@
 """`kindledger import`: for any files, the store is right and the message helps."""
 
 import io
+import json
 import lzma
 import random
 import tarfile
@@ -18,7 +19,13 @@ from ledger.mongodb.store import LedgerStore
 from tests.block_files import write_block_files
 from tests.indexer.network import BRANCH, FORK, HEIGHT, OTHER, TRUNK, assert_stored
 from tests.indexer.processes import Ended, result
-from tests.indexer.support import assert_whole_prefix, expected_documents, stored_documents
+from tests.indexer.support import (
+    EndingSource,
+    assert_whole_prefix,
+    expected_documents,
+    index,
+    stored_documents,
+)
 
 
 class Import(Protocol):
@@ -68,6 +75,7 @@ async def test_a_second_import_writes_nothing(
     assert first.code == 0
     assert f"{HEIGHT} new blocks, {transactions} transactions, {events} events" in first.stderr
     assert "0 blocks were already stored" in first.stderr
+    assert "kindledger verify" not in first.stderr
     assert f"height {HEIGHT}" in first.stdout
     writes = await mongo.local["oplog.rs"].count_documents(namespaces)
     assert writes >= HEIGHT
@@ -79,6 +87,21 @@ async def test_a_second_import_writes_nothing(
     assert second.stdout == first.stdout
     assert await mongo.local["oplog.rs"].count_documents(namespaces) == writes
     await assert_stored(store, TRUNK)
+
+
+async def test_a_second_import_says_that_it_does_not_compare_all_documents(
+    importing: Import, store: LedgerStore, tmp_path: Path
+) -> None:
+    """A document was altered after the first import; only the hashes are compared."""
+    await index(store, EndingSource(TRUNK[:20]))
+    await store.database[TRANSACTIONS].update_one({"blockNumber": 9}, {"$set": {"args": ["0"]}})
+    again = await importing(write_block_files(tmp_path, TRUNK), "--json")
+    assert (again.code, json.loads(again.stdout)["alreadyStored"]) == (0, 20)
+    assert "20 blocks were already stored" in again.stderr
+    assert (
+        "were compared by header hash, validation codes and commit hash only. `kindledger verify "
+        "--source PATH` compares all their documents"
+    ) in again.stderr
 
 
 async def test_the_order_and_repetition_of_files_do_not_matter(

@@ -78,9 +78,9 @@ def action(
     return field(1, field(2, field(1, proposal) + field(2, endorsed)))
 
 
-def namespace(kv_rwset: bytes = b"", collections: bytes = b"") -> bytes:
-    """Return `ChaincodeAction.results` with a read/write set of the namespace `ns`."""
-    return field(2, field(1, b"ns") + field(2, kv_rwset) + collections)
+def namespace(kv_rwset: bytes = b"", collections: bytes = b"", name: bytes = b"ns") -> bytes:
+    """Return `ChaincodeAction.results` with a read/write set of a namespace."""
+    return field(2, field(1, name) + field(2, kv_rwset) + collections)
 
 
 def event(payload: bytes, name: str = "Event") -> bytes:

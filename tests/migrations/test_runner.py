@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from asyncio.subprocess import Process
 
 import pytest
@@ -213,21 +214,27 @@ async def test_the_daemon_checks_the_schema_with_its_own_rights(
 
 
 @pytest.mark.parametrize(
-    ("dsn", "code", "words"),
+    ("key", "dsn", "code", "words"),
     [
-        ("postgresql://someone:hunter2@127.0.0.1:1/x", 69, "cannot be reached"),
-        ("postgresql://someone:hunter2@{server}", 78, "refuses"),
-        ("postgresql://someone:hunter2@[/x", 78, "not an address"),
+        ("dsn", "postgresql://someone:hunter2@127.0.0.1:1/x", 69, "cannot be reached"),
+        ("migration_dsn", "postgresql://someone:hunter2@127.0.0.1:1/x", 69, "cannot be reached"),
+        ("migration_dsn", "postgresql://someone:hunter2@{server}", 78, "refuses"),
+        ("migration_dsn", "postgresql://someone:hunter2@[/x", 78, "not an address"),
     ],
 )
 async def test_an_unreachable_server_is_named_without_the_password(
-    postgres_dsn: str, dsn: str, code: int, words: str
+    postgres_dsn: str, key: str, dsn: str, code: int, words: str
 ) -> None:
+    """The error names the address that was used, without its password."""
     address = dsn.format(server=postgres_dsn.rpartition("@")[2])
-    async with kindledger("migrate", "up", KINDLEDGER_POSTGRES__DSN=address) as process:
+    variables = {"KINDLEDGER_POSTGRES__DSN": postgres_dsn}
+    variables[f"KINDLEDGER_POSTGRES__{key.upper()}"] = address
+    async with kindledger("migrate", "up", **variables) as process:
         ended = await ending(process)
     assert ended.code == code, ended.stderr
     assert words in ended.stderr
+    assert set(re.findall(r"postgres\.(\w+)", ended.stderr)) == {key}
+    assert "kindledger doctor" not in ended.stderr, "the doctor checks postgres.dsn only"
     assert "hunter2" not in ended.stderr
 
 

@@ -105,16 +105,18 @@ async def test_rows_wait_until_the_second_peer_agrees(
     await gateway.assert_settled_once(donations)
 
 
-@pytest.mark.parametrize("required", [1, 2])
+@pytest.mark.parametrize(
+    ("lie", "required"), [(Lie.FLIP, 1), (Lie.FLIP, 2), (Lie.FLIP_CONSISTENT, 2)]
+)
 async def test_the_lie_of_the_followed_peer_confirms_no_row(
-    indexer_dsn: str, store: LedgerStore, gateway: Gateway, tmp_path: Path, required: int
+    indexer_dsn: str, store: LedgerStore, gateway: Gateway, tmp_path: Path, lie: Lie, required: int
 ) -> None:
     """With one required peer the lie may be settled before it is found, and stops the channel."""
     donations = await write_rows(gateway)
     assert FLIPPED_ID in {each.tx_id for each in donations}
     honest = chain(BLOCKS[:KNOWN])
     async with (
-        Peer({"kindledger": lying_ledger(chain(BLOCKS), Lie.FLIP, KNOWN)}) as liar,
+        Peer({"kindledger": lying_ledger(chain(BLOCKS), lie, KNOWN)}) as liar,
         Peer({"kindledger": honest}) as second,
         settling(indexer_dsn, store, tmp_path, (liar, second), required) as daemon,
     ):
