@@ -117,7 +117,7 @@ async def test_a_backlog_is_settled_once_although_postgresql_fails(
     async with gateway_at(server.dsn) as gateway:
         await gateway.write_rows(written)
     daemon_dsn = login_dsn(server.dsn, USER)
-    short_timeouts = PoolOptions(statement_timeout_s=0.2, lock_timeout_s=0.1)
+    short_timeouts = PoolOptions(statement_timeout_s=0.5, lock_timeout_s=0.25)
     async with reconciling(daemon_dsn, ledger, pool_options=short_timeouts, batch_blocks=1):
         for n in range(rounds):
             await ledger.commit(blocks[10 * n : 10 * n + 10])
