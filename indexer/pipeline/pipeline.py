@@ -4,7 +4,8 @@ There are three stages, connected by queues that are bounded in bytes:
 
 1. the source puts delivered blocks in;
 2. `_prepare` checks them against the chain, decodes them, decides which transaction owns each
-   transaction id, and checks their commit hashes, strictly in ascending order;
+   transaction id, and checks their commit hashes, strictly in ascending order; while some blocks
+   are encoded, the next ones are checked;
 3. `_write` stores them.
 
 All blocks that wait to be written make up one batch, up to a limit. So a single live block is
@@ -16,6 +17,7 @@ earlier batch. `ledger.mongodb.store` explains why this order is safe against cr
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -63,6 +65,10 @@ class PipelineLimits(Struct, frozen=True):
     parallel_batches: int = 2
     store_retry_s: float = 600.0
     """The time for which a failing call to the store is repeated."""
+
+
+class _WrongBlockError(Exception):
+    """A block must not be stored, so that no further block is prepared."""
 
 
 class Pipeline:
@@ -136,8 +142,14 @@ class Pipeline:
 
     async def _prepare(self, delivering: asyncio.Task[None]) -> None:
         """Check, decode and encode delivered blocks until the source ends or a block is wrong."""
-        while self._error is None and (chunk := await self._next_chunk()):
-            await self._encode(await self._accept(chunk))
+        with suppress(_WrongBlockError), unwrap_exception_group():
+            async with asyncio.TaskGroup() as group:
+                encoding: asyncio.Task[None] | None = None
+                while self._error is None and (chunk := await self._next_chunk()):
+                    blocks = await self._accept(chunk)
+                    if encoding is not None:
+                        await encoding
+                    encoding = group.create_task(self._encode(blocks))
         delivering.cancel()
         await self._encoded.close()
 
@@ -180,7 +192,10 @@ class Pipeline:
         return accepted
 
     async def _encode(self, blocks: Sequence[ClaimedBlock]) -> None:
-        """Decide which transactions own their ids, and put the blocks' documents into the queue."""
+        """Decide which transactions own their ids, and put the blocks' documents into the queue.
+
+        Raises `_WrongBlockError` after the blocks before the wrong one.
+        """
         to_look_up: set[str] = set().union(*map(ids_to_look_up, blocks))
         # Read before the query: a block may be committed, and leave this dictionary, meanwhile.
         owned_below = to_look_up & self._uncommitted_owners.keys()
@@ -191,18 +206,21 @@ class Pipeline:
             check = self._signatures.check if self._signatures is not None else None
             encode = partial(_encode_all, self._encoder, check, blocks, owned_below, self._digest)
             encoded, error = await _compute(encode, sum(each.undecoded.size for each in blocks))
-        self._error = error or self._error
         for block, owned_ids in encoded:
             try:
                 await self._check_commit_hash(block)
             except LedgerError as mismatch:
-                self._error = mismatch
-                return
+                error = mismatch
+                break
             self._digest = block.digest
             self._uncommitted_owners |= dict.fromkeys(owned_ids, block.number)
             await self._owner_lookup.add(block.number, owned_ids)
             with self._progress.timed(Stage.WAIT_FOR_ROOM):
                 await self._encoded.put(replace(block, updates=b""), block.size)
+        if error is not None:
+            # A later block may be wrong as well, as the check of the next chunk has found.
+            self._error = error
+            raise _WrongBlockError
 
     async def _check_commit_hash(self, block: EncodedBlock) -> None:
         accepted = self._uncommitted[block.number]

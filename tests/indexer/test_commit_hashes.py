@@ -15,6 +15,7 @@ from devnet.forge.envelopes import EndorserTransaction
 from indexer.audit.verification import Difference, Verifier
 from indexer.pipeline.channel_indexer import ChannelIndexer
 from indexer.pipeline.deferred_indexes import IndexPolicy
+from indexer.pipeline.pipeline import PipelineLimits
 from ledger.decoding.blocks import read_block
 from ledger.decoding.parsing import MAX_ELEMENTS
 from ledger.errors import ChainMismatchError, LedgerError
@@ -276,3 +277,16 @@ async def test_a_block_that_the_source_lacks_makes_no_other_hash_wrong(store: Le
     await index(store, EndingSource(TRUNK))
     (difference,) = await differences_from(store, [*TRUNK[:14], *TRUNK[15:]])
     assert difference.what == "the source has no blocks up to 14"
+
+
+async def test_of_two_wrong_blocks_the_lower_one_is_named(store: LedgerStore) -> None:
+    """Block 15 is found to be wrong while block 14 is encoded."""
+    corrupt = Block.FromString(TRUNK[15])
+    corrupt.header.data_hash = b"x" * 32
+    chain = [*TRUNK[:14], with_code(TRUNK[14], VALID_IN_14, 11), corrupt.SerializeToString()]
+    limits = PipelineLimits(decode_bytes=1)
+    with pytest.raises(ChainMismatchError, match="block 14: commit hash: expected"):
+        await ChannelIndexer(
+            store, [EndingSource(chain)], new_progress(), limits=limits, index_policy=NOW
+        ).run()
+    await assert_stored(store, TRUNK[:14])
