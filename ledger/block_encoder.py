@@ -44,7 +44,7 @@ class ClaimedBlock(Struct, frozen=True):
 class BlockEncoder(Protocol):
     """Makes documents from blocks in three steps, between which the chain is checked.
 
-    The methods may be called from any thread; `encode` by one at a time.
+    The methods may be called from any thread, one at a time.
     """
 
     @property

@@ -7,6 +7,7 @@ and ends when the pipe is closed, also because the daemon was killed. Its priori
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -22,7 +23,6 @@ from indexer.envelopes.messages import (
     write,
 )
 from indexer.envelopes.verifier import EnvelopeVerifier
-from runtime.child_process import ignore_stop_signals, module_command
 
 _NICE: Final = 5
 _COMPLETE, _INCOMPLETE = "complete", "incomplete"
@@ -59,10 +59,9 @@ class VerifierProcess:
 @asynccontextmanager
 async def verifier_process(*, complete: bool) -> AsyncGenerator[VerifierProcess, None]:
     """Start a process for the blocks from block 0 on, or from a later one; kill it at the end."""
-    command, environment = module_command(__name__, _COMPLETE if complete else _INCOMPLETE)
     process = await asyncio.create_subprocess_exec(
-        *command,
-        env=environment,
+        *(sys.executable, "-m", __name__, _COMPLETE if complete else _INCOMPLETE),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -84,8 +83,9 @@ def serve(source: BinaryIO, sink: BinaryIO, verifier: EnvelopeVerifier) -> None:
 
 
 def main() -> None:
-    """Serve the daemon that started this process."""
-    ignore_stop_signals()
+    """Serve the daemon that started this process, which alone gets the signals of a terminal."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     os.nice(_NICE)
     complete = sys.argv[1:] == [_COMPLETE]
     serve(sys.stdin.buffer, sys.stdout.buffer, EnvelopeVerifier(complete=complete))

@@ -4,8 +4,7 @@ There are three stages, connected by queues that are bounded in bytes:
 
 1. the source puts delivered blocks in;
 2. `_prepare` checks them against the chain, decodes them, decides which transaction owns each
-   transaction id, and checks their commit hashes, strictly in ascending order; while some blocks
-   are encoded, the next ones are checked;
+   transaction id, and checks their commit hashes, strictly in ascending order;
 3. `_write` stores them.
 
 All blocks that wait to be written make up one batch, up to a limit. So a single live block is
@@ -17,7 +16,6 @@ earlier batch. `ledger.mongodb.store` explains why this order is safe against cr
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -65,10 +63,6 @@ class PipelineLimits(Struct, frozen=True):
     parallel_batches: int = 2
     store_retry_s: float = 600.0
     """The time for which a failing call to the store is repeated."""
-
-
-class _WrongBlockError(Exception):
-    """A block must not be stored, so that no further block is prepared."""
 
 
 class Pipeline:
@@ -142,14 +136,8 @@ class Pipeline:
 
     async def _prepare(self, delivering: asyncio.Task[None]) -> None:
         """Check, decode and encode delivered blocks until the source ends or a block is wrong."""
-        with suppress(_WrongBlockError), unwrap_exception_group():
-            async with asyncio.TaskGroup() as group:
-                encoding: asyncio.Task[None] | None = None
-                while self._error is None and (chunk := await self._next_chunk()):
-                    blocks = await self._accept(chunk)
-                    if encoding is not None:
-                        await encoding
-                    encoding = group.create_task(self._encode(blocks))
+        while self._error is None and (chunk := await self._next_chunk()):
+            await self._encode(await self._accept(chunk))
         delivering.cancel()
         await self._encoded.close()
 
@@ -192,10 +180,7 @@ class Pipeline:
         return accepted
 
     async def _encode(self, blocks: Sequence[ClaimedBlock]) -> None:
-        """Decide which transactions own their ids, and put the blocks' documents into the queue.
-
-        Raises `_WrongBlockError` after the blocks before the wrong one.
-        """
+        """Decide which transactions own their ids, and put the blocks' documents into the queue."""
         to_look_up: set[str] = set().union(*map(ids_to_look_up, blocks))
         # Read before the query: a block may be committed, and leave this dictionary, meanwhile.
         owned_below = to_look_up & self._uncommitted_owners.keys()
@@ -206,21 +191,18 @@ class Pipeline:
             check = self._signatures.check if self._signatures is not None else None
             encode = partial(_encode_all, self._encoder, check, blocks, owned_below, self._digest)
             encoded, error = await _compute(encode, sum(each.undecoded.size for each in blocks))
+        self._error = error or self._error
         for block, owned_ids in encoded:
             try:
                 await self._check_commit_hash(block)
             except LedgerError as mismatch:
-                error = mismatch
-                break
+                self._error = mismatch
+                return
             self._digest = block.digest
             self._uncommitted_owners |= dict.fromkeys(owned_ids, block.number)
             await self._owner_lookup.add(block.number, owned_ids)
             with self._progress.timed(Stage.WAIT_FOR_ROOM):
                 await self._encoded.put(replace(block, updates=b""), block.size)
-        if error is not None:
-            # A later block may be wrong as well, as the check of the next chunk has found.
-            self._error = error
-            raise _WrongBlockError
 
     async def _check_commit_hash(self, block: EncodedBlock) -> None:
         accepted = self._uncommitted[block.number]

@@ -280,13 +280,10 @@ async def test_a_block_that_the_source_lacks_makes_no_other_hash_wrong(store: Le
 
 
 async def test_of_two_wrong_blocks_the_lower_one_is_named(store: LedgerStore) -> None:
-    """Block 15 is found to be wrong while block 14 is encoded."""
+    """Both are in one chunk, and the higher one is found to be wrong first."""
     corrupt = Block.FromString(TRUNK[15])
     corrupt.header.data_hash = b"x" * 32
     chain = [*TRUNK[:14], with_code(TRUNK[14], VALID_IN_14, 11), corrupt.SerializeToString()]
-    limits = PipelineLimits(decode_bytes=1)
     with pytest.raises(ChainMismatchError, match="block 14: commit hash: expected"):
-        await ChannelIndexer(
-            store, [EndingSource(chain)], new_progress(), limits=limits, index_policy=NOW
-        ).run()
+        await index(store, EndingSource(chain), PipelineLimits())
     await assert_stored(store, TRUNK[:14])

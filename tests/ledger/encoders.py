@@ -37,7 +37,7 @@ def encode_with_both(raw: bytes, owned_below: Container[str] = ()) -> EncodedBlo
     expected = _encode(REFERENCE, raw, owned_below)
     encoder = compiled()
     if encoder is not None:
-        assert facts(_encode(encoder, raw, owned_below)) == facts(expected)
+        assert _facts(_encode(encoder, raw, owned_below)) == _facts(expected)
     return None if isinstance(expected, str) else expected
 
 
@@ -49,8 +49,7 @@ def _encode(encoder: BlockEncoder, raw: bytes, owned_below: Container[str]) -> E
         return str(error)
 
 
-def facts(encoded: EncodedBlock | str) -> object:
-    """Return everything that an encoder gives for a block, in a form that can be compared."""
+def _facts(encoded: EncodedBlock | str) -> object:
     if isinstance(encoded, str):
         return encoded
     transactions, events = encoded.transactions, encoded.events
