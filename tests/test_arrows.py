@@ -49,7 +49,7 @@ PURE = ("model", "hashes", "ownership", "position", "decoding", "documents", "tr
 IMPURE = {"asyncio", "os", "time", "random", "socket", "pathlib", "pymongo", "grpc", "structlog"}
 
 COLLECTIONS = "ledger.mongodb.collections"
-COLLECTION_NAMES = {"BLOCKS", "TRANSACTIONS", "EVENTS", "SYNC_STATE", "VERDICTS"}
+COLLECTION_NAMES = {"BLOCKS", "TRANSACTIONS", "EVENTS", "SYNC_STATE", "VERDICTS", "CERTIFICATES"}
 MAY_NAME_COLLECTIONS = ("ledger/mongodb/", "cli/doctor/")
 """MongoDB is asked for the ledger in one room; the doctor compares rights on the collections."""
 

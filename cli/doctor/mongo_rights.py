@@ -5,7 +5,14 @@ from typing import Any, Final, TypeAlias
 
 from cli.doctor.checks import FailedStepError
 from cli.errors import Exit
-from ledger.mongodb.collections import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS, VERDICTS
+from ledger.mongodb.collections import (
+    BLOCKS,
+    CERTIFICATES,
+    EVENTS,
+    SYNC_STATE,
+    TRANSACTIONS,
+    VERDICTS,
+)
 from ledger.mongodb.rights import granted_actions
 
 Rights: TypeAlias = Mapping[str, frozenset[str]]
@@ -17,11 +24,16 @@ _CHANGING = frozenset({"update", "remove", "dropCollection"})
 
 NEEDED_TO_INDEX: Final[Rights] = dict.fromkeys(_LEDGER_COLLECTIONS, _APPENDING) | {
     SYNC_STATE: frozenset({"find", "insert", "update"}),
-    VERDICTS: frozenset({"find", "insert"}),
 }
+NEEDED_TO_VERIFY: Final[Rights] = {
+    VERDICTS: frozenset({"find", "insert"}),
+    CERTIFICATES: frozenset({"find", "insert", "update", "createIndex"}),
+}
+"""What the daemon needs besides, to verify envelopes."""
+
 NEEDED_TO_READ: Final[Rights] = dict.fromkeys(
     _LEDGER_COLLECTIONS, frozenset({"find", "listIndexes"})
-) | dict.fromkeys((SYNC_STATE, VERDICTS), frozenset({"find"}))
+) | dict.fromkeys((SYNC_STATE, VERDICTS, CERTIFICATES), frozenset({"find"}))
 
 
 def describe_rights(
@@ -47,7 +59,9 @@ def describe_rights(
             Exit.CONFIGURATION,
         )
     append_only = (*_LEDGER_COLLECTIONS, VERDICTS)
-    surplus = frozenset[str]().union(*(granted[name] & _CHANGING for name in append_only))
+    surplus = frozenset[str]().union(
+        *(granted.get(name, frozenset()) & _CHANGING for name in append_only)
+    )
     if surplus:
         return (
             f"more than needed on database {database}: {', '.join(sorted(surplus))} on the "

@@ -28,7 +28,12 @@ from cli.doctor.checks import (
 )
 from cli.doctor.mongo_indexes import check_indexes
 from cli.doctor.mongo_leftovers import check_leftovers
-from cli.doctor.mongo_rights import NEEDED_TO_INDEX, NEEDED_TO_READ, describe_rights
+from cli.doctor.mongo_rights import (
+    NEEDED_TO_INDEX,
+    NEEDED_TO_READ,
+    NEEDED_TO_VERIFY,
+    describe_rights,
+)
 from cli.doctor.mongo_selection import SELECTION, explain_no_server
 from cli.doctor.network import DNS, TCP, connect, resolve
 from cli.errors import Exit
@@ -195,6 +200,8 @@ async def _check_rights(settings: Settings, channel: str, login: Login | None) -
             raise SkippedStepError(_RIGHTS, "access control is off")
         has_peers = settings.fabric.peers or settings.fabric.connection_profile is not None
         needed = NEEDED_TO_INDEX if has_peers else NEEDED_TO_READ
+        if has_peers and settings.verification.envelopes:
+            needed = {**needed, **NEEDED_TO_VERIFY}
         advice = "Configure another database for this channel."
         with fail_on_configuration_error(_RIGHTS, advice):
             database = settings.database_of(channel)

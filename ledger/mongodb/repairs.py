@@ -18,7 +18,14 @@ from pymongo import ASCENDING, DESCENDING, DeleteOne, ReplaceOne
 from pymongo.errors import DocumentTooLarge, OperationFailure
 
 from ledger.documents.format import Document
-from ledger.mongodb.collections import BLOCKS, EVENTS, REPAIRS, TRANSACTIONS, VERDICTS
+from ledger.mongodb.collections import (
+    BLOCKS,
+    CERTIFICATES,
+    EVENTS,
+    REPAIRS,
+    TRANSACTIONS,
+    VERDICTS,
+)
 from ledger.mongodb.paging import RAW
 from ledger.mongodb.store import LedgerStore
 from ledger.position import BlockNumber, last_position, pack_position, unpack_position
@@ -130,6 +137,11 @@ class RepairStore:
         async for documents in self._chunks(VERDICTS, {"$gte": number}, DESCENDING):
             yield VERDICTS, documents
 
+    async def certificates(self) -> AsyncGenerator[tuple[str, list[RawBSONDocument]], None]:
+        """Yield the inventory of certificates, first the document that says how far it is."""
+        async for documents in self._chunks(CERTIFICATES, {"$gte": ""}, DESCENDING):
+            yield CERTIFICATES, documents
+
     async def blocks_from_the_top(
         self, number: int
     ) -> AsyncGenerator[tuple[str, list[RawBSONDocument]], None]:
@@ -201,8 +213,8 @@ class RepairStore:
         ]
         await self._apply([*_of(changes, EVENTS), *orphans])
         await self._apply(_of(changes, TRANSACTIONS))
-        await self._apply(_of(changes, BLOCKS))
-        await self._apply(_of(changes, VERDICTS))
+        for name in (BLOCKS, VERDICTS, CERTIFICATES):
+            await self._apply(_of(changes, name))
 
     async def _holders(self, changes: Sequence[Change]) -> list[RawBSONDocument]:
         """Return the transactions that hold an id of the changes' documents at another position."""
