@@ -11,7 +11,7 @@ from explorer_api.http.responses import (
     ONE_DAY,
     TEN_SECONDS,
 )
-from explorer_api.resources import audit, blocks, events, series, transactions
+from explorer_api.resources import audit, blocks, certificates, events, series, transactions
 from explorer_api.resources.chaincodes import get_chaincode, list_chaincodes
 from explorer_api.resources.channels import get_channel, list_channels
 from explorer_api.resources.digests import AT, get_digest
@@ -31,6 +31,7 @@ from explorer_api.resources.transaction_lookup import find_transaction
 from explorer_api.routing.route import AnyRoute, ChannelRoute, ListRoute, Route, StreamRoute
 from explorer_api.schemas.audit import Audit, DiscrepancyList
 from explorer_api.schemas.blocks import BlockDetail, BlockPage, LedgerDigest
+from explorer_api.schemas.certificates import CertificateDetail, CertificatePage
 from explorer_api.schemas.chaincodes import ChaincodeDetail, ChaincodeList
 from explorer_api.schemas.channels import ChannelDetail, ChannelList
 from explorer_api.schemas.events import EventPage
@@ -222,6 +223,21 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         parameters=(series.METRIC, series.INTERVAL, series.FROM, series.TO),
         costly=True,
         example=f"{CHANNEL}/stats/series?metric=transactions&interval=day",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/certificates",
+        handler=certificates.list_certificates,
+        tag=_AUDIT,
+        body_type=CertificatePage,
+        parameters=(LIMIT, CURSOR, certificates.ORDER, *certificates.FILTERS),
+        example=f"{CHANNEL}/certificates?accepted=true",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/certificates/{{fingerprint}}",
+        handler=certificates.get_certificate,
+        tag=_AUDIT,
+        body_type=CertificateDetail,
+        example=f"{CHANNEL}/certificates/{{fingerprint}}",
     ),
     ChannelRoute(
         path=f"{CHANNEL}/audit",

@@ -6,8 +6,17 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from pymongo.asynchronous.database import AsyncDatabase
 
-from ledger.mongodb.certificates import INVENTORY
+from indexer.envelopes.verifier import EnvelopeVerifier
+from ledger.decoding.blocks import read_block
+from ledger.documents.format import Document
+from ledger.mongodb.certificates import (
+    INVENTORY,
+    CertificateStore,
+    Inventory,
+    SeenCertificates,
+)
 from ledger.mongodb.collections import CERTIFICATES
 from ledger.mongodb.store import LedgerStore
 from protos import common_pb2 as common
@@ -99,6 +108,29 @@ def _orderers(block: common.Block, config: common.Block) -> Iterator[bytes]:
             if consenter.id == header.identifier:
                 identity = SerializedIdentity(mspid=consenter.msp_id, id_bytes=consenter.identity)
                 yield identity.SerializeToString()
+
+
+async def make_inventory(
+    database: AsyncDatabase[Document],
+    blocks: Iterable[bytes],
+) -> None:
+    """Store the inventory of a chain, as the daemon does."""
+    verifier, store = EnvelopeVerifier(complete=True), CertificateStore(database)
+    seen, config, inventory = SeenCertificates(), 0, Inventory(0, "")
+    await store.prepare(0)
+    for block in map(read_block, blocks):
+        verified = verifier.verify(block)
+        seen.add(block.number, verified.uses, config)
+        inventory = Inventory(block.number + 1, block.hash.hex())
+        if verified.changed_msps:
+            await store.add(seen)
+            seen.clear()
+        config = block.number if verified.configures else config
+        async for members in store.unjudged(verified.changed_msps, config):
+            judgements = verifier.judge([each.member for each in members])
+            await store.record_judgements(list(zip(members, judgements, strict=True)), config)
+    await store.add(seen)
+    await store.extend(0, inventory)
 
 
 async def stored_certificates(store: LedgerStore) -> list[Json]:
