@@ -29,7 +29,7 @@ _COLUMNS: Final = (
     *("channel", "organisation", "node role", "subject", "signed as", "first block", "last block"),
     *("expires", "accepted", "fingerprint"),
 )
-_TRUTH: Final = {True: "true", False: "false"}
+_TRUTH: Final = {True: "true", False: "false", None: None}
 
 
 class ChannelCertificates(Struct, frozen=True, rename="camel"):
@@ -147,7 +147,7 @@ def show_csv(found: list[ChannelCertificates]) -> None:
         for item in each.certificates:
             values = msgspec.to_builtins(item)
             values["roles"] = " ".join(values["roles"])
-            values["accepted"] = _TRUTH.get(item.accepted)
+            values["accepted"] = _TRUTH[item.accepted]
             for name in ("firstTransaction", "lastTransaction"):
                 at = values[name]
                 values[name] = f"{at['block']}/{at['index']}" if at is not None else None

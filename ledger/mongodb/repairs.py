@@ -1,7 +1,8 @@
 """Changes a channel's stored documents, and records each change in the collection `repairs`.
 
-Only `kindledger repair` uses this; the daemon neither changes nor deletes documents. An act is
-recorded before it is done. If the process is killed in between, the next repair records it again.
+Only `kindledger repair` uses this; the daemon neither changes nor deletes documents of the ledger.
+An act is recorded before it is done. If the process is killed in between, the next repair records
+it again.
 """
 
 import hashlib
