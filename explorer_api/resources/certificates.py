@@ -46,7 +46,8 @@ async def list_certificates(call: ChannelCall) -> ApiResponse:
     """Return the certificates that signed transactions or blocks, the first to expire first.
 
     The daemon finds them when it verifies the signatures of blocks. A signature counts if it is
-    right and the channel's configuration accepted the certificate at this block.
+    right and the channel's configuration accepted the certificate at this block. A certificate that
+    signs for the first time while the pages are read can be missing from them.
     """
     query, reader = call.query, call.channel.reader
     order = query.require(ORDER)
