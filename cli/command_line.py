@@ -13,6 +13,7 @@ from cli.version import VERSION
 
 _COMMANDS: Final = {
     "api": "cli.commands.api:api_command",
+    "certificates": "cli.commands.certificates:certificates_command",
     "config": "cli.commands.config:config_group",
     "demo": "cli.commands.demo:demo_command",
     "digest": "cli.commands.digest:digest_command",

@@ -6,6 +6,7 @@
 // The passwords are read from MONGO_INDEXER_PASSWORD, MONGO_REPAIR_PASSWORD and MONGO_API_PASSWORD;
 // mongosh asks for a password that is not set. The daemon, `import` and `verify` use
 // kindledger_indexer, which can add documents to the ledger but can neither change nor delete them.
+// (It updates the progress in sync_state and the inventory in certificates, which are no part of it.)
 // `repair --apply` uses kindledger_repair, which can change and delete them, and can only add to the
 // records of repairs. `api` uses kindledger_api, which can only read. All are users of the database admin. The privilege inprog shows the daemon how far
 // the builds of its indexes are; without it, the daemon works and does not know the time left.

@@ -1,6 +1,6 @@
 """The route table, from which requests are served and documented."""
 
-from typing import Any, Final
+from typing import Final
 
 from explorer_api.http.parameters import CURSOR, LIMIT, ORDER
 from explorer_api.http.responses import (
@@ -11,15 +11,13 @@ from explorer_api.http.responses import (
     ONE_DAY,
     TEN_SECONDS,
 )
-from explorer_api.resources import audit, blocks, events, series, transactions
+from explorer_api.operator_routes import OPERATIONS, OPERATOR_ROUTES
+from explorer_api.resources import audit, blocks, certificates, events, series, transactions
 from explorer_api.resources.chaincodes import get_chaincode, list_chaincodes
 from explorer_api.resources.channels import get_channel, list_channels
 from explorer_api.resources.digests import AT, get_digest
-from explorer_api.resources.documentation import HTML, get_docs, get_openapi
-from explorer_api.resources.health import health, live, ready
 from explorer_api.resources.keys import get_key_history, read_key_filter
 from explorer_api.resources.links import API
-from explorer_api.resources.metrics import PROMETHEUS, expose_metrics
 from explorer_api.resources.search import QUERY, search
 from explorer_api.resources.stats import get_stats
 from explorer_api.resources.status import get_status, get_status_history
@@ -31,10 +29,10 @@ from explorer_api.resources.transaction_lookup import find_transaction
 from explorer_api.routing.route import AnyRoute, ChannelRoute, ListRoute, Route, StreamRoute
 from explorer_api.schemas.audit import Audit, DiscrepancyList
 from explorer_api.schemas.blocks import BlockDetail, BlockPage, LedgerDigest
+from explorer_api.schemas.certificates import CertificateDetail, CertificatePage
 from explorer_api.schemas.chaincodes import ChaincodeDetail, ChaincodeList
 from explorer_api.schemas.channels import ChannelDetail, ChannelList
 from explorer_api.schemas.events import EventPage
-from explorer_api.schemas.health import Health, Liveness
 from explorer_api.schemas.keys import KeyHistory
 from explorer_api.schemas.search import SearchResults
 from explorer_api.schemas.stats import Series, Stats
@@ -49,7 +47,6 @@ CHANNEL: Final = f"{API}/channels/{{channel}}"
 _LEDGER = "Ledger"
 _STATISTICS = "Statistics"
 _AUDIT = "Audit"
-_OPERATIONS = "Operations"
 _PAGING = (LIMIT, CURSOR, ORDER)
 _BLOCK_CACHING = (IMMUTABLE, NO_CACHE)
 _LIST_CACHING = (NO_CACHE, ONE_DAY)
@@ -224,6 +221,21 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         example=f"{CHANNEL}/stats/series?metric=transactions&interval=day",
     ),
     ChannelRoute(
+        path=f"{CHANNEL}/certificates",
+        handler=certificates.list_certificates,
+        tag=_AUDIT,
+        body_type=CertificatePage,
+        parameters=(LIMIT, CURSOR, certificates.ORDER, *certificates.FILTERS),
+        example=f"{CHANNEL}/certificates?accepted=true",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/certificates/{{fingerprint}}",
+        handler=certificates.get_certificate,
+        tag=_AUDIT,
+        body_type=CertificateDetail,
+        example=f"{CHANNEL}/certificates/{{fingerprint}}",
+    ),
+    ChannelRoute(
         path=f"{CHANNEL}/audit",
         handler=audit.get_audit,
         tag=_AUDIT,
@@ -255,7 +267,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
         path=f"{API}/status",
         handler=get_status,
-        tag=_OPERATIONS,
+        tag=OPERATIONS,
         body_type=Status,
         cache_controls=(NO_STORE,),
         example=f"{API}/status",
@@ -263,66 +275,11 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
         path=f"{API}/status/history",
         handler=get_status_history,
-        tag=_OPERATIONS,
+        tag=OPERATIONS,
         body_type=StatusHistory,
         cache_controls=(NO_STORE,),
         asks_database=False,
         example=f"{API}/status/history",
     ),
-    Route(
-        path="/live",
-        handler=live,
-        tag=_OPERATIONS,
-        body_type=Liveness,
-        asks_database=False,
-        cache_controls=(NO_STORE,),
-        example="/live",
-    ),
-    Route(
-        path="/ready",
-        handler=ready,
-        tag=_OPERATIONS,
-        body_type=Liveness,
-        cache_controls=(NO_STORE,),
-        example="/ready",
-    ),
-    Route(
-        path="/health",
-        handler=health,
-        tag=_OPERATIONS,
-        body_type=Health,
-        cache_controls=(NO_STORE,),
-        statuses=(200, 202, 503),
-        asks_database=False,
-        example="/health",
-    ),
-    Route(
-        path="/metrics",
-        handler=expose_metrics,
-        tag=_OPERATIONS,
-        body_type=str,
-        cache_controls=(NO_STORE,),
-        content_type=PROMETHEUS,
-        asks_database=False,
-        example="/metrics",
-    ),
-    Route(
-        path="/openapi.json",
-        handler=get_openapi,
-        tag=_OPERATIONS,
-        body_type=dict[str, Any],
-        cache_controls=(NO_STORE,),
-        asks_database=False,
-        example="/openapi.json",
-    ),
-    Route(
-        path="/docs",
-        handler=get_docs,
-        tag=_OPERATIONS,
-        body_type=str,
-        content_type=HTML,
-        cache_controls=(NO_STORE,),
-        asks_database=False,
-        example="/docs",
-    ),
+    *OPERATOR_ROUTES,
 )

@@ -36,7 +36,7 @@ FLOORS = {
         *("envelopes", "sources", "progress"),
     ),
     "explorer_api": (
-        *("app", "routes", "docs", "resources", "routing"),
+        *("app", "routes", "operator_routes", "docs", "resources", "routing"),
         *("streams", "live", "http", "schemas", "options"),
     ),
 }
@@ -49,7 +49,7 @@ PURE = ("model", "hashes", "ownership", "position", "decoding", "documents", "tr
 IMPURE = {"asyncio", "os", "time", "random", "socket", "pathlib", "pymongo", "grpc", "structlog"}
 
 COLLECTIONS = "ledger.mongodb.collections"
-COLLECTION_NAMES = {"BLOCKS", "TRANSACTIONS", "EVENTS", "SYNC_STATE", "VERDICTS"}
+COLLECTION_NAMES = {"BLOCKS", "TRANSACTIONS", "EVENTS", "SYNC_STATE", "VERDICTS", "CERTIFICATES"}
 MAY_NAME_COLLECTIONS = ("ledger/mongodb/", "cli/doctor/")
 """MongoDB is asked for the ledger in one room; the doctor compares rights on the collections."""
 

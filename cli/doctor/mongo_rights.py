@@ -5,32 +5,43 @@ from typing import Any, Final, TypeAlias
 
 from cli.doctor.checks import FailedStepError
 from cli.errors import Exit
-from ledger.mongodb.collections import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS, VERDICTS
+from ledger.mongodb.collections import (
+    BLOCKS,
+    CERTIFICATES,
+    EVENTS,
+    SYNC_STATE,
+    TRANSACTIONS,
+    VERDICTS,
+)
 from ledger.mongodb.rights import granted_actions
 
 Rights: TypeAlias = Mapping[str, frozenset[str]]
 """Actions by collection."""
 
 _LEDGER_COLLECTIONS = (BLOCKS, TRANSACTIONS, EVENTS)
+_OF_VERIFICATION = (VERDICTS, CERTIFICATES)
 _APPENDING = frozenset({"find", "insert", "createCollection", "createIndex", "listIndexes"})
 _CHANGING = frozenset({"update", "remove", "dropCollection"})
 
 _NEEDED_TO_INDEX: Final[Rights] = dict.fromkeys(_LEDGER_COLLECTIONS, _APPENDING) | {
     SYNC_STATE: frozenset({"find", "insert", "update"}),
     VERDICTS: frozenset({"find", "insert"}),
+    CERTIFICATES: frozenset({"find", "insert", "update", "createIndex"}),
 }
 _NEEDED_TO_READ: Final[Rights] = dict.fromkeys(
     _LEDGER_COLLECTIONS, frozenset({"find", "listIndexes"})
-) | dict.fromkeys((SYNC_STATE, VERDICTS), frozenset({"find"}))
+) | dict.fromkeys((SYNC_STATE, VERDICTS, CERTIFICATES), frozenset({"find"}))
 
 
 def needed_rights(*, indexes: bool, verifies_envelopes: bool) -> Rights:
     """Return the rights of a user that `indexes` channels, or else only reads.
 
-    Without the verification of envelopes nothing needs the verdicts.
+    Without the verification of envelopes nothing needs what it writes.
     """
     needed = _NEEDED_TO_INDEX if indexes else _NEEDED_TO_READ
-    return {name: needed[name] for name in needed if verifies_envelopes or name != VERDICTS}
+    return {
+        name: needed[name] for name in needed if verifies_envelopes or name not in _OF_VERIFICATION
+    }
 
 
 def describe_rights(
@@ -57,7 +68,10 @@ def describe_rights(
             "Give the user the role that config/mongo-roles.js creates.",
             Exit.CONFIGURATION,
         )
-    surplus = frozenset[str]().union(*(granted[name] & _CHANGING for name in append_only))
+    append_only = (*_LEDGER_COLLECTIONS, VERDICTS)
+    surplus = frozenset[str]().union(
+        *(granted.get(name, frozenset()) & _CHANGING for name in append_only)
+    )
     if surplus:
         return (
             f"more than needed on database {database}: {', '.join(sorted(surplus))} on the "

@@ -1,5 +1,7 @@
-"""Prints JSON and tables on stdout, and messages on stderr."""
+"""Prints JSON, CSV and tables on stdout, and messages on stderr."""
 
+import csv
+import io
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -20,6 +22,15 @@ _UNLIMITED_COLUMNS = 10_000
 def print_json(value: Any) -> None:
     """Print one JSON document on stdout."""
     click.echo(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False))
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a header and rows as CSV on stdout, with empty cells for None."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    click.echo(text.getvalue(), nl=False)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

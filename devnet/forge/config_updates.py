@@ -29,6 +29,7 @@ from protos.configuration_pb2 import (
     ConfigUpdate,
     ConfigUpdateEnvelope,
 )
+from protos.msp_pb2 import FabricMSPConfig, MSPConfig
 from protos.peer_configuration_pb2 import ACLs, AnchorPeer, AnchorPeers, APIResource
 
 APPLICATION = "Application"
@@ -69,6 +70,35 @@ def organisation_update(channel: str, config: Config, organisation: Organisation
     write.version += 1
     write.mod_policy = ADMINS
     write.groups[organisation.mspid].CopyFrom(organisation_group(organisation))
+    return update
+
+
+def removal_update(channel: str, config: Config, organisation: Organisation) -> ConfigUpdate:
+    """Return the update that removes an organisation.
+
+    The administrators of a majority of the organisations sign.
+    """
+    update, read, write = _update(channel, config, APPLICATION)
+    current = config.channel_group.groups[APPLICATION]
+    read.CopyFrom(_versions(current))
+    write.CopyFrom(_versions(current))
+    write.version += 1
+    write.mod_policy = ADMINS
+    del write.groups[organisation.mspid]
+    return update
+
+
+def msp_update(
+    channel: str, config: Config, organisation: Organisation, definition: FabricMSPConfig
+) -> ConfigUpdate:
+    """Return the update of an organisation's MSP; the organisation's administrators sign."""
+    update, read, write = _update(channel, config, APPLICATION)
+    current = config.channel_group.groups[APPLICATION].groups[organisation.mspid]
+    for part in (read, write):
+        part.groups[organisation.mspid].version = current.version
+    msp = MSPConfig(config=serialize(definition))
+    version = current.values["MSP"].version + 1
+    set_value(write.groups[organisation.mspid], "MSP", msp, version)
     return update
 
 

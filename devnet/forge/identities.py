@@ -133,6 +133,22 @@ class CertificateAuthority:
         )
         return signer(mspid, certificate, key)
 
+    def revoke(self, *members: Signer) -> bytes:
+        """Return the list (PEM) of revoked certificates, with those of these members."""
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._subject)
+            .last_update(VALID_FROM)
+            .next_update(VALID_TO)
+            .add_extension(self._authority_key_identifier(), critical=False)
+        )
+        for member in members:
+            serial = x509.load_pem_x509_certificate(member.certificate).serial_number
+            revoked = x509.RevokedCertificateBuilder(serial, VALID_FROM).build()
+            builder = builder.add_revoked_certificate(revoked)
+        signed = builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
+        return signed.public_bytes(Encoding.PEM)
+
     def issue_server(self, host: str) -> bytes:
         """Return the certificate (PEM) of a TLS server; its key is not needed."""
         label = f"tls/{host}"

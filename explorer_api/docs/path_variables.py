@@ -11,7 +11,8 @@ from ledger.position import MAX_BLOCK_NUMBER, MAX_INDEX
 class PathVariable(Struct, frozen=True):
     """A variable: its allowed values, an example, and the problems that a wrong value causes.
 
-    The example is on the ledger of the demo; `problems` has kinds of `problem_kinds`.
+    The example is on the ledger of the demo; one that begins with `$` stands for any value there.
+    `problems` has kinds of `problem_kinds`.
     """
 
     allowed: str
@@ -61,6 +62,12 @@ PATH_VARIABLES: Final = {
         _ANY_TEXT,
         "namespaces%2Ffields%2Fkindledger%2FSequence",
         ("invalid-parameter",),
+    ),
+    "fingerprint": PathVariable(
+        "the SHA-256 of a certificate in DER, in hexadecimal",
+        {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
+        "$CERTIFICATE",
+        ("invalid-parameter", "certificate-not-found"),
     ),
     "name": PathVariable(
         "the name of a chaincode", _ANY_TEXT, "kindledger", ("chaincode-not-found",)

@@ -93,6 +93,11 @@ PROBLEM_KINDS: Final = {
         "No transaction names this chaincode, and the channel has no definition of it.",
         "Check upper and lower case: the name must be spelled exactly.",
     ),
+    "certificate-not-found": ProblemKind(
+        404,
+        "No certificate with this fingerprint signed in the blocks whose signatures are verified.",
+        "Check the fingerprint, and that `verifiedHeight` of the channel is above the block.",
+    ),
     "not-reconciled": ProblemKind(
         404,
         "This service has no business database for the channel.",

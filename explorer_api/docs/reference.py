@@ -13,10 +13,11 @@ from explorer_api.http.parameters import Parameter
 from explorer_api.http.responses import JSON
 from explorer_api.routing.route import AnyRoute, StreamRoute
 
-_ANY_TRANSACTION: Final = (
-    f"TX=$(curl -s '{DEMO}/api/v1/channels/kindledger/events?limit=1' | "
-    'python3 -c \'import json, sys; print(json.load(sys.stdin)["items"][0]["txId"])\')\n'
-)
+_CHOSEN: Final = {
+    "TX": ("events", "txId"),
+    "CERTIFICATE": ("certificates", "fingerprint"),
+}
+"""The variables in examples: the list and the field from which they are chosen."""
 _TYPE_NAMES: Final = {"string": "text", "array": "list of any JSON"}
 
 
@@ -111,8 +112,14 @@ def _problems(route: AnyRoute, common_kinds: Sequence[str]) -> Paragraph:
 
 def _example(route: AnyRoute) -> Code:
     url = f"{DEMO}{route_docs.example_url(route)}"
-    if "$TX" in url:
-        return Code("sh", f'{_ANY_TRANSACTION}curl "{url}"')
+    for variable, (name, field) in _CHOSEN.items():
+        if f"${variable}" in url:
+            item = f'json.load(sys.stdin)["items"][0]["{field}"]'
+            choose = (
+                f"{variable}=$(curl -s '{DEMO}/api/v1/channels/kindledger/{name}?limit=1' | "
+                f"python3 -c 'import json, sys; print({item})')\n"
+            )
+            return Code("sh", f'{choose}curl "{url}"')
     options = "-N --max-time 5 " if isinstance(route, StreamRoute) else ""
     return Code("sh", f"curl {options}'{url}'")
 

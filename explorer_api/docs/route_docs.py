@@ -51,7 +51,7 @@ def parameter_names(parameter: Parameter[Any]) -> str:
 def example_url(route: AnyRoute) -> str:
     """Return the path and query of the route's example, which works on the ledger of the demo.
 
-    `$TX` in it stands for the id of any transaction.
+    `$TX` in it stands for the id of any transaction, `$CERTIFICATE` for any fingerprint.
     """
     return _VARIABLE.sub(lambda match: PATH_VARIABLES[match[1]].example, route.example)
 

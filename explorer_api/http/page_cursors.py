@@ -7,7 +7,7 @@ neither repeat nor skip items.
 import base64
 import re
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -30,7 +30,14 @@ class PageCursor(Struct, frozen=True, forbid_unknown_fields=True):
     after: _Natural
 
 
-_decode = msgspec.json.Decoder(PageCursor).decode
+class FingerprintCursor(Struct, frozen=True, forbid_unknown_fields=True):
+    """A decoded cursor of a list of certificates: `after` is the fingerprint of the last one."""
+
+    digest: str = field(name="question")
+    after: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+
+C = TypeVar("C", PageCursor, FingerprintCursor)
 
 
 def query_digest(*parts: object) -> str:
@@ -38,17 +45,32 @@ def query_digest(*parts: object) -> str:
     return sha256(msgspec.json.encode(parts, enc_hook=int)).hexdigest()[:16]
 
 
-def write_cursor(cursor: PageCursor) -> str:
+def write_cursor(cursor: PageCursor | FingerprintCursor) -> str:
     """Return the cursor as text for a URL."""
     return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
 
 
 def decode_cursor(text: str) -> PageCursor:
     """Return the cursor of any query. Raises `ProblemError` if the text is not a cursor."""
+    return _decode(text, PageCursor)
+
+
+def read_cursor(text: str, digest: str) -> PageCursor:
+    """Return the cursor. Raises `ProblemError` if it is not for the query with that digest."""
+    return _of_query(_decode(text, PageCursor), digest)
+
+
+def read_fingerprint_cursor(text: str, digest: str) -> str:
+    """Return the fingerprint in the cursor of a list of certificates; see `read_cursor`."""
+    return _of_query(_decode(text, FingerprintCursor), digest).after
+
+
+def _decode(text: str, form: type[C]) -> C:
     try:
         if not _BASE64URL.fullmatch(text):
             raise ValueError
-        cursor = _decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        content = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        cursor = msgspec.json.decode(content, type=form)
     except ValueError:
         raise invalid_cursor("was not written by this API") from None
     if write_cursor(cursor) != text:
@@ -56,9 +78,7 @@ def decode_cursor(text: str) -> PageCursor:
     return cursor
 
 
-def read_cursor(text: str, digest: str) -> PageCursor:
-    """Return the cursor. Raises `ProblemError` if it is not for the query with that digest."""
-    cursor = decode_cursor(text)
+def _of_query(cursor: C, digest: str) -> C:
     if cursor.digest != digest:
         raise invalid_cursor("belongs to another route, channel, filter or order")
     return cursor

@@ -49,7 +49,7 @@ class SignatureChecks:
             yield f"the orderers' signatures do not satisfy the channel's policy: {error.reason}"
         except ChainMismatchError as error:
             yield f"{error.field}: configured {error.expected}, the source has {error.got}"
-        findings, _ = self._envelopes.verify(block)
+        findings = self._envelopes.verify(block).findings
         for found in findings.contradictions[:_MAX_SHOWN]:
             yield f"transaction {found.index} is {status_name(found.code)}: {found.reason}"
         more = findings.contradiction_count - _MAX_SHOWN

@@ -46,7 +46,8 @@ async def truncate(repairs: RepairStore, plan: Truncation, advance: Callable[[in
 
     Block documents are removed first, from the top down: if the process is killed, the blocks that
     remain are complete, and the rest lies above them, where no reader sees it. Then a repetition
-    removes the rest.
+    removes the rest. The inventory of certificates is removed as a whole: the daemon makes it
+    again.
     """
     removed = 0
     async with aclosing(repairs.blocks_from_the_top(plan.last)) as chunks:
@@ -54,12 +55,10 @@ async def truncate(repairs: RepairStore, plan: Truncation, advance: Callable[[in
             await repairs.remove([Change(Act.REMOVE, name, d["_id"], d) for d in blocks])
             removed += len(blocks)
             advance(blocks[-1]["_id"])
-    async with aclosing(repairs.verdicts(plan.last + 1)) as verdicts:
-        async for name, documents in verdicts:
-            await repairs.remove([Change(Act.REMOVE, name, d["_id"], d) for d in documents])
-            removed += len(documents)
-    async with aclosing(repairs.above(plan.last + 1)) as others:
-        async for name, documents in others:
-            await repairs.remove([Change(Act.REMOVE, name, d["_id"], d) for d in documents])
-            removed += len(documents)
+    first = plan.last + 1
+    for rest in (repairs.certificates(), repairs.verdicts(first), repairs.above(first)):
+        async with aclosing(rest) as others:
+            async for name, documents in others:
+                await repairs.remove([Change(Act.REMOVE, name, d["_id"], d) for d in documents])
+                removed += len(documents)
     return removed

@@ -10,11 +10,12 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from indexer.envelopes.verifier import EnvelopeVerifier
+from indexer.envelopes.verifier import EnvelopeVerifier, VerifiedBlock
 from ledger.decoding.blocks import read_block
-from ledger.decoding.config_blocks import is_config_block
 from ledger.errors import CorruptBlockError
+from ledger.trust.acceptance import Judgement
 from ledger.trust.block_findings import BlockFindings
+from ledger.trust.verdicts import Member
 
 LENGTH: Final = struct.Struct(">I")
 
@@ -22,13 +23,15 @@ LENGTH: Final = struct.Struct(">I")
 class Task(StrEnum):
     """What to do with a block: see the methods of `EnvelopeVerifier`.
 
-    `TRUST` comes with a CONFIG envelope that the operator trusts, instead of a block.
+    `TRUST` comes with a CONFIG envelope that the operator trusts, instead of a block, and `JUDGE`
+    with certificates.
     """
 
     TRUST = "trust"
     LEARN = "learn"
     REPLAY = "replay"
     VERIFY = "verify"
+    JUDGE = "judge"
 
 
 class Request(Struct, frozen=True, array_like=True):
@@ -42,17 +45,15 @@ class Request(Struct, frozen=True, array_like=True):
     name: str = ""
     hash: bytes = b""
     codes: bytes = b""
+    members: tuple[Member, ...] = ()
 
 
 class Reply(Struct, frozen=True, array_like=True):
     """What was found: nothing but a `fault` if the bytes are not the stored block."""
 
     fault: str = ""
-    findings: BlockFindings = BlockFindings(0, 0)
-    configures: bool = False
-    """Whether it is a CONFIG block."""
-    defines: bool = False
-    """Whether it changes chaincode definitions."""
+    verified: VerifiedBlock = VerifiedBlock(BlockFindings(0, 0))
+    judgements: tuple[Judgement, ...] = ()
 
 
 _requests: Final = msgspec.msgpack.Decoder(Request)
@@ -61,9 +62,16 @@ _replies: Final = msgspec.msgpack.Decoder(Reply)
 
 def answer(verifier: EnvelopeVerifier, request: Request) -> Reply:
     """Do the task of a request, if the bytes are the stored block."""
-    if request.task is Task.TRUST:
-        verifier.learn(request.data)
-        return Reply()
+    match request.task:
+        case Task.TRUST:
+            verifier.learn(request.data)
+            return Reply()
+        case Task.JUDGE:
+            return Reply(judgements=verifier.judge(request.members))
+    return _answer_about_block(verifier, request)
+
+
+def _answer_about_block(verifier: EnvelopeVerifier, request: Request) -> Reply:
     try:
         block = read_block(request.data, request.name)
     except CorruptBlockError as error:
@@ -78,8 +86,7 @@ def answer(verifier: EnvelopeVerifier, request: Request) -> Reply:
         case Task.REPLAY:
             verifier.replay(block)
         case Task.VERIFY:
-            findings, defines = verifier.verify(block)
-            return Reply("", findings, is_config_block(block), defines)
+            return Reply(verified=verifier.verify(block))
     return Reply()
 
 

@@ -6,11 +6,14 @@ from contextlib import aclosing
 
 from indexer.envelopes.messages import Reply, Request, Task
 from indexer.envelopes.process import Verifier
+from indexer.envelopes.verifier import VerifiedBlock
 from indexer.sources.block_source import BlockSource, DeliveredBlock, SourceUnavailableError
 from ledger.decoding.blocks import UndecodedBlock
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.stored_blocks import StoredBlock
 from ledger.mongodb.verdicts import StoredVerdict, VerdictStore
+from ledger.trust.acceptance import Judgement
+from ledger.trust.verdicts import Member
 
 
 class VerifierSession:
@@ -60,14 +63,20 @@ class VerifierSession:
 
     async def verify(
         self, delivered: DeliveredBlock, following: range
-    ) -> tuple[StoredBlock, Reply]:
+    ) -> tuple[StoredBlock, VerifiedBlock]:
         """Return the stored block, and what the verifier found.
 
         The stored blocks of the numbers `following` are read with it, for the next calls.
         """
         if delivered.number not in self._stored:
             self._stored = await self._store.stored_blocks([delivered.number, *following])
-        return await self._ask(Task.VERIFY, delivered)
+        stored, reply = await self._ask(Task.VERIFY, delivered)
+        return stored, reply.verified
+
+    async def judge(self, members: Sequence[Member]) -> Sequence[Judgement]:
+        """Return whether the configuration after the last block accepts certificates."""
+        reply = await self._verifier.ask(Request(Task.JUDGE, b"", members=tuple(members)))
+        return reply.judgements
 
     async def _send(self, task: Task, number: int) -> None:
         """Read one block again, and hand it to the verifier."""

@@ -2,7 +2,7 @@
 
 MongoDB does not have the envelopes' bytes, so a peer gives the blocks again: another peer than the
 followed one, if there is one. What is verified is agreed, if several peers must give a block. The
-verification waits while the channel is far behind or builds indexes. It goes on after the highest
+verification waits while the channel is far behind or builds indexes. It goes on after the last
 verdict; the blocks that this verdict names have the configuration and the definitions in force
 there, and are read again.
 """
@@ -13,37 +13,33 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Final, Protocol
 
-import structlog
 from msgspec import Struct
 from pymongo.errors import OperationFailure, PyMongoError
 
 from indexer.envelopes.process import Verifier, VerifierEndedError
+from indexer.envelopes.results import VerificationResults
 from indexer.envelopes.session import VerifierSession, definition_blocks
 from indexer.progress.channel_progress import ChannelProgress
 from indexer.progress.envelope_progress import EnvelopeProgress
 from indexer.sources.block_source import BlockSource, DeliveredBlock, SourceUnavailableError
 from ledger.decoding.blocks import UndecodedBlock
-from ledger.documents.code_names import status_name
 from ledger.errors import LedgerError, StoreConflictError
+from ledger.mongodb.certificates import CertificateStore
 from ledger.mongodb.store import LedgerStore
-from ledger.mongodb.verdicts import UNAUTHORIZED, StoredVerdict, VerdictStore, next_verdict
-from ledger.position import Height
+from ledger.mongodb.verdicts import UNAUTHORIZED, VerdictStore
 from runtime.backoff import Backoff
 from runtime.cancellation import raise_if_cancelled
 from runtime.throttled_log import ThrottledLog
 
-log = structlog.get_logger()
-
 _NO_RIGHT: Final = (
-    "MongoDB refuses the collection verdicts: run config/mongo-roles.js again. Until then the "
-    "signatures of creators and endorsers are not verified, and everything else goes on"
+    "MongoDB refuses the collection verdicts or certificates: run config/mongo-roles.js again. "
+    "Until then the signatures of creators and endorsers are not verified, and everything else "
+    "goes on"
 )
 _STORED_BLOCKS: Final = 200
 """The number of stored blocks that are read together."""
 _MAX_PENDING_S: Final = 0.5
 """The time after which verdicts are written while blocks wait to be verified."""
-_MAX_LOGGED: Final = 100
-"""The number of blocks with contradictions that are logged one by one."""
 _MAX_ERROR_CHARACTERS: Final = 1_000
 
 
@@ -81,37 +77,36 @@ class EnvelopeVerification:
         start_verifier: StartVerifier,
         *,
         verdicts: VerdictStore | None = None,
+        certificates: CertificateStore | None = None,
         anchor: UndecodedBlock | None = None,
         timings: VerificationTimings = VerificationTimings(),  # noqa: B008 - frozen
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self._verdicts = store, verdicts or VerdictStore(store.database)
+        self._store = store
+        self._results = VerificationResults(store, progress, envelopes, verdicts, certificates)
         self._sources, self._progress, self._envelopes = sources, progress, envelopes
         self._start_verifier, self._timings, self._clock = start_verifier, timings, clock
         self._anchor = anchor
-        self._last: StoredVerdict | None = None
-        """The highest verdict that is stored."""
         self._tried: set[str] = set()
         """The peers that were asked since the last verdict."""
-        self._logged = 0
-        channel = progress.channel
         self._failures = ThrottledLog(
-            "verification_held_up", "verification_goes_on", channel=channel
+            "verification_held_up", "verification_goes_on", channel=progress.channel
         )
-        self._further = ThrottledLog("verdict_contradicts", channel=channel)
 
     async def run(self) -> None:
         """Verify until cancelled, with delays after errors."""
         await self._progress.wait_until_resumed()
         backoff = Backoff(self._timings.first_retry_s, self._timings.last_retry_s)
         while True:
-            before = self._envelopes.height
+            before = self._envelopes.resumed
             try:
-                await self._resume()
-                await self._until_due(self._next)
+                await self._results.resume()
+                await self._until_due(self._results.next)
                 await self._verify_from(self._choose())
             except StoreConflictError as error:
-                self._record_failure(f"the verdicts do not belong to the stored blocks: {error}")
+                self._record_failure(
+                    f"verdicts or certificates do not belong to the stored blocks: {error}"
+                )
             except OperationFailure as error:
                 is_refused = error.code == UNAUTHORIZED
                 self._record_failure(_NO_RIGHT if is_refused else str(error))
@@ -120,42 +115,17 @@ class EnvelopeVerification:
             except (VerifierEndedError, TimeoutError, OSError) as error:
                 self._record_failure(repr(error))
             raise_if_cancelled()
-            if self._envelopes.height != before:
+            if self._envelopes.resumed != before:
                 backoff.reset()
             await asyncio.sleep(backoff.next_delay())
 
-    @property
-    def _next(self) -> int:
-        """The number of the next block to verify."""
-        return self._last.number + 1 if self._last is not None else self._progress.start_block
-
     def _record_failure(self, message: str) -> None:
         """Record what holds the verification up, if a block is due."""
-        if self._envelopes.height is None or self._next < self._progress.agreed_height:
+        if self._envelopes.height is None or self._results.next < self._progress.agreed_height:
             message = message[:_MAX_ERROR_CHARACTERS]
             self._envelopes.record_error(message)
             self._failures.failed(error=message)
             self._progress.changed.set()
-
-    async def _resume(self) -> None:
-        """Read the highest verdict, and check that it is about the stored chain."""
-        last = await self._verdicts.highest(self._progress.committed_height)
-        if last is not None:
-            block = await self._store.block(last.number)
-            stored = block.hash.hex() if block is not None else "no block"
-            if stored != last.block_hash:
-                raise StoreConflictError(
-                    "verdicts", last.number, "blockHash", stored, last.block_hash
-                )
-        self._record(last)
-
-    def _record(self, last: StoredVerdict | None) -> None:
-        """Record the highest verdict that is stored."""
-        self._last = last
-        total = last.contradiction_total if last is not None else 0
-        first = last.first_contradiction if last is not None else None
-        self._envelopes.record(Height(self._next), total, first)
-        self._progress.changed.set()
 
     async def _until_due(self, number: int) -> None:
         """Wait until a block is stored and agreed, and the indexing does not need the machine."""
@@ -184,55 +154,52 @@ class EnvelopeVerification:
         async with self._start_verifier(complete=complete) as verifier:
             session = VerifierSession(self._store, source, verifier, self._timings.stall_s)
             anchor = await self._restore(session)
-            pending: list[StoredVerdict] = []
+            await self._results.prepare()
             try:
-                async with aclosing(source.blocks(self._next, None)) as blocks:
-                    await self._verify_blocks(session, blocks, pending, anchor)
+                async with aclosing(source.blocks(self._results.next, None)) as blocks:
+                    await self._verify_blocks(session, blocks, anchor)
             except SourceUnavailableError:
-                await self._store_verdicts(pending)
+                await self._store_results(session)
                 raise
 
     async def _verify_blocks(
         self,
         session: VerifierSession,
         blocks: AsyncGenerator[DeliveredBlock, None],
-        pending: list[StoredVerdict],
         anchor: int | None,
     ) -> None:
-        """Verify blocks without end; `pending` holds the verdicts that are not stored yet."""
-        number, began = self._next, self._clock()
+        """Verify blocks without end, and store the results."""
+        number, began = self._results.next, self._clock()
         while True:
             await self._until_due(number)
             delivered = await session.next_block(blocks, number)
             following = range(number + 1, self._progress.agreed_height)[:_STORED_BLOCKS]
-            stored, reply = await session.verify(delivered, following)
-            verdict = next_verdict(
-                number,
-                stored.hash.hex(),
-                reply.findings,
-                pending[-1] if pending else self._last,
-                configures=reply.configures,
-                defines=reply.defines,
-                anchor=anchor,
-            )
-            pending.append(verdict)
+            stored, verified = await session.verify(delivered, following)
+            self._results.add(stored, verified, anchor)
             number += 1
             is_late = self._clock() - began >= _MAX_PENDING_S
-            if number >= self._progress.agreed_height or is_late:
-                await self._store_verdicts(pending)
-                pending.clear()
+            if number >= self._progress.agreed_height or is_late or verified.changed_msps:
+                await self._store_results(session, verified.changed_msps)
                 began = self._clock()
+
+    async def _store_results(
+        self, session: VerifierSession, changed_msps: Sequence[str] = ()
+    ) -> None:
+        """Store the results that are not stored yet; see `VerificationResults.store`."""
+        if await self._results.store(session.judge, changed_msps):
+            self._tried.clear()
+            self._failures.recovered()
 
     async def _restore(self, session: VerifierSession) -> int | None:
         """Bring the verifier to the state after the highest verdict; return the anchor's number.
 
         The anchor is only used where it is known to be the configuration in force.
         """
-        last, start, anchor = self._last, self._progress.start_block, self._anchor
+        last, start, anchor = self._results.last, self._progress.start_block, self._anchor
         config = last.config_block if last is not None else None
         if last is None and start and anchor is not None:
             config = await self._store.last_config(start)
-        definitions = await definition_blocks(self._verdicts, last)
+        definitions = await definition_blocks(self._results.verdicts, last)
         if anchor is not None and config == anchor.number:
             await session.trust(anchor)
             await session.restore(None, definitions)
@@ -240,34 +207,3 @@ class EnvelopeVerification:
         is_stored = config is not None and config >= start
         await session.restore(config if is_stored else None, definitions)
         return None
-
-    async def _store_verdicts(self, verdicts: list[StoredVerdict]) -> None:
-        """Store verdicts, record the progress, and log what contradicts the codes."""
-        if not verdicts:
-            return
-        await self._verdicts.insert(verdicts)
-        for verdict in verdicts:
-            self._envelopes.checked += verdict.checked
-            self._envelopes.not_checked += verdict.envelopes - verdict.checked
-            if verdict.contradictions:
-                self._log(verdict)
-        self._tried.clear()
-        self._failures.recovered()
-        self._record(verdicts[-1])
-
-    def _log(self, verdict: StoredVerdict) -> None:
-        """Log the contradictions of a block, of the first blocks one by one."""
-        first = verdict.contradictions[0]
-        fields = {
-            "block": verdict.number,
-            "contradictions": verdict.contradiction_count,
-            "transaction": first.index,
-            "status": status_name(first.code),
-            "check": first.check.value,
-            "reason": first.reason,
-        }
-        self._logged += 1
-        if self._logged <= _MAX_LOGGED:
-            log.error("verdict_contradicts", channel=self._progress.channel, **fields)
-        else:
-            self._further.failed(**fields)

@@ -12,6 +12,8 @@ class EnvelopeProgress:
 
     height: Height | None = None
     """The height below which every block has a verdict; None until it has been read."""
+    resumed: Height | None = None
+    """The block at which the verification goes on."""
     contradictions = 0
     """The codes that contradict the signatures, in all blocks with a verdict."""
     first_contradiction: int | None = None
@@ -27,11 +29,18 @@ class EnvelopeProgress:
         self.error: LastError | None = None
         """What holds the verification up."""
 
-    def record(self, height: Height, contradictions: int, first: int | None) -> None:
-        """Record that the blocks below `height` have verdicts, and what they contain."""
-        if height != self.height:
+    def record(
+        self, height: Height, contradictions: int, first: int | None, resumed: Height
+    ) -> None:
+        """Record that the blocks below `height` have verdicts, and what they contain.
+
+        The verification goes on at `resumed`, below the height while the inventory of certificates
+        is made again.
+        """
+        if (height, resumed) != (self.height, self.resumed):
             self._moved_at, self.error = self._clock(), None
         self.height, self.contradictions, self.first_contradiction = height, contradictions, first
+        self.resumed = resumed
 
     def record_error(self, message: str) -> None:
         """Record what holds the verification up."""

@@ -9,6 +9,7 @@ SYNC_STATE: Final = "sync_state"
 REPAIRS: Final = "repairs"
 """What `kindledger repair` changed, in documents that are never changed themselves."""
 VERDICTS: Final = "verdicts"
+CERTIFICATES: Final = "certificates"
 
 RESERVED_DATABASES: Final = frozenset({"admin", "config", "local"})
 """MongoDB's own databases."""

@@ -123,29 +123,54 @@ class ChannelQueries:
         """Return documents by `ts`, then by `key`, a field that equals `_id`.
 
         `ts` is at least the first and less than the second of `times`, and `key` at most `highest`.
-        `after_ts` is the `ts` of the document `window.after`. The documents with the same `ts` are
-        read first, by a separate query, so that the conditions of each query are bounds of the
-        index.
+        `after_ts` is the `ts` of the document `window.after`.
         """
-        hint = [("ts", ASCENDING), (key, ASCENDING)]
         since, until = times
         bounds: Document = {"$gte": since if since is not None else _EARLIEST}
         if until is not None:
             bounds["$lt"] = until
-        same_time: list[Document] = []
-        if window.after is not None:
-            query = {"ts": after_ts, key: {**id_range(0, highest, window), **INTEGER}}
-            page = await self._page(name, query, window, projection, hint, sort=("ts", key))
+        return await self._page_by(
+            name,
+            {"ts": bounds, key: {"$gte": 0, "$lte": highest, **INTEGER}},
+            ("ts", key),
+            window,
+            after=(after_ts, window.after) if window.after is not None else None,
+            projection=projection,
+            hint=[("ts", ASCENDING), (key, ASCENDING)],
+        )
+
+    async def _page_by(
+        self,
+        name: str,
+        query: Document,
+        order: tuple[str, str],
+        window: Window,
+        *,
+        after: tuple[Any, Any] | None,
+        projection: Document | None,
+        hint: Keys,
+    ) -> Page:
+        """Return the documents that match the query in the order of two fields.
+
+        The second field is unique. The conditions on both, if the query has any, are operators.
+        `after` has the values of both in the document after which the page begins. The documents
+        with the same value in the first field are read first, by a separate query, so that the
+        conditions of each query are bounds of the index.
+        """
+        first, unique = order
+        same: list[Document] = []
+        if after is not None:
+            beyond = "$lt" if window.descending else "$gt"
+            key = {**query.get(unique, {}), beyond: after[1]}
+            equal = {**query, first: after[0], unique: key}
+            page = await self._page(name, equal, window, projection, hint, sort=(unique,))
             if page.more:
                 return page
-            same_time = page.documents
-            bounds = bounds | {"$lt" if window.descending else "$gt": after_ts}
-        limit = window.limit - len(same_time)
-        query = {"ts": bounds, key: {"$gte": 0, "$lte": highest, **INTEGER}}
-        rest = await self._page(
-            name, query, window, projection, hint, sort=("ts", key), limit=limit
-        )
-        return Page(same_time + rest.documents, rest.more)
+            same = page.documents
+            query = {**query, first: {**query.get(first, {}), beyond: after[0]}}
+        limit = window.limit - len(same)
+        rest = await self._page(name, query, window, projection, hint, sort=order, limit=limit)
+        return Page(same + rest.documents, rest.more)
 
 
 def _document_sizes(batch: bytes) -> Iterator[int]:

@@ -16,6 +16,7 @@ from pymongo.read_concern import ReadConcern
 
 from ledger.documents.format import Document
 from ledger.mongodb.block_range import highest_block, lowest_block
+from ledger.mongodb.certificate_queries import CertificateQueries
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.event_queries import EventQueries
 from ledger.mongodb.indexes import IndexOptions, payload_path, ready_indexes
@@ -51,7 +52,12 @@ class OptionalIndexes(Struct, frozen=True):
 
 
 class LedgerReader(
-    TransactionQueries, RecordQueries, EventQueries, KeyHistoryQueries, TotalsQueries
+    TransactionQueries,
+    RecordQueries,
+    EventQueries,
+    KeyHistoryQueries,
+    TotalsQueries,
+    CertificateQueries,
 ):
     """Reads one channel's database; each base class has the queries of one topic.
 

@@ -1,7 +1,8 @@
 """Changes a channel's stored documents, and records each change in the collection `repairs`.
 
-Only `kindledger repair` uses this; the daemon neither changes nor deletes documents. An act is
-recorded before it is done. If the process is killed in between, the next repair records it again.
+Only `kindledger repair` uses this; the daemon neither changes nor deletes documents of the ledger.
+An act is recorded before it is done. If the process is killed in between, the next repair records
+it again.
 """
 
 import hashlib
@@ -19,7 +20,14 @@ from pymongo.errors import DocumentTooLarge, OperationFailure
 
 from ledger.documents.format import Document
 from ledger.mongodb.block_range import stored_range
-from ledger.mongodb.collections import BLOCKS, EVENTS, REPAIRS, TRANSACTIONS, VERDICTS
+from ledger.mongodb.collections import (
+    BLOCKS,
+    CERTIFICATES,
+    EVENTS,
+    REPAIRS,
+    TRANSACTIONS,
+    VERDICTS,
+)
 from ledger.mongodb.ledger_keys import block_numbers, foreign_keys_of
 from ledger.mongodb.paging import RAW
 from ledger.mongodb.store import LedgerStore
@@ -125,6 +133,11 @@ class RepairStore:
         async for documents in self._chunks(VERDICTS, {"$gte": number}, DESCENDING):
             yield VERDICTS, documents
 
+    async def certificates(self) -> AsyncGenerator[tuple[str, list[RawBSONDocument]], None]:
+        """Yield the inventory of certificates, first the document that says how far it is."""
+        async for documents in self._chunks(CERTIFICATES, {"$gte": ""}, DESCENDING):
+            yield CERTIFICATES, documents
+
     async def blocks_from_the_top(
         self, number: int
     ) -> AsyncGenerator[tuple[str, list[RawBSONDocument]], None]:
@@ -196,8 +209,8 @@ class RepairStore:
         ]
         await self._apply([*_of(changes, EVENTS), *orphans])
         await self._apply(_of(changes, TRANSACTIONS))
-        await self._apply(_of(changes, BLOCKS))
-        await self._apply(_of(changes, VERDICTS))
+        for name in (BLOCKS, VERDICTS, CERTIFICATES):
+            await self._apply(_of(changes, name))
 
     async def _holders(self, changes: Sequence[Change]) -> list[RawBSONDocument]:
         """Return the transactions that hold an id of the changes' documents at another position."""

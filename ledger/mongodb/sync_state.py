@@ -1,8 +1,8 @@
 """The progress of each channel for operators, in one small document for each channel.
 
-It is the only document that is ever updated. The checkpoint is not read from it, but from the
-blocks themselves. The daemon reads only how far peers were compared and the scrub came, and goes on
-from there.
+The daemon updates no other document but those of the inventory of certificates. The checkpoint is
+not read from it, but from the blocks themselves. The daemon reads only how far peers were compared
+and the scrub came, and goes on from there.
 """
 
 from datetime import datetime

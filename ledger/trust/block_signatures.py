@@ -64,7 +64,8 @@ def verify_block_signatures(
         return BlockVerdict(Result.INVALID, reason, last_config=last_config)
     signers = find_signers(trust.msps, [item for item in signed if item is not None])
     result, reason = _evaluate(trust, signers)
-    return BlockVerdict(result, reason, signers.organisations, len(signers.members), last_config)
+    members = tuple(signer.identity.member for signer in signers.members)
+    return BlockVerdict(result, reason, signers.organisations, len(members), last_config, members)
 
 
 def why_undecidable(trust: ChannelTrust) -> str:

@@ -16,6 +16,7 @@ from ledger.trust.verdicts import (
     Check,
     EnvelopeVerdict,
     RefusedError,
+    Result,
     UncheckedError,
     combine,
     invalid,
@@ -95,12 +96,18 @@ def verify_parts(
         signers, endorsement = Signers(), _CONFIGURATION
     else:
         signers, endorsement = _endorsement(trust, definitions, parts)
-    return _verdict(
+    whole = combine(creator, parts.transaction, endorsement)
+    is_signed = combine(creator, parts.transaction).result is Result.VALID
+    return EnvelopeVerdict(
+        whole.result,
+        whole.reason,
         creator,
         parts.transaction,
         endorsement,
-        signers.organisations,
-        () if at is None else _expired(identity, signers, at),
+        organisations=signers.organisations,
+        expired=() if at is None else _expired(identity, signers, at),
+        signer=identity.member if identity is not None and is_signed else None,
+        endorsers=tuple(s.identity.member for s in signers.members) if is_signed else (),
     )
 
 
@@ -144,14 +151,6 @@ def _expired(creator: MspIdentity | None, signers: Signers, at: datetime) -> tup
     return tuple(sorted({i.msp_id for i in identities if i.is_outside_validity(at)}))
 
 
-def _verdict(
-    creator: Check,
-    transaction: Check,
-    endorsement: Check,
-    organisations: tuple[str, ...] = (),
-    expired: tuple[str, ...] = (),
-) -> EnvelopeVerdict:
+def _verdict(creator: Check, transaction: Check, endorsement: Check) -> EnvelopeVerdict:
     whole = combine(creator, transaction, endorsement)
-    return EnvelopeVerdict(
-        whole.result, whole.reason, creator, transaction, endorsement, organisations, expired
-    )
+    return EnvelopeVerdict(whole.result, whole.reason, creator, transaction, endorsement)

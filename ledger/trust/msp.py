@@ -22,7 +22,7 @@ from ledger.trust.limits import (
 from ledger.trust.msp_identity import MspIdentity, Unit
 from ledger.trust.node_units import NodeUnits
 from ledger.trust.revocation import RevocationList, check_revocation, read_revocation_list
-from ledger.trust.verdicts import RefusedError, UncheckedError
+from ledger.trust.verdicts import Member, RefusedError, UncheckedError
 from protos.msp_pb2 import FabricMSPConfig, FabricOUIdentifier
 
 _IDENTIFIER_HASHES = {
@@ -102,23 +102,20 @@ class Msp:
 
     def _read_identity(self, pem: bytes) -> MspIdentity | RefusedError | UncheckedError:
         try:
-            certificate = self._low_s(read_certificate(pem))
+            given = read_certificate(pem)
+            certificate = self._low_s(given)
             refusal = self._refusal(certificate)
         except (RefusedError, UncheckedError) as error:
             return type(error)(*error.args)
         verify = verification(certificate.public_key, self._hash_family)
         if verify is None:
             return RefusedError("the certificate's key is not one with which Fabric's members sign")
-        identity = MspIdentity(
-            msp_id=self.name,
-            certificate=certificate,
-            verify=verify,
-            units=self._units_of(certificate),
-            refusal=refusal,
-        )
+        units = self._units_of(certificate)
         if refusal is None:
-            identity.refusal = self._unit_refusal(identity.units)
-        return identity
+            refusal = self._unit_refusal(units)
+        roles = self.node_units.roles(units)
+        member = Member(self.name, given.der, roles.pop() if len(roles) == 1 else None)
+        return MspIdentity(member, certificate, verify, units, refusal)
 
     def _low_s(self, certificate: Certificate) -> Certificate:
         """Return the certificate with a low S; raise `RefusedError` if its issuer is unknown.

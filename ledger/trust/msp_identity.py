@@ -5,6 +5,7 @@ from datetime import datetime
 
 from ledger.trust.certificates import Certificate
 from ledger.trust.keys import Verify
+from ledger.trust.verdicts import Member
 
 Unit = tuple[str, bytes]
 """An organisational unit: its name, and a hash over the authorities above the certificate."""
@@ -14,15 +15,21 @@ Unit = tuple[str, bytes]
 class MspIdentity:
     """A certificate of an MSP; `refusal` says why it is not a valid member, or is None.
 
+    `member` has the certificate as it was given, and `certificate` the form with a low S.
     `satisfied` remembers which principals it satisfies.
     """
 
-    msp_id: str
+    member: Member
     certificate: Certificate
     verify: Verify
     units: tuple[Unit, ...]
     refusal: str | None
     satisfied: dict[tuple[int, bytes], bool] = field(default_factory=dict)
+
+    @property
+    def msp_id(self) -> str:
+        """The id of its MSP."""
+        return self.member.msp_id
 
     @property
     def key(self) -> tuple[str, bytes]:

@@ -61,12 +61,17 @@ def find_identity(msps: Msps, serialized: bytes) -> Signer:
         claimed = SerializedIdentity.FromString(serialized)
     except DecodeError:
         raise RefusedError("the identity cannot be parsed") from None
-    msp = msps.get(claimed.mspid)
+    return find_certificate(msps, claimed.mspid, claimed.id_bytes)
+
+
+def find_certificate(msps: Msps, msp_id: str, pem: bytes) -> Signer:
+    """Return the identity in the PEM text of a certificate; see `find_identity`."""
+    msp = msps.get(msp_id)
     if msp is None:
-        raise RefusedError(f"the channel has no MSP {claimed.mspid[:64]!r}")
+        raise RefusedError(f"the channel has no MSP {msp_id[:64]!r}")
     if isinstance(msp, str):
-        raise UncheckedError(f"the MSP {claimed.mspid[:64]!r} cannot be used: {msp}")
-    return Signer(msp, msp.identity(claimed.id_bytes))
+        raise UncheckedError(f"the MSP {msp_id[:64]!r} cannot be used: {msp}")
+    return Signer(msp, msp.identity(pem))
 
 
 def find_signers(msps: Msps, signatures: Iterable[Signed]) -> Signers:

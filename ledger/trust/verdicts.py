@@ -1,6 +1,7 @@
 """The answers of the verification: what was checked, what failed, and who signed."""
 
 from enum import StrEnum
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -50,12 +51,25 @@ def combine(*checks: Check) -> Check:
     return VALID
 
 
+class Member(NamedTuple):
+    """A certificate that its MSP accepts.
+
+    `der`: the certificate. `node_role`: client, peer, admin or orderer, by the certificate's
+    organisational unit; None if the MSP does not tell them apart.
+    """
+
+    msp_id: str
+    der: bytes
+    node_role: str | None
+
+
 class BlockVerdict(Struct, frozen=True):
     """Whether the signatures of a block satisfy the channel's policy for blocks.
 
     `organisations`: the MSP ids of the valid signers, sorted and distinct. `signers`: the number of
     valid signatures of distinct identities. `last_config`: the number of the newest CONFIG block
-    that the signers name, or None if they name none; a CONFIG block names itself.
+    that the signers name, or None if they name none; a CONFIG block names itself. `members`: the
+    valid signers.
     """
 
     result: Result
@@ -63,6 +77,7 @@ class BlockVerdict(Struct, frozen=True):
     organisations: tuple[str, ...] = ()
     signers: int = 0
     last_config: int | None = None
+    members: tuple[Member, ...] = ()
 
 
 class EnvelopeVerdict(Struct, frozen=True):
@@ -73,7 +88,9 @@ class EnvelopeVerdict(Struct, frozen=True):
     endorsers' identities and signatures against the policies. `organisations`: the MSP ids of the
     valid endorsers, sorted and distinct. `expired`: the MSP ids of signers whose certificate was
     not valid at the time that the caller gave; peers do not look at this, so that it does not
-    change the result.
+    change the result. `signer` and `endorsers`: the creator and the endorsers that are valid
+    members and signed. Both are empty unless the creator signed, and the transaction is bound to
+    the signatures: anybody can copy endorsements into another envelope.
     """
 
     result: Result
@@ -83,6 +100,8 @@ class EnvelopeVerdict(Struct, frozen=True):
     endorsement: Check
     organisations: tuple[str, ...] = ()
     expired: tuple[str, ...] = ()
+    signer: Member | None = None
+    endorsers: tuple[Member, ...] = ()
 
     def check(self, name: CheckName) -> Check:
         """Return the check with this name."""

@@ -11,7 +11,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from devnet.servers import Mongod
-from ledger.mongodb.collections import BLOCKS, EVENTS, SYNC_STATE, TRANSACTIONS
+from ledger.mongodb.collections import BLOCKS, CERTIFICATES, EVENTS, SYNC_STATE, TRANSACTIONS
 from ledger.mongodb.indexes import INDEXES
 from tests.cli.support import RECORDED, Json, kindledger, running, uri_of
 
@@ -94,7 +94,8 @@ def test_the_daemons_user_adds_but_neither_changes_nor_deletes(
                 i.document["name"] for i in INDEXES[name]
             }
         losses = {what: CHANGES[what] for what in ("delete", "find and delete", "drop", "rename")}
-        assert refused(losses, client[database], SYNC_STATE) == losses.keys()
+        for name in (SYNC_STATE, CERTIFICATES):
+            assert refused(losses, client[database], name) == losses.keys(), name
         assert refused(ADDITIONS, client["other"], "campaigns") == ADDITIONS.keys(), (
             "another application's collection"
         )
@@ -109,7 +110,7 @@ async def test_the_apis_user_only_reads_and_that_is_enough_for_the_api(
     before = documents(guarded_mongod, database)
     uri = uri_of(guarded_mongod, "kindledger_api")
     with MongoClient[Json](uri) as client:
-        for name in (*LEDGER, SYNC_STATE):
+        for name in (*LEDGER, SYNC_STATE, CERTIFICATES):
             for attempts in (CHANGES, ADDITIONS):
                 assert refused(attempts, client[database], name) == attempts.keys(), name
     assert await asyncio.to_thread(documents, guarded_mongod, database) == before

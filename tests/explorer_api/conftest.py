@@ -1,5 +1,6 @@
 """Fixtures of the tests of the API: ledgers, clients and running APIs."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from ledger.mongodb.store import LedgerStore
 from protos import common_pb2 as common
 from tests.explorer_api.streams import Chain
 from tests.explorer_api.support import CHANNEL, Api, Json, append_now, decoded, running_api
+from tests.indexer.inventory import make_inventory
 from tests.ledger import recorded as recordings
 
 
@@ -40,12 +42,18 @@ def delivered_events() -> list[Json]:
 
 @pytest.fixture(scope="session")
 def recorded_database(mongo_uri: str, recorded: list[bytes]) -> Iterator[str]:
-    """A database with the recorded ledger, which tests only read."""
+    """A database with the recorded ledger and its certificates, which tests only read."""
     name = f"test_api_{uuid4().hex}"
     append_now(mongo_uri, name, [decoded(block) for block in recorded])
+    asyncio.run(store_inventory(mongo_uri, name, recorded))
     yield name
     with MongoClient[Any](mongo_uri) as client:
         client.drop_database(name)
+
+
+async def store_inventory(mongo_uri: str, database: str, blocks: list[bytes]) -> None:
+    async with AsyncMongoClient[Any](mongo_uri) as client:
+        await make_inventory(LedgerStore(client, database).database, blocks)
 
 
 @pytest.fixture

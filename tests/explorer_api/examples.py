@@ -13,20 +13,23 @@ from explorer_api.routing.route import AnyRoute, StreamRoute
 from tests.explorer_api.support import Api, Json, Response
 
 DOCUMENT = openapi_document(ROUTES, "1.2.3")
+FINGERPRINT = "006fd954d42ca4e546c84aa6266bea130a23d832f4ee20f15ab9c58129c3dd84"
+"""A certificate that signed transactions of the recorded ledger."""
 ENDING_ROUTES = [route for route in ROUTES if not isinstance(route, StreamRoute)]
 """The routes whose responses end, unlike streams."""
 
 
 def example(route: AnyRoute, tx_id: str) -> str:
     """Return the example of the route, with the id of a transaction on the ledger."""
-    return example_url(route).replace(PATH_VARIABLES["txId"].example, tx_id)
+    url = example_url(route).replace(PATH_VARIABLES["txId"].example, tx_id)
+    return url.replace(PATH_VARIABLES["fingerprint"].example, FINGERPRINT)
 
 
 def path(route: AnyRoute, tx_id: str, **variables: str) -> str:
     """Return the path of the route; `variables` are percent-encoded and replace the examples."""
     values = (
         {name: variable.example for name, variable in PATH_VARIABLES.items()}
-        | {"txId": tx_id}
+        | {"txId": tx_id, "fingerprint": FINGERPRINT}
         | variables
     )
     return route.path.format_map(values)

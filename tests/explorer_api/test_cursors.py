@@ -171,12 +171,16 @@ def altered(draw: st.DrawFn, cursors: list[str]) -> str:
         st.builds(lambda height: encode(fields | {"height": height}), numbers),
         st.builds(lambda after: encode(fields | {"after": after}), numbers),
         st.builds(
-            lambda change: encode(fields | {"after": max(0, fields["after"] + change)}),
+            lambda change: encode(fields | {"after": max(0, after_of(fields) + change)}),
             st.integers(-9, 9),
         ),
         st.builds(
-            lambda change: encode(fields | {"after": fields["after"] + pack_position(change, 0)}),
+            lambda change: encode(fields | {"after": after_of(fields) + pack_position(change, 0)}),
             st.integers(-9, 9),
+        ),
+        st.builds(
+            lambda digits: encode(fields | {"after": digits}),
+            st.text("0123456789abcdef", max_size=65),
         ),
         st.builds(
             lambda value: encode(fields | {"after": value}), st.none() | st.floats() | st.text()
@@ -196,6 +200,11 @@ def altered(draw: st.DrawFn, cursors: list[str]) -> str:
         st.text(max_size=600),
     )
     return draw(strategy)
+
+
+def after_of(fields: Json) -> int:
+    """Return the number after which the page begins; the list of certificates has none."""
+    return fields["after"] if isinstance(fields["after"], int) else 0
 
 
 def decode(cursor: str) -> Json:

@@ -55,12 +55,17 @@ async def test_every_query_runs_on_an_index(
                 ("/transactions", {"type": "CONFIG"}),
                 ("/transactions", {"status__in": "PHANTOM_READ_CONFLICT,MVCC_READ_CONFLICT"}),
                 ("/keys/token/supply/history", {}),
+                ("/certificates", {}),
+                ("/certificates", {"mspId": "Org1MSP", "notAfter__lt": "2100-01-01T00:00:00Z"}),
+                ("/certificates", {"role": "creator", "accepted": "true"}),
+                ("/certificates", {"mspId": "Org1MSP", "role": "creator"}),
             ):
+                limit = 2 if route == "/certificates" else 5
                 await check(client, recorded_database, queries, limit=5)
-                first = await api.channel(route, limit=5, order=order, **filters)
+                first = await api.channel(route, limit=limit, order=order, **filters)
                 if first["page"]["next"] is not None:
                     await api.channel(
-                        route, limit=5, order=order, cursor=first["page"]["next"], **filters
+                        route, limit=limit, order=order, cursor=first["page"]["next"], **filters
                     )
         block = await api.channel("/blocks/77")
         await api.channel(f"/blocks/{block['hash']}")

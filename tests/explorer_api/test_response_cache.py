@@ -27,6 +27,7 @@ from explorer_api.routing.route import ChannelRoute, ListRoute
 from ledger.mongodb.collections import SYNC_STATE
 from ledger.mongodb.sync_state import ChannelState, write_sync_state
 from tests.explorer_api.command_recorder import recorded_client
+from tests.explorer_api.examples import FINGERPRINT
 from tests.explorer_api.support import (
     CHANNEL,
     Api,
@@ -207,6 +208,7 @@ async def cacheable_paths(api: Api) -> list[str]:
         "name": event["chaincode"],
         "namespace": event["chaincode"],
         "key": "k",
+        "fingerprint": FINGERPRINT,
     }
     paths = [route.example.partition("?")[0].format(**values) for route in CACHEABLE]
     paths += [

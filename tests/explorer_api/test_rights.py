@@ -126,8 +126,12 @@ STORING = {
     "write_sync_state",
     "record_verification",
     "VerdictStore",
+    "CertificateStore",
 }
-WRITERS = {"store.py", "sync_state.py", "index_builds.py", "repairs.py", "verdicts.py"}
+WRITERS = {
+    *("store.py", "sync_state.py", "index_builds.py", "repairs.py", "verdicts.py"),
+    "certificates.py",
+}
 """The modules of ledger/mongodb that write; all others only read."""
 
 

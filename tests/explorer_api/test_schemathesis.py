@@ -11,7 +11,7 @@ from explorer_api.docs.route_docs import operation_id, problems
 from explorer_api.http.parameters import CURSOR
 from explorer_api.routes import ROUTES
 from explorer_api.routing.route import AnyRoute, StreamRoute
-from tests.explorer_api.examples import ENDING_ROUTES
+from tests.explorer_api.examples import ENDING_ROUTES, FINGERPRINT
 from tests.explorer_api.support import CHANNEL, Api
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
@@ -32,7 +32,9 @@ def own_problems(route: AnyRoute) -> set[int]:
 
 def configuration(tx_id: str) -> str:
     """Return a configuration with ids that exist, and without streams, which do not end."""
-    sections = [f'[parameters]\n"path.channel" = "{CHANNEL}"\n"path.txId" = "{tx_id}"\n']
+    values = {"channel": CHANNEL, "txId": tx_id, "fingerprint": FINGERPRINT}
+    lines = [f'"path.{name}" = "{value}"\n' for name, value in values.items()]
+    sections = ["[parameters]\n" + "".join(lines)]
     for route in ROUTES:
         if isinstance(route, StreamRoute):
             sections.append(

@@ -9,7 +9,8 @@ from bson.int64 import Int64
 
 from indexer.audit.repair import Cause
 from ledger.errors import ChainMismatchError, LedgerError
-from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS, VERDICTS
+from ledger.mongodb.certificates import INVENTORY
+from ledger.mongodb.collections import BLOCKS, CERTIFICATES, EVENTS, TRANSACTIONS, VERDICTS
 from ledger.mongodb.repairs import Act
 from ledger.mongodb.store import LedgerStore
 from ledger.position import pack_position
@@ -285,11 +286,19 @@ async def test_a_killed_truncation_leaves_whole_blocks_and_can_be_run_again(
     assert crash_at > 3
 
 
-async def test_a_truncation_removes_the_verdicts_on_the_blocks_too(indexed: LedgerStore) -> None:
-    verdicts = indexed.database[VERDICTS]
+async def test_a_truncation_removes_the_verdicts_on_the_blocks_and_the_certificates(
+    indexed: LedgerStore,
+) -> None:
+    verdicts, certificates = indexed.database[VERDICTS], indexed.database[CERTIFICATES]
     await verdicts.insert_many({"_id": number} for number in range(LAST + 1))
+    await certificates.insert_many([{"_id": "0" * 64}, {"_id": INVENTORY}, {"_id": "f" * 64}])
     await cut_off(indexed, LAST - 6)
     assert [each["_id"] async for each in verdicts.find()] == list(range(LAST - 5))
+    assert await certificates.count_documents({}) == 0
+    records = [
+        each["key"] for each in await recorded(indexed) if each["collection"] == CERTIFICATES
+    ]
+    assert records == [INVENTORY, "f" * 64, "0" * 64], "what says that it is complete goes first"
 
 
 async def test_a_truncation_needs_a_stored_block(indexed: LedgerStore) -> None:

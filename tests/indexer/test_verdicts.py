@@ -18,6 +18,7 @@ from ledger.mongodb.store import LedgerStore
 from protos.common_pb2 import COMMIT_HASH, Block
 from protos.transaction_pb2 import BAD_CREATOR_SIGNATURE, ENDORSEMENT_POLICY_FAILURE
 from tests.eventually import eventually
+from tests.indexer.inventory import signers_in, stored_certificates, uses_of
 from tests.indexer.network import HEIGHT, TRUNK, Client, peer_of
 from tests.indexer.support import CHANNEL
 from tests.indexer.verifying import (
@@ -161,7 +162,7 @@ async def test_only_agreed_blocks_are_verified(store: LedgerStore, client: Clien
 async def test_a_recorded_ledger_verifies_wholly(
     name: Name, store: LedgerStore, client: Client
 ) -> None:
-    """Every envelope is checked, but for the reasons that are named."""
+    """Every envelope is checked, but for the reasons that are named; every signer is found."""
     blocks = recorded(name).blocks
     channel = {"raft-2.5": "kindledger", "bft-3.1": "bftchan"}[name]
     client = Client(client.folder, tls=False)
@@ -171,6 +172,9 @@ async def test_a_recorded_ledger_verifies_wholly(
     ):
         await daemon.until_verified(len(blocks))
         assert daemon.envelopes.contradictions == 0
+    certificates = await stored_certificates(store)
+    assert uses_of(certificates) == signers_in(blocks)
+    assert {each["acceptance"] for each in certificates} == {"accepted"}
     reasons: Counter[str] = Counter()
     for verdict in await stored_verdicts(store):
         for reason in verdict.get("notChecked", ()):

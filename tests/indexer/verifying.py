@@ -8,14 +8,21 @@ from typing import Any
 from msgspec.structs import replace
 
 from indexer.daemon import Daemon, DaemonChannel
+from indexer.envelopes.messages import Reply, Request, answer
 from indexer.envelopes.process import verifier_process
-from indexer.envelopes.verification import EnvelopeVerification, VerificationTimings
+from indexer.envelopes.verification import (
+    EnvelopeVerification,
+    StartVerifier,
+    VerificationTimings,
+)
+from indexer.envelopes.verifier import EnvelopeVerifier
 from indexer.pipeline.block_signatures import BlockSignatures
 from indexer.pipeline.channel_indexer import ChannelIndexer
 from indexer.progress.agreement import Agreement
 from indexer.progress.channel_progress import ChannelProgress
 from indexer.progress.envelope_progress import EnvelopeProgress
 from ledger.decoding.blocks import UndecodedBlock, read_block
+from ledger.mongodb.certificates import CertificateStore
 from ledger.mongodb.collections import VERDICTS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.verdicts import VerdictStore
@@ -31,6 +38,23 @@ SPLIT = 18
 TIMINGS = VerificationTimings(stall_s=5.0, first_retry_s=0.05, last_retry_s=0.2)
 
 
+class VerifierHere:
+    """A verifier in this process, which starts at once."""
+
+    def __init__(self, *, complete: bool) -> None:
+        self._verifier = EnvelopeVerifier(complete=complete)
+
+    async def ask(self, request: Request) -> Reply:
+        """Return the reply."""
+        return answer(self._verifier, request)
+
+
+@asynccontextmanager
+async def verifier_here(*, complete: bool) -> AsyncIterator[VerifierHere]:
+    """Yield a verifier in this process."""
+    yield VerifierHere(complete=complete)
+
+
 class VerifyingDaemon:
     """A daemon that follows the first source that works, and verifies envelopes."""
 
@@ -43,6 +67,8 @@ class VerifyingDaemon:
         first: int = 0,
         required: int = 1,
         verdicts: VerdictStore | None = None,
+        certificates: CertificateStore | None = None,
+        start_verifier: StartVerifier = verifier_process,
         signatures: bool = True,
         anchor: UndecodedBlock | None = None,
     ) -> None:
@@ -65,8 +91,9 @@ class VerifyingDaemon:
             sources,
             self.progress,
             self.envelopes,
-            verifier_process,
+            start_verifier,
             verdicts=verdicts,
+            certificates=certificates,
             anchor=anchor,
             timings=TIMINGS,
         )
