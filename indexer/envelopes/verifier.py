@@ -9,9 +9,10 @@ from typing import Final
 from ledger.decoding.blocks import UndecodedBlock
 from ledger.decoding.config_blocks import is_config_block
 from ledger.model import VALID
-from ledger.trust.block_findings import BlockFindings, sum_up, unchecked
+from ledger.trust.block_findings import OTHER_REASONS, BlockFindings, sum_up, unchecked
 from ledger.trust.chaincode_definitions import ChaincodeDefinitions
 from ledger.trust.channel_trust import ChannelTrust, from_config_envelope
+from ledger.trust.endorsement_policies import UNKNOWN_DEFINITION
 from ledger.trust.envelope_parts import read_envelope
 from ledger.trust.envelopes import verify_envelopes
 
@@ -19,6 +20,14 @@ NO_CONFIGURATION: Final = (
     "the channel's configuration is not known before its next CONFIG block; configure config_block "
     "of the channel"
 )
+
+
+def is_unknown(reason: str) -> bool:
+    """Return whether an envelope was not checked because what it is judged by is not known.
+
+    `reason` is that of a finding. Otherwise the verification does not cover what the envelope has.
+    """
+    return reason in (NO_CONFIGURATION, OTHER_REASONS) or reason.endswith(UNKNOWN_DEFINITION)
 
 
 class EnvelopeVerifier:
