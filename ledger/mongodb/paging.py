@@ -33,7 +33,7 @@ BY_ID: Final[Keys] = [("_id", ASCENDING)]
 _DOCUMENT_SIZE: Final = BinaryFormat("<i")
 """The beginning of every BSON document."""
 
-_EARLIEST = DatetimeMS(-62_135_596_800_000)
+EARLIEST: Final = DatetimeMS(-62_135_596_800_000)
 """The beginning of year 1; no stored time is earlier."""
 
 
@@ -128,7 +128,7 @@ class ChannelQueries:
         """
         hint = [("ts", ASCENDING), (key, ASCENDING)]
         since, until = times
-        bounds: Document = {"$gte": since if since is not None else _EARLIEST}
+        bounds: Document = {"$gte": since if since is not None else EARLIEST}
         if until is not None:
             bounds["$lt"] = until
         same_time: list[Document] = []
