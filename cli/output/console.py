@@ -22,12 +22,14 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table on stdout. Lines are not wrapped if stdout is not a terminal."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, stderr: bool = False
+) -> None:
+    """Print a table on stdout, or on stderr. Lines are not wrapped except on a terminal."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(Text(_text(cell)) for cell in row))
-    console = Console()
+    console = Console(stderr=stderr)
     if not console.is_terminal:
         console.width = _UNLIMITED_COLUMNS
     console.print(table)
