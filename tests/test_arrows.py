@@ -27,7 +27,7 @@ MAY_IMPORT = {
 }
 FLOORS = {
     "cli": (
-        *("main", "command_line", "commands", "demo", "doctor", "assembly", "output"),
+        *("main", "command_line", "commands", "demo", "doctor", "audit", "assembly", "output"),
         *("configuration", "signals", "errors", "version"),
     ),
     "ledger": ("mongodb", "documents", "decoding", "trust"),

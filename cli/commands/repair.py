@@ -2,8 +2,6 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +20,7 @@ from cli.commands.verify import block_source, channel_of_source
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, Exit, UnavailableError, exit_on_failure
 from cli.output.console import escape_control_characters, messages, print_json
-from cli.output.progress_bars import block_progress
+from cli.output.progress_bars import phase_progress
 from indexer.audit.repair import Cause, Finding, Repairer
 from indexer.audit.source_checks import SourceChecks
 from indexer.audit.truncation import Truncation, plan_truncation, truncate
@@ -192,7 +190,7 @@ async def _repair(
     progress = new_progress(channel)
     signatures = source_signatures(settings, channel, progress) if options.signatures else None
     checks = SourceChecks(store.database, progress, signatures)
-    with _progress(channel) as (start, advance):
+    with phase_progress(channel) as (start, advance):
         repairer = Repairer(store, repairs, source, checks, report=report, advance=advance)
         found = remaining = await repairer.inspect(lambda last: start("comparing", last))
         if options.apply and found:
@@ -271,7 +269,7 @@ async def _truncate(
     _confirm(channel, lost, options.confirmed)
     # First, so that nothing was changed if PostgreSQL is unavailable; to settle again does no harm.
     lowered = await lower_settled_height(settings, channel, height_above(plan.last), plan.last_hash)
-    with _progress(channel) as (start, advance):
+    with phase_progress(channel) as (start, advance):
         start("truncating", plan.highest - plan.last)
         removed = await truncate(repairs, plan, lambda number: advance(plan.highest - number))
     messages.print(f"{lost} were removed: {removed:,} documents", highlight=False, soft_wrap=True)
@@ -294,22 +292,3 @@ def _confirm(channel: str, lost: str, confirmed: str | None) -> None:
         confirmed = click.prompt(f"{lost} will be removed. Type the channel's name", err=True)
     if confirmed != channel:
         raise click.UsageError(f"nothing was changed: confirm the truncation with --yes {channel}")
-
-
-@contextmanager
-def _progress(
-    channel: str,
-) -> Iterator[tuple[Callable[[str, int], None], Callable[[int], None]]]:
-    """Show a bar of blocks on a terminal; yield what begins a phase, and what advances it."""
-    with block_progress() as bar:
-        task = bar.add_task(channel, total=None, rate="")
-
-        def start(phase: str, last: int) -> None:
-            bar.reset(task, total=last + 1, description=f"{phase} {channel}", rate="")
-
-        def advance(number: int) -> None:
-            speed = bar.tasks[0].speed
-            rate = f"{speed:,.0f} blocks/s" if speed else ""
-            bar.update(task, completed=number + 1, rate=rate)
-
-        yield start, advance
