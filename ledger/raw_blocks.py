@@ -6,7 +6,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from ledger.archive.frames import FrameError, decompress
-from ledger.decoding.block_identities import BlockIdentity, read_identity
+from ledger.commit_hash import claimed_commit_hash
+from ledger.decoding.block_identities import BlockIdentity
 from ledger.decoding.blocks import UndecodedBlock, read_block
 from ledger.errors import CorruptBlockError, DamagedRawBlockError, StoreConflictError
 
@@ -101,15 +102,13 @@ def check_same_block(kept: KeptBlock, block: CompressedBlock) -> bool:
     if kept.damage is None and kept.frame == block.frame:
         return True
     try:
-        stored = read_identity(kept.block_bytes(), "bytes")
-    except CorruptBlockError as error:
-        raise DamagedRawBlockError(kept.number, kept.place, _describe(error)) from error
-    chain = read_identity(decompress(block.frame), "bytes")
-    difference = identity_difference(chain, stored)
-    if difference is not None:
+        check_raw_block(kept.block_bytes(), _identity(decompress(block.frame))[1], kept.place)
+    except DamagedRawBlockError as error:
+        if not error.is_other_block:
+            raise
         raise StoreConflictError(
-            "raw blocks", block.number, kept.place, "the delivered block", difference
-        )
+            "raw blocks", block.number, kept.place, "the delivered block", error.what
+        ) from error
     return True
 
 
@@ -119,16 +118,23 @@ def check_raw_block(data: bytes, expected: BlockIdentity, place: str) -> Undecod
     `expected` is its identity as the ledger has it. Raises `DamagedRawBlockError`, which names the
     `place`, if the bytes are no block, or another one.
     """
-    number = expected.number
     try:
-        block, identity = read_block(data), read_identity(data, "bytes")
+        block, identity = _identity(data)
     except CorruptBlockError as error:
-        raise DamagedRawBlockError(number, place, _describe(error)) from error
+        what = f"no block: {error.field}: expected {error.expected}, got {error.got}"
+        raise DamagedRawBlockError(expected.number, place, what) from error
     difference = identity_difference(expected, identity)
     if difference is not None:
-        what = f"another block than the stored one: {difference}"
-        raise DamagedRawBlockError(number, place, what, is_other_block=True)
+        what = f"another block: {difference}"
+        raise DamagedRawBlockError(expected.number, place, what, is_other_block=True)
     return block
+
+
+def _identity(data: bytes) -> tuple[UndecodedBlock, BlockIdentity]:
+    """Return the checked block in the bytes, and its identity. Raises `CorruptBlockError`."""
+    block = read_block(data)
+    commit_hash = claimed_commit_hash(block).hex() or None
+    return block, BlockIdentity(block.number, block.hash.hex(), block.codes, commit_hash)
 
 
 def identity_difference(expected: BlockIdentity, got: BlockIdentity) -> str | None:
@@ -149,7 +155,3 @@ def identity_difference(expected: BlockIdentity, got: BlockIdentity) -> str | No
         if before != after:
             return f"{name}: expected {before}, got {after}"
     return None
-
-
-def _describe(error: CorruptBlockError) -> str:
-    return f"no block: {error.field}: expected {error.expected}, got {error.got}"

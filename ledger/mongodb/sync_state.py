@@ -78,6 +78,11 @@ class DifferenceCounts(Struct, frozen=True, rename="camel"):
 
     It is null if signatures were not verified.
     """
+    raw_blocks: int | None = None
+    """Raw blocks that are missing, damaged, or other blocks than the stored ones.
+
+    A range of missing ones counts once. It is null if no raw block is kept.
+    """
 
 
 class Verification(Struct, frozen=True, rename="camel"):

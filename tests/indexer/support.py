@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
@@ -28,6 +28,7 @@ from ledger.mongodb.indexes import ready_indexes
 from ledger.mongodb.raw_blocks import MongoRawBlocks
 from ledger.mongodb.store import LedgerStore
 from ledger.position import MAX_BLOCK_NUMBER, unpack_position
+from ledger.raw_blocks import RawBlockArchive
 
 CHANNEL = "kindledger"
 SMALL = PipelineLimits(
@@ -216,6 +217,7 @@ async def index(
     source: ScriptedSource,
     limits: PipelineLimits = SMALL,
     policy: IndexPolicy = DEFERRED,
+    archive: RawBlockArchive | Literal["mongodb"] | None = "mongodb",
 ) -> ChannelProgress:
     """Index the blocks of the source that the store does not have, in a task that may crash."""
     progress = new_progress()
@@ -225,7 +227,7 @@ async def index(
         progress,
         limits=limits,
         index_policy=policy,
-        raw_blocks=MongoRawBlocks(store.database),
+        raw_blocks=MongoRawBlocks(store.database) if archive == "mongodb" else archive,
     )
     source.ended = indexer.stop
     await asyncio.create_task(indexer.run())

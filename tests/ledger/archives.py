@@ -45,6 +45,11 @@ async def write_archive(path: Path, blocks: Sequence[bytes], together: int = 7) 
             await archive.append(compressed(blocks[start : start + together]))
 
 
+def segments(folder: Path) -> list[Path]:
+    """Return the files with blocks, in order."""
+    return sorted(folder.glob("*.blocks"))
+
+
 async def kept(archive: RawBlocks) -> dict[int, bytes | str]:
     """Return what is kept: the bytes of each block, or what is wrong with it."""
     found: dict[int, bytes | str] = {}

@@ -17,6 +17,7 @@ from tests.ledger.archives import (
     folder_archive,
     kept,
     read_again,
+    segments,
     write_archive,
 )
 from tests.ledger.recorded import recorded
@@ -33,11 +34,6 @@ async def folder(tmp_path: Path) -> Path:
     assert len(list(path.glob("*.blocks"))) > 3
     assert len(list(path.glob("*.index"))) == len(list(path.glob("*.blocks"))) - 1
     return path
-
-
-def segments(folder: Path) -> list[Path]:
-    """Return the files with blocks, in order."""
-    return sorted(folder.glob("*.blocks"))
 
 
 def flip(path: Path, offset: int, bit: int = 0) -> None:
