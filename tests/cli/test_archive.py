@@ -59,8 +59,7 @@ def test_a_damaged_archive_is_named_and_repaired_and_gives_the_ledger_again(
     guarded_mongod: Mongod, settings: Json
 ) -> None:
     """The roles of the documentation suffice for all of it."""
-    verified = run("verify", settings=settings)["channels"][0]
-    assert (verified["differences"], verified["kinds"]["rawBlocks"]) == (0, 0)
+    source = ("--source", str(RECORDED))
     with MongoClient[Json](guarded_mongod.uri) as admin:
         place = _damage(admin, settings)
         found = run("verify", settings=settings, code=Exit.DATA)
@@ -68,11 +67,7 @@ def test_a_damaged_archive_is_named_and_repaired_and_gives_the_ledger_again(
         assert place in found["message"]
         refused = run("reindex", "--channel", CHANNEL, "--into", AGAIN, settings=settings, code=65)
         assert place in refused["message"]
-
-        source = ("--source", str(RECORDED))
-        assert run("repair", *source, settings=settings, code=Exit.DATA)["findings"] == 1
         assert run("repair", *source, "--apply", settings=settings)["repaired"] == 1
-        assert run("verify", settings=settings)["channels"][0]["kinds"]["rawBlocks"] == 0
         (record,) = admin[NAME][REPAIRS].find()
         assert (record["act"], record["collection"]) == ("replace", RAW_BLOCKS)
 
@@ -80,7 +75,6 @@ def test_a_damaged_archive_is_named_and_repaired_and_gives_the_ledger_again(
         repaired = run("repair", "--source", "archive", "--apply", settings=settings)
         assert (repaired["repaired"], repaired["remaining"]) == (1, 0)
         assert admin[NAME][EVENTS].find_one({"_id": event["_id"]}) == event
-        assert run("verify", "--source", "archive", settings=settings)["channels"][0]["source"]
 
         again = run("reindex", "--channel", CHANNEL, "--into", AGAIN, settings=settings)
         assert again["equal"] is True
@@ -89,7 +83,8 @@ def test_a_damaged_archive_is_named_and_repaired_and_gives_the_ledger_again(
         assert f'[channels.{CHANNEL}]\ndatabase = "{AGAIN}"' in again["message"]
         assert contents(admin, AGAIN) == contents(admin, NAME)
         settings["channels"][CHANNEL]["database"] = AGAIN
-        assert run("verify", settings=settings)["channels"][0]["kinds"]["rawBlocks"] == 0
+        verified = run("verify", "--source", "archive", settings=settings)["channels"][0]
+        assert (verified["differences"], verified["kinds"]["rawBlocks"]) == (0, 0)
 
 
 def _damage(admin: "MongoClient[Json]", settings: Json) -> str:
