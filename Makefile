@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade --quiet
 
-.PHONY: help demo test test-all check format protos docs bench bench-rows bench-api bench-signatures lock clean
+.PHONY: help demo test test-all check format protos docs bench bench-rows bench-api bench-signatures bench-archive lock clean
 .SILENT: help .venv/demo-ready .venv/ready
 
 help:
@@ -27,6 +27,7 @@ help:
 	echo "make bench-rows  measure business rows settled a second"
 	echo "make bench-api   measure requests a second of the explorer API; needs wrk"
 	echo "make bench-signatures  measure signatures of envelopes verified a second"
+	echo "make bench-archive  measure what it costs to keep raw blocks"
 	echo "make format      format the code"
 	echo "make protos      generate protos/*_pb2"
 	echo "make docs        generate docs/api.md"
@@ -82,6 +83,9 @@ bench-api: .venv/ready
 
 bench-signatures: .venv/ready
 	$(BIN)/python -m benchmarks.signatures $(ARGS)
+
+bench-archive: .venv/ready
+	$(BIN)/python -m benchmarks.archive $(if $(LEDGER),--ledger "$(LEDGER)") $(ARGS)
 
 lock:
 	$(LOCK) --extra devnet --extra dev -o requirements-dev.lock

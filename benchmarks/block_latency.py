@@ -15,6 +15,7 @@ from cli.version import VERSION
 from explorer_api.app import create_app, serve
 from indexer.pipeline.channel_indexer import ChannelIndexer
 from indexer.sources.peer_source import Endpoint, PeerSource
+from ledger.mongodb.raw_blocks import MongoRawBlocks
 from ledger.mongodb.store import LedgerStore
 from ledger.signing import load_signing_identity
 
@@ -53,8 +54,12 @@ async def delivered_to_visible(
         )
         async with AsyncMongoClient[dict[str, Any]](uri, tz_aware=True) as client:
             await client.drop_database(_DATABASE)
+            store = LedgerStore(client, _DATABASE)
             indexer = ChannelIndexer(
-                LedgerStore(client, _DATABASE), [source], new_progress(channel)
+                store,
+                [source],
+                new_progress(channel),
+                raw_blocks=MongoRawBlocks(store.database),
             )
             runner, api_port = await serve(
                 create_app(client, {channel: _DATABASE}, version=VERSION), "127.0.0.1", 0

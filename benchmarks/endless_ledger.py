@@ -92,7 +92,7 @@ def endless_blocks(height: int) -> Iterator[bytes]:
 class EndlessSource:
     """A block source with the blocks below `height`, after which it waits as a peer does."""
 
-    name, finite = "endless ledger", False
+    name, finite, seeks = "endless ledger", False, True
 
     def __init__(self, height: int) -> None:
         self._height = height

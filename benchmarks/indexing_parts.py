@@ -9,7 +9,8 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from indexer.pipeline.deferred_indexes import IndexPolicy
 from indexer.pipeline.encoders import new_encoder
 from indexer.sources.file_source import FileSource
 from indexer.sources.peer_source import Endpoint, PeerSource
+from ledger.archive.folder_archive import FolderArchive
 from ledger.documents.encoding import EncodedBlock
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.indexes import IndexOptions
+from ledger.mongodb.raw_blocks import MongoRawBlocks
 from ledger.mongodb.store import LedgerStore
 from ledger.ownership import decide_owners
 from ledger.signing import load_signing_identity
@@ -148,8 +151,14 @@ async def _follow(
         await client.drop_database(DATABASE)
         progress = new_progress(channel)
         policy = IndexPolicy(deferred=creation == "deferred", far_behind_blocks=_FAR_BEHIND_BLOCKS)
+        store = LedgerStore(client, DATABASE)
         indexer = ChannelIndexer(
-            LedgerStore(client, DATABASE), [source], progress, first=first, index_policy=policy
+            store,
+            [source],
+            progress,
+            first=first,
+            index_policy=policy,
+            raw_blocks=MongoRawBlocks(store.database),
         )
         began, cpu = time.perf_counter(), time.process_time()
         running = asyncio.create_task(indexer.run())
@@ -171,7 +180,28 @@ async def _first_of(running: asyncio.Task[None], waiting: Coroutine[Any, Any, No
         await running
 
 
+_archive_option = click.option(
+    "--archive",
+    default="mongodb",
+    help="Where raw blocks are kept: none, mongodb, or a folder.",
+    show_default=True,
+)
+
+
+@asynccontextmanager
+async def _archive_at(place: str, store: LedgerStore, channel: str) -> AsyncIterator[Any]:
+    """Yield the archive at a place, which `--archive` names, or None."""
+    if place in ("none", "mongodb"):
+        yield MongoRawBlocks(store.database) if place == "mongodb" else None
+        return
+    archive = FolderArchive(Path(place), channel)
+    await archive.open()
+    yield archive
+    await archive.close()
+
+
 @main.command("import")
+@_archive_option
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--uri", required=True)
 @click.option("--channel", required=True)
@@ -179,22 +209,29 @@ async def _first_of(running: asyncio.Task[None], waiting: Coroutine[Any, Any, No
 @click.option(
     "--again", is_flag=True, help="Import into the existing database, not into an empty one."
 )
-def import_files(*, folder: Path, uri: str, channel: str, first: int, again: bool) -> None:
+def import_files(
+    *, folder: Path, uri: str, channel: str, first: int, again: bool, archive: str
+) -> None:
     """Measure indexing from files to durable documents with all indexes."""
-    asyncio.run(_import(folder, uri, channel, first, again=again))
+    asyncio.run(_import(folder, uri, channel, first, archive, again=again))
 
 
-async def _import(folder: Path, uri: str, channel: str, first: int, *, again: bool) -> None:
+async def _import(
+    folder: Path, uri: str, channel: str, first: int, place: str, *, again: bool
+) -> None:
     async with AsyncMongoClient[dict[str, Any]](uri) as client:
         if not again:
             await client.drop_database(DATABASE)
-        progress = new_progress(channel)
-        indexer = ChannelIndexer(
-            LedgerStore(client, DATABASE), [FileSource([folder])], progress, first=first
-        )
-        began = time.perf_counter()
-        await indexer.run()
-        _report(time.perf_counter() - began, new_blocks=progress.blocks)
+        progress, store = new_progress(channel), LedgerStore(client, DATABASE)
+        async with _archive_at(place, store, channel) as archive:
+            indexer = ChannelIndexer(
+                store, [FileSource([folder])], progress, first=first, raw_blocks=archive
+            )
+            began, cpu = time.perf_counter(), time.process_time()
+            await indexer.run()
+            seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+        kept = progress.archive.bytes if progress.archive is not None else 0
+        _report(seconds, cpu_seconds=cpu_seconds, new_blocks=progress.blocks, kept_bytes=kept or 0)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def grow(*, uri: str, database: str) -> None:
 class _ForgedSource:
     """A block source with a new forged block each second."""
 
-    name, finite = "forged", False
+    name, finite, seeks = "forged", False, True
 
     async def newest(self) -> None:
         """Return None: the height of this source is unknown."""

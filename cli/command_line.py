@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "import": "cli.commands.import_files:import_command",
     "migrate": "cli.commands.migrate:migrate_group",
     "reconcile": "cli.commands.reconcile:reconcile_group",
+    "reindex": "cli.commands.reindex:reindex_command",
     "repair": "cli.commands.repair:repair_command",
     "run": "cli.commands.run:run_command",
     "status": "cli.commands.status:status_command",

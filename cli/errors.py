@@ -11,7 +11,7 @@ from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import ConnectionFailure, InvalidURI, OperationFailure, PyMongoError
 
 from indexer.sources.block_source import SourceUnavailableError
-from ledger.errors import LedgerError
+from ledger.errors import ArchiveInUseError, ArchiveUnavailableError, LedgerError
 from ledger.signing import IdentityError
 from reconciliation.errors import ReconciliationError
 from reconciliation.migrations.scripts import MigrationError
@@ -83,7 +83,7 @@ def exit_on_failure(*, daemon: bool = False) -> Iterator[None]:
     ) as error:
         message = f"{error}. `kindledger doctor` shows which server is unavailable."
         _end(Exit.RESTART if daemon else Exit.UNAVAILABLE, message)
-    except UnavailableError as error:
+    except (UnavailableError, ArchiveUnavailableError, ArchiveInUseError) as error:
         _end(Exit.UNAVAILABLE, str(error))
     except PyMongoError as error:
         if isinstance(error, OperationFailure) and error.code in REFUSED:

@@ -93,6 +93,7 @@ def create_app(
         follows_changes=redis is None,
         redis_cache=redis_cache,
         background=[feeds.follow],
+        archive_folder=options.archive_folder,
         limits=limits,
     )
     services = Services(

@@ -1,5 +1,6 @@
 """The options of the service: those of the operator, and limits that only tests change."""
 
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
@@ -37,6 +38,9 @@ class Options(Struct, frozen=True, kw_only=True):
     stream_buffer_bytes: int = 32 << 20
     """The size of the messages that are held for the streams of a channel. The stream of a client
     that falls further behind ends with a message that says so."""
+    archive_folder: Path | None = None
+    """The folder with the archives of raw blocks, one folder for each database in it; None if raw
+    blocks are kept in MongoDB."""
     replay_blocks: int = 100_000
     """The number of blocks below the head from which a stream can be resumed; the response to a
     request that resumes it further below is 409."""

@@ -9,6 +9,7 @@ from explorer_api.http.responses import (
     NO_CACHE,
     NO_STORE,
     ONE_DAY,
+    PROTOBUF,
     TEN_SECONDS,
 )
 from explorer_api.operator_routes import OPERATIONS, OPERATOR_ROUTES
@@ -128,8 +129,8 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         tag=_LEDGER,
         body_type=bytes,
         cache_controls=_BLOCK_CACHING,
-        content_type="application/x-protobuf",
-        problems=("raw-not-retained",),
+        content_type=PROTOBUF,
+        problems=("raw-not-retained", "raw-block-damaged", "archive-unavailable"),
         example=f"{CHANNEL}/blocks/0/raw",
     ),
     ChannelRoute(

@@ -146,6 +146,7 @@ class Daemon:
             reconciliation=reconciliation.snapshot() if reconciliation is not None else None,
             index_build=progress.index_build,
             scrub=progress.scrub,
+            archive=progress.archive,
             verifies_envelopes=progress.envelopes is not None,
             verified_height=progress.envelopes.height if progress.envelopes else None,
             envelopes=progress.envelopes.report() if progress.envelopes else None,

@@ -94,3 +94,38 @@ class SurplusDocumentsError(StoreConflictError):
             "which shows such documents, and removes them with --apply."
         )
         self.args = (message,)
+
+
+class DamagedRawBlockError(LedgerError):
+    """A block that cannot be read as it was kept; `place` names where it is kept.
+
+    `is_other_block` says that a whole block is there, but another one than the stored block.
+    """
+
+    def __init__(self, number: int, place: str, what: str, *, is_other_block: bool = False) -> None:
+        self.number, self.place, self.what = number, place, what
+        self.is_other_block = is_other_block
+        super().__init__(
+            f"raw block {number}: {place}: {what}. What is kept of this block was damaged or "
+            "altered, and is not used; the other documents of the block are not affected. "
+            "`kindledger repair --source peer --apply` fetches the block again."
+        )
+
+
+class ForeignArchiveError(LedgerError):
+    """An archive of raw blocks, or a file in it, that does not belong to the channel's ledger."""
+
+    def __init__(self, place: str, what: str) -> None:
+        self.place = place
+        super().__init__(
+            f"{place}: {what}. Nothing was written to this archive. Check archive.folder and the "
+            "database of the channel; move away what belongs to another channel or chain."
+        )
+
+
+class ArchiveUnavailableError(Exception):
+    """An archive of raw blocks that cannot be read or written now; the message says why."""
+
+
+class ArchiveInUseError(Exception):
+    """An archive of raw blocks that another process writes to."""

@@ -30,7 +30,7 @@ FLOORS = {
         *("main", "command_line", "commands", "demo", "doctor", "audit", "assembly", "output"),
         *("configuration", "signals", "errors", "version"),
     ),
-    "ledger": ("mongodb", "documents", "decoding", "trust"),
+    "ledger": ("mongodb", "archive", "documents", "decoding", "trust"),
     "indexer": (
         *("daemon", "monitoring", "audit", "agreement", "pipeline"),
         *("envelopes", "sources", "progress"),
@@ -49,7 +49,10 @@ PURE = ("model", "hashes", "ownership", "position", "decoding", "documents", "tr
 IMPURE = {"asyncio", "os", "time", "random", "socket", "pathlib", "pymongo", "grpc", "structlog"}
 
 COLLECTIONS = "ledger.mongodb.collections"
-COLLECTION_NAMES = {"BLOCKS", "TRANSACTIONS", "EVENTS", "SYNC_STATE", "VERDICTS", "CERTIFICATES"}
+COLLECTION_NAMES = {
+    *("BLOCKS", "TRANSACTIONS", "EVENTS", "SYNC_STATE"),
+    *("VERDICTS", "CERTIFICATES", "RAW_BLOCKS"),
+}
 MAY_NAME_COLLECTIONS = ("ledger/mongodb/", "cli/doctor/")
 """MongoDB is asked for the ledger in one room; the doctor compares rights on the collections."""
 

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -31,7 +32,7 @@ _REQUEST_CONNECTIONS = 256
 """Connections for requests other than streams."""
 
 
-def api_options(settings: ApiSettings) -> Options:
+def api_options(settings: ApiSettings, archive_folder: Path | None = None) -> Options:
     """Return the configured options, with no more streams than this process may open files."""
     needed = settings.streams + _REQUEST_CONNECTIONS + _RESERVED_FILES
     connections = max(allow_open_files(needed) - _RESERVED_FILES, _REQUEST_CONNECTIONS)
@@ -55,6 +56,7 @@ def api_options(settings: ApiSettings) -> Options:
         streams=streams,
         streams_per_client=settings.streams_per_client or None,
         replay_blocks=settings.replay_blocks,
+        archive_folder=archive_folder,
     )
 
 
@@ -72,7 +74,7 @@ async def serve_api(
             client,
             {channel: settings.database_of(channel) for channel in settings.channels} or None,
             version=VERSION,
-            options=api_options(settings.api),
+            options=api_options(settings.api, settings.archive.folder),
             redis=await stack.enter_async_context(configured_redis(settings.redis)),
             business_reports=await stack.enter_async_context(business_reports(settings)),
             registry=registry,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from cli.assembly.agreement import channel_agreement, peer_comparisons
+from cli.assembly.archive import raw_block_archive
 from cli.assembly.network import peer_sources
 from cli.assembly.reconciliation import reconciled_channel, reconciliation
 from cli.assembly.signatures import block_signatures, envelope_verification
@@ -26,12 +27,13 @@ from indexer.progress.channel_progress import ChannelProgress
 from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.store import LedgerStore
 from reconciliation.reconciliation_metrics import RECONCILIATION_METRICS
+from reconciliation.reconciliation_progress import ReconciliationProgress
 from runtime.metrics import MetricCollector
 
 
 def new_progress(channel: str, agreement: Agreement | None = None) -> ChannelProgress:
     """Return the progress of a channel, measured by this machine's clocks."""
-    return ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC), agreement)
+    return ChannelProgress(channel, time.monotonic, _now, agreement)
 
 
 def pipeline_limits(
@@ -76,44 +78,49 @@ async def daemon_channel(
     """Yield a configured channel: its indexer, its reconciliation and its head notifications.
 
     The channel has reconciliation if it is configured for this channel, and head notifications if
-    Redis is configured. Raises `ConfigurationError`, and `IdentityError` for certificate files that
-    cannot be used.
+    Redis is configured. Raises `ConfigurationError`, `IdentityError` for certificate files that
+    cannot be used, and the errors of `raw_block_archive`.
     """
     store = LedgerStore(client, settings.database_of(channel))
     sources = peer_sources(settings.fabric, channel)
     progress = new_progress(channel, channel_agreement(settings, channel, sources))
     comparisons = peer_comparisons(settings, store, sources, progress)
-    indexer = ChannelIndexer(
-        store,
-        sources,
-        progress,
-        first=settings.channels[channel].start_block,
-        limits=pipeline_limits(settings.indexer),
-        timeouts=PeerTimeouts(
-            poll_s=settings.indexer.poll_s,
-            stall_s=settings.indexer.stall_s,
-            peer_retry_s=settings.indexer.peer_retry_s,
-        ),
-        indexes=index_options(settings.indexer),
-        index_policy=index_policy(settings.indexer),
-        signatures=block_signatures(settings, channel, progress),
-    )
-    scrub = Scrub(store, progress, scrub_rate(settings.verification), lambda: datetime.now(UTC))
-    tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (scrub.run,)
+    background = Scrub(store, progress, scrub_rate(settings.verification), _now).run
+    tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (background,)
     verification = envelope_verification(settings, channel, store, sources, progress)
     if verification is not None:
         tasks += (verification.run,)
     if redis is not None:
         tasks += (HeadPublisher(redis, store.database.name, progress).run,)
-    if channel != reconciled_channel(settings):
-        yield DaemonChannel(
-            indexer, progress, store.database, background_tasks=tasks, comparisons=comparisons
+    async with AsyncExitStack() as parts:
+        archive = raw_block_archive(settings, store.database, channel)
+        indexer = ChannelIndexer(
+            store,
+            sources,
+            progress,
+            first=settings.channels[channel].start_block,
+            limits=pipeline_limits(settings.indexer),
+            timeouts=_timeouts(settings.indexer),
+            indexes=index_options(settings.indexer),
+            index_policy=index_policy(settings.indexer),
+            signatures=block_signatures(settings, channel, progress),
+            raw_blocks=await parts.enter_async_context(archive),
         )
-        return
-    async with reconciliation(settings, store, progress) as part:
-        reconciled = part.reconciler.progress
-        registry.register(MetricCollector(RECONCILIATION_METRICS, "channel", {channel: reconciled}))
-        background_tasks = (*part.background_tasks, *tasks)
-        yield DaemonChannel(
-            indexer, progress, store.database, reconciled, background_tasks, comparisons
-        )
+        reconciled: ReconciliationProgress | None = None
+        if channel == reconciled_channel(settings):
+            part = await parts.enter_async_context(reconciliation(settings, store, progress))
+            reconciled = part.reconciler.progress
+            by_channel = {channel: reconciled}
+            registry.register(MetricCollector(RECONCILIATION_METRICS, "channel", by_channel))
+            tasks = (*part.background_tasks, *tasks)
+        yield DaemonChannel(indexer, progress, store.database, reconciled, tasks, comparisons)
+
+
+def _timeouts(settings: IndexerSettings) -> PeerTimeouts:
+    return PeerTimeouts(
+        poll_s=settings.poll_s, stall_s=settings.stall_s, peer_retry_s=settings.peer_retry_s
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pymongo import AsyncMongoClient
 
-from ledger.mongodb.repairs import LEDGER, RepairedBy, RepairStore
+from ledger.mongodb.repairs import LEDGER, RAW_BLOCKS_NAME, RepairedBy, RepairStore
 from ledger.mongodb.rights import granted_actions
 from ledger.mongodb.store import LedgerStore
 
@@ -14,15 +14,24 @@ _CHANGING = frozenset({"update", "remove"})
 
 
 async def repair_store(
-    client: AsyncMongoClient[dict[str, Any]], store: LedgerStore, source: str | None, reason: str
+    client: AsyncMongoClient[dict[str, Any]],
+    store: LedgerStore,
+    source: str | None,
+    reason: str,
+    *,
+    changes_raw_blocks: bool,
 ) -> tuple[RepairStore, bool]:
-    """Return the store for repairs, and whether its user may change and remove documents."""
+    """Return the store for repairs, and whether its user may change and remove documents.
+
+    Raw blocks are among these documents if `changes_raw_blocks` is set.
+    """
     status = await client.admin.command("connectionStatus", showPrivileges=True)
     users = status["authInfo"]["authenticatedUsers"]
     privileges = status["authInfo"]["authenticatedUserPrivileges"]
     names = ", ".join(f"{user['user']}@{user['db']}" for user in users) or "without access control"
+    changed = (*LEDGER, RAW_BLOCKS_NAME) if changes_raw_blocks else LEDGER
     may_change = not users or all(
-        granted_actions(privileges, store.database.name, name) >= _CHANGING for name in LEDGER
+        granted_actions(privileges, store.database.name, name) >= _CHANGING for name in changed
     )
     by = RepairedBy(_os_user(), names, source, reason)
     return RepairStore(store, by, lambda: datetime.now(UTC)), may_change

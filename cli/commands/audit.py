@@ -43,7 +43,7 @@ _DEFAULT_SOURCE = "peer"
 @channel_option
 @click.option(
     "--source",
-    metavar="PATH|peer[:NAME]",
+    metavar="PATH|peer[:NAME]|archive",
     help="The blocks to compare with: block files, or a configured peer.  "
     "[default: another peer than the one that the data came from]",
 )

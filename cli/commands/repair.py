@@ -1,7 +1,6 @@
 """`kindledger repair`: puts a stored ledger right with the blocks of a source."""
 
 import asyncio
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,26 +8,26 @@ import click
 from msgspec import Struct
 from pymongo import AsyncMongoClient
 
+from cli.assembly.archive import raw_block_archive, raw_blocks
 from cli.assembly.channel import new_progress
 from cli.assembly.mongo import mongo_client, stored_channels
 from cli.assembly.repairs import repair_store
-from cli.assembly.settled_rows import lower_settled_height
 from cli.assembly.signatures import source_signatures
 from cli.commands.import_files import print_notices
 from cli.commands.options import LoadSettings, json_option
+from cli.commands.truncation import TruncationOrder, TruncationReport, truncate_channel
 from cli.commands.verify import block_source, channel_of_source
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, Exit, UnavailableError, exit_on_failure
 from cli.output.console import escape_control_characters, messages, print_json
 from cli.output.progress_bars import phase_progress
+from indexer.audit.raw_block_repair import RawBlockRepairer
 from indexer.audit.repair import Cause, Finding, Repairer
 from indexer.audit.source_checks import SourceChecks
-from indexer.audit.truncation import Truncation, plan_truncation, truncate
 from ledger.mongodb.index_builds import has_owner_index
 from ledger.mongodb.repairs import RepairStore
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import MAX_SILENCE_OF_WORK_S, read_sync_state, reports_work
-from ledger.position import height_above
 
 _MAX_SHOWN = 100
 
@@ -37,8 +36,9 @@ _MAX_SHOWN = 100
 @click.option("--channel", help="The channel to repair; needed if several are stored.")
 @click.option(
     "--source",
-    metavar="PATH|peer[:NAME]",
-    help="Block files, or a configured peer; without it only leftovers are found.",
+    metavar="PATH|peer[:NAME]|archive[:PLACE]",
+    help="Block files, a configured peer, or the archive of raw blocks (PLACE is `mongodb` or a "
+    "folder); without it only leftovers are found.",
 )
 @click.option(
     "--signatures/--no-signatures",
@@ -62,10 +62,11 @@ def repair_command(load: LoadSettings, /, *, as_json: bool, **options: Any) -> N
     """Show what is wrong with a stored ledger, and put it right with --apply.
 
     Missing documents are inserted, altered ones replaced, and documents that the chain does not
-    have are removed. Nothing is changed if source and store are different chains, or if a block of
-    the source has a wrong commit hash or wrong signatures of the orderers. Exits 65 if something
-    was found and not repaired. To change and remove documents, mongo.repair_uri must name a user
-    with the role kindledgerRepair. Stop the channel's daemon before.
+    have are removed. Raw blocks that are missing or damaged are fetched from the source. Nothing is
+    changed if source and store are different chains, or if a block of the source has a wrong commit
+    hash or wrong signatures of the orderers. Exits 65 if something was found and not repaired. To
+    change and remove documents, mongo.repair_uri must name a user with the role kindledgerRepair.
+    Stop the channel's daemon before.
     """
     with exit_on_failure():
         code, result = asyncio.run(repair(load(), Options(**options)))
@@ -104,16 +105,6 @@ class Report(Struct, frozen=True, rename="camel"):
     shown: list[Finding]
 
 
-class TruncationReport(Struct, frozen=True, rename="camel"):
-    """The outcome of a truncation: the number of removed documents; 0 if it was only shown."""
-
-    channel: str
-    truncation: Truncation
-    applied: bool = False
-    removed: int = 0
-    settled_height_lowered: bool = False
-
-
 async def repair(settings: Settings, options: Options) -> tuple[Exit, Report | TruncationReport]:
     """Repair or truncate one channel; return the exit code and the outcome."""
     async with mongo_client(settings, repairs=options.apply) as client:
@@ -123,15 +114,24 @@ async def repair(settings: Settings, options: Options) -> tuple[Exit, Report | T
             await _check_no_daemon(store, channel)
         truncates = f"truncate to block {options.last}" if options.last is not None else ""
         reason = options.reason or truncates
-        repairs, may_change = await repair_store(client, store, options.source, reason)
+        in_mongodb = settings.archive.keep and settings.archive.folder is None
+        repairs, may_change = await repair_store(
+            client, store, options.source, reason, changes_raw_blocks=in_mongodb
+        )
         if options.last is not None:
-            return await _truncate(settings, channel, repairs, options, may_change=may_change)
+            return await truncate_channel(
+                settings, channel, store, repairs, _order(options), may_change=may_change
+            )
         if options.source is not None and not await has_owner_index(store.database):
             raise UnavailableError(
                 f"{channel}: the index of transaction ids does not exist, so the ledger cannot be "
                 "compared with its source yet. `kindledger run` and `import` build missing indexes"
             )
         return await _repair(settings, channel, store, repairs, options, may_change=may_change)
+
+
+def _order(options: Options) -> TruncationOrder:
+    return TruncationOrder(options.last or 0, options.apply, options.confirmed)
 
 
 async def _channel(
@@ -192,20 +192,28 @@ async def _repair(
     checks = SourceChecks(store.database, progress, signatures)
     with phase_progress(channel) as (start, advance):
         repairer = Repairer(store, repairs, source, checks, report=report, advance=advance)
-        found = remaining = await repairer.inspect(lambda last: start("comparing", last))
+        found = await repairer.inspect(lambda last: start("comparing", last))
         if options.apply and found:
             start("repairing", repairer.last)
-            remaining = await repairer.apply(may_change=may_change)
+            await repairer.apply(may_change=may_change)
     print_notices(source)
+    counts, repaired = repairer.counts, repairer.repaired
+    if settings.archive.keep:
+        archive = raw_blocks(settings, store.database, channel)
+        of_archive = RawBlockRepairer(store, repairs, archive, source, report)
+        if await of_archive.inspect() and options.apply:
+            await _repair_archive(settings, channel, store, of_archive, may_change=may_change)
+        counts, repaired = counts + of_archive.counts, repaired + of_archive.repaired
+    remaining = counts.total() - repaired
     result = Report(
         channel,
         options.source,
         {reason: count for reason, count in progress.unchecked_commit_hashes.items() if count},
         progress.unchecked_signatures,
         options.apply,
-        found,
-        dict(repairer.counts),
-        repairer.repaired,
+        counts.total(),
+        dict(counts),
+        repaired,
         remaining,
         shown,
     )
@@ -233,6 +241,21 @@ def _print_doubt(channel: str, checks: SourceChecks) -> None:
     )
 
 
+async def _repair_archive(
+    settings: Settings,
+    channel: str,
+    store: LedgerStore,
+    repairer: RawBlockRepairer,
+    *,
+    may_change: bool,
+) -> None:
+    """Repair the archive. The rights on files decide whether one in a folder may be changed."""
+    async with raw_block_archive(settings, store.database, channel) as archive:
+        if archive is not None:
+            in_folder = settings.archive.folder is not None
+            await repairer.apply(archive, may_change=may_change or in_folder)
+
+
 def _print_verdict(report: Report, *, may_change: bool) -> None:
     if not report.findings:
         verdict = "nothing to repair"
@@ -246,49 +269,3 @@ def _print_verdict(report: Report, *, may_change: bool) -> None:
             "kindledgerRepair in mongo.repair_uri"
         )
     messages.print(f"{report.channel}: {verdict}", markup=False, highlight=False, soft_wrap=True)
-
-
-async def _truncate(
-    settings: Settings,
-    channel: str,
-    repairs: RepairStore,
-    options: Options,
-    *,
-    may_change: bool,
-) -> tuple[Exit, TruncationReport]:
-    plan = await plan_truncation(repairs, options.last or 0)
-    lost = f"{channel}: the blocks {plan.last + 1} to {plan.highest} of {channel}"
-    if not options.apply:
-        messages.print(f"{lost} would be removed; --apply removes them", highlight=False)
-        return Exit.DATA, TruncationReport(channel, plan)
-    if not may_change:
-        raise ConfigurationError(
-            "mongo.repair_uri: this user may not remove documents, so nothing was changed; name "
-            "one with the role kindledgerRepair (config/mongo-roles.js)"
-        )
-    _confirm(channel, lost, options.confirmed)
-    # First, so that nothing was changed if PostgreSQL is unavailable; to settle again does no harm.
-    lowered = await lower_settled_height(settings, channel, height_above(plan.last), plan.last_hash)
-    with phase_progress(channel) as (start, advance):
-        start("truncating", plan.highest - plan.last)
-        removed = await truncate(repairs, plan, lambda number: advance(plan.highest - number))
-    messages.print(f"{lost} were removed: {removed:,} documents", highlight=False, soft_wrap=True)
-    if lowered:
-        messages.print(
-            f"{channel}: rows are settled again from block {plan.last + 1} on. Rows that were "
-            "settled by removed blocks stay as they are; `kindledger reconcile once --full` "
-            "records them as discrepancies",
-            highlight=False,
-            soft_wrap=True,
-        )
-    return Exit.OK, TruncationReport(
-        channel, plan, applied=True, removed=removed, settled_height_lowered=lowered
-    )
-
-
-def _confirm(channel: str, lost: str, confirmed: str | None) -> None:
-    """Ask for the channel's name, unless it was given. Raises `UsageError` for another name."""
-    if confirmed is None and sys.stdin.isatty():
-        confirmed = click.prompt(f"{lost} will be removed. Type the channel's name", err=True)
-    if confirmed != channel:
-        raise click.UsageError(f"nothing was changed: confirm the truncation with --yes {channel}")

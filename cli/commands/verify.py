@@ -10,6 +10,7 @@ import click
 from msgspec import Struct
 from pymongo import AsyncMongoClient
 
+from cli.assembly.archive import raw_blocks
 from cli.assembly.mongo import mongo_client, stored_channels
 from cli.assembly.network import peer_sources
 from cli.assembly.peer_choice import named_peer, other_peer
@@ -20,6 +21,7 @@ from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, Exit, UnavailableError, exit_on_failure
 from cli.output.console import messages, print_json
 from indexer.audit.verification import Difference, Verifier
+from indexer.sources.archive_source import ArchiveSource
 from indexer.sources.block_source import BlockSource
 from indexer.sources.file_source import FileSource
 from ledger.mongodb.index_builds import has_owner_index
@@ -35,15 +37,18 @@ from ledger.position import Height
 _MAX_SHOWN = 100
 _PEER = "peer"
 """The value of `--source` for a configured peer, alone or before `:` and the peer's name."""
+_ARCHIVE = "archive"
+"""The value of `--source` for the archive of raw blocks, alone or before `:` and its place."""
 
 
 @click.command("verify", short_help="Check stored ledgers, also against blocks.")
 @click.option("--channel", help="Verify this channel only.")
 @click.option(
     "--source",
-    metavar=f"PATH|{_PEER}[:NAME]",
-    help="Also compare with block files, or with the blocks of a configured peer: the one with "
-    "this name or address, or else another one than the data came from.",
+    metavar=f"PATH|{_PEER}[:NAME]|{_ARCHIVE}[:PLACE]",
+    help="Also compare with block files, with the blocks of a configured peer (the one with this "
+    "name or address, or else another one than the data came from), or with the archive of raw "
+    "blocks (the configured one, or in `mongodb`, or in this folder).",
 )
 @click.option(
     "--signatures/--no-signatures",
@@ -62,7 +67,7 @@ def verify_command(
     signatures: bool,
     as_json: bool,
 ) -> None:
-    """Check the chain, the counts, the events and the digests of stored ledgers.
+    """Check the chain, counts, events and digests of stored ledgers, and their raw blocks.
 
     With --source every stored document is also compared with the blocks, and every block with the
     documents; and the signatures of orderers, creators and endorsers in the blocks are verified.
@@ -100,12 +105,11 @@ async def verify(
 ) -> Exit:
     """Verify one channel or all channels, print the outcome, and return the exit code.
 
-    The source is a path of block files, `peer`, or `peer:` and the name of a peer. Block files
-    belong to one channel, and only this channel is verified. The exit code is DATA if there is a
-    difference, else CONFIGURATION if no block of a channel is stored.
+    The source is a path of block files, or as `block_source` describes. Block files belong to one
+    channel, and only this channel is verified. The exit code is DATA if there is a difference, else
+    CONFIGURATION if no block of a channel is stored.
     """
-    if source is not None and not _is_peer(source):
-        channel = await _channel_of_files(source, channel)
+    channel = await channel_of_source(source, channel)
     async with mongo_client(settings) as client:
         channels = await stored_channels(client, settings)
         if channel is not None:
@@ -177,6 +181,9 @@ async def _verify_channel(
         state = await read_sync_state(store.database)
         known_height = state.committed_height if state is not None else 0
         height = await verifier.check_consistency(known_height)
+        known_archive = state.archive if state is not None else None
+        archive = raw_blocks(settings, store.database, channel)
+        await verifier.check_raw_blocks(archive, known_archive, height)
         checkpoint = await store.checkpoint()
         if source is not None and checkpoint is not None:
             blocks = await block_source(settings, channel, source, store)
@@ -207,10 +214,21 @@ def _is_peer(source: str) -> bool:
     return source == _PEER or source.startswith(f"{_PEER}:")
 
 
+def _is_archive(source: str) -> bool:
+    return source == _ARCHIVE or source.startswith(f"{_ARCHIVE}:")
+
+
 async def block_source(
     settings: Settings, channel: str, source: str, store: LedgerStore
 ) -> BlockSource:
-    """Return the source of blocks that the option `--source` names."""
+    """Return the source of blocks that the option `--source` names.
+
+    It is a path of block files; `peer`, or `peer:` and the name of a peer; `archive`, or `archive:`
+    and `mongodb` or a folder.
+    """
+    if _is_archive(source):
+        place = source.removeprefix(_ARCHIVE).removeprefix(":")
+        return ArchiveSource(raw_blocks(settings, store.database, channel, place))
     if not _is_peer(source):
         return _file_source(source)
     peers = peer_sources(settings.fabric, channel)
@@ -227,16 +245,16 @@ def _file_source(source: str) -> FileSource:
     if not path.exists():
         raise click.UsageError(
             f"--source: {path}: no such file or folder; give a folder or archive of block files, "
-            f"{_PEER!r}, or {_PEER + ':NAME'!r}"
+            f"{_PEER!r}, {_PEER + ':NAME'!r}, or {_ARCHIVE!r}"
         )
     return FileSource([path])
 
 
 async def channel_of_source(source: str | None, expected: str | None) -> str | None:
-    """Return the channel of the source's files, or the expected one if the source is a peer.
+    """Return the channel of the source's files, or the expected one if the source has no files.
 
     Raises `ConfigurationError` if the files belong to another channel than the expected one.
     """
-    if source is None or source == _PEER or source.startswith(f"{_PEER}:"):
+    if source is None or _is_peer(source) or _is_archive(source):
         return expected
     return await _channel_of_files(source, expected)

@@ -170,6 +170,16 @@ class IndexerSettings(Section):
         return fields
 
 
+class ArchiveSettings(Section):
+    """Whether blocks are kept as they were delivered, and in which folder; without one in MongoDB.
+
+    A channel has a folder of its own in it.
+    """
+
+    keep: bool = True
+    folder: Path | None = None
+
+
 class VerificationSettings(Section):
     """Which signatures are verified, and how fast the scrub is; 0 turns it off.
 
@@ -229,6 +239,7 @@ class Settings(Section):
     trust: TrustSettings = TrustSettings()
     channels: dict[str, ChannelSettings] = Field(default_factory=dict)
     indexer: IndexerSettings = IndexerSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     verification: VerificationSettings = VerificationSettings()
     reconcile: ReconcileSettings = ReconcileSettings()
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 
 from cli.configuration.settings import Settings
+from cli.doctor.archive import check_archive
 from cli.doctor.checks import Check, Outcome
 from cli.doctor.identity import check_client_tls, check_identity
 from cli.doctor.mongodb import check_mongodb
@@ -29,6 +30,7 @@ async def diagnose(settings: Settings, limit_s: float) -> list[Check]:
     return [
         _check_encoder(),
         _check_channels(settings),
+        *await check_archive(settings),
         *check_trust(settings),
         *identity,
         *client_tls,

@@ -9,6 +9,7 @@ from ledger.mongodb.collections import (
     BLOCKS,
     CERTIFICATES,
     EVENTS,
+    RAW_BLOCKS,
     SYNC_STATE,
     TRANSACTIONS,
     VERDICTS,
@@ -27,21 +28,22 @@ _NEEDED_TO_INDEX: Final[Rights] = dict.fromkeys(_LEDGER_COLLECTIONS, _APPENDING)
     SYNC_STATE: frozenset({"find", "insert", "update"}),
     VERDICTS: frozenset({"find", "insert"}),
     CERTIFICATES: frozenset({"find", "insert", "update", "createIndex"}),
+    RAW_BLOCKS: frozenset({"find", "insert"}),
 }
 _NEEDED_TO_READ: Final[Rights] = dict.fromkeys(
     _LEDGER_COLLECTIONS, frozenset({"find", "listIndexes"})
-) | dict.fromkeys((SYNC_STATE, VERDICTS, CERTIFICATES), frozenset({"find"}))
+) | dict.fromkeys((SYNC_STATE, VERDICTS, CERTIFICATES, RAW_BLOCKS), frozenset({"find"}))
 
 
-def needed_rights(*, indexes: bool, verifies_envelopes: bool) -> Rights:
+def needed_rights(*, indexes: bool, verifies_envelopes: bool, raw_blocks: bool) -> Rights:
     """Return the rights of a user that `indexes` channels, or else only reads.
 
-    Without the verification of envelopes nothing needs what it writes.
+    Without the verification of envelopes nothing needs what it writes. `raw_blocks` tells whether
+    raw blocks are kept in MongoDB.
     """
     needed = _NEEDED_TO_INDEX if indexes else _NEEDED_TO_READ
-    return {
-        name: needed[name] for name in needed if verifies_envelopes or name not in _OF_VERIFICATION
-    }
+    used = dict.fromkeys(_OF_VERIFICATION, verifies_envelopes) | {RAW_BLOCKS: raw_blocks}
+    return {name: needed[name] for name in needed if used.get(name, True)}
 
 
 def describe_rights(
@@ -52,7 +54,7 @@ def describe_rights(
     The privileges have the form of MongoDB's `connectionStatus`. Raises `FailedStepError` if rights
     are missing.
     """
-    append_only = (*_LEDGER_COLLECTIONS, VERDICTS)
+    append_only = (*_LEDGER_COLLECTIONS, VERDICTS, RAW_BLOCKS)
     granted = {
         collection: granted_actions(privileges, database, collection)
         for collection in {*needed, *append_only}
@@ -68,10 +70,7 @@ def describe_rights(
             "Give the user the role that config/mongo-roles.js creates.",
             Exit.CONFIGURATION,
         )
-    append_only = (*_LEDGER_COLLECTIONS, VERDICTS)
-    surplus = frozenset[str]().union(
-        *(granted.get(name, frozenset()) & _CHANGING for name in append_only)
-    )
+    surplus = frozenset[str]().union(*(granted[name] & _CHANGING for name in append_only))
     if surplus:
         return (
             f"more than needed on database {database}: {', '.join(sorted(surplus))} on the "

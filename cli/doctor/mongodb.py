@@ -194,8 +194,11 @@ async def _check_rights(settings: Settings, channel: str, login: Login | None) -
         if login.privileges is None:
             raise SkippedStepError(_RIGHTS, "access control is off")
         has_peers = settings.fabric.peers or settings.fabric.connection_profile is not None
+        archive = settings.archive
         needed = needed_rights(
-            indexes=bool(has_peers), verifies_envelopes=settings.verification.envelopes
+            indexes=bool(has_peers),
+            verifies_envelopes=settings.verification.envelopes,
+            raw_blocks=archive.keep and archive.folder is None,
         )
         advice = "Configure another database for this channel."
         with fail_on_configuration_error(_RIGHTS, advice):

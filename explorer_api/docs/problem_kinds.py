@@ -123,7 +123,8 @@ PROBLEM_KINDS: Final = {
     ),
     "raw-not-retained": ProblemKind(
         410,
-        "The store does not keep the original bytes of blocks.",
+        "The original bytes of the block are not kept: the operator has turned this off, or it "
+        "began at a later block.",
         "Get the block from a peer with `peer channel fetch`.",
     ),
     "too-many-requests": ProblemKind(
@@ -134,6 +135,14 @@ PROBLEM_KINDS: Final = {
     ),
     "internal-error": ProblemKind(
         500, "The service has a fault.", "Tell the operator the `requestId`."
+    ),
+    "raw-block-damaged": ProblemKind(
+        500,
+        "What is kept of the original bytes of the block was damaged, or is another block.",
+        "Tell the operator; get the block from a peer with `peer channel fetch`.",
+    ),
+    "archive-unavailable": ProblemKind(
+        503, "The folder with the original bytes of blocks cannot be read.", _RETRY
     ),
     "database-unavailable": ProblemKind(503, "MongoDB does not answer.", _RETRY),
     "database-refused": ProblemKind(

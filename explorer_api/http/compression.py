@@ -6,7 +6,6 @@ contain no secrets, and every client gets the same.
 
 import asyncio
 import re
-import sys
 import zlib
 from collections import OrderedDict
 from enum import StrEnum
@@ -18,11 +17,7 @@ from msgspec import Struct
 
 from explorer_api.http.problems import ProblemError
 from runtime.single_flight import SingleFlight
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from runtime.zstd import zstd
 
 MIN_BYTES: Final = 1024
 """A smaller body is not compressed: it fits into one packet anyway."""

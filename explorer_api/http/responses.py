@@ -18,6 +18,7 @@ HALF_A_MINUTE: Final = "max-age=30"
 ONE_DAY: Final = "max-age=86400"
 IMMUTABLE: Final = "max-age=31536000, immutable"
 JSON: Final = "application/json"
+PROTOBUF: Final = "application/x-protobuf"
 
 _OVERHEAD_BYTES: Final = 700
 """The approximate size of a response in memory besides its body."""
@@ -31,7 +32,7 @@ class ApiResponse(Struct, frozen=True):
 
     This service caches a response while the ledger's head stays the same (an immutable response,
     while the chain stays the same), and at most for `seconds` if the body depends on more than the
-    ledger.
+    ledger. `etag` identifies a large body whose hash was computed already.
     """
 
     body: Any
@@ -40,6 +41,7 @@ class ApiResponse(Struct, frozen=True):
     content_type: str = JSON
     status: int = 200
     headers: Mapping[str, str] = {}
+    etag: str | None = None
 
 
 class EncodedResponse(Struct, frozen=True):
@@ -80,7 +82,7 @@ def encode_response(response: ApiResponse) -> EncodedResponse:
     }
     etag = None
     if response.cache_control != NO_STORE:
-        etag = sha256(body).hexdigest()[:32]
+        etag = response.etag or sha256(body).hexdigest()[:32]
         headers["ETag"] = f'"{etag}"'
     return EncodedResponse(body, response.status, headers, etag, response.seconds)
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pymongo import AsyncMongoClient
@@ -17,8 +18,10 @@ from explorer_api.live.mongo_calls import MongoCalls
 from explorer_api.live.redis_cache import RedisCache
 from explorer_api.live.running_totals import RunningTotals
 from explorer_api.options import ServiceLimits
+from ledger.archive.folder_archive import FolderRawBlocks
 from ledger.mongodb.reader import LedgerReader
 from ledger.mongodb.stored_channels import find_channels
+from ledger.raw_blocks import RawBlocks
 from runtime.cancellation import raise_if_cancelled
 from runtime.tasks import cancel_and_wait, restart_on_failure
 
@@ -27,10 +30,15 @@ class Channel:
     """One channel: its name, the reader of its database, its head, and the totals of its blocks."""
 
     def __init__(
-        self, name: str, reader: LedgerReader, head_age_s: float, redis_cache: RedisCache | None
+        self,
+        name: str,
+        reader: LedgerReader,
+        head_age_s: float,
+        redis_cache: RedisCache | None,
+        raw_blocks: RawBlocks,
     ) -> None:
         self.name = name
-        self.reader = reader
+        self.reader, self.raw_blocks = reader, raw_blocks
         self.watch = HeadWatch(reader, head_age_s)
         self.totals = RunningTotals(reader, self.watch, redis_cache)
 
@@ -44,7 +52,8 @@ class Channels:
 
     `databases` names the database of each configured channel. Each channel has background tasks:
     they keep its head and its totals up to date, follow the change stream of its database if
-    `follows_changes`, and run the `background` jobs.
+    `follows_changes`, and run the `background` jobs. Raw blocks are read from the folder of the
+    channel's database in `archive_folder`, or without it from MongoDB.
     """
 
     def __init__(
@@ -57,12 +66,13 @@ class Channels:
         follows_changes: bool = False,
         redis_cache: RedisCache | None = None,
         background: Sequence[ChannelJob] = (),
+        archive_folder: Path | None = None,
         limits: ServiceLimits = ServiceLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._client, self._mongo_calls = client, mongo_calls
         self._head_age_s, self._limits = head_age_s, limits
         self._follows_changes, self._redis_cache = follows_changes, redis_cache
-        self._background = background
+        self._background, self._archive_folder = background, archive_folder
         self._databases = dict(databases) if databases is not None else {}
         self._discovers = databases is None
         self._discovered_at: float | None = None
@@ -136,7 +146,12 @@ class Channels:
         key = (name, self._databases[name])
         if key not in self._channels:
             reader = LedgerReader(self._client, key[1])
-            self._channels[key] = Channel(name, reader, self._head_age_s, self._redis_cache)
+            raw_blocks: RawBlocks = reader.raw_blocks()
+            if self._archive_folder is not None:
+                raw_blocks = FolderRawBlocks(self._archive_folder / key[1], name)
+            self._channels[key] = Channel(
+                name, reader, self._head_age_s, self._redis_cache, raw_blocks
+            )
         return self._channels[key]
 
     async def _discover(self) -> None:

@@ -13,13 +13,14 @@ from explorer_api.http.problems import (
     filter_not_indexed,
     invalid_parameter,
 )
-from explorer_api.http.responses import IMMUTABLE, NO_CACHE, ApiResponse
+from explorer_api.http.responses import IMMUTABLE, NO_CACHE, PROTOBUF, ApiResponse
 from explorer_api.resources.filters import TimeRange, read_range, read_time_range, resume_time
 from explorer_api.resources.verdicts import verification_of_block
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.routing.page_request import PageRequest
 from explorer_api.schemas.blocks import BlockPage, block_detail, block_row
 from ledger.documents.format import Document
+from ledger.mongodb.block_identities import block_identity
 from ledger.mongodb.paging import Page
 from ledger.mongodb.reader import LedgerReader
 from ledger.position import MAX_BLOCK_NUMBER
@@ -110,18 +111,19 @@ async def get_block(call: ChannelCall) -> ApiResponse:
 
 
 async def get_raw_block(call: ChannelCall) -> ApiResponse:
-    """Refuse the original bytes of a block: the store does not keep them.
+    """Return a block as a peer delivered it, a serialized `common.Block` of Fabric.
 
-    The status is always 410.
+    Before it is sent, its envelopes are compared with its header, and its hash, validation codes
+    and commit hash with the stored block. The orderers' signatures in it are those of the peer that
+    delivered it: another peer may have those of another quorum.
     """
     block = await find_block(call)
-    raise ProblemError(
-        410,
-        "raw-not-retained",
-        "Raw block not retained",
-        f"The store does not keep the original bytes of block {block['number']}.",
-        "Get the block from a peer with `peer channel fetch`; the envelopeHash of a transaction "
-        "proves its envelope.",
+    raw = await call.services.raw_blocks.read(call.channel.raw_blocks, block_identity(block))
+    return ApiResponse(
+        raw.data,
+        block_cache_control(call, block["number"]),
+        content_type=PROTOBUF,
+        etag=raw.etag,
     )
 
 

@@ -28,6 +28,7 @@ class DifferenceKind(StrEnum):
     EVENTS_WITHOUT_TRANSACTION = "events_without_transaction"
     DOCUMENTS = "documents"
     SIGNATURES = "signatures"
+    RAW_BLOCKS = "raw_blocks"
 
 
 Record: TypeAlias = Callable[[int, DifferenceKind, str], None]

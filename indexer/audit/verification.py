@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from indexer.audit.consistency import CheckedDocuments, ConsistencyChecks, DifferenceKind
 from indexer.audit.document_differences import compare_block
+from indexer.audit.raw_block_checks import raw_block_faults
 from indexer.audit.signature_checks import SignatureChecks
 from indexer.pipeline.chain import identify
 from indexer.pipeline.commit_hashes import CommitHashes
@@ -30,7 +31,7 @@ from ledger.mongodb.block_range import BlockRange, stored_range
 from ledger.mongodb.earlier_values import earlier_values
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.stored_blocks import StoredBlock
-from ledger.mongodb.sync_state import DifferenceCounts
+from ledger.mongodb.sync_state import ArchiveReport, DifferenceCounts
 from ledger.mongodb.verdicts import read_verdict
 from ledger.mongodb.verification_queries import (
     foreign_keys,
@@ -39,6 +40,7 @@ from ledger.mongodb.verification_queries import (
 )
 from ledger.ownership import decide_owners, ids_to_look_up
 from ledger.position import BlockNumber, Height
+from ledger.raw_blocks import RawBlocks
 from ledger.state_changes import Unchecked
 
 _PROGRESS_INTERVAL: Final = 100
@@ -72,7 +74,7 @@ class Verifier:
         self._store, self._report, self._advance = store, report, advance
         self._database = store.database
         self._counts: Counter[DifferenceKind] = Counter()
-        self._compared = self._checks_signatures = False
+        self._compared = self._checks_signatures = self._checks_raw_blocks = False
         self.head_digest = NO_DIGEST
         """The digest of the highest block, computed again; `NO_DIGEST` if it has none."""
         self.checked = CheckedDocuments()
@@ -90,6 +92,7 @@ class Verifier:
         """The number of differences of each kind."""
         documents = self._counts[DifferenceKind.DOCUMENTS] if self._compared else None
         signatures = self._counts[DifferenceKind.SIGNATURES] if self._checks_signatures else None
+        raw_blocks = self._counts[DifferenceKind.RAW_BLOCKS] if self._checks_raw_blocks else None
         return DifferenceCounts(
             chain=self._counts[DifferenceKind.CHAIN],
             digests=self._counts[DifferenceKind.DIGESTS],
@@ -97,6 +100,7 @@ class Verifier:
             events_without_transaction=self._counts[DifferenceKind.EVENTS_WITHOUT_TRANSACTION],
             documents=documents,
             signatures=signatures,
+            raw_blocks=raw_blocks,
         )
 
     def _record(
@@ -146,6 +150,27 @@ class Verifier:
             what = f"blocks: missing, so block {first} cannot be checked against it"
             self._record(first - 1, DifferenceKind.CHAIN, what)
         return before
+
+    async def check_raw_blocks(
+        self, archive: RawBlocks, known: ArchiveReport | None, height: Height
+    ) -> None:
+        """Compare the raw blocks below `height` with the stored blocks, as far as they are kept.
+
+        `known` is what the daemon has reported: these blocks must be kept.
+        """
+        kept = await archive.kept_range()
+        ends = [(kept.first, kept.last + 1)] if kept is not None else []
+        if known is not None and known.first is not None and known.height is not None:
+            ends.append((known.first, known.height))
+        if not ends:
+            return
+        self._checks_raw_blocks = True
+        first = min(first for first, _ in ends)
+        end = min(max(end for _, end in ends), height)
+        faults = raw_block_faults(self._database, archive, first, end, self._advance)
+        async with aclosing(faults):
+            async for fault in faults:
+                self._record(fault.first, DifferenceKind.RAW_BLOCKS, fault.what)
 
     async def compare(
         self,

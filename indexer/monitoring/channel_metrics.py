@@ -117,6 +117,21 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
         ),
     ),
     MetricDefinition(
+        "kindledger_archive_start_height",
+        "Blocks below the lowest raw block that is kept; absent if none is.",
+        lambda channel: channel.archive.first if channel.archive is not None else None,
+    ),
+    MetricDefinition(
+        "kindledger_archive_height_blocks",
+        "Blocks from 0 up to the highest raw block that is kept; absent if none is.",
+        lambda channel: channel.archive.height if channel.archive is not None else None,
+    ),
+    MetricDefinition(
+        "kindledger_archive_bytes",
+        "Bytes of the raw blocks that are kept; absent if this is not known.",
+        lambda channel: channel.archive.bytes if channel.archive is not None else None,
+    ),
+    MetricDefinition(
         "kindledger_last_commit_timestamp_seconds",
         "When a block was last stored, in seconds since 1970; absent before the first one.",
         lambda channel: timestamp(channel.committed_at),

@@ -6,10 +6,18 @@ above block 0 needs the CONFIG block in force as its anchor; without it the sign
 checked before the next CONFIG block, which is then the anchor.
 """
 
+import asyncio
+from contextlib import aclosing
 from typing import Final
 
 from indexer.envelopes.verifier import NO_CONFIGURATION
 from indexer.progress.channel_progress import ChannelProgress
+from indexer.sources.block_source import (
+    BlockNotAvailableError,
+    BlockSource,
+    DeliveredBlock,
+    SourceUnavailableError,
+)
 from ledger.decoding.blocks import UndecodedBlock
 from ledger.decoding.config_blocks import is_config_block
 from ledger.errors import ChainMismatchError, UnsignedBlockError
@@ -107,3 +115,24 @@ class BlockSignatures:
         trust = from_config_envelope(block.envelopes[0])
         undecidable = trust if isinstance(trust, str) else why_undecidable(trust)
         self._trust = undecidable or trust
+
+
+async def read_config_block(source: BlockSource, number: int, limit_s: float) -> DeliveredBlock:
+    """Return the CONFIG block with this number, without which signatures cannot be verified.
+
+    Raises `SourceUnavailableError` if the source does not deliver it within `limit_s` seconds.
+    """
+    delivered: DeliveredBlock | None = None
+    try:
+        async with asyncio.timeout(limit_s), aclosing(source.blocks(number, None)) as blocks:
+            delivered = await anext(blocks, None)
+    except (BlockNotAvailableError, TimeoutError):
+        pass
+    if delivered is None or delivered.number != number:
+        raise SourceUnavailableError(
+            "no_config_block",
+            f"{source.name} does not have the CONFIG block {number}, without which the "
+            "signatures of the next blocks cannot be verified. Give the block as config_block of "
+            "the channel, or follow a peer that has it",
+        )
+    return delivered

@@ -10,27 +10,25 @@ from typing import Any, Final
 import structlog
 from msgspec import Struct
 
-from indexer.pipeline.block_signatures import BlockSignatures
+from indexer.pipeline.block_signatures import BlockSignatures, read_config_block
 from indexer.pipeline.chain import Chain
 from indexer.pipeline.deferred_indexes import DeferredIndexes, IndexPolicy
 from indexer.pipeline.encoders import new_encoder
 from indexer.pipeline.leftovers import inspect_leftovers
 from indexer.pipeline.owner_lookup import OwnerLookup
 from indexer.pipeline.pipeline import Pipeline, PipelineLimits
-from indexer.pipeline.store_retry import StoreRetry
+from indexer.pipeline.raw_block_keeper import RawBlockKeeper
+from indexer.pipeline.store_retry import ARCHIVE, MONGODB, StoreRetry
 from indexer.progress.channel_progress import ChannelProgress, ErrorSource
-from indexer.sources.block_source import (
-    BlockNotAvailableError,
-    BlockSource,
-    DeliveredBlock,
-    SourceUnavailableError,
-)
+from indexer.sources.block_source import BlockSource, DeliveredBlock, SourceUnavailableError
 from ledger.block_encoder import BlockEncoder
 from ledger.mongodb.indexes import IndexOptions
+from ledger.mongodb.raw_blocks import MongoRawBlocks
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
 from ledger.owned_id_table import OwnedIdTable
 from ledger.position import BlockNumber, Height, height_above
+from ledger.raw_blocks import RawBlockArchive
 from runtime.backoff import Backoff
 from runtime.retry import GaveUpError
 from runtime.tasks import unwrap_exception_group
@@ -83,6 +81,7 @@ class ChannelIndexer:
         index_policy: IndexPolicy = IndexPolicy(),  # noqa: B008 - frozen
         encoder: BlockEncoder | None = None,
         signatures: BlockSignatures | None = None,
+        raw_blocks: RawBlockArchive | None = None,
     ) -> None:
         self._store, self._sources, self._progress, self._first = store, sources, progress, first
         self._limits, self._timeouts = limits, timeouts
@@ -92,6 +91,11 @@ class ChannelIndexer:
         self._indexes = DeferredIndexes(store, self._store_retry, progress, indexes, index_policy)
         owned_ids = OwnedIdTable(index_policy.owned_ids_bytes)
         self._owner_lookup = OwnerLookup(store, self._store_retry, self._indexes, owned_ids)
+        self._raw_blocks: RawBlockKeeper | None = None
+        if raw_blocks is not None:
+            in_mongodb = isinstance(raw_blocks, MongoRawBlocks)
+            retry = StoreRetry(limits.store_retry_s, progress, MONGODB if in_mongodb else ARCHIVE)
+            self._raw_blocks = RawBlockKeeper(raw_blocks, retry, progress)
         self._stop = asyncio.Event()
         self._peer_failures = ThrottledLog(
             "peer_unavailable", "peer_available", channel=progress.channel
@@ -112,6 +116,8 @@ class ChannelIndexer:
         chain = await self._stored_chain()
         await self._indexes.begin(store_is_empty=chain.tip is None)
         await self._store_retry.run(lambda: inspect_leftovers(self._store, chain))
+        if self._raw_blocks is not None:
+            await self._raw_blocks.begin(self._store, chain)
         self._progress.resume(chain.first, Height(chain.next_number))
         log.info(
             "channel_started",
@@ -128,6 +134,7 @@ class ChannelIndexer:
             encoder=self._encoder,
             owner_lookup=self._owner_lookup,
             signatures=self._signatures,
+            raw_blocks=self._raw_blocks,
         )
         if self._signatures is not None:
             self._signatures.resume(chain.first, await self._last_config(chain))
@@ -265,25 +272,8 @@ class ChannelIndexer:
         The pipeline compares it with the stored block. Files are read from the first one on anyway.
         """
         number = self._signatures.needed_config if self._signatures is not None else None
-        if number is None or source.finite:
-            return
-        delivered: DeliveredBlock | None = None
-        try:
-            async with (
-                asyncio.timeout(self._timeouts.stall_s),
-                aclosing(source.blocks(number, None)) as blocks,
-            ):
-                delivered = await anext(blocks, None)
-        except (BlockNotAvailableError, TimeoutError):
-            pass
-        if delivered is None or delivered.number != number:
-            raise SourceUnavailableError(
-                "no_config_block",
-                f"{source.name} does not have the CONFIG block {number}, without which the "
-                "signatures of the next blocks cannot be verified. Give the block as config_block "
-                "of the channel, or follow a peer that has it",
-            )
-        await pipeline.put(delivered)
+        if number is not None and source.seeks:
+            await pipeline.put(await read_config_block(source, number, self._timeouts.stall_s))
 
     async def _check_height(self, source: BlockSource, pipeline: Pipeline) -> None:
         """Read the source's height. If the source is behind, compare its highest block and wait."""

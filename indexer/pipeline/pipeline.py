@@ -17,36 +17,39 @@ earlier batch. `ledger.mongodb.store` explains why this order is safe against cr
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from indexer.pipeline.block_signatures import BlockSignatures
+from indexer.pipeline.block_steps import (
+    EncodingSteps,
+    NewBlock,
+    PreparedBlock,
+    check_blocks,
+    compute,
+    encode_blocks,
+)
 from indexer.pipeline.chain import Chain, compare_redelivered
 from indexer.pipeline.commit_hashes import CommitHashes, UncheckedHashes, Values
 from indexer.pipeline.leftovers import describe_leftovers
 from indexer.pipeline.owner_lookup import OwnerLookup
+from indexer.pipeline.raw_block_keeper import RawBlockKeeper
 from indexer.pipeline.store_retry import StoreRetry
 from indexer.progress.channel_progress import ChannelProgress, Stage
 from indexer.sources.block_source import DeliveredBlock
-from ledger.block_encoder import BlockEncoder, ClaimedBlock
-from ledger.decoding.blocks import UndecodedBlock
+from ledger.block_encoder import BlockEncoder
 from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock
 from ledger.errors import LedgerError, StoreConflictError
 from ledger.mongodb.earlier_values import earlier_values
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.stored_blocks import StoredBlock
-from ledger.ownership import decide_owners, ids_to_look_up
+from ledger.ownership import ids_to_look_up
 from ledger.position import BlockNumber, height_above
 from ledger.state_changes import StateKey
 from runtime.byte_queue import ByteQueue
 from runtime.tasks import unwrap_exception_group
-
-_SMALL_BYTES: Final = 64 << 10
-"""The size of blocks up to which they are processed without a thread."""
-T = TypeVar("T")
 
 
 class PipelineLimits(Struct, frozen=True):
@@ -79,12 +82,18 @@ class Pipeline:
         encoder: BlockEncoder,
         owner_lookup: OwnerLookup,
         signatures: BlockSignatures | None,
+        raw_blocks: RawBlockKeeper | None,
     ) -> None:
         self._store, self._store_retry, self._owner_lookup = store, store_retry, owner_lookup
         self._chain, self._progress, self._limits = chain, progress, limits
-        self._encoder, self._signatures = encoder, signatures
+        self._signatures, self._raw_blocks = signatures, raw_blocks
+        self._steps = EncodingSteps(
+            encoder,
+            signatures.check if signatures is not None else None,
+            raw_blocks.compress if raw_blocks is not None else None,
+        )
         self._delivered: ByteQueue[DeliveredBlock] = ByteQueue(limits.delivered_bytes)
-        self._encoded: ByteQueue[EncodedBlock] = ByteQueue(limits.encoded_bytes)
+        self._encoded: ByteQueue[PreparedBlock] = ByteQueue(limits.encoded_bytes)
         progress.queues = {"delivered": self._delivered, "encoded": self._encoded}
         self._uncommitted: dict[int, StoredBlock] = {}
         """The accepted blocks that are not committed yet, by number."""
@@ -145,21 +154,21 @@ class Pipeline:
         with self._progress.timed(Stage.WAIT_FOR_BLOCKS):
             return await self._delivered.take(self._limits.decode_bytes)
 
-    async def _accept(self, chunk: Sequence[DeliveredBlock]) -> list[ClaimedBlock]:
+    async def _accept(self, chunk: Sequence[DeliveredBlock]) -> list[NewBlock]:
         """Append new blocks to the chain and return them; compare blocks that it already has."""
         with self._progress.timed(Stage.DECODE):
-            check = partial(_check, self._encoder, chunk, self._chain.next_number)
-            checked, self._error = await _compute(check, sum(each.size for each in chunk))
+            check = partial(check_blocks, self._steps.encoder, chunk, self._chain.next_number)
+            checked, self._error = await compute(check, sum(each.size for each in chunk))
         accepted = await self._accepted_blocks(
             [undecoded.number for undecoded, block in checked if block is None]
         )
-        new_blocks: list[ClaimedBlock] = []
+        new_blocks: list[NewBlock] = []
         try:
-            for undecoded, block in checked:
+            for delivered, (undecoded, block) in zip(chunk, checked, strict=False):
                 number = undecoded.number
                 if block is not None and number >= self._chain.next_number:
                     accepted[number] = self._uncommitted[number] = self._chain.extend(block)
-                    new_blocks.append(block)
+                    new_blocks.append(NewBlock(block, delivered.data))
                 elif number in accepted:
                     compare_redelivered(undecoded, accepted[number])
                     if self._signatures is not None:
@@ -179,20 +188,20 @@ class Pipeline:
             accepted |= await self._store_retry.run(lambda: self._store.stored_blocks(stored))
         return accepted
 
-    async def _encode(self, blocks: Sequence[ClaimedBlock]) -> None:
+    async def _encode(self, blocks: Sequence[NewBlock]) -> None:
         """Decide which transactions own their ids, and put the blocks' documents into the queue."""
-        to_look_up: set[str] = set().union(*map(ids_to_look_up, blocks))
+        to_look_up: set[str] = set().union(*(ids_to_look_up(block.claimed) for block in blocks))
         # Read before the query: a block may be committed, and leave this dictionary, meanwhile.
         owned_below = to_look_up & self._uncommitted_owners.keys()
         if to_look_up:
             with self._progress.timed(Stage.OWNERS):
                 owned_below |= await self._owner_lookup.owned_ids(to_look_up, blocks[0].number)
         with self._progress.timed(Stage.ENCODE):
-            check = self._signatures.check if self._signatures is not None else None
-            encode = partial(_encode_all, self._encoder, check, blocks, owned_below, self._digest)
-            encoded, error = await _compute(encode, sum(each.undecoded.size for each in blocks))
+            encode = partial(encode_blocks, self._steps, blocks, owned_below, self._digest)
+            encoded, error = await compute(encode, sum(len(each.data) for each in blocks))
         self._error = error or self._error
-        for block, owned_ids in encoded:
+        for prepared, owned_ids in encoded:
+            block = prepared.documents
             try:
                 await self._check_commit_hash(block)
             except LedgerError as mismatch:
@@ -202,7 +211,8 @@ class Pipeline:
             self._uncommitted_owners |= dict.fromkeys(owned_ids, block.number)
             await self._owner_lookup.add(block.number, owned_ids)
             with self._progress.timed(Stage.WAIT_FOR_ROOM):
-                await self._encoded.put(replace(block, updates=b""), block.size)
+                written = PreparedBlock(replace(block, updates=b""), prepared.frame)
+                await self._encoded.put(written, written.size)
 
     async def _check_commit_hash(self, block: EncodedBlock) -> None:
         accepted = self._uncommitted[block.number]
@@ -231,19 +241,33 @@ class Pipeline:
                 previous = batches.create_task(self._write_batch(batch, previous))
 
     async def _write_batch(
-        self, batch: list[EncodedBlock], previous: asyncio.Task[None] | None
+        self, prepared: list[PreparedBlock], previous: asyncio.Task[None] | None
     ) -> None:
-        with self._progress.timed(Stage.WRITE_DOCUMENTS):
-            await self._store_retry.run(lambda: self._store.check_committed(batch))
-            await self._store_retry.run(lambda: self._store.insert_documents(batch))
-        if previous is not None:
-            await previous
-        with self._progress.timed(Stage.WRITE_BLOCKS):
-            await self._store_retry.run(lambda: self._store.check_surplus(batch))
-            await self._store_retry.run(lambda: self._store.insert_blocks(batch))
-        self._progress.batch_bytes.observe(sum(block.size for block in batch))
+        """Write a batch, and have its raw blocks kept meanwhile, before the block documents."""
+        batch = [block.documents for block in prepared]
+        keeping: asyncio.Task[None] | None = None
+        try:
+            with self._progress.timed(Stage.WRITE_DOCUMENTS):
+                await self._store_retry.run(lambda: self._store.check_committed(batch))
+                keeping = asyncio.create_task(self._keep(prepared))
+                await self._store_retry.run(lambda: self._store.insert_documents(batch))
+            if previous is not None:
+                await previous
+            with self._progress.timed(Stage.WRITE_BLOCKS):
+                await self._store_retry.run(lambda: self._store.check_surplus(batch))
+                await keeping
+                await self._store_retry.run(lambda: self._store.insert_blocks(batch))
+        finally:
+            if keeping is not None:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
+        self._progress.batch_bytes.observe(sum(block.size for block in prepared))
         self._record_commit(batch)
         self._free_batches.release()
+
+    async def _keep(self, blocks: list[PreparedBlock]) -> None:
+        if self._raw_blocks is not None:
+            await self._raw_blocks.keep(blocks)
 
     def _record_commit(self, batch: list[EncodedBlock]) -> None:
         """Record that the batch is committed; from now on its blocks are read from the store."""
@@ -260,62 +284,3 @@ class Pipeline:
             events=sum(len(block.events) for block in batch),
             undecodable=sum(block.undecodable for block in batch),
         )
-
-
-async def _compute(function: Callable[[], T], size: int) -> T:
-    """Return the result of a function that processes blocks of `size` bytes.
-
-    It runs in a thread, so that the event loop stays responsive. For small blocks a change of
-    threads takes longer than the function.
-    """
-    return function() if size <= _SMALL_BYTES else await asyncio.to_thread(function)
-
-
-def _check(
-    encoder: BlockEncoder, chunk: Sequence[DeliveredBlock], next_number: int
-) -> tuple[list[tuple[UndecodedBlock, ClaimedBlock | None]], LedgerError | None]:
-    """Check each block by itself, up to the first corrupt one.
-
-    Return with those from `next_number` on the ids that their envelopes claim. Return also the
-    error of the corrupt block.
-    """
-    checked: list[tuple[UndecodedBlock, ClaimedBlock | None]] = []
-    try:
-        for delivered in chunk:
-            undecoded = encoder.read(delivered.data, delivered.name)
-            is_new = undecoded.number >= next_number
-            checked.append((undecoded, encoder.claims(undecoded) if is_new else None))
-    except LedgerError as error:
-        return checked, error
-    return checked, None
-
-
-def _encode_all(
-    encoder: BlockEncoder,
-    check_signatures: Callable[[UndecodedBlock], None] | None,
-    blocks: Sequence[ClaimedBlock],
-    owned_below: set[str],
-    digest: bytes,
-) -> tuple[list[tuple[EncodedBlock, dict[str, int]]], LedgerError | None]:
-    """Check signatures, decide ownership in ascending order, and encode.
-
-    Return with each block the ids that it owns, each with the index of its owner. `owned_below`
-    holds the ids that lower blocks own, as far as these blocks have them; the ids that these blocks
-    own are added. `digest` is the digest of the block before. Return also the error that ended the
-    encoding.
-    """
-    encoded: list[tuple[EncodedBlock, dict[str, int]]] = []
-    try:
-        for block in blocks:
-            if check_signatures is not None:
-                check_signatures(block.undecoded)
-            owners = decide_owners(block, owned_below)
-            claims = enumerate(zip(block.claims, owners, strict=True))
-            owned_ids = {claim.tx_id: index for index, (claim, is_owner) in claims if is_owner}
-            owned_below.update(owned_ids)
-            encoded_block = encoder.encode(block, owners, digest)
-            digest = encoded_block.digest
-            encoded.append((encoded_block, owned_ids))
-    except LedgerError as error:
-        return encoded, error
-    return encoded, None

@@ -11,7 +11,7 @@ from typing import Any, Final
 from indexer.progress.agreement import Agreement
 from indexer.progress.envelope_progress import EnvelopeProgress
 from ledger.block_encoder import EncoderName
-from ledger.mongodb.sync_state import ChannelState, IndexBuild, LastError, ScrubState
+from ledger.mongodb.sync_state import ArchiveReport, ChannelState, IndexBuild, LastError, ScrubState
 from ledger.position import BlockNumber, Height, height_above
 from ledger.state_changes import Unchecked
 from runtime.broadcast import Broadcast
@@ -47,6 +47,7 @@ class ErrorSource(StrEnum):
     MONGODB = "mongodb"
     LEDGER = "ledger"
     REDIS = "redis"
+    ARCHIVE = "archive"
 
 
 class ChannelProgress:
@@ -54,6 +55,9 @@ class ChannelProgress:
 
     unchecked_signatures = 0
     """The number of blocks whose orderers' signatures were not checked."""
+
+    archive: ArchiveReport | None = None
+    """The raw blocks that are kept; None if none are kept, or it is not known yet."""
 
     envelopes: EnvelopeProgress | None = None
     """The progress of the verification of envelopes; None if it is off."""

@@ -53,6 +53,10 @@ class BlockSource(Protocol):
     def finite(self) -> bool:
         """Whether the source ends, as files do; a peer never ends."""
 
+    @property
+    def seeks(self) -> bool:
+        """Whether `blocks` begins at the start block; files are read from the first one on."""
+
     def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
         """Yield the blocks from `start` on.
 

@@ -68,7 +68,7 @@ class FileSource:
     order of their numbers. Raises `SeveralLedgersError` for ledger files of several channels.
     """
 
-    finite = True
+    finite, seeks = True, False
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.name = ", ".join(str(path) for path in paths)

@@ -112,7 +112,7 @@ class PeerSource:
     Certificates and keys are read again for every connection, so they can be replaced at any time.
     """
 
-    finite = False
+    finite, seeks = False, True
 
     def __init__(
         self,

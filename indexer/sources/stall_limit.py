@@ -15,7 +15,7 @@ class StallLimit:
 
     def __init__(self, source: BlockSource, stall_s: float) -> None:
         self._source, self._stall_s = source, stall_s
-        self.name, self.finite = source.name, source.finite
+        self.name, self.finite, self.seeks = source.name, source.finite, source.seeks
 
     async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
         """Yield the blocks of the source; see `BlockSource.blocks`."""

@@ -12,6 +12,8 @@ from ledger.mongodb.collections import BLOCKS
 from ledger.mongodb.ledger_keys import block_numbers
 from ledger.position import BlockNumber, Height
 
+_READ_AHEAD: Final = 500
+"""The number of blocks that `StoredIdentities` reads together."""
 _IDENTITY: Final = dict.fromkeys(("blockHash", "validationCodes", "commitHash"), 1)
 
 
@@ -28,11 +30,27 @@ async def stored_identities(
     for document in await cursor.to_list():
         if document["_id"] != first + len(identities):
             break
-        identities.append(_identity(document))
+        identities.append(block_identity(document))
     return identities
 
 
-def _identity(document: Document) -> BlockIdentity:
+class StoredIdentities:
+    """Finds what identifies stored blocks, for numbers in ascending order."""
+
+    def __init__(self, database: AsyncDatabase[Document]) -> None:
+        self._database = database
+        self._known: dict[int, BlockIdentity] = {}
+
+    async def find(self, number: int) -> BlockIdentity | None:
+        """Return the identity of a block, None if it is not stored."""
+        if number not in self._known:
+            first, height = BlockNumber(number), Height(number + _READ_AHEAD)
+            found = await stored_identities(self._database, first, height, _READ_AHEAD)
+            self._known = {each.number: each for each in found}
+        return self._known.get(number)
+
+
+def block_identity(document: Document) -> BlockIdentity:
     """Return the identity of a stored block; a value of another type counts as absent."""
     codes = document.get("validationCodes")
     return BlockIdentity(

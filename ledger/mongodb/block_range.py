@@ -66,3 +66,10 @@ async def stored_range(database: AsyncDatabase[Document]) -> BlockRange | None:
     if lowest is None or highest is None:
         return None
     return BlockRange(BlockNumber(lowest["_id"]), BlockNumber(highest["_id"]))
+
+
+async def stored_format(database: AsyncDatabase[Document], number: int) -> int | None:
+    """Return the format of a block document; None if it has none, or is not stored."""
+    block = await database[BLOCKS].find_one({"_id": number}, {"format": 1})
+    found = block.get("format") if block is not None else None
+    return found if isinstance(found, int) else None

@@ -10,6 +10,8 @@ REPAIRS: Final = "repairs"
 """What `kindledger repair` changed, in documents that are never changed themselves."""
 VERDICTS: Final = "verdicts"
 CERTIFICATES: Final = "certificates"
+RAW_BLOCKS: Final = "raw_blocks"
+"""Blocks as their source delivered them, unless they are kept in a folder or not at all."""
 
 RESERVED_DATABASES: Final = frozenset({"admin", "config", "local"})
 """MongoDB's own databases."""

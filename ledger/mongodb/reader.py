@@ -23,6 +23,7 @@ from ledger.mongodb.indexes import IndexOptions, payload_path, ready_indexes
 from ledger.mongodb.key_history import KeyHistoryQueries
 from ledger.mongodb.ledger_keys import INTEGER, block_numbers
 from ledger.mongodb.paging import DECODED, MAX_PAGE_BYTES, Page, Window, id_range
+from ledger.mongodb.raw_blocks import MongoRawBlocks
 from ledger.mongodb.sync_state import SyncState, read_sync_state
 from ledger.mongodb.totals import TotalsQueries
 from ledger.mongodb.transaction_queries import TransactionQueries
@@ -124,6 +125,10 @@ class LedgerReader(
     async def verdict(self, number: int) -> StoredVerdict | None:
         """Return the verdict on the signatures in a block; None if there is none to be read."""
         return await read_verdict(self._database, number)
+
+    def raw_blocks(self) -> MongoRawBlocks:
+        """Return the archive of raw blocks in the database."""
+        return MongoRawBlocks(self._database)
 
     async def missing_indexes(self) -> list[str]:
         """Return the required indexes that the database lacks, as `collection.index`.

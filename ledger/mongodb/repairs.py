@@ -24,6 +24,7 @@ from ledger.mongodb.collections import (
     BLOCKS,
     CERTIFICATES,
     EVENTS,
+    RAW_BLOCKS,
     REPAIRS,
     TRANSACTIONS,
     VERDICTS,
@@ -38,6 +39,8 @@ _CHUNK_DOCUMENTS: Final = 500
 _CHUNK_BYTES: Final = 16 << 20
 """The limits of the documents that are read and removed together."""
 
+RAW_BLOCKS_NAME: Final = RAW_BLOCKS
+"""The collection in findings and records of raw blocks, also if they are kept in a folder."""
 LEDGER: Final = (EVENTS, TRANSACTIONS, BLOCKS)
 """The collections of the ledger in the order in which documents are removed."""
 
@@ -246,6 +249,14 @@ class RepairStore:
         if removals:
             await collection.bulk_write(removals, ordered=True)
 
+    async def record_raw_blocks(
+        self, act: Act, first: int, last: int, before: Document, after: Document | None
+    ) -> None:
+        """Record an act on the raw blocks from `first` to `last`, which the caller does next."""
+        about = {"block": first, "collection": RAW_BLOCKS, "key": f"{first}-{last}", "field": None}
+        record = {"act": act.value, **about, "before": before, "after": after}
+        await self._insert_records([self._stamped(record)])
+
     async def _insert_records(self, records: list[Document]) -> None:
         repairs = self._database[REPAIRS]
         try:
@@ -262,16 +273,24 @@ class RepairStore:
     def _record_of(self, change: Change) -> Document:
         before, after = change.before, change.after
         too_large = _size(change) > _MAX_RECORD_BYTES
+        return self._stamped(
+            {
+                "act": change.act.value,
+                "block": block_of(change.collection, change.key),
+                "collection": change.collection,
+                "key": change.key,
+                "field": change.field,
+                "before": _digest(before) if too_large and after is None else before,
+                "after": _digest(after) if too_large else after,
+            }
+        )
+
+    def _stamped(self, record: Document) -> Document:
+        """Return the record with the time, and with who repairs."""
         return {
             "run": self._run,
             "at": self._now(),
-            "act": change.act.value,
-            "block": block_of(change.collection, change.key),
-            "collection": change.collection,
-            "key": change.key,
-            "field": change.field,
-            "before": _digest(before) if too_large and after is None else before,
-            "after": _digest(after) if too_large else after,
+            **record,
             "osUser": self._by.os_user,
             "mongoUser": self._by.mongo_user,
             "source": self._by.source,

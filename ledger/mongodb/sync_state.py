@@ -78,6 +78,11 @@ class DifferenceCounts(Struct, frozen=True, rename="camel"):
 
     It is null if signatures were not verified.
     """
+    raw_blocks: int | None = None
+    """Raw blocks that are missing, damaged, or other blocks than the stored ones.
+
+    A range of missing ones counts once. It is null if no raw block is kept.
+    """
 
 
 class Verification(Struct, frozen=True, rename="camel"):
@@ -189,6 +194,18 @@ class EnvelopeReport(Struct, frozen=True, rename="camel"):
     first_contradiction: int | None
 
 
+class ArchiveReport(Struct, frozen=True, rename="camel"):
+    """The raw blocks that are kept: from block `first` on, below `height`; both null if none is.
+
+    `place` is a folder, or a collection of MongoDB. `bytes` is null if the size is not known.
+    """
+
+    place: str
+    first: int | None
+    height: int | None
+    bytes: int | None
+
+
 class SyncState(Struct, frozen=True, rename="camel"):
     """The progress of one channel; a height is the highest block number plus one."""
 
@@ -226,6 +243,8 @@ class SyncState(Struct, frozen=True, rename="camel"):
     """What the verification of envelopes found; None if the daemon verifies none."""
     verification_error: LastError | None = None
     """What holds the verification of envelopes up."""
+    archive: ArchiveReport | None = None
+    """The raw blocks that are kept; None if the daemon keeps none."""
 
     def agreed_below(self, stored_height: int) -> int:
         """Return the height below which the stored blocks are agreed.
@@ -259,13 +278,14 @@ def reports_work(state: SyncState, now: datetime) -> bool:
 async def write_sync_state(database: Any, state: SyncState) -> None:
     """Replace the channel's progress; the result of the last verification is not changed.
 
-    The comparisons of peers, and what the verification of envelopes found, are kept too while the
-    state does not have them.
+    The comparisons of peers, what the verification of envelopes found, and which raw blocks are
+    kept, stay too while the state does not have them.
     """
     fields = msgspec.to_builtins(state, builtin_types=(datetime,))
     del fields["verification"]
-    if state.peers is None:
-        del fields["peers"]
+    for optional in ("peers", "archive"):
+        if fields[optional] is None:
+            del fields[optional]
     if state.agreed_height is None:
         del fields["agreedHeight"], fields["disputedAt"]
     if state.verifies_envelopes and state.verified_height is None:

@@ -19,7 +19,7 @@ from ledger.mongodb.ledger_keys import INTEGER, block_numbers, foreign_keys_of
 from ledger.mongodb.paging import RAW
 from ledger.position import BlockNumber, last_position, pack_position, unpack_position
 
-_ANY: Final[CodecOptions[RawBSONDocument]] = CodecOptions(
+ANY_CONTENT: Final[CodecOptions[RawBSONDocument]] = CodecOptions(
     document_class=RawBSONDocument,
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     unicode_decode_error_handler="replace",
@@ -91,7 +91,7 @@ async def stored_documents_by_block(
 
 async def stored_block(database: AsyncDatabase[Document], number: int) -> RawBSONDocument | None:
     """Return the stored document of a block, or None if it is not stored."""
-    return await database[BLOCKS].with_options(codec_options=_ANY).find_one({"_id": number})
+    return await database[BLOCKS].with_options(codec_options=ANY_CONTENT).find_one({"_id": number})
 
 
 async def is_continued(database: AsyncDatabase[Document], number: int) -> bool:
@@ -109,7 +109,7 @@ async def digests_begin(database: AsyncDatabase[Document]) -> BlockNumber:
     They begin at a higher block only if an older program stored the blocks below it. Its digest
     then depends on no other digest.
     """
-    blocks = database[BLOCKS].with_options(codec_options=_ANY)
+    blocks = database[BLOCKS].with_options(codec_options=ANY_CONTENT)
     ascending = [("_id", ASCENDING)]
     number = {"_id": block_numbers()}
     lowest = await blocks.find_one(number, sort=ascending)
@@ -209,7 +209,7 @@ def _documents(
 ) -> AsyncIterator[RawBSONDocument]:
     """Return the documents whose `_id` is an integer from 0 on in this range, in order."""
     query = {"_id": {"$gte": 0, **keys, **INTEGER}}
-    collection = database[name].with_options(codec_options=_ANY)
+    collection = database[name].with_options(codec_options=ANY_CONTENT)
     return aiter(collection.find(query, sort=[("_id", ASCENDING)]))
 
 

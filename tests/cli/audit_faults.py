@@ -78,9 +78,10 @@ async def flip_code_and_verdict(audited: Audited) -> None:
 
 async def flip_code(audited: Audited) -> None:
     """Store the documents of that peer with all their digests, and the verdict on other codes."""
-    for name, documents in expected_documents(lying_chain()).items():
-        for key, raw in documents.items():
-            if raw != expected_documents(DATA)[name].get(key):
+    honest, lying = expected_documents(DATA), expected_documents(lying_chain())
+    for name in (BLOCKS, TRANSACTIONS, EVENTS):
+        for key, raw in lying[name].items():
+            if raw != honest[name].get(key):
                 document = bson.decode(raw)
                 await audited.database[name].replace_one({"_id": key}, document, upsert=True)
 

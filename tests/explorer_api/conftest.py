@@ -42,9 +42,9 @@ def delivered_events() -> list[Json]:
 
 @pytest.fixture(scope="session")
 def recorded_database(mongo_uri: str, recorded: list[bytes]) -> Iterator[str]:
-    """A database with the recorded ledger and its certificates, which tests only read."""
+    """A database with the recorded ledger, raw blocks and certificates, which tests only read."""
     name = f"test_api_{uuid4().hex}"
-    append_now(mongo_uri, name, [decoded(block) for block in recorded])
+    append_now(mongo_uri, name, [decoded(block) for block in recorded], recorded)
     asyncio.run(store_inventory(mongo_uri, name, recorded))
     yield name
     with MongoClient[Any](mongo_uri) as client:

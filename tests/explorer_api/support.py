@@ -32,9 +32,11 @@ from ledger.model import (
     Transaction,
 )
 from ledger.mongodb.indexes import IndexOptions
+from ledger.mongodb.raw_blocks import MongoRawBlocks
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState, SyncState, write_sync_state
 from ledger.ownership import decide_owners, ids_to_look_up
+from tests.ledger.archives import compressed
 
 CHANNEL = "kindledger"
 C = f"/api/v1/channels/{CHANNEL}"
@@ -233,11 +235,18 @@ async def insert(store: LedgerStore, blocks: Sequence[Block]) -> None:
     await store.insert_blocks(documents)
 
 
-def append_now(uri: str, database: str, blocks: Sequence[Block]) -> None:
-    """Do the same as `append` with a client and an event loop of its own, for longer fixtures."""
+def append_now(
+    uri: str, database: str, blocks: Sequence[Block], raw_blocks: Sequence[bytes] = ()
+) -> None:
+    """Do the same as `append` with a client and an event loop of its own, for longer fixtures.
+
+    Keep the raw blocks in MongoDB.
+    """
 
     async def run() -> None:
         async with AsyncMongoClient[Any](uri) as client:
+            store = LedgerStore(client, database)
+            await MongoRawBlocks(store.database).append(compressed(raw_blocks))
             await append(client, database, blocks)
 
     asyncio.run(run())

@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import random
-import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -12,12 +11,8 @@ from pymongo import AsyncMongoClient
 
 from explorer_api.http.compression import Coding, CompressedBodies
 from explorer_api.options import Options
+from runtime.zstd import zstd
 from tests.explorer_api.support import CHANNEL, Api, C, append, block, running_api, transaction
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 COMPRESSED = {"Accept-Encoding": "gzip"}
 LARGE = f"{C}/transactions"

@@ -114,8 +114,6 @@ async def test_the_transactions_of_a_block_are_shown(
     )
     await recorded_api.problem(f"{C}/blocks/{number}/transactions/-1", 400, "invalid-parameter")
     await recorded_api.problem(f"{C}/blocks/9999/transactions", 404, "block-not-found")
-    await recorded_api.problem(f"{C}/blocks/{number}/raw", 410, "raw-not-retained")
-    await recorded_api.problem(f"{C}/blocks/9999/raw", 404, "block-not-found")
 
 
 async def test_the_latest_block_is_paged_while_blocks_arrive(

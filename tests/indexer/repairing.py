@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from indexer.audit.raw_block_repair import RawBlockRepairer, remove_raw_blocks
 from indexer.audit.repair import Finding, Repairer
 from indexer.audit.source_checks import SourceChecks, SourceSignatures
 from indexer.audit.truncation import plan_truncation, truncate
@@ -11,8 +12,10 @@ from indexer.pipeline.block_signatures import BlockSignatures
 from indexer.progress.channel_progress import ChannelProgress
 from indexer.sources.block_source import BlockSource
 from ledger.decoding.blocks import UndecodedBlock
+from ledger.mongodb.raw_blocks import MongoRawBlocks
 from ledger.mongodb.repairs import Change, RepairedBy, RepairStore
 from ledger.mongodb.store import LedgerStore
+from ledger.raw_blocks import RawBlockArchive
 from tests.indexer.crashing import CrashError
 from tests.indexer.support import new_progress
 
@@ -63,12 +66,15 @@ async def repair(
     may_change: bool = True,
     repairs: RepairStore | None = None,
     checks: SourceChecks | None = None,
+    archive: RawBlockArchive | None = None,
 ) -> tuple[list[Finding], int]:
     """Repair, or only show; return the findings, and the number of those that remain."""
     findings: list[Finding] = []
+    repairs = repairs or repairs_of(store)
+    archive = archive or MongoRawBlocks(store.database)
     repairer = Repairer(
         store,
-        repairs or repairs_of(store),
+        repairs,
         source,
         checks or checks_of(store),
         report=findings.append,
@@ -77,13 +83,19 @@ async def repair(
     remaining = await repairer.inspect()
     if apply:
         remaining = await repairer.apply(may_change=may_change)
-    return findings, remaining
+    raw_blocks = RawBlockRepairer(store, repairs, archive, source, findings.append)
+    remaining_raw = await raw_blocks.inspect()
+    if apply:
+        remaining_raw = await raw_blocks.apply(archive, may_change=may_change)
+    return findings, remaining + remaining_raw
 
 
 async def cut_off(store: LedgerStore, last: int, repairs: RepairStore | None = None) -> int:
     """Cut off the blocks above block `last`; return the number of removed documents."""
     repairs = repairs or repairs_of(store)
-    return await truncate(repairs, await plan_truncation(repairs, last), lambda _: None)
+    removed = await truncate(repairs, await plan_truncation(repairs, last), lambda _: None)
+    await remove_raw_blocks(repairs, MongoRawBlocks(store.database), last + 1)
+    return removed
 
 
 async def recorded(store: LedgerStore) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
@@ -23,10 +23,12 @@ from ledger.decoding.blocks import decode_block, read_block
 from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import encode_block
 from ledger.model import VALID
-from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
+from ledger.mongodb.collections import BLOCKS, EVENTS, RAW_BLOCKS, TRANSACTIONS
 from ledger.mongodb.indexes import ready_indexes
+from ledger.mongodb.raw_blocks import MongoRawBlocks
 from ledger.mongodb.store import LedgerStore
-from ledger.position import unpack_position
+from ledger.position import MAX_BLOCK_NUMBER, unpack_position
+from ledger.raw_blocks import RawBlockArchive
 
 CHANNEL = "kindledger"
 SMALL = PipelineLimits(
@@ -35,7 +37,7 @@ SMALL = PipelineLimits(
 """Limits that make many small batches, which are written in parallel."""
 
 Documents = dict[str, dict[int, Any]]
-"""The raw documents of each collection, by `_id`."""
+"""The raw documents of each collection, by `_id`; the blocks as delivered, by number."""
 
 
 @cache
@@ -70,6 +72,7 @@ def expected_documents(chain: tuple[bytes, ...]) -> Documents:
             if tx_id and len(tx_id.encode()) <= 65536:
                 owners.setdefault(tx_id, (block.number, index))
     documents: Documents = {BLOCKS: {}, TRANSACTIONS: {}, EVENTS: {}}
+    documents[RAW_BLOCKS] = {block.number: data for block, data in zip(decoded, chain, strict=True)}
     digest = NO_DIGEST
     for block in decoded:
         is_owner = [owners.get(t.tx_id) == (block.number, t.index) for t in block.transactions]
@@ -91,17 +94,19 @@ async def stored_documents(database: AsyncDatabase[Any]) -> Documents:
     raw: CodecOptions[RawBSONDocument] = CodecOptions(
         document_class=RawBSONDocument, unicode_decode_error_handler="replace"
     )
-    return {
+    documents = {
         name: {
             d["_id"]: d.raw async for d in database.get_collection(name, codec_options=raw).find()
         }
         for name in (BLOCKS, EVENTS, TRANSACTIONS)
     }
+    kept = MongoRawBlocks(database).kept_blocks(0, MAX_BLOCK_NUMBER)
+    return documents | {RAW_BLOCKS: {each.number: each.block_bytes() async for each in kept}}
 
 
 async def delete_all_documents(store: LedgerStore) -> None:
     """Delete every document of the ledger, and keep the indexes."""
-    for name in (BLOCKS, TRANSACTIONS, EVENTS):
+    for name in (BLOCKS, TRANSACTIONS, EVENTS, RAW_BLOCKS):
         await store.database[name].delete_many({})
 
 
@@ -136,7 +141,7 @@ def assert_whole_prefix(stored: Documents, expected: Documents) -> None:
     numbers = sorted(stored[BLOCKS])
     assert numbers == list(range(len(numbers))), f"blocks are not contiguous: {numbers}"
     height = len(numbers)
-    for name in (BLOCKS, TRANSACTIONS, EVENTS):
+    for name in (BLOCKS, TRANSACTIONS, EVENTS, RAW_BLOCKS):
         visible = below(height, name, stored[name])
         assert visible == below(height, name, expected[name]), (
             f"{name}: below height {height} the documents differ from the chain"
@@ -152,7 +157,7 @@ def below(height: int, name: str, documents: dict[int, Any]) -> dict[int, Any]:
     return {
         key: document
         for key, document in documents.items()
-        if (key if name == BLOCKS else unpack_position(key)[0]) < height
+        if (key if name in (BLOCKS, RAW_BLOCKS) else unpack_position(key)[0]) < height
     }
 
 
@@ -163,7 +168,7 @@ class ScriptedSource:
     when it has delivered its highest block; then it waits forever, as a peer does.
     """
 
-    name, finite = "script", False
+    name, finite, seeks = "script", False, True
 
     def __init__(
         self,
@@ -192,7 +197,7 @@ class ScriptedSource:
 class EndingSource(ScriptedSource):
     """Files with all blocks of a chain, in order."""
 
-    name, finite = "files", True
+    name, finite, seeks = "files", True, False
 
     async def blocks(self, start: int, tip: int | None) -> AsyncGenerator[DeliveredBlock, None]:
         """Yield every block, and end."""
@@ -214,10 +219,18 @@ async def index(
     source: ScriptedSource,
     limits: PipelineLimits = SMALL,
     policy: IndexPolicy = DEFERRED,
+    archive: RawBlockArchive | Literal["mongodb"] | None = "mongodb",
 ) -> ChannelProgress:
     """Index the blocks of the source that the store does not have, in a task that may crash."""
     progress = new_progress()
-    indexer = ChannelIndexer(store, [source], progress, limits=limits, index_policy=policy)
+    indexer = ChannelIndexer(
+        store,
+        [source],
+        progress,
+        limits=limits,
+        index_policy=policy,
+        raw_blocks=MongoRawBlocks(store.database) if archive == "mongodb" else archive,
+    )
     source.ended = indexer.stop
     await asyncio.create_task(indexer.run())
     return progress

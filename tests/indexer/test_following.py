@@ -161,7 +161,7 @@ async def test_the_peer_that_runs_is_followed(store: LedgerStore, client: Client
 class CrashingSource:
     """A peer that crashes the process at one of its calls: for its height, a stream, or a block."""
 
-    finite = False
+    finite, seeks = False, True
 
     def __init__(self, source: PeerSource, crash_at: int, moment: str) -> None:
         self.name = source.name

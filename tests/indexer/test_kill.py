@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +17,8 @@ from msgspec.structs import replace
 
 from devnet.peer import Ledger, Peer
 from devnet.peer.faults import delay
-from ledger.mongodb.collections import BLOCKS, TRANSACTIONS
+from ledger.archive.folder_archive import FolderRawBlocks
+from ledger.mongodb.collections import BLOCKS, RAW_BLOCKS, TRANSACTIONS
 from ledger.mongodb.indexes import IndexOptions
 from ledger.mongodb.store import LedgerStore
 from ledger.position import unpack_position
@@ -25,15 +27,20 @@ from tests.eventually import eventually
 from tests.indexer.network import RECIPE, WITHIN_S, Client, assert_stored, forged, peer_of
 from tests.indexer.processes import configuration, ending, kindledger, stop
 from tests.indexer.support import (
+    CHANNEL,
     Documents,
+    assert_equal_documents,
     assert_whole_prefix,
     delete_all_documents,
     delete_everything,
     expected_documents,
     stored_documents,
 )
+from tests.ledger.archives import kept
 
 CHAIN = forged(210, replace(RECIPE, transactions_per_block=10))
+ARCHIVE = "archive"
+"""The folder with raw blocks, if they are kept in one."""
 SMALL_QUEUES = {"delivered_bytes": 100_000, "encoded_bytes": 100_000, "far_behind_blocks": 20}
 """With these limits the chain is stored in dozens of batches, and indexes can be deferred."""
 STOPS_WITHIN_S = 20.0
@@ -60,7 +67,10 @@ def start(
     peer: Peer,
     tmp_path: Path,
 ) -> Start:
-    """Return a function that starts the command that indexes the chain, from files or the peer."""
+    """Return a function that starts the command that indexes the chain, from files or the peer.
+
+    From files, raw blocks are kept in a folder, from the peer in MongoDB.
+    """
     database = store.database.name
     if request.param == "run":
         file = configuration(
@@ -70,7 +80,7 @@ def start(
     folder = write_block_files(tmp_path / "blocks", CHAIN)
     environment = {
         f"KINDLEDGER_INDEXER__{name.upper()}": str(size) for name, size in SMALL_QUEUES.items()
-    }
+    } | {"KINDLEDGER_ARCHIVE__FOLDER": str(tmp_path / ARCHIVE)}
     return lambda: kindledger(
         "import", folder, "--database", database, KINDLEDGER_MONGO__URI=mongo_uri, **environment
     )
@@ -101,9 +111,18 @@ async def wait_for_counts(
     )
 
 
-async def check(store: LedgerStore) -> Documents:
-    """Check what readers may see, and return it."""
+async def stored_with_archive(store: LedgerStore, tmp_path: Path) -> Documents:
+    """Return what is stored, with the raw blocks of the folder if there is one."""
     stored = await stored_documents(store.database)
+    if (tmp_path / ARCHIVE).exists():
+        archive = FolderRawBlocks(tmp_path / ARCHIVE / store.database.name, CHANNEL)
+        stored[RAW_BLOCKS] = dict(await kept(archive))
+    return stored
+
+
+async def check(store: LedgerStore, tmp_path: Path) -> Documents:
+    """Check what readers may see, and return it. Every visible block has its raw block."""
+    stored = await stored_with_archive(store, tmp_path)
     assert_whole_prefix(stored, expected_documents(CHAIN))
     return stored
 
@@ -126,7 +145,7 @@ async def start_and_kill(
 )
 @pytest.mark.parametrize("clear", [delete_all_documents, delete_everything])
 async def test_a_process_killed_at_any_moment_leaves_complete_blocks(
-    start: Start, store: LedgerStore, kills: int, clear: Clear
+    start: Start, store: LedgerStore, tmp_path: Path, kills: int, clear: Clear
 ) -> None:
     """After each kill a complete prefix is stored, never a shorter one than before.
 
@@ -136,15 +155,16 @@ async def test_a_process_killed_at_any_moment_leaves_complete_blocks(
     print(f"repeat with FAULT_SEED={SEED}")
     draws = random.Random(SEED)
     await clear(store)
-    stored = await check(store)
+    stored = await check(store, tmp_path)
     for _ in range(kills):
         height = len(stored[BLOCKS])
         if height == len(CHAIN):
             await clear(store)
-            stored = await check(store)
+            shutil.rmtree(tmp_path / ARCHIVE, ignore_errors=True)
+            stored = await check(store, tmp_path)
             height = 0
         await start_and_kill(start, store, stored, draws.uniform(0, 0.5))
-        stored = await check(store)
+        stored = await check(store, tmp_path)
         assert len(stored[BLOCKS]) >= height, "the height fell"
     async with start() as process:
         await wait_for_counts(process, lambda counts: counts.blocks == len(CHAIN), store)
@@ -156,12 +176,13 @@ async def test_a_process_killed_at_any_moment_leaves_complete_blocks(
         )
         stop(process)
         await ending(process)
-    await assert_stored(store, CHAIN)
+    stored = await stored_with_archive(store, tmp_path)
+    assert_equal_documents(stored, expected_documents(CHAIN))
 
 
 @pytest.mark.parametrize("signals", [1, 2])
 async def test_sigterm_in_the_middle_of_a_batch_leaves_complete_blocks(
-    start: Start, store: LedgerStore, signals: int
+    start: Start, store: LedgerStore, tmp_path: Path, signals: int
 ) -> None:
     """After one signal the delivered blocks are stored; a second one ends the process at once.
 
@@ -175,7 +196,7 @@ async def test_sigterm_in_the_middle_of_a_batch_leaves_complete_blocks(
         ended = await ending(process, STOPS_WITHIN_S)
     # A second signal may come when the handlers are removed: -15 here is 143 in a shell.
     assert ended.code == 143 or (ended.code, signals) == (-signal.SIGTERM, 2)
-    stored = await check(store)
+    stored = await check(store, tmp_path)
     assert len(stored[BLOCKS]) < len(CHAIN), "the process stopped only after the last batch"
     logged = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
     assert [line["event"] for line in logged if line["level"] != "info"] == []

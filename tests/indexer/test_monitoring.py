@@ -180,6 +180,7 @@ async def test_health_shows_that_the_peer_is_unavailable_and_recovers(
             ("mongodb",): 0,
             ("ledger",): 0,
             ("redis",): 0,
+            ("archive",): 0,
         }
         assert (before_outage["status"], before_outage["state"], before_outage["error"]) == (
             "ok",

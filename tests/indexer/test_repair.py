@@ -177,7 +177,7 @@ async def test_a_block_above_the_end_of_the_source_is_kept(indexed: LedgerStore)
     assert [each.cause for each in findings] == [Cause.UNKNOWN]
     await assert_equal_to_chain(indexed)
     await DAMAGES["a block too many"][0](indexed.database)
-    assert (await repair(indexed, FILES))[1] == 1
+    assert (await repair(indexed, FILES))[1] == 2, "the block, and its raw block that is not kept"
     await cut_off(indexed, LAST)
     await assert_equal_to_chain(indexed)
 
