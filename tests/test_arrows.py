@@ -30,7 +30,7 @@ FLOORS = {
         *("main", "command_line", "commands", "demo", "doctor", "assembly", "output"),
         *("configuration", "signals", "errors", "version"),
     ),
-    "ledger": ("mongodb", "documents", "decoding", "trust"),
+    "ledger": ("mongodb", "evidence", "documents", "decoding", "trust"),
     "indexer": (
         *("daemon", "monitoring", "audit", "agreement", "pipeline"),
         *("envelopes", "sources", "progress"),
@@ -45,7 +45,10 @@ FLOORS = {
 REPORTS = "reconciliation.reports"
 """The one module of reconciliation that the API may import."""
 
-PURE = ("model", "hashes", "ownership", "position", "decoding", "documents", "trust")
+PURE = (
+    *("model", "hashes", "ownership", "position"),
+    *("decoding", "documents", "trust", "evidence"),
+)
 IMPURE = {"asyncio", "os", "time", "random", "socket", "pathlib", "pymongo", "grpc", "structlog"}
 
 COLLECTIONS = "ledger.mongodb.collections"
