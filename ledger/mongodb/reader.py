@@ -18,6 +18,7 @@ from ledger.documents.format import Document
 from ledger.mongodb.block_range import highest_block, lowest_block
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.event_queries import EventQueries
+from ledger.mongodb.evidence import InThread, ReadBlocks, make_evidence
 from ledger.mongodb.indexes import IndexOptions, payload_path, ready_indexes
 from ledger.mongodb.key_history import KeyHistoryQueries
 from ledger.mongodb.paging import DECODED, MAX_PAGE_BYTES, Page, Window, id_range
@@ -117,6 +118,26 @@ class LedgerReader(
     async def verdict(self, number: int) -> StoredVerdict | None:
         """Return the verdict on the signatures in a block; None if there is none to be read."""
         return await read_verdict(self._database, number)
+
+    async def evidence(
+        self,
+        number: int,
+        index: int,
+        read_blocks: ReadBlocks,
+        *,
+        in_thread: InThread,
+        max_block_bytes: int,
+    ) -> bytes:
+        """Return the evidence bundle of a transaction; see `ledger.mongodb.evidence`."""
+        evidence = await make_evidence(
+            self._database,
+            number,
+            index,
+            read_blocks,
+            in_thread=in_thread,
+            max_block_bytes=max_block_bytes,
+        )
+        return evidence.bundle
 
     async def missing_indexes(self) -> list[str]:
         """Return the required indexes that the database lacks, as `collection.index`.
