@@ -23,6 +23,7 @@ from explorer_api.http.request_metrics import ApiMetrics
 from explorer_api.http.responses import NO_STORE
 from explorer_api.http.server import ApiRunner
 from explorer_api.live.channels import Channels
+from explorer_api.live.evidence import EvidenceBundles, FindArchive
 from explorer_api.live.head_notifications import follow_redis_topics
 from explorer_api.live.mongo_calls import MongoCalls
 from explorer_api.live.redis_cache import RedisCache
@@ -66,6 +67,7 @@ def create_app(
     redis: Redis | None = None,
     business_reports: BusinessReports | None = None,
     registry: CollectorRegistry | None = None,
+    find_archive: FindArchive = lambda _: None,
     limits: ServiceLimits = ServiceLimits(),  # noqa: B008 - frozen
     routes: Sequence[AnyRoute] = ROUTES,
 ) -> web.Application:
@@ -74,9 +76,9 @@ def create_app(
     `channels` maps the name of each channel to its database; None for all channels in MongoDB.
     `version` is the program's version. `redis` must not decode responses, and is for this service
     alone: a subscription occupies one of its connections. `business_reports` reads the business
-    database. The service adds its metrics to `registry`, which /metrics shows. The caller closes
-    all these clients, and serves the application in their event loop. `limits` and `routes` are for
-    tests.
+    database. The service adds its metrics to `registry`, which /metrics shows. `find_archive`
+    returns the archive of raw blocks of a channel. The caller closes all these clients, and serves
+    the application in their event loop. `limits` and `routes` are for tests.
     """
     mongo_calls = MongoCalls(options.seconds_per_request * _MONGO_SHARE)
     redis_cache = None
@@ -113,6 +115,7 @@ def create_app(
         open_streams=OpenStreams(options, request_metrics),
         feeds=feeds,
         replays=Replays(mongo_calls, limits.streams.chunks),
+        evidence=EvidenceBundles(find_archive, limits),
     )
     request_metrics.registry.register(
         StateCollector(
@@ -173,6 +176,7 @@ async def _background(
         await stack.enter_async_context(services.channels.followed())
         tasks = [asyncio.create_task(restart_on_failure(job)) for job in jobs]
         stack.push_async_callback(cancel_and_wait, tasks)
+        stack.callback(services.evidence.close)
         yield
 
 

@@ -11,18 +11,16 @@ from explorer_api.http.responses import (
     ONE_DAY,
     TEN_SECONDS,
 )
+from explorer_api.operation_routes import OPERATION_ROUTES
 from explorer_api.resources import audit, blocks, events, series, transactions
 from explorer_api.resources.chaincodes import get_chaincode, list_chaincodes
 from explorer_api.resources.channels import get_channel, list_channels
 from explorer_api.resources.digests import AT, get_digest
-from explorer_api.resources.documentation import HTML, get_docs, get_openapi
-from explorer_api.resources.health import health, live, ready
+from explorer_api.resources.evidence import get_block_transaction_evidence, get_evidence
 from explorer_api.resources.keys import get_key_history, read_key_filter
 from explorer_api.resources.links import API
-from explorer_api.resources.metrics import PROMETHEUS, expose_metrics
 from explorer_api.resources.search import QUERY, search
 from explorer_api.resources.stats import get_stats
-from explorer_api.resources.status import get_status, get_status_history
 from explorer_api.resources.stream import EVENT_STREAM, STREAM_PARAMETERS, open_stream
 from explorer_api.resources.transaction_filters import FILTERS as TRANSACTION_FILTERS
 from explorer_api.resources.transaction_filters import read_transaction_filters
@@ -34,12 +32,9 @@ from explorer_api.schemas.blocks import BlockDetail, BlockPage, LedgerDigest
 from explorer_api.schemas.chaincodes import ChaincodeDetail, ChaincodeList
 from explorer_api.schemas.channels import ChannelDetail, ChannelList
 from explorer_api.schemas.events import EventPage
-from explorer_api.schemas.health import Health, Liveness
 from explorer_api.schemas.keys import KeyHistory
 from explorer_api.schemas.search import SearchResults
 from explorer_api.schemas.stats import Series, Stats
-from explorer_api.schemas.status import Status
-from explorer_api.schemas.status_history import StatusHistory
 from explorer_api.schemas.stream import StreamMessage
 from explorer_api.schemas.transaction_lookup import TransactionLocations
 from explorer_api.schemas.transactions import TransactionDetail, TransactionPage
@@ -49,7 +44,6 @@ CHANNEL: Final = f"{API}/channels/{{channel}}"
 _LEDGER = "Ledger"
 _STATISTICS = "Statistics"
 _AUDIT = "Audit"
-_OPERATIONS = "Operations"
 _PAGING = (LIMIT, CURSOR, ORDER)
 _BLOCK_CACHING = (IMMUTABLE, NO_CACHE)
 _LIST_CACHING = (NO_CACHE, ONE_DAY)
@@ -134,6 +128,24 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         content_type="application/x-protobuf",
         problems=("raw-not-retained",),
         example=f"{CHANNEL}/blocks/0/raw",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/transactions/{{txId}}/evidence",
+        handler=get_evidence,
+        tag=_AUDIT,
+        body_type=dict[str, Any],
+        cache_controls=_BLOCK_CACHING,
+        problems=("raw-not-retained", "not-provable"),
+        example=f"{CHANNEL}/transactions/{{txId}}/evidence",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/blocks/{{block}}/transactions/{{index}}/evidence",
+        handler=get_block_transaction_evidence,
+        tag=_AUDIT,
+        body_type=dict[str, Any],
+        cache_controls=_BLOCK_CACHING,
+        problems=("raw-not-retained", "not-provable"),
+        example=f"{CHANNEL}/blocks/0/transactions/0/evidence",
     ),
     ChannelRoute(
         path=f"{CHANNEL}/digest",
@@ -252,77 +264,5 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         parameters=STREAM_PARAMETERS,
         example=f"{CHANNEL}/stream?types=block",
     ),
-    Route(
-        path=f"{API}/status",
-        handler=get_status,
-        tag=_OPERATIONS,
-        body_type=Status,
-        cache_controls=(NO_STORE,),
-        example=f"{API}/status",
-    ),
-    Route(
-        path=f"{API}/status/history",
-        handler=get_status_history,
-        tag=_OPERATIONS,
-        body_type=StatusHistory,
-        cache_controls=(NO_STORE,),
-        asks_database=False,
-        example=f"{API}/status/history",
-    ),
-    Route(
-        path="/live",
-        handler=live,
-        tag=_OPERATIONS,
-        body_type=Liveness,
-        asks_database=False,
-        cache_controls=(NO_STORE,),
-        example="/live",
-    ),
-    Route(
-        path="/ready",
-        handler=ready,
-        tag=_OPERATIONS,
-        body_type=Liveness,
-        cache_controls=(NO_STORE,),
-        example="/ready",
-    ),
-    Route(
-        path="/health",
-        handler=health,
-        tag=_OPERATIONS,
-        body_type=Health,
-        cache_controls=(NO_STORE,),
-        statuses=(200, 202, 503),
-        asks_database=False,
-        example="/health",
-    ),
-    Route(
-        path="/metrics",
-        handler=expose_metrics,
-        tag=_OPERATIONS,
-        body_type=str,
-        cache_controls=(NO_STORE,),
-        content_type=PROMETHEUS,
-        asks_database=False,
-        example="/metrics",
-    ),
-    Route(
-        path="/openapi.json",
-        handler=get_openapi,
-        tag=_OPERATIONS,
-        body_type=dict[str, Any],
-        cache_controls=(NO_STORE,),
-        asks_database=False,
-        example="/openapi.json",
-    ),
-    Route(
-        path="/docs",
-        handler=get_docs,
-        tag=_OPERATIONS,
-        body_type=str,
-        content_type=HTML,
-        cache_controls=(NO_STORE,),
-        asks_database=False,
-        example="/docs",
-    ),
+    *OPERATION_ROUTES,
 )

@@ -36,7 +36,7 @@ FLOORS = {
         *("envelopes", "sources", "progress"),
     ),
     "explorer_api": (
-        *("app", "routes", "docs", "resources", "routing"),
+        *("app", "routes", "operation_routes", "docs", "resources", "routing"),
         *("streams", "live", "http", "schemas", "options"),
     ),
 }

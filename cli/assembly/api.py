@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -13,6 +14,7 @@ from pymongo import AsyncMongoClient
 from cli.assembly.business_reports import business_reports
 from cli.assembly.mongo import mongo_client
 from cli.assembly.monitoring import process_metrics
+from cli.assembly.raw_archive import raw_blocks
 from cli.assembly.redis import configured_redis
 from cli.configuration.settings import ApiSettings, Settings
 from cli.errors import ConfigurationError, Exit
@@ -76,6 +78,7 @@ async def serve_api(
             redis=await stack.enter_async_context(configured_redis(settings.redis)),
             business_reports=await stack.enter_async_context(business_reports(settings)),
             registry=registry,
+            find_archive=partial(raw_blocks, settings),
         )
         try:
             runner, port = await serve(app, settings.api.host, settings.api.port)

@@ -27,7 +27,7 @@ EXAMPLES = [
     for block in section.blocks
     if isinstance(block, Code) and block.language == "sh"
 ]
-REFUSED_EXAMPLES = {"/blocks/0/raw": "410"}
+REFUSED_EXAMPLES = {"/blocks/0/raw": "410", "/evidence": "410"}
 """Examples that every demo refuses."""
 
 

@@ -1,0 +1,127 @@
+"""Evidence bundles over HTTP, made from an archive of raw blocks that the test hands in."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+from pymongo import AsyncMongoClient
+
+from explorer_api.options import ServiceLimits
+from ledger.errors import LedgerError
+from ledger.evidence.verification import Trusted, verify_bundle
+from ledger.model import VALID
+from ledger.mongodb.store import LedgerStore
+from ledger.raw_blocks import RawBlocks
+from tests.evidence.ledgers import EvidenceLedger, forged_ledger
+from tests.explorer_api.support import CHANNEL, Api, C, append, decoded, running_api
+
+
+class Archive:
+    """Keeps the blocks of a ledger, as far as a test does not take them away."""
+
+    def __init__(self, ledger: EvidenceLedger) -> None:
+        self.blocks = dict(ledger.blocks)
+        self.error: Exception | None = None
+
+    async def raw_block(self, number: int) -> bytes | None:
+        if self.error is not None:
+            raise self.error
+        return self.blocks.get(number)
+
+
+@pytest.fixture
+def archive() -> Archive:
+    return Archive(forged_ledger())
+
+
+@pytest.fixture
+async def api(
+    client: AsyncMongoClient[Any], store: LedgerStore, archive: Archive
+) -> AsyncIterator[Api]:
+    """The API over a forged ledger; blocks of other channels are not kept."""
+    blocks = [decoded(raw) for raw in forged_ledger().blocks.values()]
+    await append(client, store.database.name, blocks)
+    kept = {CHANNEL: cast("RawBlocks", archive)}
+    database = store.database.name
+    async with running_api(client, {CHANNEL: database}, find_archive=kept.get) as api:
+        yield api
+
+
+async def test_the_bundle_of_each_transaction_is_that_of_the_command(api: Api) -> None:
+    ledger = forged_ledger()
+    provable = refused = 0
+    for at in ledger.positions():
+        path = f"{C}/blocks/{at.number}/transactions/{at.index}/evidence"
+        response = await api.request("GET", path)
+        if response.status == 409:
+            assert response.json["type"].endswith(":not-provable")
+            assert "no evidence can be made" in response.json["detail"]
+            refused += 1
+            continue
+        assert response.status == 200, response.body
+        assert response.body == ledger.bundle(at.number, at.index)
+        provable += 1
+    assert provable > 30
+    assert refused >= 5
+
+
+async def test_a_bundle_is_found_by_id_and_never_changes(api: Api) -> None:
+    ledger = forged_ledger()
+    tx_id = (await api.channel("/blocks/9/transactions/0"))["txId"]
+    response = await api.get(f"{C}/transactions/{tx_id}/evidence")
+    assert response.body == ledger.bundle(9, 0)
+    assert verify_bundle(response.body, Trusted(ledger.anchor_hash)).verified
+    assert "immutable" in response.headers["Cache-Control"]
+    etag = {"If-None-Match": response.headers["ETag"]}
+    await api.get(f"{C}/transactions/{tx_id}/evidence", 304, etag)
+    await api.problem(f"{C}/transactions/{'0' * 64}/evidence", 404, "transaction-not-found")
+    await api.problem(f"{C}/blocks/9/transactions/99/evidence", 404, "transaction-not-found")
+    await api.problem(f"{C}/blocks/99/transactions/0/evidence", 404, "block-not-found")
+
+
+async def test_a_block_that_is_not_kept_is_gone(api: Api, archive: Archive) -> None:
+    del archive.blocks[0], archive.blocks[9]
+    for number, missing in ((9, "0, 9"), (8, "0")):
+        path = f"{C}/blocks/{number}/transactions/0/evidence"
+        problem = await api.problem(path, 410, "raw-not-retained")
+        assert problem.json["detail"].endswith(f"not kept: {missing}.")
+        assert f"kindledger evidence {number}:0 -o FILE" in problem.json["hint"]
+
+
+async def test_an_archive_with_other_blocks_proves_nothing(api: Api, archive: Archive) -> None:
+    path = f"{C}/blocks/9/transactions/0/evidence"
+    archive.blocks[9] = archive.blocks[8]
+    problem = await api.problem(path, 409, "not-provable")
+    assert "block 9: hash: expected" in problem.json["detail"]
+    archive.blocks[9] = b"\xff"
+    await api.problem(path, 409, "not-provable")
+    archive.error = LedgerError("segment 3 is damaged")
+    problem = await api.problem(path, 409, "not-provable")
+    assert problem.json["detail"] == "segment 3 is damaged"
+
+
+async def test_large_blocks_are_refused_and_bundles_are_made_one_by_one(
+    client: AsyncMongoClient[Any], store: LedgerStore, archive: Archive
+) -> None:
+    blocks = [decoded(raw) for raw in forged_ledger().blocks.values()]
+    await append(client, store.database.name, blocks)
+    kept = {CHANNEL: cast("RawBlocks", archive)}
+    sizes = {
+        at.number: len(archive.blocks[at.number])
+        for at in forged_ledger().positions()
+        if at.number > 2 and (at.index, at.code) == (0, VALID)
+    }
+    small, large = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
+    size = sizes[small] + sum(map(len, forged_ledger().config_blocks(small)))
+    limits = ServiceLimits(evidence_threads=1, evidence_block_bytes=size)
+    parts: dict[str, Any] = {"find_archive": kept.get, "limits": limits}
+    async with running_api(client, {CHANNEL: store.database.name}, **parts) as api:
+        problem = await api.problem(
+            f"{C}/blocks/{large}/transactions/0/evidence", 409, "not-provable"
+        )
+        assert "are allowed here" in problem.json["detail"]
+        by_hash = (await api.channel(f"/blocks/{small}"))["hash"]
+        paths = [f"{C}/blocks/{block}/transactions/0/evidence" for block in (small, by_hash)]
+        together = await asyncio.gather(*(api.get(path) for path in paths))
+        assert {response.body for response in together} == {forged_ledger().bundle(small, 0)}
