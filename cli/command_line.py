@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "demo": "cli.commands.demo:demo_command",
     "digest": "cli.commands.digest:digest_command",
     "doctor": "cli.commands.doctor:doctor_command",
+    "evidence": "cli.commands.evidence:evidence_group",
     "import": "cli.commands.import_files:import_command",
     "migrate": "cli.commands.migrate:migrate_group",
     "reconcile": "cli.commands.reconcile:reconcile_group",
