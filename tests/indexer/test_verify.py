@@ -204,6 +204,7 @@ async def test_the_command_reports_the_difference_and_its_exit_code(
         "documents": 1,
         "digests": 1,
         "signatures": None,
+        "rawBlocks": 0,
     }
     assert report["kinds"] == kinds
     assert {shown["kind"] for shown in report["shown"]} == {"documents", "digests"}
