@@ -10,7 +10,7 @@ import pytest
 
 from indexer.pipeline.channel_indexer import ChannelIndexer
 from indexer.sources.file_source import FileSource
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.store import LedgerStore
 from tests.block_files import write_block_files
 from tests.indexer.network import HEIGHT, TRUNK, assert_stored, channel_error
@@ -181,6 +181,6 @@ async def test_a_ledger_after_a_snapshot_is_stored_from_its_first_block_on(
     ledger(tmp_path / "ledger", TRUNK[5:])
     error = await channel_error(store, FileSource([tmp_path / "ledger"]))
     assert "block 5: number: expected 0, got 5. Blocks are missing in between" in str(error)
-    source, raw_blocks = FileSource([tmp_path / "ledger"]), MongoRawBlocks(store.database)
+    source, raw_blocks = FileSource([tmp_path / "ledger"]), MongoArchive(store.database)
     await ChannelIndexer(store, [source], new_progress(), first=5, raw_blocks=raw_blocks).run()
     await assert_stored(store, TRUNK[5:])
