@@ -15,7 +15,7 @@ from cli.version import VERSION
 from explorer_api.app import create_app, serve
 from indexer.pipeline.channel_indexer import ChannelIndexer
 from indexer.sources.peer_source import Endpoint, PeerSource
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.store import LedgerStore
 from ledger.signing import load_signing_identity
 
@@ -59,7 +59,7 @@ async def delivered_to_visible(
                 store,
                 [source],
                 new_progress(channel),
-                raw_blocks=MongoRawBlocks(store.database),
+                raw_blocks=MongoArchive(store.database),
             )
             runner, api_port = await serve(
                 create_app(client, {channel: _DATABASE}, version=VERSION), "127.0.0.1", 0

@@ -29,7 +29,7 @@ from ledger.archive.folder_archive import FolderArchive
 from ledger.documents.encoding import EncodedBlock
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.indexes import IndexOptions
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.store import LedgerStore
 from ledger.ownership import decide_owners
 from ledger.signing import load_signing_identity
@@ -158,7 +158,7 @@ async def _follow(
             progress,
             first=first,
             index_policy=policy,
-            raw_blocks=MongoRawBlocks(store.database),
+            raw_blocks=MongoArchive(store.database),
         )
         began, cpu = time.perf_counter(), time.process_time()
         running = asyncio.create_task(indexer.run())
@@ -192,7 +192,7 @@ _archive_option = click.option(
 async def _archive_at(place: str, store: LedgerStore, channel: str) -> AsyncIterator[Any]:
     """Yield the archive at a place, which `--archive` names, or None."""
     if place in ("none", "mongodb"):
-        yield MongoRawBlocks(store.database) if place == "mongodb" else None
+        yield MongoArchive(store.database) if place == "mongodb" else None
         return
     archive = FolderArchive(Path(place), channel)
     await archive.open()

@@ -10,6 +10,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from cli.configuration.settings import Settings
 from ledger.archive.folder_archive import FolderArchive, FolderRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.raw_blocks import MongoRawBlocks
 from ledger.raw_blocks import RawBlockArchive, RawBlocks
 
@@ -50,7 +51,7 @@ async def raw_block_archive(
     if not settings.archive.keep:
         yield None
     elif folder is None:
-        yield MongoRawBlocks(database)
+        yield MongoArchive(database)
     else:
         archive = FolderArchive(folder, channel)
         torn_bytes = await archive.open()

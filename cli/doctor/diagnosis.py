@@ -29,8 +29,8 @@ async def diagnose(settings: Settings, limit_s: float) -> list[Check]:
     )
     return [
         _check_encoder(),
-        _check_channels(settings),
         *await check_archive(settings),
+        _check_channels(settings),
         *check_trust(settings),
         *identity,
         *client_tls,

@@ -23,7 +23,7 @@ from indexer.progress.channel_progress import ChannelProgress, ErrorSource
 from indexer.sources.block_source import BlockSource, DeliveredBlock, SourceUnavailableError
 from ledger.block_encoder import BlockEncoder
 from ledger.mongodb.indexes import IndexOptions
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState
 from ledger.owned_id_table import OwnedIdTable
@@ -93,7 +93,7 @@ class ChannelIndexer:
         self._owner_lookup = OwnerLookup(store, self._store_retry, self._indexes, owned_ids)
         self._raw_blocks: RawBlockKeeper | None = None
         if raw_blocks is not None:
-            in_mongodb = isinstance(raw_blocks, MongoRawBlocks)
+            in_mongodb = isinstance(raw_blocks, MongoArchive)
             retry = StoreRetry(limits.store_retry_s, progress, MONGODB if in_mongodb else ARCHIVE)
             self._raw_blocks = RawBlockKeeper(raw_blocks, retry, progress)
         self._stop = asyncio.Event()

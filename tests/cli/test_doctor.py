@@ -60,7 +60,11 @@ async def test_parts_that_are_not_configured_are_skipped() -> None:
     checks = await run_checks({"channels": {"kindledger": {}}})
     assert [
         (check.name, check.outcome) for check in checks if check.outcome is not Outcome.SKIPPED
-    ] == [("encoder", _encoder_outcome()), ("configuration", Outcome.OK)]
+    ] == [
+        ("encoder", _encoder_outcome()),
+        ("archive", Outcome.OK),
+        ("configuration", Outcome.OK),
+    ]
     assert {"identity", "client tls", "peers", "mongodb", "postgresql", "redis"} <= {
         check.name for check in checks
     }

@@ -17,7 +17,9 @@ from devnet.peer.channel_config import organisations
 from ledger.errors import ChainMismatchError
 from ledger.evidence.bundle import MAX_BUNDLE_BYTES
 from ledger.evidence.errors import EvidenceError
+from ledger.mongodb.collections import RAW_BLOCKS
 from ledger.mongodb.store import LedgerStore
+from ledger.position import pack_position
 from tests.block_files import write_block_files
 from tests.cli.support import (
     CHANNEL,
@@ -109,9 +111,12 @@ async def test_a_source_with_other_blocks_makes_no_evidence(
     short = write_block_files(tmp_path / "short", [*ledger.blocks.values()][:2])
     with pytest.raises(UnavailableError, match="does not have block 2"):
         await make(settings, "2:0", short, file)
+    assert not file.exists()
+    await make(settings, "2:0", "archive", file)
+    assert file.read_bytes() == ledger.bundle(2, 0)
+    await store.database[RAW_BLOCKS].delete_one({"_id": pack_position(2, 0)})
     with pytest.raises(UnavailableError, match="archive: "):
         await make(settings, "2:0", "archive", file)
-    assert not file.exists()
 
 
 async def test_a_ledger_that_begins_later_rests_on_its_config_block(

@@ -32,7 +32,7 @@ from ledger.model import (
     Transaction,
 )
 from ledger.mongodb.indexes import IndexOptions
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ChannelState, SyncState, write_sync_state
 from ledger.ownership import decide_owners, ids_to_look_up
@@ -246,7 +246,7 @@ def append_now(
     async def run() -> None:
         async with AsyncMongoClient[Any](uri) as client:
             store = LedgerStore(client, database)
-            await MongoRawBlocks(store.database).append(compressed(raw_blocks))
+            await MongoArchive(store.database).append(compressed(raw_blocks))
             await append(client, database, blocks)
 
     asyncio.run(run())

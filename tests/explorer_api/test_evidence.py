@@ -12,7 +12,7 @@ from explorer_api.options import ServiceLimits
 from ledger.evidence.verification import Trusted, verify_bundle
 from ledger.model import VALID
 from ledger.mongodb.collections import RAW_BLOCKS
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.store import LedgerStore
 from ledger.position import pack_position
 from tests.evidence.ledgers import forged_ledger
@@ -21,16 +21,16 @@ from tests.ledger.archives import compressed
 
 
 @pytest.fixture
-async def archive(store: LedgerStore) -> MongoRawBlocks:
+async def archive(store: LedgerStore) -> MongoArchive:
     """The archive in MongoDB, with all blocks of a forged ledger."""
-    archive = MongoRawBlocks(store.database)
+    archive = MongoArchive(store.database)
     await archive.append(compressed(forged_ledger().blocks.values()))
     return archive
 
 
 @pytest.fixture
 async def api(
-    client: AsyncMongoClient[Any], store: LedgerStore, archive: MongoRawBlocks
+    client: AsyncMongoClient[Any], store: LedgerStore, archive: MongoArchive
 ) -> AsyncIterator[Api]:
     """The API over this ledger."""
     blocks = [decoded(raw) for raw in forged_ledger().blocks.values()]
@@ -82,7 +82,7 @@ async def test_a_block_that_is_not_kept_is_gone(api: Api, store: LedgerStore) ->
 
 
 async def test_an_archive_with_other_blocks_proves_nothing(
-    api: Api, archive: MongoRawBlocks, store: LedgerStore
+    api: Api, archive: MongoArchive, store: LedgerStore
 ) -> None:
     path = f"{C}/blocks/9/transactions/0/evidence"
     (other,) = compressed([forged_ledger().blocks[8]])
@@ -96,7 +96,7 @@ async def test_an_archive_with_other_blocks_proves_nothing(
 
 
 async def test_large_blocks_are_refused_and_bundles_are_made_one_by_one(
-    client: AsyncMongoClient[Any], store: LedgerStore, archive: MongoRawBlocks
+    client: AsyncMongoClient[Any], store: LedgerStore, archive: MongoArchive
 ) -> None:
     blocks = [decoded(raw) for raw in forged_ledger().blocks.values()]
     await append(client, store.database.name, blocks)

@@ -14,7 +14,7 @@ from explorer_api.live.raw_blocks import CheckedRawBlocks
 from ledger.decoding.block_identities import read_identity
 from ledger.decoding.blocks import read_block
 from ledger.mongodb.collections import BLOCKS, RAW_BLOCKS
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.store import LedgerStore
 from ledger.position import pack_position
 from protos import common_pb2 as common
@@ -40,7 +40,7 @@ async def test_a_raw_block_is_served_as_it_was_delivered(
     async with running_api(client, {CHANNEL: database}, options) as api:
         await api.problem(f"{C}/blocks/12/raw", 410, "raw-not-retained")
         async with folder_archive(tmp_path / database) as folder:
-            archive = folder if place == "folder" else MongoRawBlocks(store.database)
+            archive = folder if place == "folder" else MongoArchive(store.database)
             await archive.append(compressed(recorded[FIRST:20]))
             block_hash = read_block(recorded[15]).hash.hex()
             for reference, number in (("12", 12), (block_hash, 15), ("latest", 19)):
@@ -66,7 +66,7 @@ async def test_a_damaged_raw_block_is_not_served(
     database = store.database.name
     await append(client, database, [decoded(block) for block in recorded[:20]])
     raw_blocks = store.database[RAW_BLOCKS]
-    await MongoRawBlocks(store.database).append(
+    await MongoArchive(store.database).append(
         compressed([*recorded[:8], with_other_codes(recorded[8]), *recorded[9:20]])
     )
     await raw_blocks.update_one({"_id": pack_position(5, 0)}, {"$set": {"data": b"altered"}})
@@ -84,7 +84,7 @@ async def test_a_damaged_raw_block_is_not_served(
         await api.problem(f"{C}/blocks/7/raw", 503, "archive-unavailable")
 
 
-class CountingArchive(MongoRawBlocks):
+class CountingArchive(MongoArchive):
     """Counts how many blocks are being read at a time."""
 
     reading = most = 0

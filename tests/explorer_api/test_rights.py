@@ -127,10 +127,11 @@ STORING = {
     "record_verification",
     "VerdictStore",
     "CertificateStore",
+    "MongoArchive",
 }
 WRITERS = {
     *("store.py", "sync_state.py", "index_builds.py", "repairs.py", "verdicts.py"),
-    "certificates.py",
+    *("certificates.py", "raw_block_archive.py"),
 }
 """The modules of ledger/mongodb that write; all others only read."""
 

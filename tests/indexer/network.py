@@ -26,7 +26,7 @@ from indexer.progress.channel_progress import ChannelProgress
 from indexer.sources.block_source import BlockSource
 from indexer.sources.peer_source import Endpoint, PeerSource
 from ledger.errors import LedgerError
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.store import LedgerStore
 from ledger.signing import SigningIdentity, load_signing_identity
 from tests.eventually import eventually
@@ -227,7 +227,7 @@ class RunningIndexer:
             limits=limits,
             timeouts=timeouts,
             index_policy=index_policy,
-            raw_blocks=MongoRawBlocks(store.database),
+            raw_blocks=MongoArchive(store.database),
         )
         self.task = asyncio.create_task(self.indexer.run())
 
@@ -283,7 +283,7 @@ def daemon_channel(
 ) -> DaemonChannel:
     """Return a channel for a daemon of the test."""
     progress = new_progress(channel)
-    raw_blocks = MongoRawBlocks(store.database)
+    raw_blocks = MongoArchive(store.database)
     indexer = ChannelIndexer(
         store, sources, progress, limits=SMALL, timeouts=timeouts, raw_blocks=raw_blocks
     )

@@ -12,7 +12,7 @@ from indexer.pipeline.block_signatures import BlockSignatures
 from indexer.progress.channel_progress import ChannelProgress
 from indexer.sources.block_source import BlockSource
 from ledger.decoding.blocks import UndecodedBlock
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.repairs import Change, RepairedBy, RepairStore
 from ledger.mongodb.store import LedgerStore
 from ledger.raw_blocks import RawBlockArchive
@@ -71,7 +71,7 @@ async def repair(
     """Repair, or only show; return the findings, and the number of those that remain."""
     findings: list[Finding] = []
     repairs = repairs or repairs_of(store)
-    archive = archive or MongoRawBlocks(store.database)
+    archive = archive or MongoArchive(store.database)
     repairer = Repairer(
         store,
         repairs,
@@ -94,7 +94,7 @@ async def cut_off(store: LedgerStore, last: int, repairs: RepairStore | None = N
     """Cut off the blocks above block `last`; return the number of removed documents."""
     repairs = repairs or repairs_of(store)
     removed = await truncate(repairs, await plan_truncation(repairs, last), lambda _: None)
-    await remove_raw_blocks(repairs, MongoRawBlocks(store.database), last + 1)
+    await remove_raw_blocks(repairs, MongoArchive(store.database), last + 1)
     return removed
 
 

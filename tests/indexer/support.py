@@ -25,7 +25,7 @@ from ledger.documents.encoding import encode_block
 from ledger.model import VALID
 from ledger.mongodb.collections import BLOCKS, EVENTS, RAW_BLOCKS, TRANSACTIONS
 from ledger.mongodb.indexes import ready_indexes
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.store import LedgerStore
 from ledger.position import MAX_BLOCK_NUMBER, unpack_position
 from ledger.raw_blocks import RawBlockArchive
@@ -100,7 +100,7 @@ async def stored_documents(database: AsyncDatabase[Any]) -> Documents:
         }
         for name in (BLOCKS, EVENTS, TRANSACTIONS)
     }
-    kept = MongoRawBlocks(database).kept_blocks(0, MAX_BLOCK_NUMBER)
+    kept = MongoArchive(database).kept_blocks(0, MAX_BLOCK_NUMBER)
     return documents | {RAW_BLOCKS: {each.number: each.block_bytes() async for each in kept}}
 
 
@@ -229,7 +229,7 @@ async def index(
         progress,
         limits=limits,
         index_policy=policy,
-        raw_blocks=MongoRawBlocks(store.database) if archive == "mongodb" else archive,
+        raw_blocks=MongoArchive(store.database) if archive == "mongodb" else archive,
     )
     source.ended = indexer.stop
     await asyncio.create_task(indexer.run())

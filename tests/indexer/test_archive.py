@@ -19,7 +19,7 @@ from indexer.sources.bounded_source import BoundedSource
 from ledger.archive.folder_archive import FolderArchive
 from ledger.errors import ChainMismatchError, DamagedRawBlockError
 from ledger.mongodb.collections import RAW_BLOCKS
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.repairs import Act
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ArchiveReport, DifferenceCounts
@@ -54,7 +54,7 @@ async def archive(
     """An empty archive of the channel."""
     async with AsyncExitStack() as stack:
         if request.param == "mongodb":
-            yield MongoRawBlocks(store.database)
+            yield MongoArchive(store.database)
         else:
             yield await stack.enter_async_context(folder_archive(tmp_path / "archive"))
 
@@ -108,7 +108,7 @@ async def test_what_is_wrong_with_raw_blocks_is_found_and_fetched_again(
 
 async def damage(archive: RawBlockArchive, store: LedgerStore, number: int) -> None:
     """Change a byte in the middle of what is kept of a block."""
-    if isinstance(archive, MongoRawBlocks):
+    if isinstance(archive, MongoArchive):
         key = {"_id": pack_position(number, 0)}
         found = await store.database[RAW_BLOCKS].find_one(key)
         assert found is not None
@@ -218,14 +218,14 @@ async def test_the_archive_alone_gives_the_same_ledger(
 
 async def index_all(store: LedgerStore, source: Any) -> None:
     """Index the blocks of a source that ends."""
-    archive = MongoRawBlocks(store.database)
+    archive = MongoArchive(store.database)
     await ChannelIndexer(store, [source], new_progress(), limits=SMALL, raw_blocks=archive).run()
 
 
 async def test_a_truncation_cuts_off_raw_blocks_too(store: LedgerStore) -> None:
     await index(store, ScriptedSource(CHAIN))
     await cut_off(store, 20)
-    assert list(await kept(MongoRawBlocks(store.database))) == list(range(21))
+    assert list(await kept(MongoArchive(store.database))) == list(range(21))
     assert (await recorded(store))[-1]["key"] == f"21-{COUNT - 1}"
 
 

@@ -18,7 +18,7 @@ from ledger.block_encoder import PythonEncoder
 from ledger.decoding.blocks import read_block
 from ledger.documents.encoding import EncodedBlock
 from ledger.errors import ChainMismatchError, LedgerError, UnsignedBlockError
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.store import LedgerStore
 from ledger.ownership import decide_owners
 from ledger.position import BlockNumber
@@ -59,7 +59,7 @@ async def index(
         limits=SMALL,
         index_policy=DEFERRED,
         signatures=signatures,
-        raw_blocks=MongoRawBlocks(store.database),
+        raw_blocks=MongoArchive(store.database),
     )
     source.ended = indexer.stop
     await indexer.run()

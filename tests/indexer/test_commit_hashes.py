@@ -21,7 +21,7 @@ from ledger.decoding.parsing import MAX_ELEMENTS
 from ledger.errors import ChainMismatchError, LedgerError
 from ledger.model import VALID
 from ledger.mongodb.indexes import IndexOptions
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.store import LedgerStore
 from ledger.state_changes import StateKey, Unchecked
 from protos.common_pb2 import COMMIT_HASH, Block
@@ -228,7 +228,7 @@ async def test_without_the_key_history_the_value_is_unknown(store: LedgerStore) 
     progress = new_progress()
     without = IndexOptions(key_history=False)
     await delete_everything(store)
-    raw_blocks = MongoRawBlocks(store.database)
+    raw_blocks = MongoArchive(store.database)
     await ChannelIndexer(
         store, [EndingSource(chain)], progress, indexes=without, raw_blocks=raw_blocks
     ).run()

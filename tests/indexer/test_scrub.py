@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from indexer.audit.scrub import Scrub, ScrubRate
 from indexer.monitoring.health_server import HealthServer
 from indexer.progress.channel_progress import ChannelProgress
-from ledger.mongodb.collections import EVENTS, TRANSACTIONS
+from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.sync_state import ScrubPass, write_sync_state
 from ledger.position import Height
@@ -24,7 +24,7 @@ from tests.indexer.support import CHANNEL, ScriptedSource, index
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FAST = ScrubRate(documents_per_s=1e9, pause_s=1e-3)
 HEIGHT = len(CHAIN)
-DOCUMENTS = sum(map(len, EXPECTED.values()))
+DOCUMENTS = sum(len(EXPECTED[name]) for name in (BLOCKS, TRANSACTIONS, EVENTS))
 
 
 @asynccontextmanager

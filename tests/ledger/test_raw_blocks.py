@@ -14,7 +14,7 @@ from ledger.archive.frames import BlockCompressor, FrameError, decompress
 from ledger.decoding.block_identities import read_identity
 from ledger.errors import ArchiveUnavailableError, DamagedRawBlockError, StoreConflictError
 from ledger.mongodb.collections import RAW_BLOCKS
-from ledger.mongodb.raw_blocks import MongoRawBlocks
+from ledger.mongodb.raw_block_archive import MongoArchive
 from ledger.mongodb.store import LedgerStore
 from ledger.position import pack_position
 from ledger.raw_blocks import RawBlockArchive, check_raw_block
@@ -43,9 +43,9 @@ async def archive(
         if request.param == "folder":
             yield await stack.enter_async_context(folder_archive(tmp_path / "archive"))
         elif request.param == "mongodb":
-            yield MongoRawBlocks(store.database)
+            yield MongoArchive(store.database)
         else:
-            yield MongoRawBlocks(store.database, SMALL_PART)
+            yield MongoArchive(store.database, SMALL_PART)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,7 +104,7 @@ async def test_a_repeated_removal_leaves_nothing(archive: RawBlockArchive) -> No
 
 async def test_altered_parts_in_mongodb_are_damage(store: LedgerStore) -> None:
     """They are never taken for a block, and a reader of other blocks is not affected."""
-    archive = MongoRawBlocks(store.database, SMALL_PART)
+    archive = MongoArchive(store.database, SMALL_PART)
     frames = compressed(RAFT)
     await archive.append(frames)
     raw_blocks = store.database[RAW_BLOCKS]
