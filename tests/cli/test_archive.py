@@ -24,7 +24,7 @@ NAME = "archived"
 AGAIN = "archived_again"
 
 
-@pytest.fixture(params=["mongodb", "folder"])
+@pytest.fixture(params=[pytest.param("mongodb", marks=pytest.mark.long), "folder"])
 def settings(request: pytest.FixtureRequest, guarded_mongod: Mongod, tmp_path: Path) -> Json:
     """The settings of the recorded ledger, which the daemon's user has stored and archived."""
     settings: Json = {
@@ -121,6 +121,7 @@ def _kept(folder: Path) -> dict[int, Any]:
     return dict(asyncio.run(read_again(folder)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("settings", ["mongodb"], indirect=True)
 def test_reindex_refuses_what_it_cannot_do(guarded_mongod: Mongod, settings: Json) -> None:
     """Nothing is written to a database of others, and nothing from an incomplete archive."""

@@ -25,9 +25,10 @@ from tests.cli.auditing import FIRST, LAST, MONTH, chain, store_ledger
 from tests.indexer.support import expected_documents
 from tests.reconciliation.growing_ledger import CHANNEL
 
+EXPECTED = expected_documents(tuple(block.data for block in chain()))
 DOCUMENTS = {
-    name: [bson.decode(raw) for _, raw in sorted(documents.items())]
-    for name, documents in expected_documents(tuple(block.data for block in chain())).items()
+    name: [bson.decode(raw) for _, raw in sorted(EXPECTED[name].items())]
+    for name in (TRANSACTIONS, EVENTS)
 }
 EVENT_NAMES = {event["_id"]: event["eventName"] for event in DOCUMENTS[EVENTS]}
 OF_MONTH = [each for each in DOCUMENTS[TRANSACTIONS] if f"{each['ts']:%Y-%m}" == MONTH]

@@ -50,6 +50,7 @@ async def test_a_recorded_ledger_gives_the_documents_of_its_block_files(
     assert_equal_documents(stored[1], stored[0])
 
 
+@pytest.mark.long
 async def test_a_ledger_that_the_peer_still_writes_is_a_source_of_each_command(
     mongo_uri: str, store: LedgerStore, tmp_path: Path
 ) -> None:
