@@ -60,6 +60,7 @@ test-all: .venv/ready
 check: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/python -m mypy docs/evidence/verify.py
 	$(BIN)/python -m protos.generate --check
 	$(BIN)/python -m pytest -q tests/test_arrows.py
 

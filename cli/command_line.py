@@ -13,11 +13,13 @@ from cli.version import VERSION
 
 _COMMANDS: Final = {
     "api": "cli.commands.api:api_command",
+    "audit": "cli.commands.audit:audit_group",
     "certificates": "cli.commands.certificates:certificates_command",
     "config": "cli.commands.config:config_group",
     "demo": "cli.commands.demo:demo_command",
     "digest": "cli.commands.digest:digest_command",
     "doctor": "cli.commands.doctor:doctor_command",
+    "evidence": "cli.commands.evidence:evidence_group",
     "import": "cli.commands.import_files:import_command",
     "migrate": "cli.commands.migrate:migrate_group",
     "reconcile": "cli.commands.reconcile:reconcile_group",
@@ -69,7 +71,7 @@ def kindledger(context: click.Context, config: Path | None) -> None:
       65   the chain does not match, data is corrupt, or rows contradict the ledger
       69   a needed server or folder is unavailable
       75   the daemon gave up retrying: restart it
-      78   wrong configuration
+      78   wrong configuration, or a check of an audit that could not be made
       129  ended by SIGHUP
       130  ended by SIGINT
       143  ended by SIGTERM

@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Final, NoReturn
 
 import click
+from bson.errors import BSONError
 from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import ConnectionFailure, InvalidURI, OperationFailure, PyMongoError
 
@@ -68,6 +69,12 @@ def exit_on_failure(*, daemon: bool = False) -> Iterator[None]:
         _end(Exit.CONFIGURATION, str(error))
     except LedgerError as error:
         _end(Exit.DATA, str(error))
+    except BSONError as error:
+        _end(
+            Exit.DATA,
+            f"a stored document cannot be read, because it was changed: {error}. Run `kindledger "
+            "verify`, which names the block.",
+        )
     except (
         GaveUpError,
         SourceUnavailableError,

@@ -23,6 +23,7 @@ from explorer_api.http.request_metrics import ApiMetrics
 from explorer_api.http.responses import NO_STORE
 from explorer_api.http.server import ApiRunner
 from explorer_api.live.channels import Channels
+from explorer_api.live.evidence import EvidenceBundles
 from explorer_api.live.head_notifications import follow_redis_topics
 from explorer_api.live.mongo_calls import MongoCalls
 from explorer_api.live.redis_cache import RedisCache
@@ -114,6 +115,7 @@ def create_app(
         open_streams=OpenStreams(options, request_metrics),
         feeds=feeds,
         replays=Replays(mongo_calls, limits.streams.chunks),
+        evidence=EvidenceBundles(limits),
     )
     request_metrics.registry.register(
         StateCollector(
@@ -174,6 +176,7 @@ async def _background(
         await stack.enter_async_context(services.channels.followed())
         tasks = [asyncio.create_task(restart_on_failure(job)) for job in jobs]
         stack.push_async_callback(cancel_and_wait, tasks)
+        stack.callback(services.evidence.close)
         yield
 
 

@@ -96,4 +96,8 @@ class ServiceLimits(Struct, frozen=True, kw_only=True):
     unsent_bytes: int = 128 << 20
     """The maximal total size of large responses that wait for slow clients; beyond it, the
     connection of the response that has waited longest is closed."""
+    evidence_threads: int = 2
+    """The number of evidence bundles that are made at the same time."""
+    evidence_block_bytes: int = 32 << 20
+    """The maximal total size of the blocks of an evidence bundle; commands make larger ones."""
     streams: StreamLimits = StreamLimits()

@@ -1,6 +1,6 @@
 """The route table, from which requests are served and documented."""
 
-from typing import Final
+from typing import Any, Final
 
 from explorer_api.http.parameters import CURSOR, LIMIT, ORDER
 from explorer_api.http.responses import (
@@ -12,16 +12,16 @@ from explorer_api.http.responses import (
     PROTOBUF,
     TEN_SECONDS,
 )
-from explorer_api.operator_routes import OPERATIONS, OPERATOR_ROUTES
+from explorer_api.operation_routes import OPERATION_ROUTES
 from explorer_api.resources import audit, blocks, certificates, events, series, transactions
 from explorer_api.resources.chaincodes import get_chaincode, list_chaincodes
 from explorer_api.resources.channels import get_channel, list_channels
 from explorer_api.resources.digests import AT, get_digest
+from explorer_api.resources.evidence import get_block_transaction_evidence, get_evidence
 from explorer_api.resources.keys import get_key_history, read_key_filter
 from explorer_api.resources.links import API
 from explorer_api.resources.search import QUERY, search
 from explorer_api.resources.stats import get_stats
-from explorer_api.resources.status import get_status, get_status_history
 from explorer_api.resources.stream import EVENT_STREAM, STREAM_PARAMETERS, open_stream
 from explorer_api.resources.transaction_filters import FILTERS as TRANSACTION_FILTERS
 from explorer_api.resources.transaction_filters import read_transaction_filters
@@ -37,8 +37,6 @@ from explorer_api.schemas.events import EventPage
 from explorer_api.schemas.keys import KeyHistory
 from explorer_api.schemas.search import SearchResults
 from explorer_api.schemas.stats import Series, Stats
-from explorer_api.schemas.status import Status
-from explorer_api.schemas.status_history import StatusHistory
 from explorer_api.schemas.stream import StreamMessage
 from explorer_api.schemas.transaction_lookup import TransactionLocations
 from explorer_api.schemas.transactions import TransactionDetail, TransactionPage
@@ -132,6 +130,24 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         content_type=PROTOBUF,
         problems=("raw-not-retained", "raw-block-damaged", "archive-unavailable"),
         example=f"{CHANNEL}/blocks/0/raw",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/transactions/{{txId}}/evidence",
+        handler=get_evidence,
+        tag=_AUDIT,
+        body_type=dict[str, Any],
+        cache_controls=_BLOCK_CACHING,
+        problems=("raw-not-retained", "not-provable", "archive-unavailable"),
+        example=f"{CHANNEL}/transactions/{{txId}}/evidence",
+    ),
+    ChannelRoute(
+        path=f"{CHANNEL}/blocks/{{block}}/transactions/{{index}}/evidence",
+        handler=get_block_transaction_evidence,
+        tag=_AUDIT,
+        body_type=dict[str, Any],
+        cache_controls=_BLOCK_CACHING,
+        problems=("raw-not-retained", "not-provable", "archive-unavailable"),
+        example=f"{CHANNEL}/blocks/0/transactions/0/evidence",
     ),
     ChannelRoute(
         path=f"{CHANNEL}/digest",
@@ -265,22 +281,5 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         parameters=STREAM_PARAMETERS,
         example=f"{CHANNEL}/stream?types=block",
     ),
-    Route(
-        path=f"{API}/status",
-        handler=get_status,
-        tag=OPERATIONS,
-        body_type=Status,
-        cache_controls=(NO_STORE,),
-        example=f"{API}/status",
-    ),
-    Route(
-        path=f"{API}/status/history",
-        handler=get_status_history,
-        tag=OPERATIONS,
-        body_type=StatusHistory,
-        cache_controls=(NO_STORE,),
-        asks_database=False,
-        example=f"{API}/status/history",
-    ),
-    *OPERATOR_ROUTES,
+    *OPERATION_ROUTES,
 )

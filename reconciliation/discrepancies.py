@@ -7,6 +7,7 @@ from typing import Any, Final
 import asyncpg
 from msgspec import Struct
 
+from ledger.position import BlockNumber
 from reconciliation.comparison import DiscrepancyFinding
 from reconciliation.connection import Connection
 from reconciliation.reports import (
@@ -59,15 +60,24 @@ _COUNT_OPEN: Final = """
 SELECT kind, count(*) AS count, min(opened_at) AS oldest FROM ledger_discrepancies
 WHERE channel = $1 AND closed_at IS NULL GROUP BY kind ORDER BY kind
 """
-_NEWEST: Final = """
+_SELECT: Final = """
 SELECT id, channel, kind, table_name, subject, tx_hash, ledger, found,
        opened_at, updated_at, closed_at
 FROM ledger_discrepancies
+"""
+_NEWEST: Final = f"""{_SELECT}
 WHERE channel = $1 AND ($2::text IS NULL OR kind = $2)
   AND (closed_at IS NULL AND $3 OR closed_at IS NOT NULL AND $4) AND id < $5 AND id >= $6
 ORDER BY id DESC LIMIT $7
 """
 """$3 and $4: whether open ones and closed ones are selected. Ids below $5, and not below $6."""
+_OPEN_OF_BLOCKS: Final = f"""{_SELECT}
+WHERE channel = $1 AND closed_at IS NULL AND id > $4 AND EXISTS (
+    SELECT FROM unnest(ARRAY[ledger->'block', found->'block']) AS named(block)
+    WHERE CASE WHEN jsonb_typeof(named.block) = 'number'
+          THEN named.block::numeric BETWEEN $2::int8 AND $3::int8 END)
+ORDER BY id LIMIT $5
+"""
 _SCAN_END: Final = (
     "SELECT id FROM ledger_discrepancies WHERE id < $1 ORDER BY id DESC OFFSET $2 - 1 LIMIT 1"
 )
@@ -134,6 +144,23 @@ async def read_open_page(
     """Return the open discrepancies with the lowest ids above `after`."""
     records = await connection.fetch(_OPEN_PAGE, channel, after, limit)
     return [OpenDiscrepancy(*record) for record in records]
+
+
+async def read_open_of_blocks(
+    connection: Connection,
+    channel: str,
+    first: BlockNumber,
+    last: BlockNumber,
+    *,
+    after: int,
+    limit: int,
+) -> list[Discrepancy]:
+    """Return open discrepancies whose row or transaction names one of the blocks `first` to `last`.
+
+    They have the lowest ids above `after`, in ascending order.
+    """
+    records = await connection.fetch(_OPEN_OF_BLOCKS, channel, first, last, after, limit)
+    return [_discrepancy(record) for record in records]
 
 
 async def count_open(connection: Connection, channel: str) -> list[DiscrepancyCount]:

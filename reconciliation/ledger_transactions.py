@@ -85,6 +85,12 @@ class LedgerTransactions:
                 unusable_ids += 1
         return BlockBatch(first, end, blocks[-1]["blockHash"], transactions, unusable_ids)
 
+    async def next_block(self, first: BlockNumber, height: Height) -> BlockNumber | None:
+        """Return the number of the first stored block from `first` on and below `height`."""
+        blocks = await self._queries.blocks(first, height, 1)
+        raise_if_cancelled()
+        return BlockNumber(blocks[0]["_id"]) if blocks else None
+
     async def can_look_up(self) -> bool:
         """Return whether the ledger has the index that `lookup` needs; a daemon may build it."""
         can_search = await self._queries.can_search_ids()

@@ -1,14 +1,30 @@
 """Reads the business rows of one channel."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 import asyncpg
+from msgspec import Struct
+from msgspec.structs import astuple
 
+from ledger.position import BlockNumber
 from reconciliation.comparison import ComparedRow
 from reconciliation.connection import Connection
 from reconciliation.hash_spellings import usual_spellings
 from reconciliation.mapping import BusinessMapping, BusinessTable
 from reconciliation.statements import TableStatements
+
+
+class RowPeriod(Struct, frozen=True):
+    """The rows of a time: created or confirmed from `since` on and before `until`.
+
+    None is no bound. Rows that name one of the blocks `first` to `last` belong to it, too.
+    """
+
+    since: datetime | None
+    until: datetime | None
+    first: BlockNumber
+    last: BlockNumber
 
 
 class RowReader:
@@ -60,6 +76,14 @@ class RowReader:
         """Return rows of the table in the order of their keys, beginning as in `pending_page`."""
         sql = self._statements[table.name].page
         return _rows(table, await connection.fetch(sql, *self._first_parameters, after, limit))
+
+    async def period_page(
+        self, table: BusinessTable, period: RowPeriod, after: str | None, limit: int
+    ) -> list[ComparedRow]:
+        """Return rows with a hash of a period, ordered and beginning as in `pending_page`."""
+        sql = self._statements[table.name].period_page
+        parameters = (*self._first_parameters, after, limit, *astuple(period))
+        return _rows(table, await self._pool.fetch(sql, *parameters))
 
     async def ids_with_rows(self, tx_ids: Sequence[str]) -> set[str]:
         """Return those of the transaction ids that a row names, in any of the usual spellings."""

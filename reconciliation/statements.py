@@ -39,6 +39,16 @@ class TableStatements:
         """$3: keys."""
         self.page = f"{select} WHERE {page}"
         """$3: the last key of the page before, or NULL. $4: the number of rows."""
+        self.period_page = (
+            f"{select}, (SELECT $5::timestamptz AS since, $6::timestamptz AS until, "
+            f"$7::int8 AS first, $8::int8 AS last) AS period "
+            f"WHERE ({self._in_period()}) AND {self._has_hash()} AND {page}"
+        )
+        """Parameters as in `page`. $5 and $6: a range of times, NULL for no bound. $7, $8: blocks.
+
+        The rows with a hash that were created or confirmed in the range, or name one of the blocks.
+        A table without columns for any of these has all its rows in every range.
+        """
         self.report = self._report_statement()
         """The rows with these hashes, for the API.
 
@@ -133,6 +143,22 @@ class TableStatements:
         Every statement needs it: a client may choose a placeholder as the id of a transaction.
         """
         return f"{self._hash}::text NOT LIKE ALL ($1::text[])"
+
+    def _in_period(self) -> str:
+        """Return the condition for the rows of a period."""
+        table = self._table
+        times = (
+            f"({_column(name)}::timestamptz >= coalesce(period.since, '-infinity') AND "
+            f"{_column(name)}::timestamptz < coalesce(period.until, 'infinity'))"
+            for name in (table.created_at, table.confirmed_at)
+            if name is not None
+        )
+        blocks = (
+            ()
+            if table.block is None
+            else (f"{_column(table.block)}::int8 BETWEEN period.first AND period.last",)
+        )
+        return " OR ".join((*times, *blocks)) or "true"
 
     def _report_columns(self) -> str:
         """Return the columns of `BusinessRow`, in its order and without the table."""

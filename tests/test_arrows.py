@@ -27,16 +27,16 @@ MAY_IMPORT = {
 }
 FLOORS = {
     "cli": (
-        *("main", "command_line", "commands", "demo", "doctor", "assembly", "output"),
+        *("main", "command_line", "commands", "demo", "doctor", "audit", "assembly", "output"),
         *("configuration", "signals", "errors", "version"),
     ),
-    "ledger": ("mongodb", "archive", "documents", "decoding", "trust"),
+    "ledger": ("mongodb", "archive", "evidence", "documents", "decoding", "trust"),
     "indexer": (
         *("daemon", "monitoring", "audit", "agreement", "pipeline"),
         *("envelopes", "sources", "progress"),
     ),
     "explorer_api": (
-        *("app", "routes", "operator_routes", "docs", "resources", "routing"),
+        *("app", "routes", "operation_routes", "docs", "resources", "routing"),
         *("streams", "live", "http", "schemas", "options"),
     ),
 }
@@ -45,7 +45,10 @@ FLOORS = {
 REPORTS = "reconciliation.reports"
 """The one module of reconciliation that the API may import."""
 
-PURE = ("model", "hashes", "ownership", "position", "decoding", "documents", "trust")
+PURE = (
+    *("model", "hashes", "ownership", "position"),
+    *("decoding", "documents", "trust", "evidence"),
+)
 IMPURE = {"asyncio", "os", "time", "random", "socket", "pathlib", "pymongo", "grpc", "structlog"}
 
 COLLECTIONS = "ledger.mongodb.collections"

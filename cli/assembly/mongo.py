@@ -109,3 +109,19 @@ async def stored_channels(
     if settings.channels:
         return {channel: settings.database_of(channel) for channel in settings.channels}
     return await find_channels(client)
+
+
+async def one_channel(
+    client: AsyncMongoClient[dict[str, Any]], settings: Settings, channel: str | None
+) -> tuple[str, str]:
+    """Return the named channel, or else the only one that is stored, and its database.
+
+    Raises `ConfigurationError` if no channel is named, and none or several are stored.
+    """
+    channels = await stored_channels(client, settings)
+    if channel is not None:
+        return channel, channels.get(channel) or settings.database_of(channel)
+    if len(channels) != 1:
+        names = ", ".join(sorted(channels)) or "none is stored in this MongoDB"
+        raise ConfigurationError(f"--channel: name one of the channels: {names}")
+    return next(iter(channels.items()))

@@ -124,8 +124,8 @@ def configured_mapping(settings: ReconcileSettings) -> BusinessMapping:
     )
 
 
-def postgres_servers(settings: PostgresSettings) -> PostgresServers:
-    """Return the configured servers.
+def postgres_servers(settings: PostgresSettings, *, read_only: bool = False) -> PostgresServers:
+    """Return the configured servers; with `read_only` they refuse every write.
 
     Raises `ConfigurationError` for an address that cannot be used.
     """
@@ -134,6 +134,7 @@ def postgres_servers(settings: PostgresSettings) -> PostgresServers:
         statement_timeout_s=settings.statement_timeout_s,
         lock_timeout_s=settings.lock_timeout_s,
         replica_lag_s=settings.replica_lag_s,
+        read_only=read_only,
     )
     return PostgresServers(primary_dsn(settings), replica_dsns(settings), options)
 

@@ -63,17 +63,22 @@ def envelope_verification(
 
 
 def signature_checks(
-    settings: Settings, channel: str, start: int, config: int | None
+    settings: Settings,
+    channel: str,
+    start: int,
+    config: int | None,
+    progress: ChannelProgress | None = None,
 ) -> SignatureChecks:
     """Return the verification of all signatures in the blocks of a source, from `start` on.
 
     `config` is the number of the CONFIG block in force at the start block, None if it is not known.
+    `progress` counts the blocks whose signatures cannot be checked.
     Raises `ConfigurationError` if the configured CONFIG block cannot be used.
     """
     anchor = configured_anchor(settings, channel)
     if anchor is not None and anchor.number != config:
         anchor = None
-    progress = ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
+    progress = progress or ChannelProgress(channel, time.monotonic, lambda: datetime.now(UTC))
     signatures = BlockSignatures(progress, genesis_hash=_genesis_hash(settings, channel))
     return SignatureChecks(start, signatures, anchor)
 

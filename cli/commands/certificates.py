@@ -15,7 +15,8 @@ from cli.assembly.mongo import mongo_client, stored_channels
 from cli.commands.options import LoadSettings, json_option
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, exit_on_failure
-from cli.output.console import messages, print_csv, print_json, print_table
+from cli.output.console import messages, print_json, print_table
+from cli.output.csv_lines import print_csv
 from explorer_api.schemas.certificates import Certificate, certificate, certificate_detail
 from ledger.documents.format import Document
 from ledger.mongodb.certificate_queries import CertificateFilter
@@ -142,7 +143,7 @@ def show_table(found: list[ChannelCertificates]) -> None:
 def show_csv(found: list[ChannelCertificates]) -> None:
     """Print one line for each certificate, with the names of the API's fields."""
     names = [field.encode_name for field in msgspec.structs.fields(Certificate)]
-    lines = []
+    print_csv(["channel", *names])
     for each in found:
         for item in each.certificates:
             values = msgspec.to_builtins(item)
@@ -151,8 +152,7 @@ def show_csv(found: list[ChannelCertificates]) -> None:
             for name in ("firstTransaction", "lastTransaction"):
                 at = values[name]
                 values[name] = f"{at['block']}/{at['index']}" if at is not None else None
-            lines.append([each.channel, *(values[name] for name in names)])
-    print_csv(["channel", *names], lines)
+            print_csv([each.channel, *(values[name] for name in names)])
 
 
 def _row(channel: str, item: Certificate) -> tuple[object, ...]:

@@ -20,7 +20,7 @@ from cli.commands.verify import block_source, channel_of_source
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, Exit, UnavailableError, exit_on_failure
 from cli.output.console import escape_control_characters, messages, print_json
-from cli.output.progress_bars import block_phases
+from cli.output.progress_bars import phase_progress
 from indexer.audit.raw_block_repair import RawBlockRepairer
 from indexer.audit.repair import Cause, Finding, Repairer
 from indexer.audit.source_checks import SourceChecks
@@ -190,7 +190,7 @@ async def _repair(
     progress = new_progress(channel)
     signatures = source_signatures(settings, channel, progress) if options.signatures else None
     checks = SourceChecks(store.database, progress, signatures)
-    with block_phases(channel) as (start, advance):
+    with phase_progress(channel) as (start, advance):
         repairer = Repairer(store, repairs, source, checks, report=report, advance=advance)
         found = await repairer.inspect(lambda last: start("comparing", last))
         if options.apply and found:

@@ -10,7 +10,7 @@ from cli.assembly.settled_rows import lower_settled_height
 from cli.configuration.settings import Settings
 from cli.errors import ConfigurationError, Exit
 from cli.output.console import messages
-from cli.output.progress_bars import block_phases
+from cli.output.progress_bars import phase_progress
 from indexer.audit.raw_block_repair import remove_raw_blocks
 from indexer.audit.truncation import Truncation, plan_truncation, truncate
 from ledger.mongodb.repairs import RepairStore
@@ -62,7 +62,7 @@ async def truncate_channel(
         # again does no harm.
         height = height_above(plan.last)
         lowered = await lower_settled_height(settings, channel, height, plan.last_hash)
-        with block_phases(channel) as (start, advance):
+        with phase_progress(channel) as (start, advance):
             start("truncating", plan.highest - plan.last)
             removed = await truncate(repairs, plan, lambda number: advance(plan.highest - number))
         if archive is not None:

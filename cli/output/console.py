@@ -1,7 +1,5 @@
-"""Prints JSON, CSV and tables on stdout, and messages on stderr."""
+"""Prints JSON and tables on stdout, and messages on stderr."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -24,21 +22,14 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False))
 
 
-def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a header and rows as CSV on stdout, with empty cells for None."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows(rows)
-    click.echo(text.getvalue(), nl=False)
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table on stdout. Lines are not wrapped if stdout is not a terminal."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, stderr: bool = False
+) -> None:
+    """Print a table on stdout, or on stderr. Lines are not wrapped except on a terminal."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(Text(_text(cell)) for cell in row))
-    console = Console()
+    console = Console(stderr=stderr)
     if not console.is_terminal:
         console.width = _UNLIMITED_COLUMNS
     console.print(table)

@@ -29,10 +29,14 @@ def block_progress() -> Progress:
 
 
 @contextmanager
-def block_phases(
+def phase_progress(
     channel: str,
 ) -> Iterator[tuple[Callable[[str, int], None], Callable[[int], None]]]:
-    """Show a bar of blocks on a terminal; yield what begins a phase, and what advances it."""
+    """Show a bar of blocks on a terminal; yield what begins a phase, and what advances it.
+
+    A phase begins with a name and the number of its last block, and advances to a block's number.
+    Its first block has the number 0.
+    """
     with block_progress() as bar:
         task = bar.add_task(channel, total=None, rate="")
 

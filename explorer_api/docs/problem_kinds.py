@@ -111,6 +111,12 @@ PROBLEM_KINDS: Final = {
         "`Accept-Encoding` allows neither zstd, nor gzip, nor a body without compression.",
         "Send `Accept-Encoding: zstd, gzip`, or leave the header out.",
     ),
+    "not-provable": ProblemKind(
+        409,
+        "No evidence can be made of the transaction: its signatures cannot be verified, its blocks "
+        "are too large for this service, or the archive has other blocks than the ledger.",
+        "Read `detail`.",
+    ),
     "replay-ahead": ProblemKind(
         409,
         "The position at which the stream would be resumed is above the ledger's height.",

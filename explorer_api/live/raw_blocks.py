@@ -46,12 +46,17 @@ class CheckedRawBlocks:
             except LedgerError as error:
                 raise _damaged(stored.number, error) from error
             except ArchiveUnavailableError as error:
-                raise unavailable(
-                    "archive-unavailable",
-                    "Archive unavailable",
-                    f"The archive of raw blocks cannot be read: {error}",
-                    "Try again later; tell the operator if it lasts.",
-                ) from error
+                raise archive_unavailable(error) from error
+
+
+def archive_unavailable(error: ArchiveUnavailableError) -> ProblemError:
+    """Return the problem for an archive that cannot be read now."""
+    return unavailable(
+        "archive-unavailable",
+        "Archive unavailable",
+        f"The archive of raw blocks cannot be read: {error}",
+        "Try again later; tell the operator if it lasts.",
+    )
 
 
 def _check(data: bytes, stored: BlockIdentity, place: str) -> CheckedBlock:

@@ -10,6 +10,7 @@ from explorer_api.resources.blocks import block_cache_control, find_block
 from explorer_api.resources.verdicts import verification_of_transaction
 from explorer_api.routing.calls import ChannelCall
 from explorer_api.schemas.transactions import transaction_detail
+from ledger.mongodb.transaction_records import TransactionRecord
 from ledger.ownership import MAX_TX_ID_BYTES
 from ledger.position import MAX_INDEX
 from reconciliation.reports import BusinessRows, BusinessUnavailableError
@@ -25,6 +26,19 @@ async def get_block_transaction(call: ChannelCall) -> ApiResponse:
     changes. So `repeats` and `business`, which can change,
     are null; the response to a request by transaction id has them.
     """
+    record = await find_block_transaction(call)
+    detail = transaction_detail(
+        record.transaction,
+        record.event,
+        None,
+        agreed_height=call.snapshot.agreed_height,
+        verification=await verification_of_transaction(call, record.transaction),
+    )
+    return ApiResponse(detail, block_cache_control(call, record.transaction["blockNumber"]))
+
+
+async def find_block_transaction(call: ChannelCall) -> TransactionRecord:
+    """Return the transaction at the index in the path. Raises `ProblemError` if there is none."""
     index = call.path["index"].decode(errors="replace")
     if not _INDEX.fullmatch(index) or int(index) > MAX_INDEX:
         raise invalid_parameter("index", index, f"an integer from 0 to {MAX_INDEX}")
@@ -38,15 +52,7 @@ async def get_block_transaction(call: ChannelCall) -> ApiResponse:
             f"Block {block['number']} has {block['transactionCount']} transactions.",
             f"Give an index from 0 to {block['transactionCount'] - 1}.",
         )
-    agreed_height = call.snapshot.agreed_height
-    detail = transaction_detail(
-        record.transaction,
-        record.event,
-        None,
-        agreed_height=agreed_height,
-        verification=await verification_of_transaction(call, record.transaction),
-    )
-    return ApiResponse(detail, block_cache_control(call, block["number"]))
+    return record
 
 
 async def get_transaction(call: ChannelCall) -> ApiResponse:

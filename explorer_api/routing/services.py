@@ -9,6 +9,7 @@ from explorer_api.http.compression import CompressedBodies
 from explorer_api.http.request_metrics import ApiMetrics
 from explorer_api.http.responses import EncodedResponse
 from explorer_api.live.channels import Channels
+from explorer_api.live.evidence import EvidenceBundles
 from explorer_api.live.mongo_calls import MongoCalls
 from explorer_api.live.raw_blocks import CheckedRawBlocks
 from explorer_api.live.redis_cache import RedisCache
@@ -54,6 +55,7 @@ class Services:
     open_streams: OpenStreams
     feeds: Feeds
     replays: Replays
+    evidence: EvidenceBundles
     raw_blocks: CheckedRawBlocks = field(default_factory=CheckedRawBlocks)
     single_flight: SingleFlight[EncodedResponse] = field(default_factory=SingleFlight)
     status_since: StatusSince = field(default_factory=StatusSince)

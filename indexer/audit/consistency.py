@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from bson.raw_bson import RawBSONDocument
+from msgspec import Struct
 
 from ledger.documents.code_names import status_name
 from ledger.documents.digests import NO_DIGEST, stored_digests
@@ -34,6 +35,18 @@ Record: TypeAlias = Callable[[int, DifferenceKind, str], None]
 """Records a difference: the number of its block, its kind, and what it is."""
 
 
+class CheckedDocuments(Struct):
+    """The numbers of documents that were checked.
+
+    `without_digest` counts the blocks that an older program stored, which have no digest.
+    """
+
+    blocks: int = 0
+    transactions: int = 0
+    events: int = 0
+    without_digest: int = 0
+
+
 class ConsistencyChecks:
     """Checks blocks in ascending order; `record` gets each difference."""
 
@@ -44,6 +57,12 @@ class ConsistencyChecks:
         self._record, self._start, self._previous = record, start, previous
         self.digest = _hex(previous, "digest") if previous is not None else NO_DIGEST
         """The digest of the last block, as it is stored; `NO_DIGEST` if it has none."""
+        self.checked = CheckedDocuments()
+
+    @property
+    def last(self) -> int | None:
+        """The number of the last block that was checked, or of the block before the first one."""
+        return self._previous["_id"] if self._previous is not None else None
 
     def check_keys(self, foreign: Iterable[tuple[str, Any]]) -> None:
         """Record documents whose `_id` is no block number and no position; no block has them."""
@@ -53,11 +72,14 @@ class ConsistencyChecks:
 
     def check(self, documents: StoredBlockDocuments) -> None:
         """Check all documents of a block."""
+        self.checked.transactions += len(documents.transactions.documents)
+        self.checked.events += len(documents.events.documents)
         self._check_events(documents)
         block = documents.block
         if block is None:
             self._record_orphans(documents)
             return
+        self.checked.blocks += 1
         self._check_chain(block)
         self._check_counts(block, documents.transactions, documents.events)
         self._check_digests(block, documents)
@@ -158,6 +180,8 @@ class ConsistencyChecks:
         if not self.digest:
             if previous or block.get("format") not in FORMATS_WITHOUT_DIGESTS:
                 record("blocks: the block has no digest")
+            else:
+                self.checked.without_digest += 1
             return
         for stored, field in (
             (documents.transactions, "transactionsDigest"),
@@ -165,7 +189,8 @@ class ConsistencyChecks:
         ):
             if stored.digest != block.get(field):
                 record(f"{stored.collection}: the documents of the block were changed: {_MEANING}")
-        if self._previous is not None and block["_id"] != self._previous["_id"] + 1:
+        before = self._start - 1 if self._previous is None else self._previous["_id"]
+        if block["_id"] != before + 1:
             return  # the digest depends on the digest of the block before, which is missing
         digest, of_signers = stored_digests(block, previous)
         if digest != self.digest:

@@ -35,6 +35,13 @@ class DocumentDifference(Struct, frozen=True):
     expected: RawBSONDocument | None = None
     stored: RawBSONDocument | None = None
 
+    @property
+    def tx_id(self) -> str | None:
+        """The id of the transaction, if the document is of one that owns an id."""
+        document = self.expected if self.expected is not None else self.stored
+        tx_id = document.get("txId") if document is not None else None
+        return tx_id if isinstance(tx_id, str) else None
+
 
 async def compare_block(
     database: AsyncDatabase[Document], block: EncodedBlock

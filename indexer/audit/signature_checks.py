@@ -1,5 +1,6 @@
 """Verifies all signatures in the blocks of a source, for `kindledger verify`."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -19,7 +20,7 @@ class SignatureChecks:
     """Verifies the blocks of one channel, which come in ascending order from the start block on.
 
     After a gap, and where the start block is above 0, the configuration and the definitions are not
-    known; then nothing is found wrong.
+    known; then nothing is found wrong. `begin_at` and `replay` tell them.
     """
 
     def __init__(
@@ -35,6 +36,24 @@ class SignatureChecks:
         if start and anchor is not None:
             self._envelopes.learn(anchor.envelopes[0])
         self._knows_all = start == 0
+        self.not_checked: Counter[str] = Counter()
+        """The envelopes that were not checked, by reason."""
+
+    def begin_at(self, first: int, config: UndecodedBlock | None, *, complete: bool) -> None:
+        """Begin at block `first`, under the configuration of the CONFIG block, None if not known.
+
+        `complete` says whether all blocks below that changed chaincode definitions are replayed.
+        """
+        self._blocks.restart(config)
+        self._next = first
+        self._envelopes = EnvelopeVerifier(complete=complete)
+        self._knows_all = complete and config is not None
+        if config is not None:
+            self._envelopes.learn(config.envelopes[0])
+
+    def replay(self, block: UndecodedBlock) -> None:
+        """Take the changes of chaincode definitions from a block below the first one."""
+        self._envelopes.replay(block)
 
     def check(self, block: UndecodedBlock, stored: StoredVerdict | None) -> Iterator[str]:
         """Yield what is wrong with the signatures of a block, or with the stored verdict on it."""
@@ -50,6 +69,8 @@ class SignatureChecks:
         except ChainMismatchError as error:
             yield f"{error.field}: configured {error.expected}, the source has {error.got}"
         findings = self._envelopes.verify(block).findings
+        for each in findings.not_checked:
+            self.not_checked[each.reason] += each.count
         for found in findings.contradictions[:_MAX_SHOWN]:
             yield f"transaction {found.index} is {status_name(found.code)}: {found.reason}"
         more = findings.contradiction_count - _MAX_SHOWN

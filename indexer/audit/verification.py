@@ -13,9 +13,10 @@ from contextlib import aclosing
 from functools import partial
 from typing import Final
 
+from bson.raw_bson import RawBSONDocument
 from msgspec import Struct
 
-from indexer.audit.consistency import ConsistencyChecks, DifferenceKind
+from indexer.audit.consistency import CheckedDocuments, ConsistencyChecks, DifferenceKind
 from indexer.audit.document_differences import compare_block
 from indexer.audit.raw_block_checks import raw_block_faults
 from indexer.audit.signature_checks import SignatureChecks
@@ -26,29 +27,36 @@ from ledger.decoding.blocks import UndecodedBlock, decode_block, read_block
 from ledger.documents.digests import NO_DIGEST
 from ledger.documents.encoding import EncodedBlock, encode_block
 from ledger.errors import ChainMismatchError, StoreConflictError
-from ledger.mongodb.block_range import stored_range
+from ledger.mongodb.block_range import BlockRange, stored_range
 from ledger.mongodb.earlier_values import earlier_values
 from ledger.mongodb.store import LedgerStore
+from ledger.mongodb.stored_blocks import StoredBlock
 from ledger.mongodb.sync_state import ArchiveReport, DifferenceCounts
 from ledger.mongodb.verdicts import read_verdict
 from ledger.mongodb.verification_queries import (
     foreign_keys,
+    stored_block,
     stored_documents_by_block,
 )
 from ledger.ownership import decide_owners, ids_to_look_up
 from ledger.position import BlockNumber, Height
 from ledger.raw_blocks import RawBlocks
+from ledger.state_changes import Unchecked
 
 _PROGRESS_INTERVAL: Final = 100
 """The number of blocks between two reports of the progress."""
 
 
-class Difference(Struct, frozen=True):
-    """A difference between the stored ledger and the chain; `what` describes it."""
+class Difference(Struct, frozen=True, rename="camel"):
+    """A difference between the stored ledger and the chain; `what` describes it.
+
+    `tx_id` is the id of the transaction that it is about, if it is about one that owns an id.
+    """
 
     block: int
     kind: DifferenceKind
     what: str
+    tx_id: str | None = None
 
 
 class Verifier:
@@ -69,6 +77,10 @@ class Verifier:
         self._compared = self._checks_signatures = self._checks_raw_blocks = False
         self.head_digest = NO_DIGEST
         """The digest of the highest block, computed again; `NO_DIGEST` if it has none."""
+        self.checked = CheckedDocuments()
+        """What `check_consistency` checked."""
+        self.unchecked_hashes: Counter[Unchecked] = Counter()
+        """The blocks whose commit hashes `compare` could not check, by the reason."""
 
     @property
     def difference_count(self) -> int:
@@ -91,29 +103,53 @@ class Verifier:
             raw_blocks=raw_blocks,
         )
 
-    def _record(self, block: int, kind: DifferenceKind, what: str) -> None:
+    def _record(
+        self, block: int, kind: DifferenceKind, what: str, tx_id: str | None = None
+    ) -> None:
         self._counts[kind] += 1
-        self._report(Difference(block, kind, what))
+        self._report(Difference(block, kind, what, tx_id))
 
-    async def check_consistency(self, known_height: int = 0) -> Height:
-        """Check all blocks that are stored now. Return the height that was checked.
+    async def check_consistency(
+        self, known_height: int = 0, part: BlockRange | None = None
+    ) -> Height:
+        """Check all blocks that are stored now, or those of a part of the ledger.
 
         `known_height` is the height that the daemon has recorded: up to it all blocks must exist.
+        All blocks of a part must exist, and so must the block before it, with which it begins.
+        Return the height that was checked.
         """
         stored = await stored_range(self._database)
-        lowest = stored.lowest if stored is not None else BlockNumber(0)
-        checks = ConsistencyChecks(self._record, lowest)
-        checks.check_keys(await foreign_keys(self._database))
         if stored is None:
+            checks = ConsistencyChecks(self._record, BlockNumber(0))
+            checks.check_keys(await foreign_keys(self._database))
             return Height(0)
-        async with aclosing(stored_documents_by_block(self._database, stored.highest)) as blocks:
-            async for documents in blocks:
+        blocks = part or stored
+        checks = ConsistencyChecks(
+            self._record, stored.lowest, await self._block_before(blocks.lowest, stored.lowest)
+        )
+        checks.check_keys(await foreign_keys(self._database))
+        first = blocks.lowest if blocks.lowest > stored.lowest else None
+        async with aclosing(
+            stored_documents_by_block(self._database, blocks.highest, first)
+        ) as documents_by_block:
+            async for documents in documents_by_block:
                 checks.check(documents)
                 if documents.number % _PROGRESS_INTERVAL == 0:
                     self._advance(documents.number + 1)
-        checks.check_end(known_height)
-        self.head_digest = checks.digest
-        return stored.height
+        checks.check_end(known_height if part is None else part.height)
+        self.head_digest = checks.digest if checks.last == blocks.highest else NO_DIGEST
+        self.checked = checks.checked
+        return blocks.height
+
+    async def _block_before(self, first: BlockNumber, start: BlockNumber) -> RawBSONDocument | None:
+        """Return the stored block before `first`; None if `first` is the start block."""
+        if first <= start:
+            return None
+        before = await stored_block(self._database, first - 1)
+        if before is None:
+            what = f"blocks: missing, so block {first} cannot be checked against it"
+            self._record(first - 1, DifferenceKind.CHAIN, what)
+        return before
 
     async def check_raw_blocks(
         self, archive: RawBlocks, known: ArchiveReport | None, height: Height
@@ -142,16 +178,20 @@ class Verifier:
         start: int,
         height: int,
         signatures: SignatureChecks | None = None,
+        *,
+        first: int | None = None,
     ) -> int:
-        """Compare blocks `start` to `height - 1` of a source with the stored documents.
+        """Compare the blocks of a source up to block `height - 1` with the stored documents.
 
-        `blocks` must come in ascending order. With `signatures` their signatures are verified too.
-        Return the height that was compared.
+        The comparison begins with block `first`, or else with the start block of the ledger,
+        `start`. `blocks` must come in ascending order. With `signatures` their signatures are
+        verified too. Return the height that was compared.
         """
         self._checks_signatures = signatures is not None
-        compared, self._compared = start, True
+        compared, self._compared = start if first is None else first, True
         digest = NO_DIGEST
-        hashes = CommitHashes(partial(earlier_values, self._database, start), None)
+        before = await self._stored(compared - 1) if compared > start else None
+        hashes = CommitHashes(partial(earlier_values, self._database, start), before)
         async for delivered in blocks:
             undecoded = read_block(delivered.data, delivered.name)
             if undecoded.number < compared:
@@ -184,7 +224,7 @@ class Verifier:
             self._record(
                 compared,
                 DifferenceKind.DOCUMENTS,
-                f"the source ends here, {height} blocks are stored",
+                f"the source ends here, the blocks up to {height - 1} are stored",
             )
         return compared
 
@@ -193,21 +233,28 @@ class Verifier:
 
         Return the digest that the chain gives if the block is not stored or cannot be read.
         """
-        try:
-            stored = await self._store.block(number)
-        except StoreConflictError:
-            return of_chain
+        stored = await self._stored(number)
         return stored.digest if stored is not None else of_chain
+
+    async def _stored(self, number: int) -> StoredBlock | None:
+        """Return a stored block; None if it is not stored or cannot be read."""
+        try:
+            return await self._store.block(number)
+        except StoreConflictError:
+            return None
 
     async def _check_commit_hash(
         self, hashes: CommitHashes, undecoded: UndecodedBlock, encoded: EncodedBlock
     ) -> None:
         try:
-            await hashes.check(identify(undecoded), encoded.updates)
+            unchecked = await hashes.check(identify(undecoded), encoded.updates)
+            if unchecked is not None:
+                self.unchecked_hashes[unchecked] += 1
         except ChainMismatchError as error:
             what = f"the source's {error.field} is {error.got}, the block gives {error.expected}"
             self._record(undecoded.number, DifferenceKind.DOCUMENTS, what)
 
     async def _compare_block(self, encoded: EncodedBlock) -> None:
         for difference in await compare_block(self._database, encoded):
-            self._record(encoded.number, DifferenceKind.DOCUMENTS, difference.what)
+            kind, tx_id = DifferenceKind.DOCUMENTS, difference.tx_id
+            self._record(encoded.number, kind, difference.what, tx_id)

@@ -9,6 +9,7 @@ from indexer.envelopes.process import Verifier
 from indexer.envelopes.verifier import VerifiedBlock
 from indexer.sources.block_source import BlockSource, DeliveredBlock, SourceUnavailableError
 from ledger.decoding.blocks import UndecodedBlock
+from ledger.errors import StoreConflictError
 from ledger.mongodb.store import LedgerStore
 from ledger.mongodb.stored_blocks import StoredBlock
 from ledger.mongodb.verdicts import StoredVerdict, VerdictStore
@@ -101,11 +102,22 @@ class VerifierSession:
         return stored, reply
 
 
-async def definition_blocks(verdicts: VerdictStore, last: StoredVerdict | None) -> list[int]:
-    """Return the blocks up to the highest verdict that changed definitions, in ascending order."""
+async def definition_blocks(
+    verdicts: VerdictStore, last: StoredVerdict | None, start: int
+) -> list[int]:
+    """Return the blocks up to the verdict `last` that changed definitions, in ascending order.
+
+    The first verdict is on block `start`. Raises `StoreConflictError` if a verdict that leads to
+    them is missing or was changed.
+    """
     found: list[int] = []
     while last is not None and last.definitions_block is not None:
         number = last.definitions_block
+        if not start <= number <= last.number:
+            expected = f"a block from {start} to {last.number}"
+            raise StoreConflictError("verdicts", last.number, "definitionsBlock", expected, number)
         found.append(number)
-        last = await verdicts.find(number - 1) if number else None
+        last = await verdicts.find(number - 1)
+        if last is None and number > start:
+            raise StoreConflictError("verdicts", number - 1, "_id", "a verdict", "none")
     return found[::-1]

@@ -199,7 +199,7 @@ class EnvelopeVerification:
         config = last.config_block if last is not None else None
         if last is None and start and anchor is not None:
             config = await self._store.last_config(start)
-        definitions = await definition_blocks(self._results.verdicts, last)
+        definitions = await definition_blocks(self._results.verdicts, last, start)
         if anchor is not None and config == anchor.number:
             await session.trust(anchor)
             await session.restore(None, definitions)

@@ -13,11 +13,12 @@ from ledger.decoding.blocks import UndecodedBlock
 from ledger.decoding.config_blocks import is_config_block
 from ledger.model import VALID
 from ledger.trust.acceptance import Judgement, changed_msps, judge
-from ledger.trust.block_findings import BlockFindings, sum_up, unchecked
+from ledger.trust.block_findings import OTHER_REASONS, BlockFindings, sum_up, unchecked
 from ledger.trust.block_signatures import verify_block_signatures
 from ledger.trust.certificate_uses import CertificateUse, uses_in_block
 from ledger.trust.chaincode_definitions import ChaincodeDefinitions
 from ledger.trust.channel_trust import ChannelTrust, from_config_envelope
+from ledger.trust.endorsement_policies import UNKNOWN_DEFINITION
 from ledger.trust.envelope_parts import read_envelope
 from ledger.trust.envelopes import verify_envelopes
 from ledger.trust.verdicts import Member
@@ -27,6 +28,14 @@ NO_CONFIGURATION: Final = (
     "the channel's configuration is not known before its next CONFIG block; configure config_block "
     "of the channel"
 )
+
+
+def is_unknown(reason: str) -> bool:
+    """Return whether an envelope was not checked because what it is judged by is not known.
+
+    `reason` is that of a finding. Otherwise the verification does not cover what the envelope has.
+    """
+    return reason in (NO_CONFIGURATION, OTHER_REASONS) or reason.endswith(UNKNOWN_DEFINITION)
 
 
 class VerifiedBlock(Struct, frozen=True, array_like=True):

@@ -44,6 +44,11 @@ class EventFilter(Struct, frozen=True):
 class EventQueries(ChannelQueries):
     """Finds events. In each method, `last` is the number of the highest block to read."""
 
+    async def event_names(self, positions: Sequence[int]) -> dict[int, str]:
+        """Return the names of the events at these positions, by position."""
+        cursor = self._database[EVENTS].find({"_id": {"$in": positions}}, {"eventName": 1})
+        return {event["_id"]: event["eventName"] async for event in cursor}
+
     async def matching_events(
         self, event_filter: EventFilter, first: int, last: BlockNumber, window: Window
     ) -> Page:

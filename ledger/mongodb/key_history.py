@@ -14,7 +14,7 @@ from ledger.mongodb.paging import (
 )
 from ledger.position import BlockNumber, last_position
 
-_ROW = dict.fromkeys(("blockNumber", "txIndex", "txId", "ts"), 1)
+_ROW = dict.fromkeys(("blockNumber", "txIndex", "txId", "ts", "creator"), 1)
 
 
 class KeyHistoryQueries(ChannelQueries):
@@ -28,9 +28,9 @@ class KeyHistoryQueries(ChannelQueries):
     ) -> Page:
         """Return the VALID transactions of blocks `first` to `last` that wrote a key, by position.
 
-        Each has `blockNumber`, `txIndex`, `txId`, `ts` and `writes`. `writes` is the list of the
-        transaction's writes of this key as `{value, isDelete}`; the last one took effect, and a
-        deletion has no `value`. MongoDB does not send the writes of other keys.
+        Each has `blockNumber`, `txIndex`, `txId`, `ts`, `creator` and `writes`. `writes` is the
+        list of the transaction's writes of this key as `{value, isDelete}`; the last one took
+        effect, and a deletion has no `value`. MongoDB does not send the writes of other keys.
         """
         query = _written(key, {"namespace": equal_to(namespace)}) | {
             "_id": position_range(first, last, window)

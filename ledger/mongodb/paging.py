@@ -34,7 +34,7 @@ BY_ID: Final[Keys] = [("_id", ASCENDING)]
 _DOCUMENT_SIZE: Final = BinaryFormat("<i")
 """The beginning of every BSON document."""
 
-_EARLIEST = DatetimeMS(-62_135_596_800_000)
+EARLIEST: Final = DatetimeMS(-62_135_596_800_000)
 """The beginning of year 1; no stored time is earlier."""
 
 
@@ -126,7 +126,7 @@ class ChannelQueries:
         `after_ts` is the `ts` of the document `window.after`.
         """
         since, until = times
-        bounds: Document = {"$gte": since if since is not None else _EARLIEST}
+        bounds: Document = {"$gte": since if since is not None else EARLIEST}
         if until is not None:
             bounds["$lt"] = until
         return await self._page_by(

@@ -19,6 +19,7 @@ from ledger.mongodb.block_range import highest_block, lowest_block
 from ledger.mongodb.certificate_queries import CertificateQueries
 from ledger.mongodb.collections import BLOCKS, EVENTS, TRANSACTIONS
 from ledger.mongodb.event_queries import EventQueries
+from ledger.mongodb.evidence import InThread, ReadBlocks, make_evidence
 from ledger.mongodb.indexes import IndexOptions, payload_path, ready_indexes
 from ledger.mongodb.key_history import KeyHistoryQueries
 from ledger.mongodb.ledger_keys import INTEGER, block_numbers
@@ -129,6 +130,26 @@ class LedgerReader(
     def raw_blocks(self) -> MongoRawBlocks:
         """Return the archive of raw blocks in the database."""
         return MongoRawBlocks(self._database)
+
+    async def evidence(
+        self,
+        number: int,
+        index: int,
+        read_blocks: ReadBlocks,
+        *,
+        in_thread: InThread,
+        max_block_bytes: int,
+    ) -> bytes:
+        """Return the evidence bundle of a transaction; see `ledger.mongodb.evidence`."""
+        evidence = await make_evidence(
+            self._database,
+            number,
+            index,
+            read_blocks,
+            in_thread=in_thread,
+            max_block_bytes=max_block_bytes,
+        )
+        return evidence.bundle
 
     async def missing_indexes(self) -> list[str]:
         """Return the required indexes that the database lacks, as `collection.index`.

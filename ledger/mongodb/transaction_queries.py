@@ -1,5 +1,6 @@
 """Queries over a channel's transactions."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import takewhile
 
@@ -80,9 +81,17 @@ class TransactionQueries(ChannelQueries):
     """Finds transactions. In each method, `last` is the number of the highest block to read."""
 
     async def transactions(
-        self, transaction_filter: TransactionFilter, first: int, last: BlockNumber, window: Window
+        self,
+        transaction_filter: TransactionFilter,
+        first: int,
+        last: BlockNumber,
+        window: Window,
+        *,
+        fields: Sequence[str] = (),
     ) -> Page:
         """Return rows of the transactions of blocks `first` to `last` by position.
+
+        The rows have these `fields`, too.
 
         In an index, the validation code comes before the position. Therefore MongoDB scans the
         index once for each code, and merges the ordered results.
@@ -90,14 +99,15 @@ class TransactionQueries(ChannelQueries):
         values = transaction_filter.equalities()
         query: Document = {field: equal_to(value) for field, value in values.items()}
         query["_id"] = position_range(first, last, window)
+        row = _ROW | dict.fromkeys(fields, 1)
         codes = await self._codes(transaction_filter)
         if codes is None:
-            return await self._page(TRANSACTIONS, query, window, _ROW)
+            return await self._page(TRANSACTIONS, query, window, row)
         hint = [(field, ASCENDING) for field in (*values, "validationCode", "_id")]
         pages = []
         for start in range(0, len(codes), _CODES_IN_A_QUERY):
             query["validationCode"] = {"$in": codes[start : start + _CODES_IN_A_QUERY]}
-            pages.append(await self._page(TRANSACTIONS, query, window, _ROW, hint))
+            pages.append(await self._page(TRANSACTIONS, query, window, row, hint))
         return merge_pages(pages, window)
 
     async def _codes(self, transaction_filter: TransactionFilter) -> list[int] | None:

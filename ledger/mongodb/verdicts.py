@@ -157,6 +157,25 @@ async def read_verdict(database: AsyncDatabase[Document], number: int) -> Stored
         return None
 
 
+async def read_verdicts(
+    database: AsyncDatabase[Document], first: int, last: int
+) -> dict[int, StoredVerdict | StoreConflictError]:
+    """Return the verdicts on the blocks `first` to `last` that have one, by number.
+
+    In place of a document that is no verdict there is the error that says so. Raises
+    `OperationFailure` with the code `UNAUTHORIZED` if the user must not read verdicts.
+    """
+    numbers = {"$gte": first, "$lte": last, "$type": ["int", "long"]}
+    verdicts: dict[int, StoredVerdict | StoreConflictError] = {}
+    for document in await database[VERDICTS].find({"_id": numbers}).to_list():
+        try:
+            verdicts[document["_id"]] = _read(document)
+        except StoreConflictError as error:
+            verdicts[document["_id"]] = error
+    raise_if_cancelled()
+    return verdicts
+
+
 def _read(document: dict[str, Any]) -> StoredVerdict:
     try:
         return msgspec.convert(document, StoredVerdict)

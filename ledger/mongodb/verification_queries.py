@@ -94,6 +94,15 @@ async def stored_block(database: AsyncDatabase[Document], number: int) -> RawBSO
     return await database[BLOCKS].with_options(codec_options=ANY_CONTENT).find_one({"_id": number})
 
 
+async def is_continued(database: AsyncDatabase[Document], number: int) -> bool:
+    """Return whether the block after a stored block is stored and names its hash."""
+    block = await stored_block(database, number)
+    following = await stored_block(database, number + 1)
+    if block is None or following is None:
+        return False
+    return following.get("previousHash") == block.get("blockHash")
+
+
 async def digests_begin(database: AsyncDatabase[Document]) -> BlockNumber:
     """Return the number of the block at which the digests begin, 0 if at the start block.
 

@@ -38,6 +38,9 @@ _IMPLICIT_COLLECTION = "_implicit_org_"
 _BUILT_IN = "vscc"
 _POLICIES = 1024
 
+UNKNOWN_DEFINITION = "its definition was committed before the first known block"
+"""Why a transaction is not checked where the chain was not followed from block 0 on."""
+
 Policy = Rule | str
 """The rule of a signature policy, or the path of a policy of the channel configuration."""
 
@@ -118,7 +121,7 @@ def _definition(definitions: ChaincodeDefinitions, name: str) -> Definition:
     if definition is not None and definition.fault:
         raise UncheckedError(f"its definition is unreadable: {definition.fault}")
     if not is_usable and not definitions.complete:
-        raise UncheckedError("its definition was committed before the first known block")
+        raise UncheckedError(UNKNOWN_DEFINITION)
     if definition is None:
         raise RefusedError(f"no definition of the chaincode {name[:64]!r} is committed")
     if not is_usable:

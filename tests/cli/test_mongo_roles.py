@@ -1,6 +1,7 @@
 """The roles of `config/mongo-roles.json`: what each user can do and cannot do in MongoDB."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
+from cli.errors import Exit
 from devnet.servers import Mongod
 from ledger.mongodb.collections import BLOCKS, CERTIFICATES, EVENTS, SYNC_STATE, TRANSACTIONS
 from ledger.mongodb.indexes import INDEXES
@@ -102,6 +104,24 @@ def test_the_daemons_user_adds_but_neither_changes_nor_deletes(
     assert {name: documents(guarded_mongod, database)[name] for name in LEDGER} == {
         n: before[n] for n in LEDGER
     }
+
+
+def test_an_auditor_only_needs_to_read(guarded_mongod: Mongod, database: str) -> None:
+    """The recorded ledger has no verdicts: the audit itself verifies all signatures."""
+    before = documents(guarded_mongod, database)
+    settings = {
+        "mongo": {"uri": uri_of(guarded_mongod, "kindledger_api")},
+        "channels": {"kindledger": {"database": database}},
+    }
+    ends = ("--from", "block:0", "--to", "block:135")
+    audited = kindledger("audit", *ends, "--source", RECORDED, "--json", settings=settings)
+    assert audited.returncode == Exit.OK, audited.stderr
+    checks = {check["name"]: check["result"] for check in json.loads(audited.stdout)["checks"]}
+    rows = ("rows", "missing_rows", "discrepancies")
+    assert checks == dict.fromkeys(checks, "passed") | dict.fromkeys(rows, "not_configured")
+    listed = kindledger("audit", "transactions", *ends, "--json", settings=settings)
+    assert len(json.loads(listed.stdout)) == 838
+    assert documents(guarded_mongod, database) == before
 
 
 async def test_the_apis_user_only_reads_and_that_is_enough_for_the_api(

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from pymongo import AsyncMongoClient
 
-from ledger.model import ReadWriteSet, Write
+from ledger.model import Identity, ReadWriteSet, Write
 from ledger.mongodb.indexes import IndexOptions
 from tests.explorer_api.support import Api, C, action, append, block, transaction
 
@@ -16,6 +16,7 @@ async def test_the_history_of_a_key_has_its_valid_writes(
     api: Api, client: AsyncMongoClient[Any], database_name: str
 ) -> None:
     """The history of any key has one entry for each transaction, with committed writes only."""
+    creator = Identity("Org1MSP", "x509", "CN=user1", "ab" * 32)
     keys = ["plain", "\0composite\0a/b\0", "%2F?#", "é" * 3000, ".."]
 
     def writing(number: int, index: int) -> Any:
@@ -29,7 +30,8 @@ async def test_the_history_of_a_key_has_its_valid_writes(
             for name in ("token", "elsewhere")[: 1 + index % 2]
         )
         code = MVCC_READ_CONFLICT if index == 3 else 0
-        return transaction(index, f"{number}-{index}", code, actions=(action(rwsets=sets),))
+        actions = (action(rwsets=sets),)
+        return transaction(index, f"{number}-{index}", code, creator=creator, actions=actions)
 
     await append(
         client, database_name, [block(n, [writing(n, i) for i in range(6)]) for n in range(8)]
@@ -50,6 +52,7 @@ async def test_the_history_of_a_key_has_its_valid_writes(
                 "text",
             )
             assert item["isDelete"] == (item["block"] == 5)
+            assert (item["creator"]["mspId"], item["creator"]["subject"]) == ("Org1MSP", "CN=user1")
         elsewhere = await api.items(f"/keys/elsewhere/{quote(key, safe='')}/history", order="asc")
         assert [(item["block"], item["txIndex"]) for item in elsewhere] == [
             position for position in positions if position[1] % 2

@@ -97,7 +97,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "a block too many": (
         copy(BLOCKS, LAST, _id=LAST + 2, number=LAST + 2),
         f"blocks: missing up to block {LAST + 1}",
-        f"the source ends here, {LAST + 3} blocks are stored",
+        f"the source ends here, the blocks up to {LAST + 2} are stored",
     ),
     "a status": (
         change(TRANSACTIONS, POSITION, status="MVCC_READ_CONFLICT"),

@@ -91,7 +91,9 @@ async def stored_documents(database: AsyncDatabase[Any]) -> Documents:
     So each collection is read before those that are written before it, except the blocks: what
     belongs to a block that is read first must be complete afterwards.
     """
-    raw: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+    raw: CodecOptions[RawBSONDocument] = CodecOptions(
+        document_class=RawBSONDocument, unicode_decode_error_handler="replace"
+    )
     documents = {
         name: {
             d["_id"]: d.raw async for d in database.get_collection(name, codec_options=raw).find()

@@ -7,6 +7,7 @@ from pymongo import AsyncMongoClient
 
 from ledger.mongodb.paging import Page, Window
 from ledger.mongodb.reader import LedgerReader
+from ledger.mongodb.store import LedgerStore
 from ledger.position import BlockNumber
 from tests.ledger.long_ledger import (
     BLOCK_COUNT,
@@ -35,12 +36,12 @@ ReadPage = Callable[[BlockNumber, BlockNumber, Window], Awaitable[Page]]
 
 
 class LongLedger:
-    """A reader of the long ledger, and the recorder of its queries."""
+    """A reader and the store of the long ledger, and the recorder of their queries."""
 
     def __init__(
         self, client: AsyncMongoClient[dict[str, Any]], name: str, queries: QueryRecorder
     ) -> None:
-        self.reader = LedgerReader(client, name)
+        self.reader, self.store = LedgerReader(client, name), LedgerStore(client, name)
         self.queries = queries
         self._database = client[name]
 

@@ -48,7 +48,11 @@ async def test_the_history_of_a_key_has_its_valid_writes(
             )
             assert document["writes"] == [write]
             assert (document["txId"], document["ts"]) == (transaction.tx_id, transaction.ts)
-            assert document.keys() == {"_id", "blockNumber", "txIndex", "txId", "ts", "writes"}
+            creator = document["creator"]
+            msp_id = creator["mspId"] if creator is not None else None
+            assert msp_id == transaction.creator_msp
+            fields = {"_id", "blockNumber", "txIndex", "txId", "ts", "creator", "writes"}
+            assert document.keys() == fields
         return page
 
     for blocks in (WHOLE_LEDGER, MIDDLE):

@@ -1,0 +1,1 @@
+"""The parts of `kindledger audit`: the range, its checks, and the report."""
