@@ -182,7 +182,7 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
     MetricDefinition(
         "kindledger_queue_bytes",
         "Bytes in the queue: of delivered blocks that are not decoded, or of encoded documents "
-        "that are not being written.",
+        "and raw blocks that are not being written.",
         lambda channel: {name: queue.size for name, queue in channel.queues.items()},
         "queue",
     ),
@@ -207,7 +207,7 @@ CHANNEL_METRICS: Final[tuple[MetricDefinition[ChannelProgress], ...]] = (
     ),
     MetricDefinition(
         "kindledger_batch_bytes",
-        "Bytes of documents in each stored batch.",
+        "Bytes of documents and raw blocks in each stored batch.",
         lambda channel: channel.batch_bytes,
         family=HistogramMetricFamily,
     ),

@@ -86,6 +86,8 @@ class SegmentFolder:
         """The key of the archive; None while the folder has no file."""
         self.segments: list[Segment] = []
         """The files, in ascending order."""
+        self.highest = -1
+        """No block above this one is kept."""
         self._indexes: OrderedDict[int, SegmentIndex] = OrderedDict()
 
     def refresh(self) -> None:
@@ -104,13 +106,17 @@ class SegmentFolder:
             self.segments += added
             for segment in self.segments[max(known - 1, 0) :]:
                 self._read(segment)
+            self.highest = max((each.last or 0 for each in self.segments), default=-1)
 
     def forget(self) -> None:
         """Forget all files; the next `refresh` reads them again."""
-        self.segments, self._indexes, self.key = [], OrderedDict(), None
+        self.segments, self._indexes = [], OrderedDict()
+        self.key, self.highest = None, -1
 
     def locate(self, number: int) -> tuple[Segment, int] | None:
         """Return the file and the offset of the record of a block, None if it is not kept."""
+        if number > self.highest:
+            return None
         for segment in reversed(self.segments):
             if segment.first is not None and segment.last is not None:
                 found = segment.first <= number <= segment.last

@@ -88,6 +88,7 @@ class SegmentWriter(SegmentFolder):
                     index.remove_from(number)
                 segment.end += len(record)
             segment.note(index)
+            self.highest = max([self.highest, *(number for _, number, _ in records)])
             if segment.end >= self._segment_bytes:
                 self._complete(segment, index)
 

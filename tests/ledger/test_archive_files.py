@@ -128,6 +128,21 @@ async def test_a_torn_record_at_the_end_is_cut_off(folder: Path, cut: str) -> No
     assert await read_again(folder) == dict(enumerate(recorded("raft-2.5").blocks[:62]))
 
 
+async def test_a_file_that_has_just_begun_is_continued(folder: Path) -> None:
+    """The process died after it had created the file, or before it wrote the index of the last."""
+    async with folder_archive(folder, 1) as archive:
+        await archive.append(compressed(recorded("raft-2.5").blocks[60:61]))
+        await archive.append(compressed(recorded("raft-2.5").blocks[61:62]))
+    begun = segments(folder)[-1]
+    begun.with_suffix(".index").unlink()
+    os.truncate(begun, begun.read_bytes().index(MAGIC, 1))
+    assert list(await read_again(folder)) == list(range(61))
+    async with folder_archive(folder) as archive:
+        await archive.append(compressed(recorded("raft-2.5").blocks[60:62]))
+    assert segments(folder)[-1] == begun
+    assert await read_again(folder) == dict(enumerate(recorded("raft-2.5").blocks[:62]))
+
+
 async def test_a_file_without_its_description_is_read_by_the_key_of_the_others(
     folder: Path,
 ) -> None:
