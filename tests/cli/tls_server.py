@@ -6,6 +6,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+_SILENCE_S = 10.0
+"""The time after which a client that says nothing is left; the server ends with its last client."""
+
 
 @contextmanager
 def handshake_server(context: ssl.SSLContext) -> Iterator[int]:
@@ -13,6 +16,7 @@ def handshake_server(context: ssl.SSLContext) -> Iterator[int]:
 
     class Handshake(socketserver.BaseRequestHandler):
         def handle(self) -> None:
+            self.request.settimeout(_SILENCE_S)
             with (
                 suppress(OSError),
                 context.wrap_socket(self.request, server_side=True) as connection,
