@@ -167,7 +167,7 @@ async def test_the_state_of_a_channel_is_updated_without_new_blocks(
 async def test_a_foreign_document_stops_no_background_task(
     client: AsyncMongoClient[Any], database_name: str
 ) -> None:
-    """A wrongly configured database holds another application's documents, one of them as block 0."""
+    """A wrongly configured database holds another application's documents, also as block 0."""
     blocks = client[database_name][BLOCKS]
     await blocks.insert_one({"_id": 0, "number": "one"})
     async with running_api(client, {CHANNEL: database_name}, RARELY_READ) as api:
