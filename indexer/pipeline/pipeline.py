@@ -243,7 +243,7 @@ class Pipeline:
     async def _write_batch(
         self, prepared: list[PreparedBlock], previous: asyncio.Task[None] | None
     ) -> None:
-        """Write a batch, and have its raw blocks kept meanwhile, before the block documents."""
+        """Write a batch: raw blocks and documents at the same time, then the block documents."""
         batch = [block.documents for block in prepared]
         keeping: asyncio.Task[None] | None = None
         try:

@@ -1,4 +1,4 @@
-"""Has the raw blocks of a channel kept in its archive, before the blocks are committed."""
+"""Writes the raw blocks of a channel to its archive, before the blocks are committed."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -27,7 +27,7 @@ _OTHER_CHAIN: Final = (
 
 
 class RawBlockKeeper:
-    """Compresses blocks, and has them kept by the archive of one channel."""
+    """Compresses blocks, and writes them to the archive of one channel."""
 
     def __init__(
         self, archive: RawBlockArchive, retry: StoreRetry, progress: ChannelProgress
@@ -69,7 +69,7 @@ class RawBlockKeeper:
             ) from error
 
     async def keep(self, blocks: Sequence[PreparedBlock]) -> None:
-        """Have a batch of blocks kept; they are durable when this returns.
+        """Write a batch of blocks to the archive; they are durable when this returns.
 
         Raises `StoreConflictError` if another block is kept with one of their numbers.
         """
